@@ -1,0 +1,50 @@
+"""The errors a person can mend: one line that says what, what was got, what was expected, and how to repair it."""
+
+
+class HalfVError(Exception):
+    """A mistake that the reader of the message can repair; shown as one line, without a traceback.
+
+    Args:
+        what: what is wrong, in words.
+        got: the offending value, if there is one to show.
+        expected: what would have been right.
+        remedy: the command, argument or call that repairs it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, got: object = None, expected: object = None, remedy: str | None = None) -> None:
+        parts = [what]
+        if got is not None:
+            parts.append(f"got {got}")
+        if expected is not None:
+            parts.append(f"expected {expected}")
+        if remedy is not None:
+            parts.append(remedy)
+        super().__init__(" ".join("; ".join(parts).split()))
+
+
+class PlanError(HalfVError):
+    """A plan that cannot be carried out: unknown selector, layer out of range, ratios that grow."""
+
+
+class ProfileError(HalfVError):
+    """A profile that cannot be read, or that was made for another model."""
+
+
+class ModelError(HalfVError):
+    """A model that cannot be loaded, or whose structure is not known."""
+
+
+class UnsupportedError(HalfVError):
+    """An input or a setting that the runtime does not handle; it refuses instead of answering wrongly."""
+
+
+class DataError(HalfVError):
+    """Calibration data that cannot be read."""
+
+
+class RunError(HalfVError):
+    """The input was right, the run failed all the same."""
+
+    exit_code = 1

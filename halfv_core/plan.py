@@ -1,0 +1,155 @@
+"""Plan: what to do with the visual tokens, layer by layer, as frozen data.
+
+    Plan((Keep(layer=2, keep_ratio=0.25), Freeze(layers=range(15, 32))))
+
+Every training-free method is a list of two interventions: keep a share of the visual tokens from a layer on, or freeze
+them (visible as keys and values, not updated) in some layers.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from halfv_core.errors import PlanError
+from halfv_core.selectors import make_selector
+
+Option = bool | int | float | str
+
+
+class Intervention(BaseModel):
+    """Base of the two interventions: frozen, by keyword, with one clear line for a bad field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise PlanError(f"bad {type(self).__name__}: {first_fault(error)}") from None
+
+
+class Keep(Intervention):
+    """From the input of decoder layer `layer` on, keep a share of the visual tokens; the rest is gone for good.
+
+    Raises:
+        PlanError: layer below 1, ratio outside 0..1, unknown selector or option.
+    """
+
+    kind: Literal["keep"] = "keep"
+    layer: int = Field(ge=1, strict=True)
+    """Decoder layer, counted from 0, whose input is pruned; at least 1, because layer 0's cache carries positions."""
+    keep_ratio: float = Field(ge=0.0, le=1.0)
+    """Share kept, of the row's original number of visual tokens."""
+    selector: str = "anchor_coverage"
+    """Registered name of the rule that chooses the tokens."""
+    options: dict[str, Option] = Field(default_factory=dict)
+    """Settings of the selector."""
+
+    @model_validator(mode="after")
+    def _selector_exists(self) -> "Keep":
+        make_selector(self.selector, self.options)
+        return self
+
+    def count(self, visual: int) -> int:
+        """How many of a row's `visual` original visual tokens stay: max(1, floor(visual * keep_ratio)), 0 for ratio 0."""
+        if self.keep_ratio == 0.0 or visual == 0:
+            return 0
+        return max(1, math.floor(visual * self.keep_ratio))
+
+
+class Freeze(Intervention):
+    """In these decoder layers visual tokens are keys and values only; their states pass through unchanged.
+
+    Raises:
+        PlanError: no layers, or a layer below 1.
+    """
+
+    kind: Literal["freeze"] = "freeze"
+    layers: tuple[Annotated[int, Field(ge=1, strict=True)], ...] = Field(min_length=1)
+    """Decoder layers, counted from 0, ascending; a range is accepted."""
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _from_iterable(cls, layers: object) -> object:
+        return tuple(sorted(set(layers))) if isinstance(layers, range | list | tuple | set | frozenset) else layers
+
+
+class Plan(BaseModel):
+    """Interventions in the order of their layers; `Plan(())` does nothing.
+
+    Raises:
+        PlanError: two keeps at one layer, a keep ratio that grows with depth, a layer frozen twice.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interventions: tuple[Annotated[Keep | Freeze, Field(discriminator="kind")], ...] = ()
+
+    def __init__(self, interventions: Iterable[Keep | Freeze] = (), /, **data: Any) -> None:
+        data.setdefault("interventions", tuple(interventions))
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise PlanError(f"bad plan: {first_fault(error)}") from None
+
+    @field_validator("interventions", mode="after")
+    @classmethod
+    def _in_order(cls, interventions: tuple[Keep | Freeze, ...]) -> tuple[Keep | Freeze, ...]:
+        return tuple(sorted(interventions, key=_first_layer))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Plan":
+        for earlier, later in zip(self.keeps, self.keeps[1:], strict=False):
+            if earlier.layer == later.layer:
+                raise PlanError("two keeps at one layer", got=f"layer {later.layer} twice", remedy="merge them")
+            if later.keep_ratio > earlier.keep_ratio:
+                raise PlanError(
+                    "keep_ratio grows with depth, but tokens once dropped do not come back",
+                    got=f"{earlier.keep_ratio} at layer {earlier.layer}, {later.keep_ratio} at layer {later.layer}",
+                    expected="ratios, counted on the original tokens, that do not grow",
+                )
+        frozen = [layer for item in self.interventions if isinstance(item, Freeze) for layer in item.layers]
+        if len(set(frozen)) < len(frozen):
+            raise PlanError("a layer is frozen twice", got=sorted(frozen), expected="each layer once")
+        return self
+
+    @property
+    def keeps(self) -> tuple[Keep, ...]:
+        """The keeps, ascending by layer."""
+        return tuple(item for item in self.interventions if isinstance(item, Keep))
+
+    @property
+    def frozen_layers(self) -> frozenset[int]:
+        """All layers in which visual tokens are frozen."""
+        return frozenset(layer for item in self.interventions if isinstance(item, Freeze) for layer in item.layers)
+
+    @property
+    def last_layer(self) -> int:
+        """The deepest layer that the plan names; 0 for an empty plan."""
+        return max([keep.layer for keep in self.keeps] + list(self.frozen_layers), default=0)
+
+    def check_depth(self, layers: int) -> None:
+        """Refuse a plan for a deeper model.
+
+        Raises:
+            PlanError: the plan names a layer that a decoder of `layers` layers does not have.
+        """
+        if self.last_layer >= layers:
+            raise PlanError(
+                "the plan names a layer that the model does not have",
+                got=f"layer {self.last_layer}",
+                expected=f"1..{layers - 1}",
+            )
+
+
+def _first_layer(item: Keep | Freeze) -> int:
+    return item.layer if isinstance(item, Keep) else item.layers[0]
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault of a pydantic error as one line: field, message, value."""
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"]) or "value"
+    return f"{place}: {fault['msg']}, got {fault['input']!r}"

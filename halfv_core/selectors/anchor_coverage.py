@@ -1,0 +1,74 @@
+"""Selector `anchor_coverage`: a few most-attended anchors, then farthest-point fill so that nothing is left uncovered.
+
+HalfV's choice at the start of Stage II (paper, inherited redundancy). The fill is greedy k-centre on cosine distance, the
+rule of DivPrune (arXiv 2503.02175) seeded with the anchors.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import normalize
+
+from halfv_core.errors import PlanError
+from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector, check_scoring
+
+
+@SELECTORS.register("anchor_coverage")
+@dataclass(frozen=True)
+class AnchorCoverage(Selector):
+    """Anchors by attention, the rest by coverage."""
+
+    anchor_share: float = 0.1
+    """Share of the kept tokens that are anchors, floor(kept * anchor_share)."""
+    scoring: Scoring = "attention"
+    """See `Attention.scoring`."""
+    rope: bool = False
+    """Whether the anchors' queries and keys carry their rotary positions; the paper leaves them out here."""
+
+    def __post_init__(self) -> None:
+        check_scoring(self.scoring)
+        if not 0.0 <= self.anchor_share <= 1.0:
+            raise PlanError("anchor_share is a share", got=self.anchor_share, expected="0..1")
+
+    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+        """See `Selector.select`."""
+        anchors = math.floor(count * self.anchor_share)
+        if anchors == 0:
+            seeds = _least_typical(context.normed_hidden())
+        else:
+            seeds = context.attention_scores(self.scoring, self.rope).topk(anchors).indices
+        return cover(context.normed_hidden(), seeds, count)
+
+
+def _least_typical(hidden: torch.Tensor) -> torch.Tensor:
+    """(V, D) -> (1,) index of the token least like the mean, where a fill without anchors starts."""
+    unit = normalize(hidden.float(), dim=-1)
+    return (unit @ unit.mean(0)).argmin(keepdim=True)
+
+
+def cover(hidden: torch.Tensor, seeds: torch.Tensor, count: int) -> torch.Tensor:
+    """Greedy k-centre: add, until `count` tokens are chosen, the token farthest from all that are chosen.
+
+    Distance is 1 - cosine. One similarity matrix and count - len(seeds) argmax steps, without host synchronisation.
+
+    Args:
+        hidden: (V, D) states.
+        seeds: (S,) indices to begin with, 1 <= S <= count.
+        count: how many indices to return, at most V.
+
+    Returns:
+        (count,) LongTensor, the seeds first, then in the order of choice.
+    """
+    unit = normalize(hidden.float(), dim=-1)  # (V, D)
+    distance = 1.0 - unit @ unit.T  # (V, V)
+    # A chosen token must never win again, even among exact duplicates at distance 0.
+    nearest = distance[seeds].amin(0).index_fill(0, seeds, -torch.inf)  # (V,)
+    chosen = torch.empty(count, dtype=torch.long, device=hidden.device)
+    chosen[: len(seeds)] = seeds
+    for step in range(len(seeds), count):
+        farthest = nearest.argmax(keepdim=True)  # (1,)
+        chosen[step : step + 1] = farthest
+        nearest = torch.minimum(nearest, distance.index_select(0, farthest)[0])
+        nearest = nearest.index_fill(0, farthest, -torch.inf)
+    return chosen

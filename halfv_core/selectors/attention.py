@@ -1,0 +1,29 @@
+"""Selector `attention`: the tokens that the last prompt token attends to most in the layer before.
+
+HalfV's choice in Stage III for token sparsity (paper, secondary saturation redundancy); with scoring over all keys it is
+also FastV's rule (arXiv 2403.06764).
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector, check_scoring
+
+
+@SELECTORS.register("attention")
+@dataclass(frozen=True)
+class Attention(Selector):
+    """Top tokens by attention score."""
+
+    scoring: Scoring = "attention"
+    """`attention`: scaled, softmax over all keys the query sees; `release`: unscaled, softmax over visual keys only."""
+    rope: bool = True
+    """Whether queries and keys carry their rotary positions."""
+
+    def __post_init__(self) -> None:
+        check_scoring(self.scoring)
+
+    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+        """See `Selector.select`."""
+        return context.attention_scores(self.scoring, self.rope).topk(count).indices

@@ -1,0 +1,72 @@
+"""What a selector is: frozen settings and one method, from the visual tokens of one prompt to the indices that stay."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import torch
+
+from halfv_core.errors import PlanError
+from halfv_core.registry import Registry
+
+Scoring = Literal["attention", "release"]
+
+
+class SelectionContext(Protocol):
+    """What a selector may look at: the V visual tokens of one prompt that are alive before the layer."""
+
+    @property
+    def visual_count(self) -> int:
+        """V."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the answer belongs."""
+
+    def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
+        """(V,) float32: how much the last prompt token attends to each visual token in the layer before."""
+
+    def normed_hidden(self) -> torch.Tensor:
+        """(V, D): the layer's input after the model's final norm."""
+
+
+@dataclass(frozen=True)
+class Selector(ABC):
+    """A rule that chooses visual tokens. Subclasses are frozen dataclasses whose fields are the options of a Keep."""
+
+    @abstractmethod
+    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+        """Choose `count` of the V tokens, 1 <= count < V.
+
+        Returns:
+            (count,) LongTensor on the context's device, distinct indices into the V tokens, in any order.
+        """
+
+
+SELECTORS: Registry[type[Selector]] = Registry("selector", PlanError)
+
+
+def make_selector(name: str, options: Mapping[str, bool | int | float | str]) -> Selector:
+    """Build a registered selector.
+
+    Raises:
+        PlanError: unknown name, unknown option, or a value that the selector refuses.
+    """
+    kind = SELECTORS[name]
+    fields = getattr(kind, "__dataclass_fields__")  # noqa: B009 - every Selector is a dataclass, mypy cannot know
+    for option in options:
+        if option not in fields:
+            known = ", ".join(fields) or "no options"
+            raise PlanError(f"selector '{name}' has no option '{option}'", expected=known)
+    return kind(**options)
+
+
+def check_scoring(scoring: str) -> None:
+    """Refuse a scoring rule that does not exist.
+
+    Raises:
+        PlanError: it does not.
+    """
+    if scoring not in get_args(Scoring):
+        raise PlanError("unknown scoring", got=repr(scoring), expected=" or ".join(get_args(Scoring)))
