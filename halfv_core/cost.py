@@ -1,0 +1,132 @@
+"""FLOPs and KV-cache bytes of a decoder, with and without a plan: pure arithmetic.
+
+Convention: 2 FLOPs a multiply-add; the decoder's projections, MLP (three matrices) and attention over the full square of
+queries and keys; no vision tower, projector, norms, LM head or selection overhead. For a layer of n tokens, width d,
+query width d_q, key/value width d_kv (grouped queries) and MLP width m:
+
+    dense   2 n (2 d d_q + 2 d d_kv + 3 d m) + 4 n^2 d_q
+    frozen  2 t (2 d d_q + 3 d m) + 4 n d d_kv + 4 t n d_q        t of the n tokens are text
+
+With d_q = d and d_kv = d these are the formulas of ShortV (arXiv 2504.00502, table 1).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from halfv_core.plan import Plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """The sizes that cost depends on."""
+
+    layers: int
+    hidden: int
+    query_width: int
+    """Heads times head_dim."""
+    kv_width: int
+    """Key/value heads times head_dim."""
+    mlp: int
+    value_bytes: int
+    """Bytes of one cached number."""
+
+    @classmethod
+    def of(cls, text_config: "PreTrainedConfig", value_bytes: int) -> "DecoderShape":
+        """Read the sizes off a decoder's config."""
+        heads = text_config.num_attention_heads
+        head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
+        kv_heads = getattr(text_config, "num_key_value_heads", None) or heads
+        return cls(
+            layers=text_config.num_hidden_layers,
+            hidden=text_config.hidden_size,
+            query_width=heads * head_dim,
+            kv_width=kv_heads * head_dim,
+            mlp=text_config.intermediate_size,
+            value_bytes=value_bytes,
+        )
+
+    def prefill_flops(self, tokens: "LayerTokens") -> int:
+        """FLOPs of one layer over the prompt."""
+        n = tokens.visual + tokens.text
+        rows = tokens.text if tokens.frozen else n
+        linear = 2 * rows * self.hidden * (2 * self.query_width + 3 * self.mlp)
+        keys_values = 4 * n * self.hidden * self.kv_width
+        return linear + keys_values + 4 * rows * n * self.query_width
+
+    def decode_flops(self, keys: int) -> int:
+        """FLOPs of one layer for one new token that sees `keys` keys, itself among them."""
+        linear = 2 * self.hidden * (2 * self.query_width + 2 * self.kv_width + 3 * self.mlp)
+        return linear + 4 * keys * self.query_width
+
+    def kv_bytes(self, tokens: int) -> int:
+        """Bytes that one layer's cache holds for `tokens` tokens."""
+        return 2 * tokens * self.kv_width * self.value_bytes
+
+
+class LayerTokens(NamedTuple):
+    """What goes through one decoder layer in the prefill of one prompt."""
+
+    visual: int
+    text: int
+    frozen: bool
+    """Whether the visual tokens are keys and values only."""
+
+
+def tokens_by_layer(plan: Plan, layers: int, visual: int, text: int) -> tuple[LayerTokens, ...]:
+    """Follow a plan down the decoder for a prompt of `visual` visual and `text` text tokens."""
+    rows: list[LayerTokens] = []
+    alive = visual
+    keeps = {keep.layer: keep for keep in plan.keeps}
+    for layer in range(layers):
+        if layer in keeps:
+            alive = keeps[layer].count(visual)
+        rows.append(LayerTokens(alive, text, layer in plan.frozen_layers and alive > 0))
+    return tuple(rows)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one prompt and the tokens generated after it cost, with the plan and without."""
+
+    prefill_flops: int
+    prefill_flops_full: int
+    decode_flops: int
+    decode_flops_full: int
+    kv_bytes: int
+    """Bytes of keys and values after the last token."""
+    kv_bytes_full: int
+
+    @property
+    def flops_ratio(self) -> float:
+        """Prefill FLOPs without the plan over those with it; 4.0 reads "four times fewer"."""
+        return self.prefill_flops_full / self.prefill_flops
+
+    @property
+    def kv_ratio(self) -> float:
+        """KV-cache bytes without the plan over those with it."""
+        return self.kv_bytes_full / self.kv_bytes
+
+
+def cost_of(shape: DecoderShape, rows: Sequence[LayerTokens], new_tokens: int = 0) -> Cost:
+    """Cost of a prompt that went through the layers as `rows` says, and of `new_tokens` decoded after it.
+
+    Args:
+        new_tokens: tokens that were fed one after the other after the prompt.
+    """
+    full = [LayerTokens(rows[0].visual, row.text, False) for row in rows]
+    return Cost(
+        prefill_flops=sum(map(shape.prefill_flops, rows)),
+        prefill_flops_full=sum(map(shape.prefill_flops, full)),
+        decode_flops=sum(_decoding(shape, row, new_tokens) for row in rows),
+        decode_flops_full=sum(_decoding(shape, row, new_tokens) for row in full),
+        kv_bytes=sum(shape.kv_bytes(row.visual + row.text + new_tokens) for row in rows),
+        kv_bytes_full=sum(shape.kv_bytes(row.visual + row.text + new_tokens) for row in full),
+    )
+
+
+def _decoding(shape: DecoderShape, row: LayerTokens, new_tokens: int) -> int:
+    return sum(shape.decode_flops(row.visual + row.text + step) for step in range(1, new_tokens + 1))

@@ -1,0 +1,136 @@
+"""What the runtime has to know about a model family, as data, and the check that a loaded model fits it."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from halfv_core.errors import ModelError
+from halfv_core.registry import Registry
+
+Rotary = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where things are in a model of one family.
+
+    A model that no registered family fits can be described by hand and passed as `family=` to `apply` and `calibrate`.
+    """
+
+    name: str
+    """Name for messages and listings."""
+    decoders: tuple[str, ...]
+    """`text_config.model_type` of the decoders that were tested under this family."""
+    visual_tokens: tuple[str, ...]
+    """Config fields that hold the token ids standing for visual tokens."""
+    core: str = "model"
+    """Dotted path, from the top module, to the module whose forward takes `input_ids` and calls the decoder."""
+    decoder: str = "model.language_model"
+    """Dotted path to the decoder, which has `layers` and the final `norm`."""
+
+
+FAMILIES: Registry[Family] = Registry("family", ModelError)
+"""By the checkpoint's `config.model_type`."""
+
+
+def register(model_type: str, family: Family) -> None:
+    """File a family under the `model_type` of its checkpoints."""
+    FAMILIES.register(model_type)(family)
+
+
+def family_of(model: PreTrainedModel) -> Family:
+    """The registered family of a loaded model.
+
+    Raises:
+        ModelError: none is registered for its `config.model_type`.
+    """
+    model_type = model.config.model_type
+    if model_type not in FAMILIES:
+        raise ModelError(
+            f"no family is registered for model_type '{model_type}'",
+            expected=f"one of {', '.join(sorted(FAMILIES))}",
+            remedy="describe the model with halfv_core.Family(...) and pass it as family=",
+        )
+    return FAMILIES[model_type]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The modules of one loaded model that the toolkit touches or reads."""
+
+    core: nn.Module
+    decoder: nn.Module
+    layers: tuple[nn.Module, ...]
+    norm: nn.Module
+    head: nn.Module
+    rotary: Rotary
+    """The family's `apply_rotary_pos_emb(q, k, cos, sin)`."""
+    visual_ids: tuple[int, ...]
+    """Token ids that stand for visual tokens."""
+
+
+_LAYER_PARTS = ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
+
+
+def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
+    """Find every access point and check it before the first token is run.
+
+    Raises:
+        ModelError: an access point is missing, or the decoder is of a kind that was not tested.
+    """
+    family = family or family_of(model)
+    text_config = model.config.get_text_config()
+    if text_config.model_type not in family.decoders:
+        raise ModelError(
+            f"{family.name} with a '{text_config.model_type}' decoder is not known",
+            expected=" or ".join(family.decoders),
+            remedy="describe the model with halfv_core.Family(...) and pass it as family=",
+        )
+    kinds = set(getattr(text_config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"} or getattr(text_config, "sliding_window", None):
+        raise ModelError("sliding-window layers are not supported", got=", ".join(sorted(kinds)))
+    decoder = _find(model, family.decoder, nn.Module)
+    layers = tuple(_find(decoder, "layers", nn.ModuleList))
+    for index, layer in enumerate(layers):
+        for path in _LAYER_PARTS:
+            _find(layer, path, nn.Module, f"{family.decoder}.layers[{index}].")
+    return Parts(
+        core=_find(model, family.core, nn.Module),
+        decoder=decoder,
+        layers=layers,
+        norm=_find(decoder, "norm", nn.Module),
+        head=model.get_output_embeddings(),
+        rotary=_rotary(layers[0]),
+        visual_ids=_visual_ids(model, family),
+    )
+
+
+def _find(root: nn.Module, path: str, kind: type[T], prefix: str = "") -> T:
+    found: object = root
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    if not isinstance(found, kind):
+        raise ModelError(f"the model has no {prefix}{path}", got=type(found).__name__, expected=kind.__name__)
+    return found
+
+
+def _rotary(layer: nn.Module) -> Rotary:
+    module = type(layer.self_attn).__module__
+    function = getattr(sys.modules[module], "apply_rotary_pos_emb", None)
+    if function is None:
+        raise ModelError(f"{module} has no apply_rotary_pos_emb")
+    return function  # type: ignore[no-any-return]
+
+
+def _visual_ids(model: PreTrainedModel, family: Family) -> tuple[int, ...]:
+    ids = tuple(getattr(model.config, field, None) for field in family.visual_tokens)
+    found = tuple(token for token in ids if isinstance(token, int))
+    if not found:
+        raise ModelError(f"the config names no visual token; looked for {', '.join(family.visual_tokens)}")
+    return found

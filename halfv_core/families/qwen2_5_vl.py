@@ -1,0 +1,8 @@
+"""Family Qwen2.5-VL: Qwen2 decoder with grouped queries and M-RoPE; images and videos have a token id each."""
+
+from halfv_core.families.base import Family, register
+
+register(
+    "qwen2_5_vl",
+    Family(name="Qwen2.5-VL", decoders=("qwen2_5_vl_text",), visual_tokens=("image_token_id", "video_token_id")),
+)

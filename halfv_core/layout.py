@@ -1,0 +1,62 @@
+"""TokenLayout: which positions of a prompt hold visual tokens, found by token id, row by row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where things are in a batch of prompts of padded length N."""
+
+    visual: torch.Tensor
+    """(B, N) bool: the position holds a visual token."""
+    real: torch.Tensor
+    """(B, N) bool: the position is not padding."""
+
+    @classmethod
+    def find(
+        cls, input_ids: torch.Tensor, visual_ids: Sequence[int], attention_mask: torch.Tensor | None = None
+    ) -> "TokenLayout":
+        """Read the layout off the token ids.
+
+        Args:
+            input_ids: (B, N) token ids, with one id for each visual token (placeholders expanded).
+            visual_ids: ids that stand for visual tokens.
+            attention_mask: (B, N), nonzero where a token is real; None if all are.
+        """
+        ids = torch.as_tensor(list(visual_ids), device=input_ids.device)
+        real = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        return cls(visual=torch.isin(input_ids, ids) & real, real=real)
+
+    @property
+    def rows(self) -> int:
+        """B."""
+        return self.visual.shape[0]
+
+    @property
+    def length(self) -> int:
+        """N."""
+        return self.visual.shape[1]
+
+    @property
+    def text(self) -> torch.Tensor:
+        """(B, N) bool: the position holds a text token; padding is neither text nor visual."""
+        return self.real & ~self.visual
+
+    @property
+    def last(self) -> torch.Tensor:
+        """(B,) position of the last real token of each row: the one that predicts the first answer token."""
+        positions = torch.arange(self.length, device=self.real.device)
+        return torch.where(self.real, positions, -1).amax(dim=1)
+
+    @property
+    def prunable(self) -> torch.Tensor:
+        """(B, N) bool: visual, and not the row's last real token, which has to predict the answer."""
+        return self.visual.scatter(1, self.last.clamp_min(0)[:, None], False)
+
+    @property
+    def has_visual(self) -> bool:
+        """Whether any row holds a visual token."""
+        return bool(self.visual.any())

@@ -1,0 +1,125 @@
+"""From images and a question to model inputs, with the checkpoint's own processor or, where that cannot be built, its parts.
+
+Some processors (Qwen2_5_VLProcessor among them) cannot be constructed without torchvision, although their image part can.
+`ComposedProcessor` then does their work from the same files; both give identical inputs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from transformers import (
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
+
+from halfv_core.errors import ModelError, UnsupportedError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Inputs = dict[str, torch.Tensor]
+
+
+class ComposedProcessor:
+    """Image processor, tokenizer and chat template of a Qwen-VL checkpoint, put together as its processor does."""
+
+    image_token = "<|image_pad|>"
+
+    def __init__(self, image_processor: Any, tokenizer: PreTrainedTokenizerBase, chat_template: str | None) -> None:
+        self.image_processor = image_processor
+        self.tokenizer = tokenizer
+        self.chat_template = chat_template
+
+    def apply_chat_template(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
+        """The prompt as text, one placeholder an image."""
+        rendered = self.tokenizer.apply_chat_template(
+            list(messages),
+            chat_template=self.chat_template,
+            add_generation_prompt=add_generation_prompt,
+            tokenize=False,
+        )
+        return str(rendered)
+
+    def __call__(self, *, images: Sequence["Image.Image"] | None, text: str, return_tensors: str) -> Inputs:
+        """Model inputs of one prompt: one placeholder for each visual token, patches, and the modality of each token."""
+        vision: dict[str, torch.Tensor] = {}
+        if images:
+            vision = dict(self.image_processor(images=list(images), return_tensors=return_tensors))
+            grids = vision["image_grid_thw"]  # (images, 3)
+            tokens = (grids.prod(-1) // self.image_processor.merge_size**2).tolist()
+            pieces = text.split(self.image_token)
+            filled = [piece + self.image_token * count for piece, count in zip(pieces, tokens, strict=False)]
+            text = "".join(filled) + pieces[-1]
+        encoded = self.tokenizer(text, return_tensors=return_tensors)
+        inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")}
+        image_id = self.tokenizer.convert_tokens_to_ids(self.image_token)
+        return inputs | {"mm_token_type_ids": (inputs["input_ids"] == image_id).int()} | vision
+
+
+@dataclass(frozen=True)
+class PromptProcessor:
+    """The one interface that the toolkit uses, whatever the checkpoint's processor is."""
+
+    backend: Any
+    """A transformers processor, or a `ComposedProcessor`."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The checkpoint's tokenizer."""
+        return self.backend.tokenizer  # type: ignore[no-any-return]
+
+    def prompt(self, images: Sequence["Image.Image"], question: str) -> Inputs:
+        """One user turn, images first, in the checkpoint's chat template, ready for `model(**inputs)`.
+
+        Returns:
+            tensors on the CPU, batch of one; `input_ids` (1, N) holds one id for each visual token.
+        """
+        content = [{"type": "image"} for _ in images] + [{"type": "text", "text": question}]
+        messages = [{"role": "user", "content": content}]
+        text = self.backend.apply_chat_template(messages, add_generation_prompt=True)
+        inputs = self.backend(images=list(images) or None, text=text, return_tensors="pt")
+        return {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+
+    def decode(self, ids: torch.Tensor) -> str:
+        """(n,) generated ids as text, without special tokens."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def load_processor(path: str, trust_remote_code: bool = False, offline: bool = False) -> PromptProcessor:
+    """The processor of a checkpoint folder or hub id; `offline` asks the hub for nothing.
+
+    Raises:
+        ModelError: the checkpoint has no processor files, or no chat template.
+    """
+    options = {"trust_remote_code": trust_remote_code, "local_files_only": offline}
+    backend: Any = None
+    try:
+        backend = AutoProcessor.from_pretrained(path, **options)
+    except (AttributeError, ImportError, ValueError, OSError):
+        backend = None
+    if not (hasattr(backend, "image_processor") and hasattr(backend, "tokenizer")):
+        backend = _compose(path, options)
+    if not backend.chat_template:
+        raise ModelError(f"{path} has no chat template", expected="chat_template.jinja or chat_template.json beside it")
+    return PromptProcessor(backend)
+
+
+def _compose(path: str, options: dict[str, Any]) -> ComposedProcessor:
+    try:
+        image_processor = AutoImageProcessor.from_pretrained(path, **options)
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+    except (ImportError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path} has no processor that can be read ({reason})") from None
+    if not hasattr(image_processor, "merge_size"):
+        raise UnsupportedError(
+            f"the processor of {path} cannot be built without torchvision", remedy="pip install torchvision"
+        )
+    template = tokenizer.chat_template or ProcessorMixin.get_processor_dict(path)[0].get("chat_template")
+    return ComposedProcessor(image_processor, tokenizer, template)

@@ -1,0 +1,177 @@
+"""apply(): run a Hugging Face model under a plan, and leave it as it was.
+
+    with apply(model, profile) as run:
+        out = model.generate(**inputs)
+    run.kept[2], run.cost.flops_ratio
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial, wraps
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers import Cache, PreTrainedModel
+
+from halfv_core.cost import Cost, DecoderShape, LayerTokens, cost_of
+from halfv_core.errors import UnsupportedError
+from halfv_core.families.base import Family, Parts, parts_of
+from halfv_core.freeze import run_frozen
+from halfv_core.layout import TokenLayout
+from halfv_core.passage import Passage, check_prompt
+from halfv_core.patching import Forward, Wrapper, wrapped
+from halfv_core.plan import Plan
+from halfv_core.profile import Profile
+
+_KERNELS = ("eager", "sdpa")
+
+
+@contextmanager
+def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None = None) -> Iterator["Run"]:
+    """Run the model under a plan inside the block; exact no-op for a plan that does nothing, and undone on exit.
+
+    Works through `forward()` and `generate()`. Pruned positions carry zeros in the decoder's last hidden state, so
+    logits keep the prompt's length; those at pruned positions mean nothing. Text-only prompts run untouched.
+
+    Args:
+        plan: a plan, or the profile that holds it; a profile is checked against the model's config first.
+        family: description of the model, when no registered one fits.
+
+    Yields:
+        The `Run`, whose `kept` and `cost` tell about the latest prompt.
+
+    Raises:
+        ProfileError: the profile was made for another model.
+        PlanError: the plan names a layer that the model does not have.
+        ModelError: the model's family is not known, or an access point is missing.
+        UnsupportedError: attention kernel, cache or input that the runtime does not handle; a plan is applied already.
+    """
+    if isinstance(plan, Profile):
+        plan.check_model(model.config)
+        plan = plan.plan
+    parts = parts_of(model, family)
+    plan.check_depth(len(parts.layers))
+    _check_kernel(parts)
+    run = Run(parts, plan)
+    with wrapped(run.wrappers()):
+        yield run
+
+
+def _check_kernel(parts: Parts) -> None:
+    kernel = parts.decoder.config._attn_implementation
+    if kernel not in _KERNELS:
+        raise UnsupportedError(
+            "this attention kernel is not supported",
+            got=kernel,
+            expected=" or ".join(_KERNELS),
+            remedy="load the model with attn_implementation='sdpa'",
+        )
+
+
+class Run:
+    """The state of one `apply()`, and what it did to the latest prompt."""
+
+    def __init__(self, parts: Parts, plan: Plan) -> None:
+        self._parts = parts
+        self._plan = plan
+        self._layout: TokenLayout | None = None
+        self._has_images = False
+        self._passage: Passage | None = None
+        self._by_cache: WeakKeyDictionary[Cache, Passage] = WeakKeyDictionary()
+        self._tokens: list[LayerTokens] = []
+        self._new_tokens = 0
+        self.kept: dict[int, list[torch.Tensor]] = {}
+        """By layer of each Keep: for each batch row the (kept,) ascending positions of the visual tokens kept there."""
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of the latest prompt and of what was generated after it.
+
+        Raises:
+            UnsupportedError: nothing has run yet.
+        """
+        if not self._tokens:
+            raise UnsupportedError("no prompt has run under this plan yet", remedy="call the model first")
+        value_bytes = next(self._parts.decoder.parameters()).element_size()
+        return cost_of(DecoderShape.of(self._parts.decoder.config, value_bytes), self._tokens, self._new_tokens)
+
+    def wrappers(self) -> Sequence[tuple[torch.nn.Module, Wrapper]]:
+        """What to wrap: the core, where token ids come in, and every decoder layer."""
+
+        def around_core(forward: Forward) -> Forward:
+            @wraps(forward)
+            def run_core(*args: Any, **kwargs: Any) -> Any:
+                return self._run_core(forward, *args, **kwargs)
+
+            return run_core
+
+        def around_layer(index: int, forward: Forward) -> Forward:
+            @wraps(forward)
+            def run_layer(hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+                return self._run_layer(index, forward, hidden_states, **kwargs)
+
+            return run_layer
+
+        layers = [(layer, partial(around_layer, index)) for index, layer in enumerate(self._parts.layers)]
+        return [(self._parts.core, around_core), *layers]
+
+    def _run_core(self, forward: Forward, *args: Any, **kwargs: Any) -> Any:
+        input_ids = args[0] if args else kwargs.get("input_ids")
+        self._layout = None
+        self._has_images = any(kwargs.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
+        if input_ids is not None:
+            self._layout = TokenLayout.find(input_ids, self._parts.visual_ids, _two_dimensional(kwargs, input_ids))
+        elif kwargs.get("past_key_values") is None or kwargs["past_key_values"].get_seq_length() == 0:
+            raise UnsupportedError("visual tokens cannot be found in inputs_embeds", remedy="pass input_ids")
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            self._layout = None
+
+    def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        cache = kwargs.get("past_key_values")
+        if index == 0:
+            self._enter(hidden, cache, kwargs)
+        passage = self._passage
+        if passage is None:
+            return forward(hidden, **kwargs)  # type: ignore[no-any-return]
+        if not passage.in_prefill:
+            return forward(hidden, **passage.continue_arguments(index, cache, kwargs))  # type: ignore[no-any-return]
+        step = passage.arrive(index, hidden, kwargs)
+        frozen = index in self._plan.frozen_layers and bool(passage.visual_count)
+        self._tokens.append(LayerTokens(passage.visual_count, len(step.positions) - passage.visual_count, frozen))
+        if frozen:
+            output = run_frozen(self._parts, index, forward, step, kwargs)
+        else:
+            output = forward(step.hidden, **passage.arguments(step, kwargs))
+        return passage.leave(index, output)
+
+    def _enter(self, hidden: torch.Tensor, cache: Cache | None, kwargs: dict[str, Any]) -> None:
+        """At layer 0: begin a prompt, or go on with the one that this cache belongs to."""
+        past = 0 if cache is None else cache.get_seq_length()
+        layout, self._passage = self._layout, None
+        if past:
+            self._passage = None if cache is None else self._by_cache.get(cache)
+            if self._passage is not None:
+                self._passage.go_on(past, self._has_images)
+                self._new_tokens += hidden.shape[1]
+            return
+        self._tokens, self._new_tokens = [], 0
+        rows = hidden.shape[0] if layout is None else layout.rows
+        self.kept = {keep.layer: [torch.empty(0, dtype=torch.long)] * rows for keep in self._plan.keeps}
+        if layout is None or not layout.has_visual:
+            self._tokens = [LayerTokens(0, hidden.shape[1], False)] * len(self._parts.layers)
+            return
+        check_prompt(layout, cache)
+        self._passage = Passage(self._parts, self._plan, layout, self.kept)
+        if cache is not None:
+            self._by_cache[cache] = self._passage
+
+
+def _two_dimensional(kwargs: dict[str, Any], input_ids: torch.Tensor) -> torch.Tensor | None:
+    """The padding mask of these tokens; a prepared 4-D mask says nothing about padding."""
+    mask = kwargs.get("attention_mask")
+    if not isinstance(mask, torch.Tensor) or mask.ndim != 2:
+        return None
+    return mask[:, -input_ids.shape[1] :]

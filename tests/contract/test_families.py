@@ -1,0 +1,171 @@
+"""Every registered family, tiny and random, through the same matrix: no-op, keep, freeze, decode, several images."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from halfv_core import Freeze, Keep, Plan, apply
+from halfv_core.families import FAMILIES, parts_of
+from tests.masked_reference import generate_by_recomputation, masked_logits
+from tests.tiny import IMAGE, LAYERS, TINY, tiny_model, tiny_prompt
+
+FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
+KERNEL = pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+GREEDY = {"do_sample": False, "max_new_tokens": 8}
+
+PLANS = {
+    "keep_half": Plan((Keep(layer=2, keep_ratio=0.5),)),
+    "drop_all": Plan((Keep(layer=1, keep_ratio=0.0),)),
+    "keep_twice": Plan((Keep(layer=1, keep_ratio=0.6), Keep(layer=3, keep_ratio=0.15, selector="attention"))),
+    "neighbouring_keeps": Plan((Keep(layer=1, keep_ratio=0.6), Keep(layer=2, keep_ratio=0.3, selector="attention"))),
+    "freeze": Plan((Freeze(layers=range(2, LAYERS)),)),
+    "freeze_one": Plan((Freeze(layers=[1]),)),
+    "keep_then_freeze": Plan((Keep(layer=1, keep_ratio=0.5, selector="uniform"), Freeze(layers=[3, 4]))),
+    "keep_inside_freeze": Plan((Freeze(layers=[1, 2, 3]), Keep(layer=2, keep_ratio=0.4, selector="attention"))),
+}
+PLAN = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+
+
+def left_padded(inputs: dict[str, Any], count: int = 3) -> dict[str, Any]:
+    """The same prompt behind `count` padding tokens."""
+    padded = dict(inputs)
+    for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+        if name in inputs:
+            padded[name] = torch.cat([torch.zeros(1, count, dtype=inputs[name].dtype), inputs[name]], dim=1)
+    return padded
+
+
+PROMPTS = {
+    "one_image": {},
+    "image_first": {"before": 0},
+    "two_images": {"images": 2},
+    "text_between": {"images": 3, "between": (5, 1), "after": 2},
+}
+PROMPT = pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS.keys())
+
+
+def check_against_reference(family: str, kernel: str, plan: Plan, inputs: dict[str, Any]) -> None:
+    model = tiny_model(family, kernel=kernel)
+    real = inputs["attention_mask"][0].bool()
+    with torch.no_grad(), apply(model, plan) as run:
+        logits = model(**inputs).logits[0]
+        kept = {layer: rows[0] for layer, rows in run.kept.items()}
+        generated = model.generate(**inputs, **GREEDY)[0, inputs["input_ids"].shape[1] :].tolist()
+    expected = masked_logits(model, inputs, plan, kept)
+    text = real & (inputs["input_ids"][0] != IMAGE)
+    torch.testing.assert_close(logits[text], expected[text], atol=1e-5, rtol=1e-5)
+    assert generated == generate_by_recomputation(model, inputs, plan, kept, GREEDY["max_new_tokens"])
+
+
+@FAMILY
+def test_family_has_a_tiny_model(family: str) -> None:
+    assert family in TINY
+    parts = parts_of(tiny_model(family))
+    assert len(parts.layers) == LAYERS
+    assert IMAGE in parts.visual_ids
+
+
+@FAMILY
+@KERNEL
+@PROMPT
+@PLAN
+def test_plan_equals_masked_reference(family: str, kernel: str, prompt: dict[str, Any], plan: Plan) -> None:
+    check_against_reference(family, kernel, plan, tiny_prompt(family, **prompt))
+
+
+@FAMILY
+@KERNEL
+@pytest.mark.parametrize("name", ["keep_twice", "keep_then_freeze"])
+def test_left_padding_equals_masked_reference(family: str, kernel: str, name: str) -> None:
+    check_against_reference(family, kernel, PLANS[name], left_padded(tiny_prompt(family)))
+
+
+@FAMILY
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_plan_equals_masked_reference(family: str, data: st.DataObject) -> None:
+    layers = data.draw(st.lists(st.integers(1, LAYERS - 1), unique=True, max_size=2).map(sorted))
+    ratios = sorted(data.draw(st.lists(st.floats(0, 1), min_size=len(layers), max_size=len(layers))), reverse=True)
+    selectors = st.sampled_from(["anchor_coverage", "attention", "random", "uniform"])
+    items: list[Keep | Freeze] = [
+        Keep(layer=layer, keep_ratio=ratio, selector=data.draw(selectors))
+        for layer, ratio in zip(layers, ratios, strict=True)
+    ]
+    frozen = data.draw(st.sets(st.integers(1, LAYERS - 1)))
+    if frozen:
+        items.append(Freeze(layers=frozen))
+    images = data.draw(st.integers(1, 2))
+    prompt = tiny_prompt(family, before=data.draw(st.integers(0, 5)), after=data.draw(st.integers(1, 5)), images=images)
+    check_against_reference(family, data.draw(st.sampled_from(["eager", "sdpa"])), Plan(items), prompt)
+
+
+@FAMILY
+@KERNEL
+def test_plan_that_does_nothing_is_bit_identical(family: str, kernel: str) -> None:
+    model, inputs = tiny_model(family, kernel=kernel), tiny_prompt(family, images=2)
+    logits, ids = model(**inputs).logits, model.generate(**inputs, **GREEDY)
+    for plan in (Plan(()), Plan((Keep(layer=2, keep_ratio=1.0), Keep(layer=3, keep_ratio=1.0)))):
+        with apply(model, plan) as run:
+            assert torch.equal(model(**inputs).logits, logits)
+            assert torch.equal(model.generate(**inputs, **GREEDY), ids)
+        assert run.cost.flops_ratio == run.cost.kv_ratio == 1.0
+
+
+@FAMILY
+@KERNEL
+def test_a_real_plan_changes_the_logits(family: str, kernel: str) -> None:
+    model, inputs = tiny_model(family, kernel=kernel), tiny_prompt(family)
+    logits = model(**inputs).logits[0, -1]
+    for plan in PLANS.values():
+        with apply(model, plan):
+            assert not torch.allclose(model(**inputs).logits[0, -1], logits, atol=1e-4)
+
+
+@FAMILY
+@KERNEL
+def test_text_only_prompts_run_untouched(family: str, kernel: str) -> None:
+    model = tiny_model(family, kernel=kernel)
+    inputs = {name: value.repeat(3, 1) for name, value in tiny_prompt(family, images=0).items()}
+    logits, ids = model(**inputs).logits, model.generate(**inputs, **GREEDY)
+    with apply(model, PLANS["keep_then_freeze"]) as run:
+        assert torch.equal(model(**inputs).logits, logits)
+        assert torch.equal(model.generate(**inputs, **GREEDY), ids)
+    assert [len(row) for row in run.kept[1]] == [0, 0, 0]
+
+
+@FAMILY
+@KERNEL
+def test_cache_holds_what_the_plan_says(family: str, kernel: str) -> None:
+    model, inputs = tiny_model(family, kernel=kernel), tiny_prompt(family)
+    length, new = inputs["input_ids"].shape[1], GREEDY["max_new_tokens"] - 1
+    with apply(model, PLANS["keep_twice"]) as run:
+        out = model.generate(**inputs, **GREEDY, return_dict_in_generate=True)
+    held = [out.past_key_values.get_seq_length(layer) for layer in range(LAYERS)]
+    assert held == [length + new, length - 16 + 9 + new, length - 16 + 9 + new] + [length - 16 + 2 + new] * 2
+    layers = out.past_key_values.layers
+    assert run.cost.kv_bytes == sum(x.numel() * x.element_size() for layer in layers for x in (layer.keys, layer.values))
+
+
+@FAMILY
+@KERNEL
+def test_a_second_turn_continues_the_cache(family: str, kernel: str) -> None:
+    """Several tokens at once after the prompt: the same as one by one, and as one prompt with a masked run."""
+    model, inputs, plan = tiny_model(family, kernel=kernel), tiny_prompt(family), PLANS["keep_twice"]
+    turn = torch.tensor([[7, 8, 9]])
+    with torch.no_grad(), apply(model, plan) as run:
+        first = model(**inputs, use_cache=True)
+        together = model(input_ids=turn, past_key_values=first.past_key_values, use_cache=True).logits[0]
+        kept = {layer: rows[0] for layer, rows in run.kept.items()}
+        cache, singly = model(**inputs, use_cache=True).past_key_values, []
+        for token in turn.split(1, dim=1):
+            singly.append(model(input_ids=token, past_key_values=cache, use_cache=True).logits[0, -1])
+    whole = dict(inputs, input_ids=torch.cat([inputs["input_ids"], turn], 1))
+    whole["attention_mask"] = torch.ones_like(whole["input_ids"])
+    if "mm_token_type_ids" in whole:
+        whole["mm_token_type_ids"] = (whole["input_ids"] == IMAGE).int()
+    expected = masked_logits(model, whole, plan, kept)[-3:]
+    torch.testing.assert_close(together, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.stack(singly), expected, atol=1e-5, rtol=1e-5)
