@@ -1,0 +1,1 @@
+"""Small data that ships with the repository: drawn scenes, photos, and the small models trained on the scenes."""
