@@ -129,9 +129,11 @@ class Passage:
         """Tokens come in after `past` tokens, the prompt's among them.
 
         Raises:
-            UnsupportedError: there are images among them.
+            UnsupportedError: there are images among them, or the cache was cut into the prompt.
         """
         self._past = past
+        if past < self._length:
+            raise UnsupportedError("the cache was cut into the prompt", got=past, expected=f"{self._length} or more")
         if has_images:
             raise UnsupportedError(
                 "images in a later turn cannot be pruned into a running cache",
@@ -142,16 +144,16 @@ class Passage:
         """The layer call's arguments when the layer's cache holds fewer tokens than layer 0's.
 
         Raises:
-            UnsupportedError: the cache was cropped or reordered since the prompt.
+            UnsupportedError: the cache was changed since the prompt, not alike in all layers.
         """
         held = self._held[index]
         expected = self._past - (0 if held is None else self._length - len(held))
         if index > 0 and cache is not None and cache.get_seq_length(index) != expected:
             raise UnsupportedError(
-                "the cache was cut since the prompt (assisted decoding does so)",
+                "the layers of the cache no longer fit together",
                 got=f"{cache.get_seq_length(index)} tokens at layer {index}",
                 expected=expected,
-                remedy="generate without an assistant model",
+                remedy="cut a cache by the same number of tokens in every layer",
             )
         if held is None:
             return kwargs

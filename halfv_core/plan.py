@@ -52,6 +52,13 @@ class Keep(Intervention):
         make_selector(self.selector, self.options)
         return self
 
+    def describe(self) -> str:
+        """In words."""
+        settings = ", ".join(f"{name} {value}" for name, value in self.options.items())
+        by = f" by {self.selector}" + (f" ({settings})" if settings else "")
+        share = f"keep {self.keep_ratio:.3g} of the visual tokens{by}" if self.keep_ratio else "drop all visual tokens"
+        return f"layer {self.layer}: {share}"
+
     def count(self, visual: int) -> int:
         """How many of a row's `visual` original visual tokens stay: max(1, floor(visual * keep_ratio)), 0 for ratio 0."""
         if self.keep_ratio == 0.0 or visual == 0:
@@ -69,6 +76,13 @@ class Freeze(Intervention):
     kind: Literal["freeze"] = "freeze"
     layers: tuple[Annotated[int, Field(ge=1, strict=True)], ...] = Field(min_length=1)
     """Decoder layers, counted from 0, ascending; a range is accepted."""
+
+    def describe(self) -> str:
+        """In words."""
+        first, last = self.layers[0], self.layers[-1]
+        whole = len(self.layers) == last - first + 1
+        which = f"{first}-{last}" if whole and last > first else ", ".join(map(str, self.layers))
+        return f"layers {which}: freeze the visual tokens (keys and values only)"
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -129,6 +143,10 @@ class Plan(BaseModel):
     def last_layer(self) -> int:
         """The deepest layer that the plan names; 0 for an empty plan."""
         return max([keep.layer for keep in self.keeps] + list(self.frozen_layers), default=0)
+
+    def describe(self) -> list[str]:
+        """The interventions in words, one line each; a plan that does nothing says so."""
+        return [item.describe() for item in self.interventions] or ["leave every visual token alone"]
 
     def check_depth(self, layers: int) -> None:
         """Refuse a plan for a deeper model.

@@ -96,6 +96,21 @@ class CausalTest(Record):
     """Whether both are within the thresholds that `Saturation` states."""
 
 
+class PruningTest(Record):
+    """One keep ratio for the pruning at Stage II, tried together with the treatment of Stage III."""
+
+    plan: Plan
+    """The whole plan."""
+    flops_ratio: float
+    """As in `Expected`."""
+    agreement: float
+    """As in `CausalTest`."""
+    log_likelihood_drop: float
+    """As in `CausalTest`."""
+    safe: bool
+    """Within the thresholds that `Saturation` states."""
+
+
 class Saturation(Record):
     """The kind of secondary saturation redundancy, with its evidence."""
 
@@ -167,6 +182,8 @@ class Profile(Record):
     plan: Plan
     stages: Stages
     saturation: Saturation
+    pruning_tests: tuple[PruningTest, ...] = ()
+    """The whole plans that were tried, cheapest first, until one was safe."""
     curves: Curves
     expected: Expected
     provenance: Provenance

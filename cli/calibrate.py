@@ -1,0 +1,90 @@
+"""`halfv-probe calibrate`: measure a model on samples, write its profile, and say what was found.
+
+    halfv-probe calibrate --model qwen2.5-vl-7b --output profile.json --report report.html
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.common import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    TrustOption,
+    given_arguments,
+    print_json,
+    progress_bar,
+    stdout,
+)
+
+
+def calibrate(
+    context: typer.Context,
+    model: ModelOption,
+    data: Annotated[str, typer.Option(help="JSONL file of samples, or a bundled name.")] = "scenes",
+    samples: Annotated[int, typer.Option(help="Samples to draw from the data.")] = 100,
+    output: Annotated[Path, typer.Option(help="Where the profile goes.")] = Path("profile.json"),
+    report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report here.")] = None,
+    held_out: Annotated[float, typer.Option(help="Share of the samples kept apart to check the plan.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    keep_ratio: Annotated[
+        list[float] | None, typer.Option(help="Share to try at Stage II; may be repeated. [default: 0.25, 0.5, 0.75]")
+    ] = None,
+    selector: Annotated[str, typer.Option(help="How visual tokens are chosen at Stage II.")] = "anchor_coverage",
+    top_share: Annotated[float, typer.Option(help="Share kept in Stage III under token sparsity.")] = 0.05,
+    min_agreement: Annotated[float, typer.Option(help="Agreement from which on a plan is safe.")] = 0.95,
+    max_drop: Annotated[float, typer.Option(help="Largest safe fall in log-likelihood, nats a token.")] = 0.05,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer that is compared.")] = 32,
+    entropy_k: Annotated[int, typer.Option(help="Eigenvalues in the entropy.")] = 50,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
+    from cli.summary import summary_tables
+    from halfv_core.models import load_model
+    from halfv_core.plan import make_selector
+    from probe.calibrate import Settings
+    from probe.calibrate import calibrate as run
+    from probe.report import write_report
+    from probe.samples import load_samples
+
+    make_selector(selector, {})
+    found = load_samples(data)
+    settings = Settings.from_user(
+        samples=samples,
+        held_out=held_out,
+        seed=seed,
+        entropy_k=entropy_k,
+        keep_ratios=tuple(keep_ratio) if keep_ratio else None,
+        selector=selector,
+        top_share=top_share,
+        min_agreement=min_agreement,
+        max_log_likelihood_drop=max_drop,
+        max_new_tokens=max_new_tokens,
+    )
+    loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    with progress_bar() as on_progress:
+        profile = run(
+            loaded.model,
+            loaded.processor,
+            found,
+            settings,
+            model_id=model,
+            data=data,
+            arguments=given_arguments(context),
+            on_progress=on_progress,
+        )
+    profile.save(output)
+    if report is not None:
+        write_report(profile, report)
+    if as_json:
+        print_json(profile.model_dump(mode="json"))
+        return
+    for table in summary_tables(profile):
+        stdout.print(table)
+    stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), highlight=False)

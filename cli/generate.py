@@ -1,0 +1,83 @@
+"""`halfv-probe generate`: answer one question about one image, with or without a profile, or both ways side by side.
+
+    halfv-probe generate --model qwen2.5-vl-7b --image cat.jpg --prompt "What is this?" --profile profile.json --compare
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.common import DeviceOption, DtypeOption, JsonOption, ModelOption, TrustOption, print_json, stdout
+
+if TYPE_CHECKING:
+    from halfv_core import Plan, Profile
+    from halfv_core.models import LoadedModel
+
+
+def generate(
+    model: ModelOption,
+    image: Annotated[list[Path], typer.Option(help="Image file; may be repeated.")],
+    prompt: Annotated[str, typer.Option(help="The question.")],
+    profile: Annotated[Path | None, typer.Option(help="Run under this profile.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Run without the profile too.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question about an image."""
+    from halfv_core import HalfVError, Plan, Profile
+    from halfv_core.models import load_model
+    from probe.samples import open_image
+
+    if compare and profile is None:
+        raise HalfVError("--compare has nothing to compare with", remedy="add --profile profile.json")
+    loaded_profile = Profile.load(profile) if profile else None
+    images = [open_image(path) for path in image]
+    loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    inputs = loaded.processor.prompt(images, prompt)
+    result: dict[str, Any] = {}
+    if profile is None or compare:
+        result["full"] = _answer(loaded, inputs, Plan(()), max_new_tokens)
+    if loaded_profile is not None:
+        result["accelerated"] = _answer(loaded, inputs, loaded_profile, max_new_tokens)
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def _answer(loaded: "LoadedModel", inputs: dict[str, Any], plan: "Plan | Profile", max_new_tokens: int) -> dict[str, Any]:
+    from halfv_core import apply
+    from probe.answers import greedy_answer
+
+    on_device = {name: value.to(loaded.model.device) for name, value in inputs.items()}
+    with apply(loaded.model, plan) as run:
+        began = time.perf_counter()
+        ids = greedy_answer(loaded.model, on_device, max_new_tokens)
+        seconds = time.perf_counter() - began
+    return {
+        "answer": loaded.processor.decode(ids),
+        "tokens": len(ids),
+        "seconds": seconds,
+        "flops_ratio": run.cost.flops_ratio,
+        "kv_ratio": run.cost.kv_ratio,
+        "kept": {str(layer): len(rows[0]) for layer, rows in run.kept.items()},
+    }
+
+
+def _show(result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    if len(result) == 1:
+        stdout.print(next(iter(result.values()))["answer"], markup=False, highlight=False)
+        return
+    table = Table("run", "answer", "prefill FLOPs", "KV cache", "visual tokens kept", box=None)
+    for name, run in result.items():
+        kept = ", ".join(f"{count} from layer {layer}" for layer, count in run["kept"].items()) or "all"
+        ratios = [f"{run[key]:.2f}x fewer" if run[key] > 1 else "all" for key in ("flops_ratio", "kv_ratio")]
+        table.add_row(name, run["answer"].replace("[", "\\["), *ratios, kept)
+    stdout.print(table)

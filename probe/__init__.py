@@ -1,0 +1,24 @@
+"""The measuring half of halfv-probe: capture, analyzers, stages, calibration.
+
+    from probe import calibrate, load_model
+"""
+
+from halfv_core.models import load_model
+from probe.analyzers.layer_redundancy import layer_redundancy
+from probe.analyzers.saturation import classify_saturation
+from probe.analyzers.tme import entropy_curves, truncated_matrix_entropy
+from probe.calibrate import Settings, calibrate
+from probe.samples import load_samples
+from probe.stages import detect_stages
+
+__all__ = [
+    "Settings",
+    "calibrate",
+    "classify_saturation",
+    "detect_stages",
+    "entropy_curves",
+    "layer_redundancy",
+    "load_model",
+    "load_samples",
+    "truncated_matrix_entropy",
+]

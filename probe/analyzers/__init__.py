@@ -1,0 +1,1 @@
+"""Measurements on hidden states and on models, one file each."""

@@ -1,0 +1,86 @@
+"""KL layer redundancy: what the answer loses when one layer leaves the visual tokens as they came.
+
+    redundancy[l] = KL(P_full || P_l)      nats, at the last prompt token
+
+P_l is the next-token distribution of a run in which the visual rows that leave layer l are those that entered it
+(ShortV, arXiv 2504.00502, layer contribution; HalfV, arXiv 2604.16462, KL analysis; both releases compute the reverse
+direction). At the last layer nothing follows that could see the change: there it is exactly 0.
+
+Nothing changes before layer l, so variant l starts from the full run's input of layer l, and all variants that have
+begun go through a layer as one batch: L(L+1)/2 layer rows instead of L full passes.
+"""
+
+from collections.abc import Mapping
+from functools import wraps
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedModel
+
+from halfv_core.errors import DataError
+from halfv_core.families import Family, parts_of
+from halfv_core.layout import TokenLayout
+from halfv_core.patching import Forward, wrapped
+
+Direction = Literal["forward", "reverse"]
+
+
+@torch.no_grad()
+def layer_redundancy(
+    model: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    *,
+    direction: Direction = "forward",
+    batch: int = 16,
+    family: Family | None = None,
+) -> torch.Tensor:
+    """The KL curve of one prompt.
+
+    Args:
+        inputs: model inputs, batch of one.
+        direction: `forward` is KL(full || variant), `reverse` KL(variant || full), as the releases have it.
+        batch: most variants that go through a layer together; memory grows with it.
+
+    Returns:
+        (L,) float64, nats.
+
+    Raises:
+        DataError: more than one prompt, or no visual tokens in it.
+    """
+    parts = parts_of(model, family)
+    layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
+    if layout.rows != 1 or not layout.has_visual:
+        got = f"{layout.rows} rows" if layout.rows != 1 else "no visual token"
+        raise DataError("layer redundancy takes one prompt with an image", got=got)
+    variants = _Variants(layout.visual[0], batch)
+    with wrapped([(layer, variants.around) for layer in parts.layers]):
+        model(**inputs, use_cache=False, logits_to_keep=1)
+    # One row at a time, so that equal states give bit-equal logits and the last layer's KL is exactly 0.
+    logits = [parts.head(parts.norm(row[:, layout.last[0]]))[0] for row in [variants.full, *variants.rows]]
+    full, *changed = torch.stack(logits).double().log_softmax(-1)  # (L+1, vocabulary)
+    pairs = [(full, other) if direction == "forward" else (other, full) for other in changed]
+    return torch.stack([(p.exp() * (p - q)).sum() for p, q in pairs])
+
+
+class _Variants:
+    """The runs in which one layer left the visual rows alone, one row each, in the order of their layers."""
+
+    def __init__(self, visual: torch.Tensor, batch: int) -> None:
+        self._visual = visual
+        self._batch = batch
+        self.rows: list[torch.Tensor] = []
+        """Each (1, N, D): the state after the latest layer."""
+        self.full = torch.empty(0)
+        """(1, N, D): the same of the full run."""
+
+    def around(self, forward: Forward) -> Forward:
+        @wraps(forward)
+        def run(hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+            output: torch.Tensor = forward(hidden, **kwargs)
+            begun = torch.cat(self.rows).to(hidden.device).split(self._batch) if self.rows else ()
+            self.rows = [row for chunk in begun for row in forward(chunk, **kwargs).split(1)]
+            self.rows.append(torch.where(self._visual.to(hidden.device)[:, None], hidden, output))
+            self.full = output
+            return output
+
+        return run

@@ -1,0 +1,245 @@
+"""calibrate(): from a model and samples to a profile; the only place where the steps of a calibration are put in order.
+
+    model, processor, name = load_model("tiny-qwen2.5-vl")
+    profile = calibrate(model, processor, load_samples("scenes"), model_id=name, data="scenes")
+"""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from transformers import PreTrainedModel
+
+from halfv_core.cost import DecoderShape
+from halfv_core.errors import DataError
+from halfv_core.families import Family
+from halfv_core.plan import Option, Plan
+from halfv_core.processors import PromptProcessor
+from halfv_core.profile import Profile, Provenance, PruningTest, Saturation, Stages, config_fingerprint
+from probe.analyzers.layer_redundancy import layer_redundancy
+from probe.analyzers.saturation import Case, Quality, Thresholds, classify_saturation, quality
+from probe.analyzers.tme import entropy_curves, spectrum
+from probe.answers import Inputs, greedy_answer, read_answer
+from probe.build import Measurements, candidate_plans, expected
+from probe.capture import capture
+from probe.samples import Sample, data_fingerprint, draw, hold_out
+from probe.stages import detect_stages
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the name of the step, how many are done, and of how many."""
+
+_PACKAGES = ("halfv-probe", "torch", "transformers", "nnsight", "numpy")
+
+
+class Settings(BaseModel):
+    """What a calibration can be asked for; every field is an option of `halfv-probe calibrate`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: int = Field(default=100, ge=2)
+    """Samples drawn from the data."""
+    held_out: float = Field(default=0.2, ge=0.0, le=0.9)
+    """Share of them kept apart, to see what the finished plan does to prompts that it was not chosen on."""
+    seed: int = 0
+    entropy_k: int = Field(default=50, ge=1)
+    """Eigenvalues in the truncated matrix entropy."""
+    keep_ratios: tuple[float, ...] = (0.25, 0.5, 0.75)
+    """Shares to try for the pruning at Stage II, the smallest safe one wins."""
+    selector: str = "anchor_coverage"
+    """Selector of the pruning at Stage II."""
+    options: dict[str, Option] = Field(default_factory=lambda: {"anchor_share": 0.1, "scoring": "attention"})
+    """Options of the selector."""
+    top_share: float = Field(default=0.05, gt=0.0, le=1.0)
+    """Share of the visual tokens that `token_sparsity` keeps in Stage III."""
+    min_agreement: float = Field(default=0.95, ge=0.0, le=1.0)
+    """Agreement with the full model's answers from which on a plan is safe."""
+    max_log_likelihood_drop: float = Field(default=0.05, ge=0.0)
+    """Fall in the log-likelihood of those answers, nats a token, up to which a plan is safe."""
+    max_new_tokens: int = Field(default=32, ge=1)
+    """Longest answer of the full model that is compared."""
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """When a plan counts as safe."""
+        return Thresholds(self.min_agreement, self.max_log_likelihood_drop)
+
+
+def calibrate(
+    model: PreTrainedModel,
+    processor: PromptProcessor,
+    samples: Sequence[Sample],
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+    *,
+    model_id: str = "",
+    data: str = "",
+    arguments: dict[str, JsonValue] | None = None,
+    family: Family | None = None,
+    on_progress: OnProgress | None = None,
+) -> Profile:
+    """Measure a model on samples and write down what was learnt.
+
+    Args:
+        samples: all there are; `settings.samples` of them are drawn.
+        model_id, data: names for the profile's provenance; `arguments` are those the user typed, likewise.
+        family: description of the model when no registered one fits.
+        on_progress: told about each step.
+
+    Raises:
+        DataError: too few samples, or an image that cannot be read.
+        ModelError: a model that cannot be probed.
+    """
+    began = time.monotonic()
+    drawn = draw(samples, settings.samples, settings.seed)
+    measured_on, kept_apart = hold_out(drawn, settings.held_out)
+    if len(measured_on) < 2:
+        raise DataError("too few samples to calibrate on", got=len(measured_on), expected="2 or more")
+    study = _Study(model, processor, settings, family, on_progress or (lambda step, done, total: None))
+    measurements, cases = study.measure(measured_on)
+    curves = measurements.curves()
+    stages = detect_stages(curves.visual.mean, curves.text.mean, curves.kl.mean)
+    saturation = study.classify(cases, stages.saturation_start)
+    tests = study.choose_plan(cases, measurements, stages, saturation)
+    plan = tests[-1].plan
+    unseen = study.check(study.cases("held-out answers", kept_apart), plan)
+    return Profile(
+        plan=plan,
+        stages=stages,
+        saturation=saturation,
+        pruning_tests=tests,
+        curves=curves,
+        expected=expected(plan, study.shape, measurements, len(kept_apart), *(unseen or (None, None))),
+        provenance=Provenance(
+            model_id=model_id or str(model.config.name_or_path),
+            model_type=model.config.model_type,
+            config_fingerprint=config_fingerprint(model.config),
+            data=data,
+            data_fingerprint=data_fingerprint(drawn),
+            sample_ids=tuple(sample.id for sample in measured_on),
+            held_out_ids=tuple(sample.id for sample in kept_apart),
+            seed=settings.seed,
+            arguments_given=arguments or {},
+            arguments_resolved=settings.model_dump(mode="json"),
+            versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+            device=str(model.device),
+            dtype=str(model.dtype).removeprefix("torch."),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - began, 1),
+        ),
+    )
+
+
+
+class _Study:
+    """One calibration under way: the model, the settings, and the steps that run the model."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: PromptProcessor,
+        settings: Settings,
+        family: Family | None,
+        on_progress: OnProgress,
+    ) -> None:
+        self._model = model
+        self._processor = processor
+        self._settings = settings
+        self._family = family
+        self._on_progress = on_progress
+        value_bytes = next(model.parameters()).element_size()
+        self.shape = DecoderShape.of(model.config.get_text_config(), value_bytes)
+
+    def measure(self, samples: Sequence[Sample]) -> tuple[Measurements, list[Case]]:
+        """Curves, redundancy and full answers, sample by sample."""
+        found, cases = Measurements(entropy_k=self._settings.entropy_k), []
+        for done, sample in enumerate(samples):
+            self._on_progress("curves", done, len(samples))
+            self._add_curves(found, self._inputs(sample))
+            cases.append(self._case(sample))
+        self._on_progress("curves", len(samples), len(samples))
+        return found, cases
+
+    def _add_curves(self, found: Measurements, inputs: Inputs) -> None:
+        states = capture(self._model, inputs, family=self._family)
+        entropies = entropy_curves(states.hidden, states.visual, k=found.entropy_k)
+        found.visual.append(entropies.visual.numpy())
+        found.text.append(entropies.text.numpy())
+        found.joint.append(entropies.joint.numpy())
+        found.spectrum.append(spectrum(states.hidden[:, states.visual], k=found.entropy_k).numpy())
+        found.kl.append(layer_redundancy(self._model, inputs, family=self._family).cpu().numpy())
+        found.visual_tokens.append(int(states.visual.sum()))
+        found.text_tokens.append(int((~states.visual).sum()))
+
+    def cases(self, step: str, samples: Sequence[Sample]) -> list[Case]:
+        """The full model's answers."""
+        found = []
+        for done, sample in enumerate(samples, start=1):
+            found.append(self._case(sample))
+            self._on_progress(step, done, len(samples))
+        return found
+
+    def _case(self, sample: Sample) -> Case:
+        inputs = self._inputs(sample)
+        answer = greedy_answer(self._model, inputs, self._settings.max_new_tokens)
+        likelihood = read_answer(self._model, inputs, answer).log_likelihood
+        return Case(partial(self._inputs, sample), answer, likelihood)
+
+    def _inputs(self, sample: Sample) -> Inputs:
+        inputs = self._processor.prompt(sample.open_images(), sample.question)
+        return {name: value.to(self._model.device) for name, value in inputs.items()}
+
+    def classify(self, cases: Sequence[Case], saturation_start: int | None) -> Saturation:
+        """The two causal tests of Stage III."""
+        return classify_saturation(
+            self._model,
+            cases,
+            saturation_start,
+            top_share=self._settings.top_share,
+            thresholds=self._settings.thresholds,
+            family=self._family,
+            on_case=self._counter("Stage III tests", 2 * len(cases)),
+        )
+
+    def choose_plan(
+        self, cases: Sequence[Case], found: Measurements, stages: Stages, saturation: Saturation
+    ) -> tuple[PruningTest, ...]:
+        """Whole plans, cheapest first, until one is safe; the last of them is the answer."""
+        tests: list[PruningTest] = []
+        plans = candidate_plans(
+            stages,
+            saturation,
+            self.shape.layers,
+            self._settings.keep_ratios,
+            selector=self._settings.selector,
+            options=self._settings.options,
+            top_share=self._settings.top_share,
+        )
+        for plan in plans:
+            measured = quality(
+                self._model, plan, cases, family=self._family, on_case=self._counter("keep ratio", len(cases))
+            )
+            flops_ratio = expected(plan, self.shape, found, 0, None, None).flops_ratio
+            safe = measured.within(self._settings.thresholds)
+            tests.append(PruningTest(plan=plan, flops_ratio=flops_ratio, safe=safe, **measured._asdict()))
+            if safe:
+                break
+        return tuple(tests)
+
+    def check(self, cases: Sequence[Case], plan: Plan) -> Quality | None:
+        """The finished plan on samples that it was not chosen on; None without any."""
+        if not cases:
+            return None
+        return quality(self._model, plan, cases, family=self._family, on_case=self._counter("held-out", len(cases)))
+
+    def _counter(self, step: str, total: int) -> Callable[[], None]:
+        done = 0
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            self._on_progress(step, done, total)
+
+        return count

@@ -1,0 +1,29 @@
+"""What every test runs under: no network, few threads, and the options that let the costly tests in.
+
+    pytest [--runslow] [--rungpu] [--runhub]
+"""
+
+import os
+
+import pytest
+import torch
+
+COSTLY = {"slow": "takes minutes", "gpu": "needs an accelerator", "hub": "downloads a checkpoint"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    for marker, reason in COSTLY.items():
+        parser.addoption(f"--run{marker}", action="store_true", help=f"also run tests marked {marker} ({reason})")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", min(4, os.cpu_count() or 1))))
+    if not config.getoption("--runhub"):
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker, reason in COSTLY.items():
+            if marker in item.keywords and not config.getoption(f"--run{marker}"):
+                item.add_marker(pytest.mark.skip(reason=f"{reason}; run with --run{marker}"))

@@ -1,0 +1,74 @@
+"""Every registered selector keeps the promise of `Selector.select`, on made-up tokens and inside a model."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from halfv_core import Keep, Plan, apply
+from halfv_core.families import FAMILIES
+from halfv_core.selectors import SELECTORS, make_selector
+from halfv_core.selectors.base import Scoring
+from tests.tiny import IMAGE, tiny_model, tiny_prompt
+
+SELECTOR = pytest.mark.parametrize("name", sorted(SELECTORS))
+
+
+class Tokens:
+    """A context of random states and scores."""
+
+    def __init__(self, count: int, duplicates: bool = False) -> None:
+        generator = torch.Generator().manual_seed(count)
+        states = torch.randn(count, 8, generator=generator)
+        self._states = states[:1].repeat(count, 1) if duplicates else states
+        self._scores = torch.rand(count, generator=generator)
+        self.visual_count = count
+        self.device = torch.device("cpu")
+
+    def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
+        return self._scores
+
+    def normed_hidden(self) -> torch.Tensor:
+        return self._states
+
+
+@SELECTOR
+def test_selector_is_frozen_settings(name: str) -> None:
+    selector = make_selector(name, {})
+    assert dataclasses.is_dataclass(selector)
+    assert selector == make_selector(name, dataclasses.asdict(selector))
+    assert selector.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+@SELECTOR
+@settings(max_examples=60, deadline=None)
+@given(count=st.integers(2, 40), data=st.data(), duplicates=st.booleans())
+def test_selector_chooses_that_many_distinct_tokens(
+    name: str, count: int, data: st.DataObject, duplicates: bool
+) -> None:
+    wanted = data.draw(st.integers(1, count - 1))
+    selector = make_selector(name, {})
+    chosen = selector.select(Tokens(count, duplicates), wanted)
+    assert chosen.dtype == torch.long
+    assert chosen.shape == (wanted,)
+    assert len(set(chosen.tolist())) == wanted
+    assert 0 <= int(chosen.min()) <= int(chosen.max()) < count
+    assert torch.equal(chosen, selector.select(Tokens(count, duplicates), wanted))
+
+
+@SELECTOR
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 0.999])
+def test_selector_inside_a_model(name: str, family: str, ratio: float) -> None:
+    inputs = tiny_prompt(family, images=2)
+    visual = (inputs["input_ids"][0] == IMAGE).nonzero().squeeze(1)
+    keep = Keep(layer=2, keep_ratio=ratio, selector=name)
+    model = tiny_model(family)
+    with torch.no_grad(), apply(model, Plan((keep,))) as run:
+        assert model(**inputs).logits.isfinite().all()
+    kept = run.kept[2][0]
+    assert len(kept) == max(1, int(len(visual) * ratio))
+    assert kept.tolist() == sorted(set(kept.tolist()))
+    assert set(kept.tolist()) <= set(visual.tolist())

@@ -1,0 +1,67 @@
+"""Plans: order, counting, refusals, and the round trip through JSON."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halfv_core import Freeze, HalfVError, Keep, Plan
+
+
+def test_interventions_stand_in_the_order_of_their_layers() -> None:
+    plan = Plan((Freeze(layers=range(5, 8)), Keep(layer=6, keep_ratio=0.1), Keep(layer=2, keep_ratio=0.5)))
+    assert [type(item).__name__ for item in plan.interventions] == ["Keep", "Freeze", "Keep"]
+    assert plan.frozen_layers == {5, 6, 7}
+    assert plan.last_layer == 7
+
+
+@given(visual=st.integers(1, 5000), ratio=st.floats(0, 1))
+def test_count_is_the_floor_and_at_least_one(visual: int, ratio: float) -> None:
+    count = Keep(layer=1, keep_ratio=ratio).count(visual)
+    assert count == (0 if ratio == 0 else max(1, math.floor(visual * ratio)))
+    assert count <= visual
+
+
+@given(
+    layers=st.lists(st.integers(1, 60), min_size=1, max_size=3, unique=True),
+    frozen=st.sets(st.integers(1, 60), max_size=5),
+)
+def test_round_trip(layers: list[int], frozen: set[int]) -> None:
+    items: list[Keep | Freeze] = [Keep(layer=layer, keep_ratio=0.3, options={"anchor_share": 0.2}) for layer in layers]
+    plan = Plan([*items, *([Freeze(layers=frozen)] if frozen else [])])
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Keep(layer=0, keep_ratio=0.5), "layer: Input should be greater than or equal to 1, got 0"),
+        (lambda: Keep(layer=1, keep_ratio=1.5), "keep_ratio: Input should be less than or equal to 1, got 1.5"),
+        (lambda: Keep(layer=1, keep_ratio=float("nan")), "keep_ratio"),
+        (lambda: Keep(layer=1, keep_ratio=0.5, selector="best"), "unknown selector; got 'best'; expected one of anchor"),
+        (lambda: Keep(layer=1, keep_ratio=0.5, selector="uniform", options={"seed": 1}), "has no option 'seed'"),
+        (lambda: Keep(layer=1, keep_ratio=0.5, options={"scoring": "x"}), "unknown scoring; got 'x'"),
+        (lambda: Keep(layer=1, keep_ratio=0.5, options={"anchor_share": 2}), "anchor_share is a share; got 2"),
+        (lambda: Freeze(layers=[]), "layers"),
+        (lambda: Freeze(layers=[0, 1]), "layers.0"),
+        (lambda: Plan((Keep(layer=1, keep_ratio=0.5), Keep(layer=1, keep_ratio=0.5))), "two keeps at one layer"),
+        (lambda: Plan((Keep(layer=1, keep_ratio=0.2), Keep(layer=2, keep_ratio=0.5))), "keep_ratio grows with depth"),
+        (lambda: Plan((Freeze(layers=[1]), Freeze(layers=[1, 2]))), "a layer is frozen twice"),
+        (lambda: Plan((Freeze(layers=[9]),)).check_depth(9), "got layer 9; expected 1..8"),
+    ],
+)
+def test_a_bad_plan_is_one_clear_line(make: object, said: str) -> None:
+    with pytest.raises(HalfVError) as caught:
+        make()  # type: ignore[operator]
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_describes_itself() -> None:
+    plan = Plan((Keep(layer=2, keep_ratio=0.25, selector="uniform"), Keep(layer=3, keep_ratio=0), Freeze(layers=[4, 6])))
+    assert plan.describe() == [
+        "layer 2: keep 0.25 of the visual tokens by uniform",
+        "layer 3: drop all visual tokens",
+        "layers 4, 6: freeze the visual tokens (keys and values only)",
+    ]

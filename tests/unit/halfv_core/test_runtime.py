@@ -1,0 +1,209 @@
+"""apply(): what it refuses, and that it leaves the model as it was."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel, StaticCache
+
+from halfv_core import Family, Freeze, HalfVError, Keep, Plan, apply
+from halfv_core.errors import ModelError, PlanError, UnsupportedError
+from tests.tiny import LAYERS, tiny_llava, tiny_model, tiny_prompt
+
+PLAN = Plan((Keep(layer=2, keep_ratio=0.5), Freeze(layers=[4])))
+
+
+def traces(model: PreTrainedModel) -> list[tuple[str, list[str], int, int]]:
+    """Everything that apply() could leave behind in a module."""
+    return [
+        (name, sorted(module.__dict__), len(module._forward_hooks), len(module._forward_pre_hooks))
+        for name, module in model.named_modules()
+    ]
+
+
+def test_exit_restores_the_model() -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
+    logits = model(**inputs).logits  # transformers hooks its vision tower at the first call
+    before = traces(model)
+    with apply(model, PLAN):
+        assert traces(model) != before
+        model.generate(**inputs, max_new_tokens=2)
+    assert traces(model) == before
+    assert torch.equal(model(**inputs).logits, logits)
+
+
+def test_exit_restores_the_model_after_an_exception_inside() -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
+    model(**inputs)
+    before = traces(model)
+    with pytest.raises(RuntimeError, match="boom"), apply(model, PLAN):
+        model(**inputs)
+        raise RuntimeError("boom")
+    assert traces(model) == before
+
+
+def test_exit_restores_the_model_after_an_exception_in_the_middle_of_a_forward() -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
+    logits = model(**inputs).logits  # transformers hooks its vision tower at the first call
+    before = traces(model)
+    with pytest.raises(UnsupportedError), apply(model, PLAN):
+        model(**{name: value.repeat(2, *[1] * (value.ndim - 1)) for name, value in inputs.items()})
+    assert traces(model) == before
+    with apply(model, PLAN):
+        pass
+    assert torch.equal(model(**inputs).logits, logits)
+
+
+def test_a_forward_that_was_set_on_the_instance_stays() -> None:
+    model = tiny_model("llava")
+    layer = model.model.language_model.layers[2]
+    calls: list[int] = []
+    own = layer.forward
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return own(*args, **kwargs)
+
+    layer.forward = counted
+    with apply(model, PLAN):
+        model(**tiny_prompt("llava"))
+    assert layer.__dict__["forward"] is counted
+    assert calls == [1]
+
+
+def test_two_models_at_once_do_not_disturb_each_other() -> None:
+    one, two, inputs = tiny_model("llava"), tiny_model("llava", seed=1), tiny_prompt("llava")
+    with apply(one, PLAN):
+        alone = one(**inputs).logits
+    with apply(two, Plan((Keep(layer=1, keep_ratio=0.2),))) as other, apply(one, PLAN) as run:
+        two(**inputs)
+        assert torch.equal(one(**inputs).logits, alone)
+        assert len(run.kept[2][0]) == 8
+        assert len(other.kept[1][0]) == 3
+
+
+def test_two_caches_taken_in_turn() -> None:
+    model = tiny_model("llava")
+    first, second = tiny_prompt("llava", seed=1), tiny_prompt("llava", before=7, seed=2)
+    token = torch.tensor([[5]])
+    with torch.no_grad(), apply(model, PLAN):
+        alone = []
+        for inputs in (first, second):
+            cache = model(**inputs, use_cache=True).past_key_values
+            alone.append(model(input_ids=token, past_key_values=cache, use_cache=True).logits)
+        caches = [model(**inputs, use_cache=True).past_key_values for inputs in (first, second)]
+        mixed = [model(input_ids=token, past_key_values=cache, use_cache=True).logits for cache in caches]
+    assert all(torch.equal(a, b) for a, b in zip(alone, mixed, strict=True))
+
+
+def test_a_cache_filled_before_apply_is_continued_unpruned() -> None:
+    model, inputs, token = tiny_model("qwen2_5_vl"), tiny_prompt("qwen2_5_vl"), torch.tensor([[5]])
+    with torch.no_grad():
+        full = [model(**inputs, use_cache=True).past_key_values for _ in range(2)]
+        expected = model(input_ids=token, past_key_values=full[0], use_cache=True).logits
+        with apply(model, PLAN):
+            found = model(input_ids=token, past_key_values=full[1], use_cache=True).logits
+    assert torch.equal(expected, found)
+
+
+def test_an_image_token_that_the_model_writes_is_text() -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
+    with torch.no_grad(), apply(model, PLAN) as run:
+        cache = model(**inputs, use_cache=True).past_key_values
+        model(input_ids=torch.tensor([[60]]), past_key_values=cache, use_cache=True)
+    assert len(run.kept[2][0]) == 8
+
+
+def test_a_prompt_that_ends_in_its_image_keeps_its_last_token() -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava", after=0)
+    with torch.no_grad(), apply(model, Plan((Keep(layer=1, keep_ratio=0.0),))):
+        dropped = model(**inputs).logits[0, -1]
+    assert dropped.any()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda m, x: m.generate(**x, num_beams=2, max_new_tokens=3), UnsupportedError, "expected a batch of 1"),
+        (
+            lambda m, x: m(**x, past_key_values=StaticCache(config=m.config.get_text_config(), max_cache_len=64)),
+            UnsupportedError,
+            "got StaticCache; expected DynamicCache",
+        ),
+        (
+            lambda m, x: m(inputs_embeds=m.get_input_embeddings()(x["input_ids"])),
+            UnsupportedError,
+            "pass input_ids",
+        ),
+    ],
+)
+def test_refusals_inside(call: Any, error: type[HalfVError], said: str) -> None:
+    model = tiny_model("llava")
+    with pytest.raises(error) as caught, torch.no_grad(), apply(model, PLAN):
+        call(model, tiny_prompt("llava"))
+    assert said in str(caught.value)
+
+
+def test_a_cut_cache_goes_on_where_it_was_cut() -> None:
+    model, inputs, token = tiny_model("llava"), tiny_prompt("llava"), torch.tensor([[5]])
+    with torch.no_grad(), apply(model, PLAN):
+        cache = model(**inputs, use_cache=True).past_key_values
+        first = model(input_ids=token, past_key_values=cache, use_cache=True).logits
+        model(input_ids=torch.tensor([[6, 7]]), past_key_values=cache, use_cache=True)
+        cache.crop(-3)
+        assert torch.equal(model(input_ids=token, past_key_values=cache, use_cache=True).logits, first)
+
+
+@pytest.mark.parametrize(
+    ("cut", "said"),
+    [
+        (lambda cache: cache.crop(-3), "cut into the prompt; got 24; expected 26 or more"),
+        (lambda cache: cache.layers[3].crop(-1), "no longer fit together; got 18 tokens at layer 3; expected 19"),
+    ],
+)
+def test_a_cache_that_no_longer_fits_is_refused_instead_of_misread(cut: Any, said: str) -> None:
+    model, inputs, token = tiny_model("llava"), tiny_prompt("llava"), torch.tensor([[5]])
+    with torch.no_grad(), apply(model, PLAN):
+        cache = model(**inputs, use_cache=True).past_key_values
+        model(input_ids=token, past_key_values=cache, use_cache=True)
+        cut(cache)
+        with pytest.raises(UnsupportedError) as caught:
+            model(input_ids=token, past_key_values=cache, use_cache=True)
+    assert said in str(caught.value)
+
+
+def test_images_in_a_later_turn_are_refused() -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
+    with torch.no_grad(), apply(model, PLAN):
+        cache = model(**inputs, use_cache=True).past_key_values
+        with pytest.raises(UnsupportedError, match="images in a later turn"):
+            model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"], past_key_values=cache)
+
+
+def test_refusals_at_the_door() -> None:
+    model = tiny_model("llava")
+    with apply(model, PLAN), pytest.raises(UnsupportedError, match="applied to this model already"):  # noqa: SIM117
+        with apply(model, PLAN):
+            pass
+    with pytest.raises(PlanError, match=f"got layer {LAYERS}"), apply(model, Plan((Freeze(layers=[LAYERS]),))):
+        pass
+    model.config.get_text_config()._attn_implementation = "flash_attention_2"
+    with pytest.raises(UnsupportedError, match="got flash_attention_2; expected eager or sdpa"), apply(model, PLAN):
+        pass
+    model.config.model_type = "unheard_of"
+    with pytest.raises(ModelError, match=r"Family\(\.\.\.\) and pass it as family="), apply(model, PLAN):
+        pass
+
+
+def test_a_family_can_be_described_by_hand() -> None:
+    model, inputs = tiny_llava().eval(), tiny_prompt("llava")
+    model.config.model_type = "unheard_of"
+    family = Family(name="mine", decoders=("llama",), visual_tokens=("image_token_id",))
+    with torch.no_grad(), apply(model, PLAN, family=family) as run:
+        model(**inputs)
+    assert len(run.kept[2][0]) == 8
+
+
+def test_cost_before_anything_ran_is_refused() -> None:
+    with apply(tiny_model("llava"), PLAN) as run, pytest.raises(UnsupportedError, match="call the model first"):
+        _ = run.cost
