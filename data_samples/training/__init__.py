@@ -1,0 +1,1 @@
+"""Seeded, resumable training of the small models in data_samples/models on drawn scenes."""
