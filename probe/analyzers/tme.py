@@ -67,7 +67,7 @@ def entropy_curves(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50)
 
 
 def spectra(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50) -> TokenGroups:
-    """The spectra behind `entropy_curves`, for those who want both from one computation: `entropy(spectra(...).visual)`.
+    """The spectra behind `entropy_curves`; `entropy` of each is the curve, so whoever wants both computes them once.
 
     Returns:
         Three tensors of (L+1, k).
@@ -98,7 +98,7 @@ def spectrum(hidden: torch.Tensor, k: int = 50, variant: Variant = "paper") -> t
     if variant not in get_args(Variant):
         raise HalfVError("unknown variant of the entropy", got=repr(variant), expected=" or ".join(get_args(Variant)))
     rows = [_spectrum(tokens, k, variant, f"matrix {i}") for i, tokens in _each(hidden, k)]
-    return torch.stack(rows).reshape(*hidden.shape[:-2], k) if rows else torch.empty(*hidden.shape[:-2], k).double()
+    return torch.stack(rows).reshape(*hidden.shape[:-2], k)
 
 
 def entropy(spectrum: torch.Tensor) -> torch.Tensor:
@@ -119,9 +119,9 @@ def _each(hidden: torch.Tensor, k: int) -> "enumerate[torch.Tensor]":
         raise HalfVError(
             "hidden states need tokens and features", got=f"shape {tuple(hidden.shape)}", expected="(..., N, D)"
         )
-    if 0 in hidden.shape[-2:]:
+    if hidden.numel() == 0:
         raise DataError(
-            "there is no token to measure", got=f"shape {tuple(hidden.shape)}", expected="N and D of 1 or more"
+            "there is no token to measure", got=f"shape {tuple(hidden.shape)}", expected="no empty dimension"
         )
     return enumerate(hidden.detach().reshape(-1, *hidden.shape[-2:]))
 
