@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
+from halfv_core.errors import DataError
+
 Inputs = Mapping[str, torch.Tensor]
 
 
@@ -55,15 +57,17 @@ def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) ->
     Args:
         inputs: the prompt, batch of one.
         answer: (T,) ids, T >= 1.
+
+    Raises:
+        DataError: the prompt is padded; where a continuation stands would then be unclear.
     """
+    if not bool(inputs["attention_mask"].all()):
+        raise DataError("answers are read after prompts without padding")
     prefill = model(**inputs, use_cache=True, logits_to_keep=1)
     logits = [prefill.logits[0, -1:]]  # (1, vocabulary)
     if len(answer) > 1:
-        mask = inputs["attention_mask"]
-        tail = mask.new_ones(1, len(answer) - 1)
         continued = model(
             input_ids=answer[None, :-1],
-            attention_mask=torch.cat([mask, tail], dim=1),
             past_key_values=prefill.past_key_values,
             use_cache=True,
         )

@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from transformers import PreTrainedModel
 
 from halfv_core.cost import DecoderShape
 from halfv_core.errors import DataError
 from halfv_core.families import Family
-from halfv_core.plan import Option, Plan
+from halfv_core.plan import Option, Plan, first_fault
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile, Provenance, PruningTest, Saturation, Stages, config_fingerprint
 from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.saturation import Case, Quality, Thresholds, classify_saturation, quality
-from probe.analyzers.tme import entropy_curves, spectrum
+from probe.analyzers.tme import entropy, spectra
 from probe.answers import Inputs, greedy_answer, read_answer
 from probe.build import Measurements, candidate_plans, expected
 from probe.capture import capture
@@ -61,6 +61,18 @@ class Settings(BaseModel):
     """Fall in the log-likelihood of those answers, nats a token, up to which a plan is safe."""
     max_new_tokens: int = Field(default=32, ge=1)
     """Longest answer of the full model that is compared."""
+
+    @classmethod
+    def from_user(cls, **given: object) -> "Settings":
+        """Settings from options, where None stands for the default.
+
+        Raises:
+            DataError: a value out of range.
+        """
+        try:
+            return cls.model_validate({name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            raise DataError(f"bad setting: {first_fault(error)}") from None
 
     @property
     def thresholds(self) -> Thresholds:
@@ -164,11 +176,11 @@ class _Study:
 
     def _add_curves(self, found: Measurements, inputs: Inputs) -> None:
         states = capture(self._model, inputs, family=self._family)
-        entropies = entropy_curves(states.hidden, states.visual, k=found.entropy_k)
-        found.visual.append(entropies.visual.numpy())
-        found.text.append(entropies.text.numpy())
-        found.joint.append(entropies.joint.numpy())
-        found.spectrum.append(spectrum(states.hidden[:, states.visual], k=found.entropy_k).numpy())
+        groups = spectra(states.hidden, states.visual, k=found.entropy_k)
+        found.visual.append(entropy(groups.visual).numpy())
+        found.text.append(entropy(groups.text).numpy())
+        found.joint.append(entropy(groups.joint).numpy())
+        found.spectrum.append(groups.visual.numpy())
         found.kl.append(layer_redundancy(self._model, inputs, family=self._family).cpu().numpy())
         found.visual_tokens.append(int(states.visual.sum()))
         found.text_tokens.append(int((~states.visual).sum()))

@@ -138,7 +138,7 @@ def draw(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
 
 
 def hold_out(samples: Sequence[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
-    """Split drawn samples into those to measure on and those kept apart, every 1/share-th of the draw; families stay mixed.
+    """Split drawn samples into those to measure on and the first `share`, kept apart; a draw mixes families throughout.
 
     Raises:
         DataError: a share outside 0..0.9.
@@ -146,9 +146,7 @@ def hold_out(samples: Sequence[Sample], share: float) -> tuple[list[Sample], lis
     if not 0.0 <= share <= 0.9:
         raise DataError("the held-out share is out of range", got=share, expected="0..0.9")
     kept_apart = int(len(samples) * share)
-    chosen = {int((index + 0.5) * len(samples) / kept_apart) for index in range(kept_apart)}
-    measured = [sample for index, sample in enumerate(samples) if index not in chosen]
-    return measured, [samples[index] for index in sorted(chosen)]
+    return list(samples[kept_apart:]), list(samples[:kept_apart])
 
 
 def data_fingerprint(samples: Sequence[Sample]) -> str:

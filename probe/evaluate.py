@@ -1,0 +1,87 @@
+"""Accuracy of a model under a plan: greedy answers against the reference answers, and what they cost.
+
+    full = evaluate(model, processor, samples, Plan(()))
+    fast = evaluate(model, processor, samples, profile)
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from transformers import PreTrainedModel
+
+from halfv_core.errors import DataError
+from halfv_core.plan import Plan
+from halfv_core.processors import PromptProcessor
+from halfv_core.profile import Profile
+from halfv_core.runtime import apply
+from probe.answers import greedy_answer
+from probe.samples import Sample
+
+
+class Evaluation(NamedTuple):
+    """Results over a set of samples."""
+
+    answers: tuple[str, ...]
+    """The model's, in the order of the samples."""
+    correct: tuple[bool, ...]
+    accuracy: dict[str, float]
+    """By question family."""
+    flops_ratio: float
+    """Prefill FLOPs of all prompts without the plan over those with it; see halfv_core.cost."""
+    kv_ratio: float
+    """KV-cache bytes after each answer, summed, without the plan over those with it."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over the families, so that no family weighs more for having more questions."""
+        return sum(self.accuracy.values()) / len(self.accuracy)
+
+
+def evaluate(
+    model: PreTrainedModel,
+    processor: PromptProcessor,
+    samples: Sequence[Sample],
+    plan: Plan | Profile,
+    *,
+    max_new_tokens: int = 32,
+    on_sample: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Answer every sample under the plan.
+
+    Raises:
+        DataError: no samples, or one without a reference answer.
+    """
+    missing = [sample.id for sample in samples if sample.answer is None]
+    if missing or not samples:
+        got = f"sample '{missing[0]}' without one" if missing else "no samples"
+        raise DataError("accuracy needs samples with reference answers", got=got)
+    answers, costs = [], []
+    with apply(model, plan) as run:
+        for sample in samples:
+            inputs = processor.prompt(sample.open_images(), sample.question)
+            on_device = {name: value.to(model.device) for name, value in inputs.items()}
+            answers.append(processor.decode(greedy_answer(model, on_device, max_new_tokens)))
+            costs.append(run.cost)
+            if on_sample is not None:
+                on_sample()
+    correct = [normalise(found) == normalise(sample.answer or "") for found, sample in zip(answers, samples, strict=True)]
+    return Evaluation(
+        answers=tuple(answers),
+        correct=tuple(correct),
+        accuracy=_by_family(samples, correct),
+        flops_ratio=sum(cost.prefill_flops_full for cost in costs) / sum(cost.prefill_flops for cost in costs),
+        kv_ratio=sum(cost.kv_bytes_full for cost in costs) / sum(cost.kv_bytes for cost in costs),
+    )
+
+
+def normalise(answer: str) -> str:
+    """Lower case, single spaces, no full stop at the end."""
+    return " ".join(answer.lower().split()).removesuffix(".").rstrip()
+
+
+def _by_family(samples: Sequence[Sample], correct: Sequence[bool]) -> dict[str, float]:
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for sample, right in zip(samples, correct, strict=True):
+        groups[sample.family or "all"].append(right)
+    return {family: sum(group) / len(group) for family, group in sorted(groups.items())}

@@ -1,0 +1,88 @@
+"""Profiles: the round trip, the golden file of schema version 1, and every way to be refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from halfv_core import HalfVError, Keep, Plan, Profile, apply
+from halfv_core.profile import config_fingerprint, write_atomically
+from tests.profiles import qwen_like
+from tests.tiny import tiny_model
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "profile-v1.json"
+
+
+def test_load_after_save_is_the_same(tmp_path: Path) -> None:
+    profile = qwen_like()
+    profile.save(tmp_path / "deep" / "p.json")
+    assert Profile.load(tmp_path / "deep" / "p.json") == profile
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["p.json"]
+
+
+def test_golden_file_of_version_1_still_reads() -> None:
+    profile = Profile.load(GOLDEN)
+    assert json.loads(GOLDEN.read_text()) == profile.model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: text[: len(text) // 2], "is not whole JSON"),
+        (lambda text: "", "is not whole JSON"),
+        (lambda text: "[1]", "got schema_version None; expected a profile of schema_version 1"),
+        (lambda text: text.replace('"schema_version": 1', '"schema_version": 99'), "got schema_version 99"),
+        (lambda text: text.replace('"seed"', '"sead"'), "Field required"),
+        (lambda text: text.replace('"keep_ratio": 0.25', '"keep_ratio": 7'), "keep_ratio"),
+        (lambda text: text.replace('"selector": "anchor_coverage"', '"selector": "magic"'), "unknown selector"),
+    ],
+)
+def test_a_damaged_profile_is_one_clear_line(tmp_path: Path, damage: object, said: str) -> None:
+    path = tmp_path / "p.json"
+    text = qwen_like().model_dump_json(indent=1)
+    assert damage(text) != text  # type: ignore[operator]
+    path.write_text(damage(text))  # type: ignore[operator]
+    with pytest.raises(HalfVError) as caught:
+        Profile.load(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_profile_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(HalfVError, match="cannot read profile .*gone.json: No such file"):
+        Profile.load(tmp_path / "gone.json")
+
+
+def made_for(family: str) -> Profile:
+    model = tiny_model(family)
+    profile = qwen_like()
+    provenance = profile.provenance.model_copy(
+        update={"config_fingerprint": config_fingerprint(model.config), "model_type": model.config.model_type}
+    )
+    return profile.model_copy(update={"provenance": provenance, "plan": Plan((Keep(layer=2, keep_ratio=0.5),))})
+
+
+def test_a_profile_fits_its_model_and_no_other() -> None:
+    profile = made_for("llava")
+    with apply(tiny_model("llava"), profile):
+        pass
+    with pytest.raises(HalfVError, match="made for another model; got qwen2_5_vl.*calibrate"):  # noqa: SIM117
+        with apply(tiny_model("qwen2_5_vl"), profile):
+            pass
+
+
+def test_fingerprint_is_of_the_architecture_alone() -> None:
+    one, two = tiny_model("llava").config, tiny_model("llava", seed=1, kernel="eager").config
+    two.name_or_path, two.dtype = "elsewhere", "bfloat16"
+    assert config_fingerprint(one) == config_fingerprint(two)
+    two.text_config.num_hidden_layers += 1
+    assert config_fingerprint(one) != config_fingerprint(two)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "\ud800")
+    assert path.read_text() == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["p.json"]
