@@ -124,7 +124,7 @@ def _rotary(layer: nn.Module) -> Rotary:
     module = type(layer.self_attn).__module__
     function = getattr(sys.modules[module], "apply_rotary_pos_emb", None)
     if function is None:
-        raise ModelError(f"{module} has no apply_rotary_pos_emb")
+        raise ModelError(f"{module} has no apply_rotary_pos_emb", remedy="pip install 'transformers>=5.17'")
     return function  # type: ignore[no-any-return]
 
 

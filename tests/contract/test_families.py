@@ -126,6 +126,21 @@ def test_a_real_plan_changes_the_logits(family: str, kernel: str) -> None:
 
 @FAMILY
 @KERNEL
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_near_float32(family: str, kernel: str, dtype: torch.dtype) -> None:
+    inputs = tiny_prompt(family)
+    text = inputs["input_ids"][0] != IMAGE
+    found = []
+    for kind in (torch.float32, dtype):
+        model = tiny_model(family, kernel=kernel).to(kind)
+        plan = Plan((Keep(layer=1, keep_ratio=0.5, selector="uniform"), Freeze(layers=[3, 4])))
+        with torch.no_grad(), apply(model, plan):
+            found.append(model(**inputs).logits[0, text].float())
+    torch.testing.assert_close(found[1], found[0], atol=0.15, rtol=0.1)
+
+
+@FAMILY
+@KERNEL
 def test_text_only_prompts_run_untouched(family: str, kernel: str) -> None:
     model = tiny_model(family, kernel=kernel)
     inputs = {name: value.repeat(3, 1) for name, value in tiny_prompt(family, images=0).items()}

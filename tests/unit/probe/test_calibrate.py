@@ -1,0 +1,139 @@
+"""A calibration from checkpoint and JSONL to profile, on random models of every family; behaviour is tested elsewhere."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from halfv_core import Keep, Plan, Profile, apply
+from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
+from halfv_core.errors import DataError
+from halfv_core.models import LoadedModel, load_model
+from probe import calibrate, load_samples
+from probe.calibrate import Settings
+from probe.evaluate import evaluate, normalise
+from probe.samples import Sample
+from tests.checkpoints import save_checkpoint
+from tests.tiny import LAYERS
+
+FAMILY = pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+
+
+def write_samples(folder: Path, count: int = 10) -> Path:
+    """Noise pictures with questions of two families."""
+    rows = []
+    for index in range(count):
+        Image.effect_noise((64, 64), 10 + 20 * index).convert("RGB").save(folder / f"{index}.png")
+        row = {"id": f"s{index}", "image": f"{index}.png", "question": f"w{8 + index} w9", "answer": "w3"}
+        rows.append(row | {"family": "ab"[index % 2]})
+    path = folder / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    return load_samples(write_samples(tmp_path))
+
+
+def load(family: str, folder: Path) -> LoadedModel:
+    return load_model(str(save_checkpoint(family, folder / "checkpoint")))
+
+
+@FAMILY
+def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load(family, tmp_path)
+    told: list[tuple[str, int, int]] = []
+    settings = Settings(samples=8, held_out=0.25, max_new_tokens=4, entropy_k=5)
+    profile = calibrate(
+        loaded.model,
+        loaded.processor,
+        samples,
+        settings,
+        model_id="mine",
+        data="noise",
+        arguments={"samples": 8},
+        on_progress=lambda *step: told.append(step),
+    )
+    assert profile.layers == LAYERS
+    assert len(profile.provenance.sample_ids) == 6
+    assert len(profile.provenance.held_out_ids) == profile.expected.held_out == 2
+    assert not set(profile.provenance.sample_ids) & set(profile.provenance.held_out_ids)
+    assert profile.curves.kl.mean[-1] == profile.curves.kl.std[-1] == 0.0
+    assert all(sum(row) == pytest.approx(1.0) for row in profile.curves.spectrum)
+    assert profile.expected.visual_tokens == 16
+    assert profile.plan == profile.pruning_tests[-1].plan
+    assert profile.pruning_tests[-1].safe or len(profile.pruning_tests) == 4
+    assert profile.provenance.arguments_resolved["entropy_k"] == 5
+    assert {"curves", "held-out answers", "keep ratio"} <= {step for step, _, _ in told}
+    assert all(0 <= done <= total for _, done, total in told)
+    profile.save(tmp_path / "p.json")
+    with apply(loaded.model, Profile.load(tmp_path / "p.json")) as run:
+        loaded.model.generate(**loaded.processor.prompt(samples[0].open_images(), "w8 w9"), max_new_tokens=2)
+    shape = DecoderShape.of(loaded.model.config.get_text_config(), 4)
+    text = round(profile.expected.text_tokens)
+    assert run.cost == cost_of(shape, tokens_by_layer(profile.plan, LAYERS, 16, text), new_tokens=1)
+    assert run.cost.flops_ratio == pytest.approx(profile.expected.flops_ratio)
+
+
+@FAMILY
+def test_same_seed_same_profile(family: str, tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load(family, tmp_path)
+    settings = Settings(samples=4, max_new_tokens=2)
+    one, two = (calibrate(loaded.model, loaded.processor, samples, settings) for _ in range(2))
+    timeless = {"created": "", "seconds": 0.0}
+    strip = [profile.provenance.model_copy(update=timeless) for profile in (one, two)]
+    assert one.model_copy(update={"provenance": strip[0]}) == two.model_copy(update={"provenance": strip[1]})
+
+
+def test_without_held_out_samples_nothing_is_claimed(tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load("llava", tmp_path)
+    profile = calibrate(loaded.model, loaded.processor, samples, Settings(samples=3, held_out=0.0, max_new_tokens=2))
+    assert (profile.expected.agreement, profile.expected.held_out) == (None, 0)
+
+
+def test_too_few_samples(tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load("llava", tmp_path)
+    with pytest.raises(DataError, match="too few samples to calibrate on; got 1; expected 2 or more"):
+        calibrate(loaded.model, loaded.processor, samples[:1])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"samples": 0}, "samples: "), ({"top_share": 2.0}, "top_share: "), ({"colour": 1}, "colour: ")]
+)
+def test_settings_out_of_range_are_one_clear_line(given: dict[str, object], said: str) -> None:
+    with pytest.raises(DataError, match=f"bad setting: {said}"):
+        Settings.from_user(**given)
+
+
+def test_none_stands_for_the_default() -> None:
+    assert Settings.from_user(seed=None, samples=7) == Settings(samples=7)
+
+
+@FAMILY
+def test_evaluation_counts_right_answers_by_family(family: str, tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load(family, tmp_path)
+    full = evaluate(loaded.model, loaded.processor, samples, Plan(()), max_new_tokens=3)
+    truth = [
+        sample.model_copy(update={"answer": answer if index % 4 else "wrong"})
+        for index, (sample, answer) in enumerate(zip(samples, full.answers, strict=True))
+    ]
+    again = evaluate(loaded.model, loaded.processor, truth, Plan(()), max_new_tokens=3)
+    assert again.accuracy == {"a": 0.4, "b": 1.0}
+    assert again.mean == pytest.approx(0.7)
+    assert again.flops_ratio == again.kv_ratio == 1.0
+    pruned = evaluate(loaded.model, loaded.processor, truth, Plan((Keep(layer=1, keep_ratio=0.0),)), max_new_tokens=3)
+    assert pruned.flops_ratio > 1.0 < pruned.kv_ratio
+
+
+def test_evaluation_needs_answers(tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load("llava", tmp_path)
+    with pytest.raises(DataError, match="got sample 's0' without one"):
+        blank = [sample.model_copy(update={"answer": None}) for sample in samples]
+        evaluate(loaded.model, loaded.processor, blank, Plan(()))
+
+
+def test_answers_are_compared_without_case_space_and_full_stop() -> None:
+    assert normalise("  Top  Left. ") == normalise("top left")
+    assert normalise("yes") != normalise("no")
