@@ -136,7 +136,7 @@ def test_half_precision_stays_near_float32(family: str, kernel: str, dtype: torc
         plan = Plan((Keep(layer=1, keep_ratio=0.5, selector="uniform"), Freeze(layers=[3, 4])))
         with torch.no_grad(), apply(model, plan):
             found.append(model(**inputs).logits[0, text].float())
-    torch.testing.assert_close(found[1], found[0], atol=0.15, rtol=0.1)
+    assert (found[1] - found[0]).norm() < 0.05 * found[0].norm()
 
 
 @FAMILY
