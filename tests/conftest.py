@@ -1,6 +1,6 @@
 """What every test runs under: no network, few threads, and the options that let the costly tests in.
 
-    pytest [--runslow] [--rungpu] [--runhub]
+pytest [--runslow] [--rungpu] [--runhub]
 """
 
 import os
