@@ -1,0 +1,1 @@
+"""The command line `halfv-probe`: one file per command."""

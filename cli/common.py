@@ -1,0 +1,71 @@
+"""What the commands share: options, where output goes, and progress.
+
+Results go to stdout, progress to stderr, so that `halfv-probe ... --json | jq` works.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+ModelOption = Annotated[str, typer.Option("--model", help="Name (see `halfv-probe models`), folder, or hub id.")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
+TrustOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+ProfileArgument = Annotated[Path, typer.Argument(help="Profile made by `halfv-probe calibrate`.", show_default=False)]
+
+stdout = Console()
+
+
+def print_json(value: object) -> None:
+    """Print as JSON, as it is: no colours, no wrapping."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def given_arguments(context: typer.Context) -> dict[str, "JsonValue"]:
+    """The options that the user typed, with their values."""
+    typed = {}
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            typed[name] = json.loads(json.dumps(value, default=str))
+    return typed
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each step on stderr: name, samples done, time left. Yields `report(step, done, total)`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def report(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=total)
+            progress.update(tasks[step], completed=done, total=total)
+
+        yield report
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write `path` into the user's one line.
+
+    Raises:
+        HalfVError: it cannot be written.
+    """
+    from halfv_core.errors import HalfVError
+
+    try:
+        yield
+    except OSError as error:
+        raise HalfVError(f"cannot write {path}: {error.strerror or error}", remedy="choose another --output") from None

@@ -1,0 +1,51 @@
+"""`halfv-probe export`: a profile, checked, as JSON or YAML for other programs.
+
+halfv-probe export profile.json --format yaml --output profile.yaml
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.common import JsonOption, ProfileArgument, writing
+
+if TYPE_CHECKING:
+    from halfv_core.profile import Profile
+
+
+class Format(StrEnum):
+    """What a profile can be written as."""
+
+    JSON = "json"
+    YAML = "yaml"
+
+
+def export(
+    profile: ProfileArgument,
+    format: Annotated[Format, typer.Option(help="What to write.")] = Format.JSON,
+    output: Annotated[Path | None, typer.Option(help="Where it goes; without it, stdout.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print or convert a profile."""
+    from halfv_core.profile import Profile, write_atomically
+
+    if as_json and format is Format.YAML:
+        raise typer.BadParameter("--json and --format yaml contradict each other")
+    text = as_text(Profile.load(profile), format)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    with writing(output):
+        write_atomically(output, text)
+
+
+def as_text(profile: "Profile", format: Format) -> str:
+    """The profile in the given format; reading it back gives the same profile."""
+    if format is Format.JSON:
+        return profile.model_dump_json(indent=1) + "\n"
+    import yaml
+
+    data = profile.model_dump(mode="json")
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)

@@ -1,0 +1,44 @@
+"""`halfv-probe`: the list of commands, and how their errors leave.
+
+    halfv-probe --help      # or: python -m cli.main --help
+
+Exit code 0: done; 1: the run failed; 2: the input is wrong (one line on stderr); 130: interrupted.
+"""
+
+import sys
+
+import typer
+
+from cli.calibrate import calibrate
+from cli.doctor import doctor
+from cli.export import export
+from cli.generate import generate
+from cli.models import models
+from cli.plot import plot
+
+app = typer.Typer(
+    help="Find where a multimodal LLM's visual tokens stop being worth their cost, and run it without them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (calibrate, plot, export, generate, models, doctor):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run; a mistake that the user can repair is one line without a traceback."""
+    try:
+        app(prog_name="halfv-probe")
+    except Exception as error:
+        # Imported here because importing torch would take seconds from `--help`.
+        from halfv_core.errors import HalfVError
+
+        if not isinstance(error, HalfVError):
+            raise
+        print(f"halfv-probe: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
