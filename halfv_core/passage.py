@@ -13,7 +13,7 @@ from halfv_core.layout import TokenLayout
 from halfv_core.plan import Keep, Plan
 from halfv_core.selectors import make_selector
 from halfv_core.selectors.base import Scoring
-from halfv_core.step import LayerStep, causal_mask
+from halfv_core.step import LayerStep
 
 
 def check_prompt(layout: TokenLayout, cache: Cache | None) -> None:
@@ -155,20 +155,13 @@ class Passage:
                 expected=expected,
                 remedy="cut a cache by the same number of tokens in every layer",
             )
-        if held is None:
-            return kwargs
         mask = kwargs.get("attention_mask")
-        cos = kwargs["position_embeddings"][0]
-        new = cos.shape[1]
-        if mask is None and new == 1:
+        if held is None or mask is None:  # without a mask there is one new token, which sees all there is
             return kwargs
+        new = kwargs["position_embeddings"][0].shape[1]
         later = torch.arange(self._length, self._past + new, device=held.device)
         keys = torch.cat([held, later])  # (expected + new,)
-        if mask is None:
-            mask = causal_mask(later[-new:], keys, cos.dtype)
-        else:
-            mask = mask.index_select(3, keys.to(mask.device))
-        return dict(kwargs, attention_mask=mask)
+        return dict(kwargs, attention_mask=mask.index_select(3, keys.to(mask.device)))
 
 
 class _View:
