@@ -45,7 +45,7 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
-    from cli.summary import summary_tables
+    from cli.summary import summary_table
     from halfv_core.models import load_model
     from halfv_core.plan import make_selector
     from probe.calibrate import Settings
@@ -85,6 +85,5 @@ def calibrate(
     if as_json:
         print_json(profile.model_dump(mode="json"))
         return
-    for table in summary_tables(profile):
-        stdout.print(table)
+    stdout.print(summary_table(profile))
     stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), highlight=False)

@@ -16,7 +16,7 @@ import transformers
 from rich.table import Table
 
 from cli.common import progress_bar, stdout
-from cli.summary import summary_tables
+from cli.summary import summary_table
 from halfv_core import Plan, Profile
 from halfv_core.models import LoadedModel, load_model
 from halfv_core.profile import write_atomically
@@ -42,8 +42,7 @@ def main() -> None:
         )
     profile.save(OUTPUT / "profile.json")
     write_report(profile, OUTPUT / "report.html")
-    for table in summary_tables(profile):
-        stdout.print(table)
+    stdout.print(summary_table(profile))
     full, fast = answer_held_out(loaded, profile)
     stdout.print(accuracy_table(full, fast))
     results = as_data(full, fast)

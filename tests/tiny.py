@@ -12,6 +12,9 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    MistralConfig,
     PreTrainedModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -58,7 +61,28 @@ def tiny_llava() -> PreTrainedModel:
     return LlavaForConditionalGeneration(config)
 
 
-TINY: dict[str, Callable[[], PreTrainedModel]] = {"qwen2_5_vl": tiny_qwen2_5_vl, "llava": tiny_llava}
+def tiny_llava_next() -> PreTrainedModel:
+    """5 Mistral layers, 4 heads over 2; a 64 x 32 px image is a base tile of 4 tokens and 4 rows of 2 and a newline."""
+    config = LlavaNextConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32,
+            patch_size=16, projection_dim=16,
+        ),
+        text_config=MistralConfig(
+            vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=LAYERS, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.2, bos_token_id=0,
+            eos_token_id=EOS, pad_token_id=0, sliding_window=None,
+        ),
+        image_token_index=IMAGE, image_grid_pinpoints=[[64, 32]], image_seq_length=4, tie_word_embeddings=False,
+    )  # fmt: skip
+    return LlavaNextForConditionalGeneration(config)
+
+
+TINY: dict[str, Callable[[], PreTrainedModel]] = {
+    "qwen2_5_vl": tiny_qwen2_5_vl,
+    "llava": tiny_llava,
+    "llava_next": tiny_llava_next,
+}
 """Builder by `model_type`; the contract tests demand one for every registered family."""
 
 
@@ -105,6 +129,9 @@ def tiny_prompt(
         inputs["pixel_values"] = torch.randn(images * 64, 3 * 2 * 8 * 8, generator=generator)
         inputs["image_grid_thw"] = torch.tensor([[1, 8, 8]] * images)
         inputs["mm_token_type_ids"] = (inputs["input_ids"] == IMAGE).int()
+    elif model_type == "llava_next":
+        inputs["pixel_values"] = torch.randn(images, 3, 3, 32, 32, generator=generator)
+        inputs["image_sizes"] = torch.tensor([[64, 32]] * images)
     else:
         inputs["pixel_values"] = torch.randn(images, 3, 32, 32, generator=generator)
     return inputs

@@ -1,0 +1,7 @@
+"""Family LLaVA-NeXT (1.6): several tiles an image with newline tokens between rows; Mistral or Llama (Vicuna) decoder."""
+
+from halfv_core.families.base import Family, register
+
+register(
+    "llava_next", Family(name="LLaVA-NeXT", decoders=("mistral", "llama"), visual_tokens=("image_token_id",))
+)
