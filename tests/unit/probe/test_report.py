@@ -1,0 +1,171 @@
+"""The report as text: everything is in it, nothing from the data can act in it, and it loads nothing."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+from halfv_core.plan import Freeze, Plan
+from halfv_core.profile import Curve, Profile, Stages
+from probe.report import entropy_figure, render, spectrum_figure, stage_spans, write_report
+from probe.report.page import depth_bar
+from tests import profiles
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+PROFILES = [profiles.qwen_like, profiles.llava_like, profiles.unsaturated]
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements with attributes, and the text outside scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._raw = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._raw = tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._raw = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._raw else f"{data} "
+
+
+def hostile_profile() -> Profile:
+    return profiles.build(
+        8,
+        2,
+        5,
+        Plan((Freeze(layers=[5, 6, 7]),)),
+        "layer_inactivity",
+        model_id=HOSTILE,
+        data=HOSTILE,
+        sample_ids=(HOSTILE,),
+    )
+
+
+def drawn(figure: go.Figure, name: str) -> go.Scatter:
+    return next(trace for trace in figure.data if trace.name == name)
+
+
+@pytest.mark.parametrize("make", PROFILES)
+def test_every_curve_value_is_drawn(make: type[Profile]) -> None:
+    profile = make()
+    figure = entropy_figure(profile)
+    for name in ("visual", "text", "joint"):
+        curve = getattr(profile.curves, name)
+        assert drawn(figure, name).y == curve.mean
+        assert drawn(figure, name).customdata == curve.std
+        assert drawn(figure, name).x == tuple(range(profile.layers + 1))
+    assert drawn(figure, "KL").y == tuple(value or None for value in profile.curves.kl.mean)
+    ranks = spectrum_figure(profile).data[0].customdata
+    assert tuple(zip(*ranks, strict=True)) == profile.curves.spectrum
+
+
+def test_a_zero_on_the_log_axis_is_marked_below_all_other_values() -> None:
+    figure = entropy_figure(profiles.qwen_like())
+    zeros = drawn(figure, "KL is 0 (drawn at the floor)")
+    assert zeros.x == (27,)
+    assert 0 < zeros.y[0] < min(value for value in drawn(figure, "KL").y if value)
+
+
+def test_a_kl_curve_of_zeros_only_can_be_drawn() -> None:
+    profile = profiles.qwen_like()
+    flat = Curve(mean=(0.0,) * 28, std=(0.0,) * 28)
+    profile = profile.model_copy(update={"curves": profile.curves.model_copy(update={"kl": flat})})
+    assert len(drawn(entropy_figure(profile), "KL is 0 (drawn at the floor)").x) == 28
+
+
+def test_stage_labels_name_the_layers() -> None:
+    labels = [note.text for note in entropy_figure(profiles.llava_like()).layout.annotations]
+    assert [re.sub("<.*?>", " ", label).split() for label in labels] == [
+        ["I", "alignment", "layers", "0–2"],
+        ["II", "aggregation", "layers", "3–14"],
+        ["III", "saturation", "layers", "15–31"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "saturation", "expected"),
+    [
+        (0, None, [("II", 0, 5)]),
+        (2, None, [("I", 0, 1), ("II", 2, 5)]),
+        (2, 5, [("I", 0, 1), ("II", 2, 4), ("III", 5, 5)]),
+    ],
+)
+def test_stages_cover_every_layer_once(
+    aggregation: int, saturation: int | None, expected: list[tuple[str, int, int]]
+) -> None:
+    stages = Stages(aggregation_start=aggregation, saturation_start=saturation, evidence={})
+    assert [(span.numeral, span.first, span.last) for span in stage_spans(stages, 6)] == expected
+
+
+def test_the_depth_bar_shows_what_the_plan_leaves() -> None:
+    cells = depth_bar(profiles.qwen_like())
+    assert [cell.layer for cell in cells] == list(range(28))
+    assert [cells[layer].alive for layer in (0, 1, 2, 20, 21, 27)] == [1, 1, 0.25, 0.25, 0.05, 0.05]
+    assert [cell.layer for cell in depth_bar(profiles.llava_like()) if cell.frozen] == list(range(15, 32))
+
+
+def test_the_page_says_what_matters() -> None:
+    profile = profiles.qwen_like()
+    text = " ".join(Page(render(profile)).text.split())
+    for words in (
+        "28 decoder layers. Visual information is gathered from layer 2 on and is saturated from layer 21 on.",
+        "Saturation type token_sparsity",
+        "3.31× fewer",
+        "2.84× smaller",
+        "Same answers 95 % of 20 held-out samples",
+        *profile.plan.describe(),
+        *profile.stages.evidence.values(),
+        profile.saturation.reason,
+        profile.provenance.config_fingerprint,
+        "nnsight 0.8.1",
+        *profile.provenance.sample_ids,
+    ):
+        assert words in text
+
+
+def test_the_page_says_what_is_missing() -> None:
+    text = " ".join(Page(render(profiles.unsaturated())).text.split())
+    for words in (
+        "no layer was found at which it is saturated",
+        "type none",
+        "not measured",
+        "No treatment was tried.",
+    ):
+        assert words in text
+
+
+def test_text_from_the_data_stays_text() -> None:
+    page = Page(render(hostile_profile()))
+    assert page.text.count(HOSTILE) >= 3
+    assert [attrs.get("type") for tag, attrs in page.elements if tag == "script"] == ["application/json", None, None]
+    assert not [tag for tag, _ in page.elements if tag == "img"]
+
+
+def test_the_page_refers_to_nothing_outside() -> None:
+    text = render(profiles.llava_like())
+    page = Page(text)
+    loads = [value for _, attrs in page.elements for name, value in attrs.items() if name in ("src", "href", "action")]
+    assert loads == ["data:,"]
+    assert [tag for tag, _ in page.elements if tag in ("iframe", "object", "embed", "form", "base")] == []
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+    policy = next(attrs["content"] for tag, attrs in page.elements if attrs.get("http-equiv"))
+    assert policy is not None and policy.startswith("default-src 'none'; script-src 'sha256-")
+
+
+def test_the_file_is_whole_and_small(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.html"
+    write_report(profiles.qwen_like(), path)
+    assert path.read_text(encoding="utf-8") == render(profiles.qwen_like())
+    assert path.stat().st_size < 6_000_000
+    assert list(path.parent.iterdir()) == [path]
