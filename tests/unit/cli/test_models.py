@@ -1,0 +1,52 @@
+"""`halfv-probe models` and `doctor`: what can be named, what is installed, what can be probed."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import doctor
+from cli.main import app
+from halfv_core.errors import ModelError
+from halfv_core.models import MODEL_NAMES, bundled_models
+
+
+def test_models_lists_every_name() -> None:
+    table = CliRunner().invoke(app, ["models"]).stdout
+    for name in (*MODEL_NAMES, *MODEL_NAMES.values(), *bundled_models()):
+        assert name in table
+
+
+def test_models_as_json() -> None:
+    found = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
+    assert {row["name"]: row["source"] for row in found if not row["bundled"]} == MODEL_NAMES
+    assert {row["name"]: Path(row["source"]) for row in found if row["bundled"]} == bundled_models()
+
+
+def test_doctor_compares_with_the_pinned_versions() -> None:
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", Path("constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    assert doctor.TESTED.items() <= pins.items()
+    found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert found["packages"]["torch"]["tested"] == pins["torch"]
+    assert found["packages"]["torch"]["installed"]
+    assert found["devices"][0].startswith("cpu") and found["model"] is None
+
+
+def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "TESTED", {"no-such-package-here": "1.0"})
+    assert re.search(r"no-such-package-here +not installed +1\.0", CliRunner().invoke(app, ["doctor"]).stdout)
+
+
+def test_doctor_examines_the_bundled_model() -> None:
+    name = next(iter(bundled_models()))
+    result = json.loads(CliRunner().invoke(app, ["doctor", "--model", name, "--json"]).stdout)["model"]
+    assert (result["name"], result["family"], result["attention"]) == (name, "Qwen2.5-VL", "sdpa")
+    assert result["layers"] >= 12 and result["visual_token_ids"]
+    assert "the model can be probed" in CliRunner().invoke(app, ["doctor", "--model", name]).stdout
+
+
+def test_doctor_refuses_an_unknown_model() -> None:
+    result = CliRunner().invoke(app, ["doctor", "--model", "no-such-model"])
+    assert isinstance(result.exception, ModelError) and "no model 'no-such-model'" in str(result.exception)
