@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
+    from halfv_core.models import LoadedModel
+
 ModelOption = Annotated[str, typer.Option("--model", help="Name (see `halfv-probe models`), folder, or hub id.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
@@ -39,6 +41,21 @@ def given_arguments(context: typer.Context) -> dict[str, "JsonValue"]:
         if source is not None and source.name == "COMMANDLINE":
             typed[name] = json.loads(json.dumps(value, default=str))
     return typed
+
+
+def load_quietly(model: str, dtype: str, device: str, trust_remote_code: bool) -> "LoadedModel":
+    """Load a model without transformers' own notes and bars on stderr, which belongs to one line for a mistake.
+
+    Raises:
+        ModelError: see `halfv_core.models.load_model`.
+    """
+    from transformers.utils import logging
+
+    from halfv_core.models import load_model
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    return load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
 
 
 @contextmanager

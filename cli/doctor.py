@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.common import DeviceOption, DtypeOption, JsonOption, TrustOption, print_json, stdout
+from cli.common import DeviceOption, DtypeOption, JsonOption, TrustOption, load_quietly, print_json, stdout
 
 TESTED_PYTHON = "3.11"
 TESTED = {
@@ -68,9 +68,8 @@ def examine(name: str, dtype: str, device: str, trust_remote_code: bool) -> dict
         ModelError: it cannot be loaded, or no family fits it.
     """
     from halfv_core.families import family_of, parts_of
-    from halfv_core.models import load_model
 
-    model = load_model(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code).model
+    model = load_quietly(name, dtype, device, trust_remote_code).model
     parts = parts_of(model)
     return {
         "name": name,
