@@ -120,6 +120,18 @@ def _description(scene: Scene, rng: Random) -> tuple[str, str] | None:
     return "Describe the image.", ", ".join(f"{i.color} {i.shape} {i.cell.name}" for i in scene.items)
 
 
+def _text_where(scene: Scene, rng: Random) -> tuple[str, str] | None:
+    """A training aid only: finding the text, one half of reading it."""
+    return ("Where is the text?", scene.text.cell.name) if scene.text else None
+
+
+def _text_place(scene: Scene, rng: Random) -> tuple[str, str] | None:
+    """A training aid only: spelling a text whose place is told, the other half of reading."""
+    if scene.text is None:
+        return None
+    return f"What text is at the {scene.text.cell.name}?", " ".join(scene.text.characters.lower())
+
+
 FAMILIES: dict[str, Ask] = {
     "existence": _existence,
     "attribute": _attribute,
@@ -129,6 +141,8 @@ FAMILIES: dict[str, Ask] = {
     "relation": _relation,
     "reading": _reading,
     "description": _description,
+    "text_where": _text_where,
+    "text_place": _text_place,
 }
 
 

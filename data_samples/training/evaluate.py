@@ -7,27 +7,21 @@ Prints a Markdown table by family (the one in the model card), then one line of 
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 import typer
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+
+from halfv_core.models import LoadedModel, load_model
 
 SCENES = Path(__file__).parents[1] / "scenes"
 ANSWER_TOKENS = 8
-
-
-class Loaded(NamedTuple):
-    """A checkpoint and what prepares its inputs."""
-
-    model: Any
-    tokenizer: Any
-    image_processor: Any
 
 
 @dataclass(frozen=True)
@@ -43,39 +37,26 @@ class Score:
         return self.hits / self.count
 
 
-def load(folder: Path) -> Loaded:
-    model: Any = AutoModelForImageTextToText.from_pretrained(folder)
-    processors: Any = AutoImageProcessor
-    return Loaded(
-        model.eval(), AutoTokenizer.from_pretrained(folder), processors.from_pretrained(folder, backend="pil")
-    )
-
-
 def read_samples(listing: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines()]
 
 
-def prepare(loaded: Loaded, image: Image.Image, question: str) -> dict[str, torch.Tensor]:
-    """Model inputs of one question; the placeholder becomes one token per merged patch, as a full processor does it."""
-    content = [{"type": "image"}, {"type": "text", "text": question}]
-    frame = loaded.tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
-    pixels = loaded.image_processor(images=[image], return_tensors="pt")
-    tokens = int(pixels["image_grid_thw"].prod()) // loaded.image_processor.merge_size**2
-    placeholder = loaded.tokenizer.convert_ids_to_tokens(loaded.model.config.image_token_id)
-    inputs = loaded.tokenizer(frame.replace(placeholder, placeholder * tokens), return_tensors="pt")
-    kinds = (inputs["input_ids"] == loaded.model.config.image_token_id).int()  # (1, N)
-    return {**pixels, "mm_token_type_ids": kinds} | {k: inputs[k] for k in ("input_ids", "attention_mask")}
-
-
 @torch.no_grad()
-def answer(loaded: Loaded, image: Image.Image, question: str) -> str:
+def answer(loaded: LoadedModel, image: Image.Image, question: str) -> str:
     """The greedy answer, as text."""
-    inputs = prepare(loaded, image, question)
-    out = loaded.model.generate(**inputs, max_new_tokens=ANSWER_TOKENS, do_sample=False)
-    text: str = loaded.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return text.strip().lower()
+    inputs: Any = loaded.processor.prompt([image], question)
+    generate: Any = loaded.model.generate
+    out = generate(**inputs, max_new_tokens=ANSWER_TOKENS, do_sample=False)  # (1, N + answer)
+    return loaded.processor.decode(out[0, inputs["input_ids"].shape[1] :]).lower()
+
+
+def answer_all(loaded: LoadedModel, listing: Path, rows: Sequence[dict[str, str]]) -> list[str]:
+    """Answers to rows of a listing, progress on stderr."""
+    given = []
+    for row in track(rows, console=Console(stderr=True), description="answering"):
+        with Image.open(listing.parent / row["image"]) as image:
+            given.append(answer(loaded, image.convert("RGB"), row["question"]))
+    return given
 
 
 def score(samples: list[dict[str, str]], given: list[str]) -> dict[str, Score]:
@@ -100,10 +81,8 @@ def main(
     threads: int = 1,
 ) -> None:
     torch.set_num_threads(threads)
-    loaded, rows = load(model), read_samples(samples)
-    progress = track(rows, console=Console(stderr=True), description="answering")
-    given = [answer(loaded, Image.open(samples.parent / row["image"]), row["question"]) for row in progress]
-    scores = score(rows, given)
+    rows = read_samples(samples)
+    scores = score(rows, answer_all(load_model(str(model), device="cpu"), samples, rows))
     typer.echo(table(scores))
     typer.echo(json.dumps({name: round(s.accuracy, 4) for name, s in scores.items()}))
 

@@ -14,12 +14,12 @@ from data_samples.training import vocabulary
 from data_samples.training.alignment import Alignment, token_words
 from data_samples.training.answers import Answers
 from data_samples.training.config import Settings, read_settings
-from data_samples.training.evaluate import Loaded, prepare
 from data_samples.training.families import image_features
 from data_samples.training.learner import Learner, build_learner
 from data_samples.training.loop import Rhythm, Stage, load_tensors, run
 from data_samples.training.packing import IGNORED, pack
 from data_samples.training.samples import step_rng
+from halfv_core.processors import ComposedProcessor, PromptProcessor
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +52,14 @@ def test_packed_questions_get_what_each_would_get_alone(learner: Learner) -> Non
     questions = [q for q in (ask(family, scene, rng) for family in FAMILIES) if q]
     assert len(questions) >= 6
     image = draw(scene, rng).image
+    parts = ComposedProcessor(learner.image_processor, learner.tokenizer, learner.settings.chat_template)
     packed = pack(learner.prefix, [[learner.turn(q) for q in questions]], 160, learner.tokenizer.pad_token_id)
     with torch.no_grad():
         hidden = learner.hidden(image_features(learner.model, learner.process([image])), packed)
         logits = learner.model.lm_head(hidden)  # (1, L, V)
         for number, question in enumerate(questions):
             answer = learner.turn(question).answer
-            alone = prepare(Loaded(learner.model, learner.tokenizer, learner.image_processor), image, question.text)
+            alone = PromptProcessor(parts).prompt([image], question.text)
             given = torch.tensor([answer[:-1]])
             alone["input_ids"] = torch.cat([alone["input_ids"], given], 1)
             for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0)):
