@@ -28,6 +28,8 @@ STYLES = {
     "joint": Style("#009E73", "rgba(0,158,115,.18)", "dot", "diamond"),
     "KL": Style("#9A5BB5", "rgba(154,91,181,.18)", "solid", "circle"),
 }
+DARKEST = -6
+"""Shares of the spectrum below this power of ten are drawn alike: they are rounding, and would take the whole scale."""
 STAGE_TINTS = {"I": "rgba(128,128,128,.14)", "II": "rgba(230,159,0,.16)", "III": "rgba(86,180,233,.18)"}
 
 
@@ -56,13 +58,17 @@ def spectrum_figure(profile: Profile) -> go.Figure:
     spectrum = profile.curves.spectrum
     ranks = max(len(row) for row in spectrum)
     shares = [[row[rank] if rank < len(row) else None for row in spectrum] for rank in range(ranks)]
-    logs = [[math.log10(share) if share else None for share in row] for row in shares]
+    logs = [[math.log10(share) if share and share > 0 else None for share in row] for row in shares]
+    known = [value for row in logs for value in row if value is not None] or [0.0]
+    darkest = max(math.floor(min(known)), DARKEST)
     heat = go.Heatmap(
         z=logs,
+        zmin=darkest,
+        zmax=0,
         customdata=shares,
         y=list(range(1, ranks + 1)),
         colorscale="Cividis",
-        colorbar={"title": "share", "thickness": 12, **_powers_of_ten(logs)},
+        colorbar={"title": "share", "thickness": 12, **_powers_of_ten(darkest)},
         hovertemplate="input of layer %{x}<br>eigenvalue %{y}<br>share %{customdata:.2e}<extra></extra>",
     )
     figure = go.Figure(heat)
@@ -137,11 +143,9 @@ def _decades(curve: Curve) -> int:
     return max(1, round((math.log10(max(*curve.mean, _floor(curve))) - math.log10(_floor(curve))) / 5))
 
 
-def _powers_of_ten(logs: list[list[float | None]]) -> dict[str, list[float] | list[str]]:
-    known = [value for row in logs for value in row if value is not None] or [0.0]
-    first, last = math.floor(min(known)), math.ceil(max(known))
-    exponents = list(range(last, first - 1, -max(1, (last - first) // 5)))
-    return {"tickvals": [float(e) for e in exponents], "ticktext": [f"10<sup>{e}</sup>" for e in exponents]}
+def _powers_of_ten(lowest: int) -> dict[str, list[int] | list[str]]:
+    exponents = list(range(0, lowest - 1, -1))
+    return {"tickvals": exponents, "ticktext": [f"10<sup>{e}</sup>" if e else "1" for e in exponents]}
 
 
 def _shade_stages(figure: go.Figure, profile: Profile) -> None:

@@ -83,6 +83,14 @@ def test_a_kl_curve_of_zeros_only_can_be_drawn() -> None:
     assert len(drawn(entropy_figure(profile), "KL is 0 (drawn at the floor)").x) == 28
 
 
+def test_a_spectrum_with_rounding_in_it_can_be_drawn() -> None:
+    profile = profiles.unsaturated()
+    rows = ((0.9, 0.1, 1e-30, 0.0, -1e-18),) * 13
+    heat = spectrum_figure(profile.model_copy(update={"curves": profile.curves.model_copy(update={"spectrum": rows})}))
+    assert (heat.data[0].zmin, heat.data[0].zmax) == (-6, 0)
+    assert [row[0] for row in heat.data[0].z][3:] == [None, None]
+
+
 def test_stage_labels_name_the_layers() -> None:
     labels = [note.text for note in entropy_figure(profiles.llava_like()).layout.annotations]
     assert [re.sub("<.*?>", " ", label).split() for label in labels] == [
