@@ -1,6 +1,6 @@
 """`halfv-probe calibrate`: measure a model on samples, write its profile, and say what was found.
 
-    halfv-probe calibrate --model qwen2.5-vl-7b --output profile.json --report report.html
+halfv-probe calibrate --model qwen2.5-vl-7b --output profile.json --report report.html
 """
 
 from pathlib import Path
@@ -15,9 +15,11 @@ from cli.common import (
     ModelOption,
     TrustOption,
     given_arguments,
+    load_quietly,
     print_json,
     progress_bar,
     stdout,
+    writing,
 )
 
 
@@ -46,8 +48,7 @@ def calibrate(
 ) -> None:
     """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
     from cli.summary import summary_table
-    from halfv_core.models import load_model
-    from halfv_core.plan import make_selector
+    from halfv_core.selectors import make_selector
     from probe.calibrate import Settings
     from probe.calibrate import calibrate as run
     from probe.report import write_report
@@ -67,7 +68,11 @@ def calibrate(
         max_log_likelihood_drop=max_drop,
         max_new_tokens=max_new_tokens,
     )
-    loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    for path in (output, report):
+        if path is not None:
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+    loaded = load_quietly(model, dtype, device, trust_remote_code)
     with progress_bar() as on_progress:
         profile = run(
             loaded.model,
@@ -79,9 +84,11 @@ def calibrate(
             arguments=given_arguments(context),
             on_progress=on_progress,
         )
-    profile.save(output)
+    with writing(output):
+        profile.save(output)
     if report is not None:
-        write_report(profile, report)
+        with writing(report):
+            write_report(profile, report)
     if as_json:
         print_json(profile.model_dump(mode="json"))
         return

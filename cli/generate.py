@@ -1,6 +1,6 @@
 """`halfv-probe generate`: answer one question about one image, with or without a profile, or both ways side by side.
 
-    halfv-probe generate --model qwen2.5-vl-7b --image cat.jpg --prompt "What is this?" --profile profile.json --compare
+halfv-probe generate --model qwen2.5-vl-7b --image cat.jpg --prompt "What is this?" --profile profile.json --compare
 """
 
 import time
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.common import DeviceOption, DtypeOption, JsonOption, ModelOption, TrustOption, print_json, stdout
+from cli.common import DeviceOption, DtypeOption, JsonOption, ModelOption, TrustOption, load_quietly, print_json, stdout
 
 if TYPE_CHECKING:
     from halfv_core import Plan, Profile
@@ -30,14 +30,13 @@ def generate(
 ) -> None:
     """Answer a question about an image."""
     from halfv_core import HalfVError, Plan, Profile
-    from halfv_core.models import load_model
     from probe.samples import open_image
 
     if compare and profile is None:
         raise HalfVError("--compare has nothing to compare with", remedy="add --profile profile.json")
     loaded_profile = Profile.load(profile) if profile else None
     images = [open_image(path) for path in image]
-    loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    loaded = load_quietly(model, dtype, device, trust_remote_code)
     inputs = loaded.processor.prompt(images, prompt)
     result: dict[str, Any] = {}
     if profile is None or compare:
@@ -50,7 +49,9 @@ def generate(
         _show(result)
 
 
-def _answer(loaded: "LoadedModel", inputs: dict[str, Any], plan: "Plan | Profile", max_new_tokens: int) -> dict[str, Any]:
+def _answer(
+    loaded: "LoadedModel", inputs: dict[str, Any], plan: "Plan | Profile", max_new_tokens: int
+) -> dict[str, Any]:
     from halfv_core import apply
     from probe.answers import greedy_answer
 

@@ -1,6 +1,6 @@
 """Draws the README's picture from the demo's profile, with headless Chromium.
 
-    make picture        # after `make demo`
+make picture        # after `make demo`
 """
 
 import subprocess

@@ -1,8 +1,8 @@
 """The runtime of halfv-probe: prune and freeze the visual tokens of an unmodified Hugging Face model, by a plan.
 
-    from halfv_core import Profile, apply
-    with apply(model, Profile.load("profile.json")):
-        model.generate(**inputs)
+from halfv_core import Profile, apply
+with apply(model, Profile.load("profile.json")):
+    model.generate(**inputs)
 """
 
 from halfv_core.errors import HalfVError

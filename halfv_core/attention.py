@@ -4,17 +4,18 @@ Both use the layer's own norm and projections, so they are exact for every famil
 optional per-head norms on queries and keys.
 """
 
+from typing import Any
+
 import torch
-from torch import nn
 
 from halfv_core.families.base import Parts
 from halfv_core.selectors.base import Scoring
 from halfv_core.step import LayerStep
 
 
-def _heads(attention: nn.Module, projection: str, normed: torch.Tensor) -> torch.Tensor:
+def _heads(attention: Any, projection: str, normed: torch.Tensor) -> torch.Tensor:
     """(1, n, D) -> (1, heads, n, head_dim) by the named projection, with the family's per-head norm if it has one."""
-    states = getattr(attention, f"{projection}_proj")(normed)
+    states: torch.Tensor = getattr(attention, f"{projection}_proj")(normed)
     states = states.view(*normed.shape[:-1], -1, attention.head_dim)
     norm = getattr(attention, f"{projection}_norm", None)
     return (states if norm is None else norm(states)).transpose(1, 2)
@@ -25,9 +26,7 @@ def _rotate(parts: Parts, states: torch.Tensor, step: LayerStep, rows: torch.Ten
     return parts.rotary(states, states, cos, sin)[0]
 
 
-def keys_and_values(
-    parts: Parts, layer: nn.Module, step: LayerStep, rows: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def keys_and_values(parts: Parts, layer: Any, step: LayerStep, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What the layer would put in its cache for the tokens at the indices `rows` (r,).
 
     Returns:
@@ -38,7 +37,7 @@ def keys_and_values(
     return keys, _heads(layer.self_attn, "v", normed)
 
 
-def attention_scores(parts: Parts, layer: nn.Module, step: LayerStep, scoring: Scoring, rope: bool) -> torch.Tensor:
+def attention_scores(parts: Parts, layer: Any, step: LayerStep, scoring: Scoring, rope: bool) -> torch.Tensor:
     """How much the last prompt token attends to each visual token in this layer, mean over heads.
 
     `attention` is softmax(q k / sqrt(head_dim)) over all keys that the query sees. `release` is the public HalfV code's
@@ -60,7 +59,7 @@ def attention_scores(parts: Parts, layer: nn.Module, step: LayerStep, scoring: S
     if rope:
         query, keys = _rotate(parts, query, step, last), _rotate(parts, keys, step, rows)
     groups = query.view(keys.shape[1], -1, query.shape[-1])  # (H_kv, H / H_kv, d)
-    logits = (groups @ keys[0].transpose(1, 2)).float()  # (H_kv, H / H_kv, r)
+    logits: torch.Tensor = (groups @ keys[0].transpose(1, 2)).float()  # (H_kv, H / H_kv, r)
     if scoring == "release":
         return logits.softmax(-1).mean((0, 1))
     logits = logits * attention.scaling

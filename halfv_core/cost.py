@@ -1,8 +1,8 @@
 """FLOPs and KV-cache bytes of a decoder, with and without a plan: pure arithmetic.
 
-Convention: 2 FLOPs a multiply-add; the decoder's projections, MLP (three matrices) and attention over the full square of
-queries and keys; no vision tower, projector, norms, LM head or selection overhead. For a layer of n tokens, width d,
-query width d_q, key/value width d_kv (grouped queries) and MLP width m:
+Convention: 2 FLOPs a multiply-add; the decoder's projections, MLP (three matrices) and attention over the full square
+of queries and keys; no vision tower, projector, norms, LM head or selection overhead. For a layer of n tokens, width
+d, query width d_q, key/value width d_kv (grouped queries) and MLP width m:
 
     dense   2 n (2 d d_q + 2 d d_kv + 3 d m) + 4 n^2 d_q
     frozen  2 t (2 d d_q + 3 d m) + 4 n d d_kv + 4 t n d_q        t of the n tokens are text

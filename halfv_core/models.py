@@ -1,10 +1,10 @@
 """Model names, and loading a model with its processor, offline or from the hub.
 
-    model, processor, name = load_model("qwen2.5-vl-7b")
+model, processor, name = load_model("qwen2.5-vl-7b")
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import constants, get_session
@@ -89,7 +89,7 @@ def load_model(
     offline = Path(source).is_dir() or not _hub_answers()
     spread = device == "auto" and torch.cuda.is_available()
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model: Any = AutoModelForImageTextToText.from_pretrained(
             source,
             dtype=dtype,
             attn_implementation=attn_implementation,

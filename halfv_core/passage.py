@@ -30,7 +30,9 @@ def check_prompt(layout: TokenLayout, cache: Cache | None) -> None:
         )
     if cache is not None and type(cache) is not DynamicCache:
         raise UnsupportedError(
-            "this cache cannot hold a different length for each layer", got=type(cache).__name__, expected="DynamicCache"
+            "this cache cannot hold a different length for each layer",
+            got=type(cache).__name__,
+            expected="DynamicCache",
         )
 
 
@@ -74,7 +76,7 @@ class Passage:
         return kwargs if len(step.positions) == self._length else step.call_arguments(kwargs)
 
     def leave(self, index: int, output: torch.Tensor) -> torch.Tensor:
-        """What layer `index` hands on; after the last layer the prompt has its full length again, zeros at dead tokens."""
+        """What layer `index` hands on; after the last one the prompt has its full length, with zeros at dead tokens."""
         if index + 1 < len(self._parts.layers):
             return output
         self.in_prefill = False

@@ -60,7 +60,7 @@ class Keep(Intervention):
         return f"layer {self.layer}: {share}"
 
     def count(self, visual: int) -> int:
-        """How many of a row's `visual` original visual tokens stay: max(1, floor(visual * keep_ratio)), 0 for ratio 0."""
+        """How many of `visual` original visual tokens stay: max(1, floor(visual * keep_ratio)), 0 for ratio 0."""
         if self.keep_ratio == 0.0 or visual == 0:
             return 0
         return max(1, math.floor(visual * self.keep_ratio))

@@ -1,7 +1,7 @@
-"""From images and a question to model inputs, with the checkpoint's own processor or, where that cannot be built, its parts.
+"""From images and a question to model inputs, by the checkpoint's own processor or, failing that, by its parts.
 
-Some processors (Qwen2_5_VLProcessor among them) cannot be constructed without torchvision, although their image part can.
-`ComposedProcessor` then does their work from the same files; both give identical inputs.
+Some processors (Qwen2_5_VLProcessor among them) cannot be constructed without torchvision, although their image part
+can. `ComposedProcessor` then does their work from the same files; both give identical inputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-
 from transformers import (
     AutoImageProcessor,
     AutoProcessor,
@@ -39,7 +38,7 @@ class ComposedProcessor:
     def apply_chat_template(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
         """The prompt as text, one placeholder an image."""
         rendered = self.tokenizer.apply_chat_template(
-            list(messages),
+            [dict(message) for message in messages],
             chat_template=self.chat_template,
             add_generation_prompt=add_generation_prompt,
             tokenize=False,
@@ -47,7 +46,7 @@ class ComposedProcessor:
         return str(rendered)
 
     def __call__(self, *, images: Sequence["Image.Image"] | None, text: str, return_tensors: str) -> Inputs:
-        """Model inputs of one prompt: one placeholder for each visual token, patches, and the modality of each token."""
+        """Model inputs of one prompt: a placeholder for each visual token, patches, and the modality of each token."""
         vision: dict[str, torch.Tensor] = {}
         if images:
             vision = dict(self.image_processor(images=list(images), return_tensors=return_tensors))

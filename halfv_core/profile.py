@@ -1,7 +1,7 @@
 """Profile: what calibration learnt about one model, as a small JSON file that the runtime and the report read.
 
-    profile = Profile.load("profile.json")
-    with halfv_core.apply(model, profile): model.generate(**inputs)
+profile = Profile.load("profile.json")
+with halfv_core.apply(model, profile): model.generate(**inputs)
 """
 
 import hashlib
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 SaturationType = Literal["layer_inactivity", "token_sparsity", "none"]
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class Record(BaseModel):
@@ -63,7 +63,12 @@ class Curves(Record):
     @model_validator(mode="after")
     def _same_depth(self) -> "Curves":
         layers = len(self.kl.mean)
-        points = {"visual": self.visual.mean, "text": self.text.mean, "joint": self.joint.mean, "spectrum": self.spectrum}
+        points = {
+            "visual": self.visual.mean,
+            "text": self.text.mean,
+            "joint": self.joint.mean,
+            "spectrum": self.spectrum,
+        }
         for name, values in points.items():
             if len(values) != layers + 1:
                 raise ValueError(f"{name} has {len(values)} points, expected {layers + 1} for {layers} layers")
@@ -218,7 +223,9 @@ class Profile(Record):
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version != SCHEMA_VERSION:
             expected = f"a profile of schema_version {SCHEMA_VERSION}"
-            raise ProfileError(f"{path} cannot be read", got=f"schema_version {version}", expected=expected, remedy=remedy)
+            raise ProfileError(
+                f"{path} cannot be read", got=f"schema_version {version}", expected=expected, remedy=remedy
+            )
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:

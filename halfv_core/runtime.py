@@ -1,8 +1,8 @@
 """apply(): run a Hugging Face model under a plan, and leave it as it was.
 
-    with apply(model, profile) as run:
-        out = model.generate(**inputs)
-    run.kept[2], run.cost.flops_ratio
+with apply(model, profile) as run:
+    out = model.generate(**inputs)
+run.kept[2], run.cost.flops_ratio
 """
 
 from collections.abc import Iterator, Sequence

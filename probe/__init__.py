@@ -1,6 +1,6 @@
 """The measuring half of halfv-probe: capture, analyzers, stages, calibration.
 
-    from probe import calibrate, load_model
+from probe import calibrate, load_model
 """
 
 from halfv_core.models import load_model

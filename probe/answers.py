@@ -1,11 +1,11 @@
 """Answers as a measure of quality: the full model's greedy answer, and how another run of the model stands to it.
 
-Selection looks at the last prompt token, so an answer is never part of the prefill: the prompt runs first, then the answer
-continues its cache, as it would in generation.
+Selection looks at the last prompt token, so an answer is never part of the prefill: the prompt runs first, then the
+answer continues its cache, as it would in generation.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel
@@ -43,7 +43,8 @@ def greedy_answer(model: PreTrainedModel, inputs: Inputs, max_new_tokens: int) -
         eos_token_id=model.generation_config.eos_token_id,
         pad_token_id=model.generation_config.pad_token_id,
     )
-    ids = model.generate(**inputs, generation_config=config)
+    generate: Any = model.generate
+    ids: torch.Tensor = generate(**inputs, generation_config=config)
     return ids[0, inputs["input_ids"].shape[1] :]
 
 

@@ -1,7 +1,7 @@
 """calibrate(): from a model and samples to a profile; the only place where the steps of a calibration are put in order.
 
-    model, processor, name = load_model("tiny-qwen2.5-vl")
-    profile = calibrate(model, processor, load_samples("scenes"), model_id=name, data="scenes")
+model, processor, name = load_model("tiny-qwen2.5-vl")
+profile = calibrate(model, processor, load_samples("scenes"), model_id=name, data="scenes")
 """
 
 import platform
@@ -51,7 +51,7 @@ class Settings(BaseModel):
     """Shares to try for the pruning at Stage II, the smallest safe one wins."""
     selector: str = "anchor_coverage"
     """Selector of the pruning at Stage II."""
-    options: dict[str, Option] = Field(default_factory=lambda: {"anchor_share": 0.1, "scoring": "attention"})
+    options: dict[str, Option] = {"anchor_share": 0.1, "scoring": "attention"}
     """Options of the selector."""
     top_share: float = Field(default=0.05, gt=0.0, le=1.0)
     """Share of the visual tokens that `token_sparsity` keeps in Stage III."""
@@ -142,7 +142,6 @@ def calibrate(
             seconds=round(time.monotonic() - began, 1),
         ),
     )
-
 
 
 class _Study:

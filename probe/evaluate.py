@@ -1,7 +1,7 @@
 """Accuracy of a model under a plan: greedy answers against the reference answers, and what they cost.
 
-    full = evaluate(model, processor, samples, Plan(()))
-    fast = evaluate(model, processor, samples, profile)
+full = evaluate(model, processor, samples, Plan(()))
+fast = evaluate(model, processor, samples, profile)
 """
 
 from collections import defaultdict
@@ -65,7 +65,9 @@ def evaluate(
             costs.append(run.cost)
             if on_sample is not None:
                 on_sample()
-    correct = [normalise(found) == normalise(sample.answer or "") for found, sample in zip(answers, samples, strict=True)]
+    correct = [
+        normalise(found) == normalise(sample.answer or "") for found, sample in zip(answers, samples, strict=True)
+    ]
     return Evaluation(
         answers=tuple(answers),
         correct=tuple(correct),

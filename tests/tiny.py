@@ -29,7 +29,8 @@ def tiny_qwen2_5_vl() -> PreTrainedModel:
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": LAYERS,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+            "initializer_range": 0.2,
             "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
             "bos_token_id": 0, "eos_token_id": EOS, "pad_token_id": 0,
         },

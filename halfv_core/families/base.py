@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -62,13 +62,13 @@ def family_of(model: PreTrainedModel) -> Family:
 
 @dataclass(frozen=True)
 class Parts:
-    """The modules of one loaded model that the toolkit touches or reads."""
+    """The modules of one loaded model that the toolkit touches or reads, checked to be there."""
 
-    core: nn.Module
-    decoder: nn.Module
-    layers: tuple[nn.Module, ...]
-    norm: nn.Module
-    head: nn.Module
+    core: Any
+    decoder: Any
+    layers: tuple[Any, ...]
+    norm: Any
+    head: Any
     rotary: Rotary
     """The family's `apply_rotary_pos_emb(q, k, cos, sin)`."""
     visual_ids: tuple[int, ...]

@@ -1,7 +1,5 @@
-"""Family LLaVA-NeXT (1.6): several tiles an image with newline tokens between rows; Mistral or Llama (Vicuna) decoder."""
+"""Family LLaVA-NeXT (1.6): several tiles an image, newline tokens between rows; Mistral or Llama (Vicuna) decoder."""
 
 from halfv_core.families.base import Family, register
 
-register(
-    "llava_next", Family(name="LLaVA-NeXT", decoders=("mistral", "llama"), visual_tokens=("image_token_id",))
-)
+register("llava_next", Family(name="LLaVA-NeXT", decoders=("mistral", "llama"), visual_tokens=("image_token_id",)))

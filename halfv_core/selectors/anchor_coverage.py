@@ -1,7 +1,7 @@
 """Selector `anchor_coverage`: a few most-attended anchors, then farthest-point fill so that nothing is left uncovered.
 
-HalfV's choice at the start of Stage II (paper, inherited redundancy). The fill is greedy k-centre on cosine distance, the
-rule of DivPrune (arXiv 2503.02175) seeded with the anchors.
+HalfV's choice at the start of Stage II (paper, inherited redundancy). The fill is greedy k-centre on cosine distance,
+the rule of DivPrune (arXiv 2503.02175) seeded with the anchors.
 """
 
 import math

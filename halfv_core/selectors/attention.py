@@ -1,7 +1,7 @@
 """Selector `attention`: the tokens that the last prompt token attends to most in the layer before.
 
-HalfV's choice in Stage III for token sparsity (paper, secondary saturation redundancy); with scoring over all keys it is
-also FastV's rule (arXiv 2403.06764).
+HalfV's choice in Stage III for token sparsity (paper, secondary saturation redundancy); with scoring over all keys it
+is also FastV's rule (arXiv 2403.06764).
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
-"""Which kind of redundancy Stage III has, decided by trying: freeze the visual tokens there, or keep only a few of them.
+"""Which kind of redundancy Stage III has, decided by trying: freeze the visual tokens there, or keep only a few.
 
-`layer_inactivity`: freezing is safe, the layers no longer change visual tokens in a way that matters (HalfV paper: Vicuna,
-Mistral). `token_sparsity`: freezing is not, but the top few per cent by the last prompt token's attention carry
-everything (Qwen). `none`: neither treatment is safe. Safe means: the full model's own answers keep their likelihood and
-are still given.
+`layer_inactivity`: freezing is safe, the layers no longer change visual tokens in a way that matters (HalfV paper:
+Vicuna, Mistral). `token_sparsity`: freezing is not, but the top few per cent by the last prompt token's attention
+carry everything (Qwen). `none`: neither treatment is safe. Safe means: the full model's own answers keep their
+likelihood and are still given.
 """
 
 from collections.abc import Callable, Sequence
@@ -110,7 +110,7 @@ def classify_saturation(
             )
     kind, reason = decide(tests)
     return Saturation(
-        type=kind,  # type: ignore[arg-type]
+        type=kind,
         reason=reason,
         tests=tuple(tests),
         min_agreement=thresholds.min_agreement,

@@ -24,7 +24,9 @@ def test_shortv_on_llava_7b_is_the_published_55_per_cent() -> None:
     assert 1 / cost_of(LLAVA_7B, tokens_by_layer(plan, 32, 576, 64)).flops_ratio == pytest.approx(0.55, abs=0.01)
 
 
-@pytest.mark.parametrize(("visual", "text", "ratio"), [(400, 30, 3.30), (1200, 30, 3.76), (2500, 30, 3.97), (2500, 0, 4.10)])
+@pytest.mark.parametrize(
+    ("visual", "text", "ratio"), [(400, 30, 3.30), (1200, 30, 3.76), (2500, 30, 3.97), (2500, 0, 4.10)]
+)
 def test_halfv_settings_on_qwen_7b(visual: int, text: int, ratio: float) -> None:
     plan = Plan((Keep(layer=2, keep_ratio=0.25), Keep(layer=21, keep_ratio=0.05, selector="attention")))
     assert cost_of(QWEN_7B, tokens_by_layer(plan, 28, visual, text)).flops_ratio == pytest.approx(ratio, abs=0.02)

@@ -83,8 +83,8 @@ def test_without_network_the_line_says_what_to_do(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(HalfVError) as caught:
         load_model("qwen2.5-vl-7b")
     assert str(caught.value) == (
-        "cannot get Qwen/Qwen2.5-VL-7B-Instruct from the hub (no network, and not whole in the local cache); connect to "
-        "the network, or download the checkpoint elsewhere and pass its folder: --model /path/to/it"
+        "cannot get Qwen/Qwen2.5-VL-7B-Instruct from the hub (no network, and not whole in the local cache); connect "
+        "to the network, or download the checkpoint elsewhere and pass its folder: --model /path/to/it"
     )
 
 

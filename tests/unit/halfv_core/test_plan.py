@@ -39,7 +39,10 @@ def test_round_trip(layers: list[int], frozen: set[int]) -> None:
         (lambda: Keep(layer=0, keep_ratio=0.5), "layer: Input should be greater than or equal to 1, got 0"),
         (lambda: Keep(layer=1, keep_ratio=1.5), "keep_ratio: Input should be less than or equal to 1, got 1.5"),
         (lambda: Keep(layer=1, keep_ratio=float("nan")), "keep_ratio"),
-        (lambda: Keep(layer=1, keep_ratio=0.5, selector="best"), "unknown selector; got 'best'; expected one of anchor"),
+        (
+            lambda: Keep(layer=1, keep_ratio=0.5, selector="best"),
+            "unknown selector; got 'best'; expected one of anchor",
+        ),
         (lambda: Keep(layer=1, keep_ratio=0.5, selector="uniform", options={"seed": 1}), "has no option 'seed'"),
         (lambda: Keep(layer=1, keep_ratio=0.5, options={"scoring": "x"}), "unknown scoring; got 'x'"),
         (lambda: Keep(layer=1, keep_ratio=0.5, options={"anchor_share": 2}), "anchor_share is a share; got 2"),
@@ -59,7 +62,9 @@ def test_a_bad_plan_is_one_clear_line(make: object, said: str) -> None:
 
 
 def test_a_plan_describes_itself() -> None:
-    plan = Plan((Keep(layer=2, keep_ratio=0.25, selector="uniform"), Keep(layer=3, keep_ratio=0), Freeze(layers=[4, 6])))
+    plan = Plan(
+        (Keep(layer=2, keep_ratio=0.25, selector="uniform"), Keep(layer=3, keep_ratio=0), Freeze(layers=[4, 6]))
+    )
     assert plan.describe() == [
         "layer 2: keep 0.25 of the visual tokens by uniform",
         "layer 3: drop all visual tokens",

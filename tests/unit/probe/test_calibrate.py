@@ -1,4 +1,4 @@
-"""A calibration from checkpoint and JSONL to profile, on random models of every family; behaviour is tested elsewhere."""
+"""A calibration from checkpoint and JSONL to profile, on random models; behaviour is tested elsewhere."""
 
 import json
 from pathlib import Path

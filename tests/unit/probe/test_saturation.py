@@ -86,7 +86,12 @@ def test_quality_tells_a_harmful_plan() -> None:
     ("frozen_safe", "few_safe", "kind", "said"),
     [
         (True, True, "layer_inactivity", "Both treatments"),
-        (True, False, "layer_inactivity", "Only one treatment of Stage III is safe: freezing the visual tokens is safe"),
+        (
+            True,
+            False,
+            "layer_inactivity",
+            "Only one treatment of Stage III is safe: freezing the visual tokens is safe",
+        ),
         (False, True, "token_sparsity", "keeping only the most attended is safe"),
         (False, False, "none", "Neither treatment"),
     ],
