@@ -27,9 +27,8 @@ class Answers:
         self.learner = learner
         self.settings = learner.settings.values["answer"]
         self.modules = nn.ModuleDict({"model": learner.model})
-        vision = nn.ModuleList(learner.family.vision_parts(learner.model))
-        self._vision = {id(parameter) for parameter in vision.parameters()}
-        self._vision_names = {n for n, p in self.modules.named_parameters() if id(p) in self._vision}
+        vision = {id(p) for part in learner.family.vision_parts(learner.model) for p in part.parameters()}
+        self._vision_names = {name for name, p in self.modules.named_parameters() if id(p) in vision}
 
     def rate_scale(self, parameter: str) -> float:
         return self.settings["vision_rate"] if parameter in self._vision_names else 1.0

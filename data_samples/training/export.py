@@ -20,7 +20,7 @@ from data_samples.training.loop import load_tensors
 def export(learner: Learner, out: Path) -> None:
     """Weights, configs, tokenizer with chat template, and image processor."""
     special = {f"{name}_token_id": getattr(learner.tokenizer, f"{name}_token_id") for name in ("eos", "pad")}
-    learner.model.generation_config = GenerationConfig(do_sample=False, **special)  # type: ignore[no-untyped-call]
+    learner.model.generation_config = GenerationConfig(do_sample=False, **special)
     learner.model.save_pretrained(out)
     learner.tokenizer.save_pretrained(out)
     learner.image_processor.save_pretrained(out)

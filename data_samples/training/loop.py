@@ -97,7 +97,7 @@ def run(stage: Stage, checkpoint: Path, report: Callable[[str], None], rhythm: R
             group["lr"] = learning_rate(step, stage.settings) * group["scale"]
         loss, hits = stage.loss(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         done, tally, losses = step + 1, _merge(tally, hits), losses + loss.item()

@@ -20,7 +20,7 @@ def training_scenes(rng: Random, difficulty: Difficulty, count: int) -> list[Sce
 
 
 def distinct_questions(rng: Random, scene: Scene, weights: dict[str, float]) -> Iterator[Question]:
-    """Endless questions about a scene, families drawn by weight, none twice in a row of the same text."""
+    """Endless questions about a scene, families drawn by weight, none of them twice."""
     asked: set[str] = set()
     while True:
         family = rng.choices(list(weights), list(weights.values()))[0]
