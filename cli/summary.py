@@ -33,7 +33,5 @@ def summary_rows(profile: Profile) -> list[tuple[str, str]]:
     ]
     if expected.agreement is not None and expected.log_likelihood_drop is not None:
         same = f"{expected.agreement:.1%} of {expected.held_out} answers as the full model gives them"
-        lines.append(
-            ("held-out samples", f"{same}, log-likelihood down {expected.log_likelihood_drop:.3f} nats a token")
-        )
+        lines.append(("held-out samples", f"{same}, log-likelihood {-expected.log_likelihood_drop:+.3f} nats a token"))
     return lines

@@ -139,5 +139,5 @@ _NAMES = {"layer_inactivity": "freezing the visual tokens", "token_sparsity": "k
 
 def _words(test: CausalTest) -> str:
     verdict = "is safe" if test.safe else "is not safe"
-    drop = f"log-likelihood down {test.log_likelihood_drop:.3f} nats a token"
-    return f"{verdict} (agreement {test.agreement:.1%}, {drop})"
+    change = f"log-likelihood {-test.log_likelihood_drop:+.3f} nats a token"
+    return f"{verdict} (agreement {test.agreement:.1%}, {change})"
