@@ -4,11 +4,13 @@ Some processors (Qwen2_5_VLProcessor among them) cannot be constructed without t
 can. `ComposedProcessor` then does their work from the same files; both give identical inputs.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import JsonValue
 from transformers import (
     AutoImageProcessor,
     AutoProcessor,
@@ -72,6 +74,12 @@ class PromptProcessor:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The checkpoint's tokenizer."""
         return self.backend.tokenizer  # type: ignore[no-any-return]
+
+    def image_limits(self) -> dict[str, JsonValue]:
+        """Class and size settings of the image processor, as JSON."""
+        settings = json.loads(self.backend.image_processor.to_json_string())
+        names = ("image_processor_type", "size", "crop_size", "patch_size", "merge_size", "min_pixels", "max_pixels")
+        return {name: settings[name] for name in names if settings.get(name) is not None}
 
     def prompt(self, images: Sequence["Image.Image"], question: str) -> Inputs:
         """One user turn, images first, in the checkpoint's chat template, ready for `model(**inputs)`.

@@ -165,6 +165,8 @@ class Provenance(Record):
     """Samples that the curves and tests come from."""
     held_out_ids: tuple[str, ...]
     """Samples kept apart for `Expected`."""
+    image_processor: dict[str, JsonValue] = {}
+    """Class and size limits of the image processor: they decide how many visual tokens an image has."""
     seed: int
     arguments_given: dict[str, JsonValue]
     """As the user typed them."""

@@ -133,6 +133,7 @@ def calibrate(
             data_fingerprint=data_fingerprint(drawn),
             sample_ids=tuple(sample.id for sample in measured_on),
             held_out_ids=tuple(sample.id for sample in kept_apart),
+            image_processor=processor.image_limits(),
             seed=settings.seed,
             arguments_given=arguments or {},
             arguments_resolved=settings.model_dump(mode="json"),

@@ -66,6 +66,7 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     assert profile.plan == profile.pruning_tests[-1].plan
     assert profile.pruning_tests[-1].safe or len(profile.pruning_tests) == 4
     assert profile.provenance.arguments_resolved["entropy_k"] == 5
+    assert "size" in profile.provenance.image_processor
     assert {"curves", "held-out answers", "keep ratio"} <= {step for step, _, _ in told}
     assert all(0 <= done <= total for _, done, total in told)
     profile.save(tmp_path / "p.json")
