@@ -1,0 +1,128 @@
+"""What a curve along depth looks like: its noise, its knee, its valley. Nothing here knows what the curve measures.
+
+    noise   1.4826 median|second difference| / sqrt(6)        small on a smooth curve, the spread of independent errors
+    knee    the k that minimises sum (y_i - a - b i - c max(0, i - k))^2        two straight lines that meet at k
+    valley  the least-squares fit that never rises before its minimum and never falls after it (isotonic regression)
+
+Curves are scaled to 0..1 before the fits, so that a curve and its z-scores have the same shape to the last layer.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from halfv_core.errors import DataError
+
+Array = NDArray[np.float64]
+CurveLike = Sequence[float] | Array | torch.Tensor
+
+_TIE = 1e-12
+"""Squared error of a 0..1 curve below which two fits are equally good; the earlier one is taken."""
+
+
+_FLATTER = 0.25
+"""After a knee the slope is at most this share of the slope before it."""
+
+
+class Knee(NamedTuple):
+    """Where a fall that begins at the first point has ended."""
+
+    layer: int
+    drop: float
+    """Height of the fall, by the fitted line."""
+
+
+class _TwoLines(NamedTuple):
+    error: float
+    start: float
+    """Value at the first point."""
+    slope: float
+    slope_after: float
+
+
+def as_curve(name: str, values: CurveLike, points: int | None = None) -> Array:
+    """A curve as float64.
+
+    Args:
+        points: how many there must be.
+
+    Raises:
+        DataError: not a row of numbers, too short, of the wrong length, or not finite.
+    """
+    what = f"the {name} curve"
+    numbers = values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else values
+    try:
+        curve = np.asarray(numbers, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} is not a row of numbers", got=f"{type(values).__name__} ({error})") from None
+    if curve.ndim != 1:
+        raise DataError(f"{what} is not a row of numbers", got=f"shape {curve.shape}", expected="one dimension")
+    if points is not None and len(curve) != points:
+        expected = f"{points}: entropies have one more than there are layers, kl has one a layer"
+        raise DataError(f"{what} has the wrong number of points", got=len(curve), expected=expected)
+    if not np.isfinite(curve).all():
+        layer = int(np.flatnonzero(~np.isfinite(curve))[0])
+        remedy = "measure again without the sample that gave it"
+        raise DataError(f"{what} is not finite", got=f"{curve[layer]} at layer {layer}", remedy=remedy)
+    return curve
+
+
+def unit(curve: Array) -> Array:
+    """Scaled to 0..1; a constant curve becomes 0."""
+    span = np.ptp(curve)
+    return (curve - curve.min()) / span if span > 0 else np.zeros_like(curve)
+
+
+def noise(curve: Array) -> float:
+    """Standard deviation of independent errors on a curve that is otherwise nearly straight from point to point."""
+    return float(1.4826 * np.median(np.abs(np.diff(curve, 2))) / 6**0.5) if len(curve) > 2 else 0.0
+
+
+def knee(curve: Array, last: int) -> Knee | None:
+    """The end of a fall that begins at the first point and becomes much flatter.
+
+    Args:
+        last: the largest index that may be the knee.
+
+    Returns:
+        None when the curve does not begin with such a fall.
+    """
+    fits = [_two_lines(curve, index) for index in range(1, min(last, len(curve) - 2) + 1)]
+    if not fits:
+        return None
+    index = 1 + _first_smallest([fit.error for fit in fits])
+    fit = fits[index - 1]
+    if fit.slope >= 0 or fit.slope_after < _FLATTER * fit.slope:
+        return None
+    drop = -fit.slope * index
+    # The best knee can slide along a sudden step: it is over where less than half a layer of the line's fall is left.
+    over = np.flatnonzero(curve[:index] <= fit.start - drop - 0.5 * fit.slope)
+    return Knee(max(1, int(over[0])) if len(over) else index, drop)
+
+
+def valley(curve: Array) -> Array:
+    """The best fit that falls (or stays), then rises (or stays)."""
+    fits = [_fall_then_rise(curve, turn) for turn in range(len(curve))]
+    return fits[_first_smallest([float(((fit - curve) ** 2).sum()) for fit in fits])]
+
+
+def _two_lines(curve: Array, index: int) -> _TwoLines:
+    x = np.arange(len(curve), dtype=np.float64)
+    design = np.stack([np.ones_like(x), x, np.maximum(0.0, x - index)], axis=1)  # (points, 3)
+    weights = np.linalg.lstsq(design, curve, rcond=None)[0]
+    start, slope, bend = weights.tolist()
+    return _TwoLines(float(((design @ weights - curve) ** 2).sum()), start, slope, slope + bend)
+
+
+def _fall_then_rise(curve: Array, turn: int) -> Array:
+    fall = isotonic_regression(curve[: turn + 1], increasing=False).x
+    rise = isotonic_regression(curve[turn + 1 :]).x if turn + 1 < len(curve) else curve[:0]
+    return np.concatenate([fall, rise])
+
+
+def _first_smallest(errors: Sequence[float]) -> int:
+    return next(i for i, error in enumerate(errors) if error <= min(errors) + _TIE)
