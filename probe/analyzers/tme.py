@@ -103,7 +103,7 @@ def spectrum(hidden: torch.Tensor, k: int = 50, variant: Variant = "paper") -> t
 
 def entropy(spectrum: torch.Tensor) -> torch.Tensor:
     """Shannon entropy of spectra (..., k) -> (...), nats."""
-    return torch.special.entr(spectrum).sum(-1)
+    return torch.special.entr(spectrum).sum(dim=-1)  # type: ignore[no-any-return]
 
 
 def effective_rank(entropy: torch.Tensor) -> torch.Tensor:

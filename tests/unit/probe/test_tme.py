@@ -24,13 +24,15 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def rotation(size: int, seed: int = 0) -> torch.Tensor:
-    return torch.linalg.qr(random(size, size, seed=seed)).Q
+    orthogonal: torch.Tensor = torch.linalg.qr(random(size, size, seed=seed)).Q
+    return orthogonal
 
 
 def with_eigenvalues(values: list[float], tokens: int, width: int) -> torch.Tensor:
     """Centred tokens whose Gram matrix has exactly these eigenvalues."""
     columns = torch.linalg.qr(torch.cat([torch.ones(tokens, 1).double(), random(tokens, len(values))], 1)).Q[:, 1:]
-    return columns * torch.tensor(values).double().sqrt() @ rotation(width)[: len(values)]
+    tokens_by_width: torch.Tensor = columns * torch.tensor(values).double().sqrt() @ rotation(width)[: len(values)]
+    return tokens_by_width
 
 
 def close(got: torch.Tensor, wanted: float | list[float] | torch.Tensor, within: float = 1e-9) -> None:
