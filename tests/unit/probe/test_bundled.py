@@ -1,0 +1,77 @@
+"""What the trained model does, where random weights would say nothing: stages, safety, and that selection matters."""
+
+import pytest
+
+from halfv_core import Keep, Plan, Profile
+from halfv_core.models import LoadedModel, bundled_models, load_model
+from probe import Settings, calibrate, load_samples
+from probe.evaluate import evaluate
+from probe.samples import Sample, draw
+
+MODEL = "tiny-qwen2.5-vl"
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return load_model(MODEL, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def profile(loaded: LoadedModel) -> Profile:
+    return calibrate(loaded.model, loaded.processor, load_samples("scenes"), Settings(samples=30))
+
+
+@pytest.fixture(scope="module")
+def held_out() -> list[Sample]:
+    return draw(load_samples("scenes-heldout"), 70, seed=0)
+
+
+@pytest.fixture(scope="module")
+def full(loaded: LoadedModel, held_out: list[Sample]) -> float:
+    return evaluate(loaded.model, loaded.processor, held_out, Plan(())).mean
+
+
+def test_it_is_bundled_under_its_name() -> None:
+    assert MODEL in bundled_models()
+
+
+def test_the_visual_entropy_falls_and_the_early_layers_matter_most(profile: Profile) -> None:
+    visual, kl = profile.curves.visual.mean, profile.curves.kl.mean
+    assert min(visual) < 0.8 * visual[0]
+    assert max(kl[:4]) > 10 * max(kl[6:])
+    assert kl[-1] == 0.0
+
+
+def test_stages_are_in_order_and_the_plan_saves_work(profile: Profile) -> None:
+    start = profile.stages.saturation_start
+    assert start is not None
+    assert 1 <= profile.stages.aggregation_start < start < profile.layers
+    assert profile.saturation.type != "none"
+    assert profile.pruning_tests[-1].safe
+    assert profile.expected.flops_ratio > 1.3
+
+
+def test_the_plan_keeps_held_out_accuracy(
+    loaded: LoadedModel, profile: Profile, held_out: list[Sample], full: float
+) -> None:
+    found = evaluate(loaded.model, loaded.processor, held_out, profile)
+    assert found.mean >= 0.95 * full
+    assert found.flops_ratio == pytest.approx(profile.expected.flops_ratio, rel=0.02)
+
+
+def test_coverage_beats_a_random_draw_of_the_same_size(
+    loaded: LoadedModel, held_out: list[Sample], full: float
+) -> None:
+    by_rule = {
+        rule: evaluate(
+            loaded.model, loaded.processor, held_out, Plan((Keep(layer=2, keep_ratio=0.25, selector=rule),))
+        ).mean
+        for rule in ("anchor_coverage", "random")
+    }
+    assert by_rule["anchor_coverage"] >= by_rule["random"] + 0.05
+    assert by_rule["anchor_coverage"] >= 0.9 * full
+
+
+def test_without_visual_tokens_it_knows_little(loaded: LoadedModel, held_out: list[Sample], full: float) -> None:
+    blind = evaluate(loaded.model, loaded.processor, held_out, Plan((Keep(layer=1, keep_ratio=0.0),)))
+    assert blind.mean < 0.6 * full
