@@ -15,6 +15,7 @@ from cli.export import export
 from cli.generate import generate
 from cli.models import models
 from cli.plot import plot
+from cli.stages import stages
 
 app = typer.Typer(
     help="Find where a multimodal LLM's visual tokens stop being worth their cost, and run it without them.",
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (calibrate, plot, export, generate, models, doctor):
+for command in (calibrate, stages, plot, export, generate, models, doctor):
     app.command()(command)
 
 
