@@ -30,7 +30,7 @@ def stages(
         print_json(found._asdict())
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("", "layer", "why"):
+    for column in ("", "found", "why"):
         table.add_column(column, overflow="fold")
     for name, why in found.evidence.items():
         value = getattr(found, name, "")
