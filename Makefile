@@ -1,11 +1,12 @@
 # Everything a newcomer or CI runs; each target makes and uses .venv by itself.
 #   make demo    probe the bundled model, then compare it with and without the plan
 #   make test    the test suite          make check   lint, format, types
+#   make picture, make selectors   the README's picture (after the demo) and its table of selectors
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo test check
+.PHONY: venv demo picture selectors test check
 
 venv: $(STAMP)
 
@@ -15,7 +16,13 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: venv
-	$(BIN)/python data_samples/demo.py
+	$(BIN)/python -m data_samples.demo
+
+picture: venv
+	$(BIN)/python -m data_samples.picture
+
+selectors: venv
+	$(BIN)/python -m data_samples.selector_table
 
 test: venv
 	$(BIN)/python -m pytest -q

@@ -15,10 +15,10 @@ import torch
 import transformers
 from rich.table import Table
 
-from cli.common import progress_bar, stdout
+from cli.common import load_quietly, progress_bar, stdout
 from cli.summary import summary_table
 from halfv_core import Plan, Profile
-from halfv_core.models import LoadedModel, load_model
+from halfv_core.models import LoadedModel
 from halfv_core.profile import write_atomically
 from probe import calibrate, load_samples
 from probe.evaluate import Evaluation, evaluate
@@ -30,7 +30,7 @@ OUTPUT = Path("runs/demo")
 
 def main() -> None:
     """Calibrate on the 100 calibration scenes, then answer the 300 held-out ones twice."""
-    loaded = load_model(MODEL)
+    loaded = load_quietly(MODEL, "auto", "auto", False)
     with progress_bar() as on_progress:
         profile = calibrate(
             loaded.model,

@@ -48,7 +48,7 @@ class Settings(BaseModel):
     seed: int = 0
     entropy_k: int = Field(default=50, ge=1)
     """Eigenvalues in the truncated matrix entropy."""
-    keep_ratios: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.25, 0.5, 0.75)
+    keep_ratios: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.1, 0.25, 0.5, 0.75)
     """Shares to try for the pruning at Stage II, the smallest safe one wins."""
     selector: str = "anchor_coverage"
     """Selector of the pruning at Stage II."""

@@ -64,7 +64,7 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     assert all(sum(row) == pytest.approx(1.0) for row in profile.curves.spectrum)
     assert profile.expected.visual_tokens == 16
     assert profile.plan == profile.pruning_tests[-1].plan
-    assert profile.pruning_tests[-1].safe or len(profile.pruning_tests) == 4
+    assert profile.pruning_tests[-1].safe or len(profile.pruning_tests) == 5
     assert profile.provenance.arguments_resolved["entropy_k"] == 5
     assert "size" in profile.provenance.image_processor
     assert {"curves", "held-out answers", "keep ratio"} <= {step for step, _, _ in told}

@@ -1,6 +1,6 @@
 """Held-out accuracy of every way to choose tokens, by layer and keep ratio: what the defaults rest on.
 
-python -m data_samples.selectors --model tiny-qwen2.5-vl --layer 2 --layer 4 --keep-ratio 0.25
+python -m data_samples.selector_table --model tiny-qwen2.5-vl --layer 2 --layer 4 --keep-ratio 0.25
 """
 
 from typing import Annotated
