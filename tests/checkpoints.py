@@ -5,8 +5,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
-from transformers import LlavaProcessor, PreTrainedTokenizerFast
+from transformers import LlavaNextProcessor, LlavaProcessor, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from tests.tiny import END, EOS, IMAGE, START, VIDEO, tiny_model
@@ -14,8 +15,9 @@ from tests.tiny import END, EOS, IMAGE, START, VIDEO, tiny_model
 SPECIAL = {
     "qwen2_5_vl": {IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>", START: "<|vision_start|>", END: "<|vision_end|>"},
     "llava": {IMAGE: "<image>"},
+    "llava_next": {IMAGE: "<image>"},
 }
-PLACEHOLDER = {"qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>", "llava": "<image>"}
+PLACEHOLDER = {"qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>", "llava": "<image>", "llava_next": "<image>"}
 
 
 def tokenizer(family: str) -> PreTrainedTokenizerFast:
@@ -46,16 +48,17 @@ def save_checkpoint(family: str, folder: Path, legacy_template: bool = False) ->
     """
     tiny_model(family).save_pretrained(folder)
     words = tokenizer(family)
+    common = {
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+        "chat_template": template(family),
+    }
     if family == "llava":
         images = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32)
-        LlavaProcessor(
-            images,
-            words,
-            patch_size=8,
-            vision_feature_select_strategy="default",
-            num_additional_image_tokens=1,
-            chat_template=template(family),
-        ).save_pretrained(folder)
+        LlavaProcessor(images, words, patch_size=8, **common).save_pretrained(folder)
+    elif family == "llava_next":
+        sizes = {"size": {"shortest_edge": 32}, "crop_size": 32, "image_grid_pinpoints": [[64, 32]]}
+        LlavaNextProcessor(LlavaNextImageProcessorPil(**sizes), words, patch_size=16, **common).save_pretrained(folder)
     else:
         size = {"shortest_edge": 64 * 64, "longest_edge": 64 * 64}
         Qwen2VLImageProcessorPil(patch_size=8, merge_size=2, temporal_patch_size=2, size=size).save_pretrained(folder)
