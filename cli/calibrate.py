@@ -33,7 +33,7 @@ def calibrate(
     held_out: Annotated[float, typer.Option(help="Share of the samples kept apart to check the plan.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     keep_ratio: Annotated[
-        list[float] | None, typer.Option(help="Share to try at Stage II; may be repeated. [default: 0.1, 0.25, 0.5, 0.75]")
+        list[float] | None, typer.Option(help="Share to try at Stage II, repeatable. [default: 0.1, 0.25, 0.5, 0.75]")
     ] = None,
     selector: Annotated[str, typer.Option(help="How visual tokens are chosen at Stage II.")] = "anchor_coverage",
     top_share: Annotated[float, typer.Option(help="Share kept in Stage III under token sparsity.")] = 0.05,

@@ -1,9 +1,11 @@
 """A calibration from checkpoint and JSONL to profile, on random models; behaviour is tested elsewhere."""
 
 import json
+import weakref
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from halfv_core import Keep, Plan, Profile, apply
@@ -11,6 +13,7 @@ from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.errors import DataError
 from halfv_core.families import FAMILIES
 from halfv_core.models import LoadedModel, load_model
+from halfv_core.processors import PromptProcessor
 from probe import calibrate, load_samples
 from probe.calibrate import Settings
 from probe.evaluate import evaluate, normalise
@@ -88,6 +91,27 @@ def test_same_seed_same_profile(family: str, tmp_path: Path, samples: list[Sampl
     timeless = {"created": "", "seconds": 0.0}
     strip = [profile.provenance.model_copy(update=timeless) for profile in (one, two)]
     assert one.model_copy(update={"provenance": strip[0]}) == two.model_copy(update={"provenance": strip[1]})
+
+
+def test_memory_stays_flat_in_the_number_of_samples(
+    tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many prompts there are, the pixels of two at most are alive at once."""
+    loaded = load("llava", tmp_path)
+    made: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+    prompt = PromptProcessor.prompt
+
+    def watched(self: PromptProcessor, images: list[Image.Image], question: str) -> dict[str, torch.Tensor]:
+        inputs = prompt(self, images, question)
+        made.append(weakref.ref(inputs["pixel_values"]))
+        alive.append(sum(tensor() is not None for tensor in made))
+        return inputs
+
+    monkeypatch.setattr(PromptProcessor, "prompt", watched)
+    calibrate(loaded.model, loaded.processor, samples, Settings(samples=10, max_new_tokens=2))
+    assert len(made) > 20
+    assert max(alive) <= 2
 
 
 def test_without_held_out_samples_nothing_is_claimed(tmp_path: Path, samples: list[Sample]) -> None:
