@@ -1,6 +1,5 @@
 """Training code on a tiny model: packing changes nothing, resuming changes nothing, words survive the tokenizer."""
 
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -20,15 +19,6 @@ from data_samples.training.loop import Rhythm, Stage, load_tensors, run
 from data_samples.training.packing import IGNORED, pack
 from data_samples.training.samples import step_rng
 from halfv_core.processors import ComposedProcessor, PromptProcessor
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Bit-equality between runs needs one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small_settings() -> Settings:
