@@ -1,4 +1,4 @@
-"""What every test runs under: no network, few threads, and the options that let the costly tests in.
+"""What every test runs under: no network, one thread, and the options that let the costly tests in.
 
 pytest [--runslow] [--rungpu] [--runhub]
 """
@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", min(4, os.cpu_count() or 1))))
+    torch.set_num_threads(1)  # tiny models: threads would only wait for each other
     if not config.getoption("--runhub"):
         os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -7,12 +7,15 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer
 
-from data_samples.training.evaluate import SCENES, answer, answer_all, read_samples, score
+from data_samples.training.evaluate import chance, markdown
+from halfv_core import Plan
 from halfv_core.models import LoadedModel, load_model
+from probe import load_samples
+from probe.evaluate import evaluate
+from probe.samples import Sample
 
 MODELS = Path(__file__).parents[3] / "data_samples" / "models"
 MODEL = MODELS / "tiny-qwen2.5-vl"
-HELDOUT = SCENES / "heldout.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +48,20 @@ def test_any_picture_becomes_about_a_hundred_visual_tokens(loaded: LoadedModel, 
 
 def test_held_out_accuracy_on_a_leading_part(loaded: LoadedModel) -> None:
     """Families take turns in the listing, so its first 70 rows have ten of each."""
-    rows = read_samples(HELDOUT)[:70]
-    scores = score(rows, answer_all(loaded, HELDOUT, rows))
-    assert sum(s.accuracy for s in scores.values()) / len(scores) >= 0.85
-    basics = [scores[name] for name in ("existence", "attribute", "place", "where")]
-    assert sum(s.hits for s in basics) >= 0.95 * sum(s.count for s in basics)
+    samples = load_samples("scenes-heldout")[:70]
+    found = evaluate(loaded.model, loaded.processor, samples, Plan(()))
+    assert found.mean >= 0.85
+    assert sum(found.accuracy[name] for name in ("existence", "attribute", "place", "where")) >= 4 * 0.95
+    assert "| mean over families |" in markdown(samples, found)
 
 
-def test_a_blank_picture_is_not_answered_from_the_question_alone(loaded: LoadedModel) -> None:
-    rows = [row for row in read_samples(HELDOUT) if row["family"] in ("where", "reading")][:20]
-    blank = Image.new("RGB", (160, 160), "white")
-    assert sum(answer(loaded, blank, row["question"]) == row["answer"] for row in rows) <= 6
+def test_a_blank_picture_is_not_answered_from_the_question_alone(loaded: LoadedModel, tmp_path: Path) -> None:
+    Image.new("RGB", (160, 160), "white").save(tmp_path / "blank.png")
+    samples = [sample for sample in load_samples("scenes-heldout") if sample.family in ("where", "reading")][:20]
+    blank = [sample.model_copy(update={"images": (tmp_path / "blank.png",)}) for sample in samples]
+    assert sum(evaluate(loaded.model, loaded.processor, blank, Plan(())).correct) <= 6
+
+
+def test_chance_is_the_share_of_the_most_common_answer() -> None:
+    samples = [Sample(id=str(i), images=(Path("x"),), question="q", answer=a, family="f") for i, a in enumerate("aab")]
+    assert chance(samples, "f") == pytest.approx(2 / 3)
