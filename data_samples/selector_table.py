@@ -1,6 +1,6 @@
 """Held-out accuracy of every way to choose tokens, by layer and keep ratio: what the defaults rest on.
 
-python -m data_samples.selector_table --model tiny-qwen2.5-vl --layer 2 --layer 4 --keep-ratio 0.25
+python -m data_samples.selector_table --layer 2 --layer 4 --keep-ratio 0.25
 """
 
 from typing import Annotated
@@ -29,7 +29,7 @@ RULES: dict[str, tuple[str, dict[str, Option]]] = {
 def main(
     model: Annotated[str, typer.Option()] = "tiny-qwen2.5-vl",
     layer: Annotated[list[int] | None, typer.Option(help="May be repeated. [default: 2]")] = None,
-    keep_ratio: Annotated[list[float] | None, typer.Option(help="May be repeated. [default: 0.25, 0.5]")] = None,
+    keep_ratio: Annotated[list[float] | None, typer.Option(help="May be repeated. [default: 0.1, 0.25]")] = None,
 ) -> None:
     """Prune once, nothing else, and answer the 300 held-out scenes."""
     loaded = load_quietly(model, "auto", "auto", False)
@@ -37,7 +37,7 @@ def main(
     full = evaluate(loaded.model, loaded.processor, samples, Plan(()))
     table = Table("layer", "keep", "rule", "mean accuracy", *full.accuracy, box=None)
     table.add_row("", "1", "full model", f"{full.mean:.3f}", *(f"{value:.2f}" for value in full.accuracy.values()))
-    grid = [(at, share, rule) for at in layer or [2] for share in keep_ratio or [0.25, 0.5] for rule in RULES]
+    grid = [(at, share, rule) for at in layer or [2] for share in keep_ratio or [0.1, 0.25] for rule in RULES]
     with progress_bar() as report:
         for done, (at, share, rule) in enumerate(grid, start=1):
             selector, options = RULES[rule]
