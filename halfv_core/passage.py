@@ -63,7 +63,7 @@ class Passage:
             hidden: (1, n, D), as the layer before left it.
             kwargs: the layer call's arguments, still of the full prompt's length N.
         """
-        step = self._step(hidden, kwargs)
+        step = self._step(index, hidden, kwargs)
         keep = self._keeps.get(index)
         if keep is not None:
             step = self._prune(keep, index, step)
@@ -87,10 +87,13 @@ class Passage:
         full = output.new_zeros(1, self._length, output.shape[2])
         return full.index_copy(1, self._alive.to(output.device), output)
 
-    def _step(self, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerStep:
+    def _step(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerStep:
         """Masks and rotary tables come in full length at every layer; they are cut once for each set of tokens."""
-        cos, sin = kwargs["position_embeddings"]
+        # Where layers lie on several devices, accelerate moves what a layer is given only after this.
+        device = next(self._parts.layers[index].parameters()).device
+        hidden, (cos, sin) = hidden.to(device), (table.to(device) for table in kwargs["position_embeddings"])
         mask = kwargs.get("attention_mask")
+        mask = None if mask is None else mask.to(device)
         if self._before is not None and self._tables[0] is cos and self._tables[1] is mask:
             return replace(self._before, hidden=hidden)
         self._tables = (cos, mask)
@@ -99,11 +102,11 @@ class Passage:
             cos=cos,
             sin=sin,
             mask=mask,
-            positions=torch.arange(self._length, device=hidden.device),
-            visual=self._visual_at_start.to(hidden.device),
+            positions=torch.arange(self._length, device=device),
+            visual=self._visual_at_start.to(device),
             trailing=self._trailing,
         )
-        cut = whole if hidden.shape[1] == self._length else whole.select(self._alive.to(hidden.device))
+        cut = whole if hidden.shape[1] == self._length else whole.select(self._alive.to(device))
         return replace(cut, hidden=hidden)
 
     def _prune(self, keep: Keep, index: int, step: LayerStep) -> LayerStep:

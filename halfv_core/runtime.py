@@ -5,11 +5,11 @@ with apply(model, profile) as run:
 run.kept[2], run.cost.flops_ratio
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from transformers import Cache, PreTrainedModel
@@ -32,7 +32,8 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     """Run the model under a plan inside the block; exact no-op for a plan that does nothing, and undone on exit.
 
     Works through `forward()` and `generate()`. Pruned positions carry zeros in the decoder's last hidden state, so
-    logits keep the prompt's length; those at pruned positions mean nothing. Text-only prompts run untouched.
+    logits keep the prompt's length; those at pruned positions mean nothing. Text-only prompts run untouched. Without a
+    cache every call is a prompt of its own, and its last token the one whose attention selects.
 
     Args:
         plan: a plan, or the profile that holds it; a profile is checked against the model's config first.
@@ -47,6 +48,10 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
         ModelError: the model's family is not known, or an access point is missing.
         UnsupportedError: attention kernel, cache or input that the runtime does not handle; a plan is applied already.
     """
+    if hasattr(model, "_orig_mod"):
+        raise UnsupportedError(
+            "a compiled model cannot be run under a plan", remedy="apply to the model before compiling"
+        )
     if isinstance(plan, Profile):
         plan.check_model(model.config)
         plan = plan.plan
@@ -81,6 +86,7 @@ class Run:
         self._by_cache: WeakKeyDictionary[Cache, Passage] = WeakKeyDictionary()
         self._tokens: list[LayerTokens] = []
         self._new_tokens = 0
+        self._latest: Callable[[], Cache | None] = _nothing
         self.kept: dict[int, list[torch.Tensor]] = {}
         """By layer of each Keep: for each batch row the (kept,) ascending positions of the visual tokens kept there."""
 
@@ -132,7 +138,7 @@ class Run:
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
         if index == 0:
-            self._enter(hidden, cache, kwargs)
+            self._enter(hidden, cache)
         passage = self._passage
         if passage is None:
             return forward(hidden, **kwargs)  # type: ignore[no-any-return]
@@ -147,17 +153,19 @@ class Run:
             output = forward(step.hidden, **passage.arguments(step, kwargs))
         return passage.leave(index, output)
 
-    def _enter(self, hidden: torch.Tensor, cache: Cache | None, kwargs: dict[str, Any]) -> None:
+    def _enter(self, hidden: torch.Tensor, cache: Cache | None) -> None:
         """At layer 0: begin a prompt, or go on with the one that this cache belongs to."""
         past = 0 if cache is None else cache.get_seq_length()
         layout, self._passage = self._layout, None
-        if past:
-            self._passage = None if cache is None else self._by_cache.get(cache)
+        if cache is not None and past:
+            self._passage = self._by_cache.get(cache)
             if self._passage is not None:
                 self._passage.go_on(past, self._has_images)
+            if cache is self._latest():
                 self._new_tokens += hidden.shape[1]
             return
         self._tokens, self._new_tokens = [], 0
+        self._latest = _nothing if cache is None else ref(cache)
         rows = hidden.shape[0] if layout is None else layout.rows
         self.kept = {keep.layer: [torch.empty(0, dtype=torch.long)] * rows for keep in self._plan.keeps}
         if layout is None or not layout.has_visual:
@@ -167,6 +175,10 @@ class Run:
         self._passage = Passage(self._parts, self._plan, layout, self.kept)
         if cache is not None:
             self._by_cache[cache] = self._passage
+
+
+def _nothing() -> None:
+    """The cache of a prompt that ran without one."""
 
 
 def _two_dimensional(kwargs: dict[str, Any], input_ids: torch.Tensor) -> torch.Tensor | None:

@@ -204,6 +204,23 @@ def test_a_family_can_be_described_by_hand() -> None:
     assert len(run.kept[2][0]) == 8
 
 
+def test_cost_counts_text_prompts_and_the_latest_prompt_alone() -> None:
+    model, token = tiny_model("llava"), torch.tensor([[5]])
+    text, image = tiny_prompt("llava", images=0), tiny_prompt("llava")
+    with torch.no_grad(), apply(model, PLAN) as run:
+        older = model(**image, use_cache=True).past_key_values
+        latest = model(**text, use_cache=True).past_key_values
+        for cache in (older, older, latest):
+            model(input_ids=token, past_key_values=cache, use_cache=True)
+        assert run.cost.kv_bytes == run.cost.kv_bytes_full == LAYERS * 2 * 11 * 32 * 4
+        assert run.cost.flops_ratio == 1.0
+
+
+def test_a_compiled_model_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="compiled model"), apply(torch.compile(tiny_model("llava")), PLAN):
+        pass
+
+
 def test_cost_before_anything_ran_is_refused() -> None:
     with apply(tiny_model("llava"), PLAN) as run, pytest.raises(UnsupportedError, match="call the model first"):
         _ = run.cost
