@@ -48,10 +48,8 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
         ModelError: the model's family is not known, or an access point is missing.
         UnsupportedError: attention kernel, cache or input that the runtime does not handle; a plan is applied already.
     """
-    if hasattr(model, "_orig_mod"):
-        raise UnsupportedError(
-            "a compiled model cannot be run under a plan", remedy="apply to the model before compiling"
-        )
+    if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
+        raise UnsupportedError("a compiled model cannot run under a plan", remedy="apply to the model as it was loaded")
     if isinstance(plan, Profile):
         plan.check_model(model.config)
         plan = plan.plan

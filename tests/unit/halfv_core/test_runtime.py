@@ -1,5 +1,6 @@
 """apply(): what it refuses, and that it leaves the model as it was."""
 
+import warnings
 from typing import Any
 
 import pytest
@@ -216,9 +217,13 @@ def test_cost_counts_text_prompts_and_the_latest_prompt_alone() -> None:
         assert run.cost.flops_ratio == 1.0
 
 
-def test_a_compiled_model_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="compiled model"), apply(torch.compile(tiny_model("llava")), PLAN):
-        pass
+def test_a_compiled_model_is_refused(recwarn: pytest.WarningsRecorder) -> None:
+    warnings.simplefilter("ignore", DeprecationWarning)  # of torch.compile's own imports
+    in_place = tiny_model("llava")
+    in_place.compile()
+    for compiled in (in_place, torch.compile(tiny_model("llava"))):
+        with pytest.raises(UnsupportedError, match="compiled model"), apply(compiled, PLAN):
+            pass
 
 
 def test_cost_before_anything_ran_is_refused() -> None:
