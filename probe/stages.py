@@ -111,7 +111,7 @@ def _text_collapse(text: Array | None) -> Boundary:
     shape = unit(text)
     found = _early_knee(shape)
     if found is None or found.drop <= max(MIN_FALL, NOISES * noise(shape)):
-        return Boundary(None, "The text entropy shows no early collapse.")
+        return Boundary(None, "The text entropy shows no early collapse that comes to rest.")
     layer = found.layer
     return Boundary(layer, f"The text entropy's collapse ({text[0]:.3g} to {text[layer]:.3g}) ends at layer {layer}.")
 
@@ -121,7 +121,7 @@ def _kl_collapse(kl: Array | None) -> Boundary:
         return Boundary(None, "No KL curve was given.")
     found = _early_knee(np.log(np.maximum(kl, KL_ROUNDING)))
     if found is None or found.drop <= np.log(KL_COLLAPSE):
-        return Boundary(None, "The KL curve shows no early collapse.")
+        return Boundary(None, "The KL curve shows no early collapse that comes to rest.")
     layer = found.layer
     return Boundary(layer, f"The KL curve's collapse ({kl[0]:.2g} to {kl[layer]:.2g} nats) ends at layer {layer}.")
 
