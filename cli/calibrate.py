@@ -3,6 +3,7 @@
 halfv-probe calibrate --model qwen2.5-vl-7b --output profile.json --report report.html
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,7 @@ def calibrate(
         list[float] | None, typer.Option(help="Share to try at Stage II, repeatable. [default: 0.1, 0.25, 0.5, 0.75]")
     ] = None,
     selector: Annotated[str, typer.Option(help="How visual tokens are chosen at Stage II.")] = "anchor_coverage",
+    option: Annotated[list[str] | None, typer.Option(help="Setting of the selector, NAME=VALUE, repeatable.")] = None,
     top_share: Annotated[float, typer.Option(help="Share kept in Stage III under token sparsity.")] = 0.05,
     min_agreement: Annotated[float, typer.Option(help="Agreement from which on a plan is safe.")] = 0.95,
     max_drop: Annotated[float, typer.Option(help="Largest safe fall in log-likelihood, nats a token.")] = 0.05,
@@ -48,13 +50,11 @@ def calibrate(
 ) -> None:
     """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
     from cli.summary import summary_table
-    from halfv_core.selectors import make_selector
     from probe.calibrate import Settings
     from probe.calibrate import calibrate as run
     from probe.report import write_report
     from probe.samples import load_samples
 
-    make_selector(selector, {})
     found = load_samples(data)
     settings = Settings.from_user(
         samples=samples,
@@ -63,6 +63,7 @@ def calibrate(
         entropy_k=entropy_k,
         keep_ratios=tuple(keep_ratio) if keep_ratio else None,
         selector=selector,
+        options=selector_options(option or []),
         top_share=top_share,
         min_agreement=min_agreement,
         max_log_likelihood_drop=max_drop,
@@ -94,3 +95,24 @@ def calibrate(
         return
     stdout.print(summary_table(profile))
     stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), highlight=False)
+
+
+def selector_options(pairs: list[str]) -> dict[str, bool | int | float | str]:
+    """`NAME=VALUE` pairs as settings; numbers and true/false are read as such.
+
+    Raises:
+        HalfVError: a pair without a name, a value or an equals sign.
+    """
+    from halfv_core import HalfVError
+
+    found: dict[str, bool | int | float | str] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if not name or not value:
+            raise HalfVError("bad --option", got=repr(pair), expected="NAME=VALUE, as in anchor_share=0.2")
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = value
+        found[name] = parsed if isinstance(parsed, bool | int | float) else value
+    return found

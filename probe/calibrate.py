@@ -7,12 +7,13 @@ profile = calibrate(model, processor, load_samples("scenes"), model_id=name, dat
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from transformers import PreTrainedModel
 
 from halfv_core.cost import DecoderShape
@@ -21,6 +22,7 @@ from halfv_core.families import Family
 from halfv_core.plan import Option, Plan, first_fault
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile, Provenance, PruningTest, Saturation, Stages, config_fingerprint
+from halfv_core.selectors import make_selector
 from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.saturation import Case, Quality, Thresholds, classify_saturation, quality
 from probe.analyzers.tme import entropy, spectra
@@ -52,8 +54,8 @@ class Settings(BaseModel):
     """Shares to try for the pruning at Stage II, the smallest safe one wins."""
     selector: str = "anchor_coverage"
     """Selector of the pruning at Stage II."""
-    options: dict[str, Option] = {"anchor_share": 0.1, "scoring": "attention"}
-    """Options of the selector."""
+    options: dict[str, Option] = {}
+    """Options of the selector; those not named take the selector's defaults and are written out in the plan."""
     top_share: float = Field(default=0.05, gt=0.0, le=1.0)
     """Share of the visual tokens that `token_sparsity` keeps in Stage III."""
     min_agreement: float = Field(default=0.95, ge=0.0, le=1.0)
@@ -62,6 +64,12 @@ class Settings(BaseModel):
     """Fall in the log-likelihood of those answers, nats a token, up to which a plan is safe."""
     max_new_tokens: int = Field(default=32, ge=1)
     """Longest answer of the full model that is compared."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_out_options(cls, values: dict[str, Any]) -> dict[str, Any]:
+        selector = make_selector(values.get("selector", "anchor_coverage"), values.get("options", {}))
+        return values | {"options": asdict(selector)}
 
     @classmethod
     def from_user(cls, **given: object) -> "Settings":

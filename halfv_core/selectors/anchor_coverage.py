@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import normalize
 
 from halfv_core.errors import PlanError
-from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector, check_scoring
+from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector
 
 
 @SELECTORS.register("anchor_coverage")
@@ -27,7 +27,6 @@ class AnchorCoverage(Selector):
     """Whether the anchors' queries and keys carry their rotary positions; the paper leaves them out here."""
 
     def __post_init__(self) -> None:
-        check_scoring(self.scoring)
         if not 0.0 <= self.anchor_share <= 1.0:
             raise PlanError("anchor_share is a share", got=self.anchor_share, expected="0..1")
 

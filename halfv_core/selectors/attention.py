@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector, check_scoring
+from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector
 
 
 @SELECTORS.register("attention")
@@ -20,9 +20,6 @@ class Attention(Selector):
     """`attention`: scaled, softmax over all keys the query sees; `release`: unscaled, softmax over visual keys only."""
     rope: bool = True
     """Whether queries and keys carry their rotary positions."""
-
-    def __post_init__(self) -> None:
-        check_scoring(self.scoring)
 
     def select(self, context: SelectionContext, count: int) -> torch.Tensor:
         """See `Selector.select`."""

@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Literal, Protocol
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from halfv_core.errors import PlanError
 from halfv_core.registry import Registry
@@ -54,19 +56,17 @@ def make_selector(name: str, options: Mapping[str, bool | int | float | str]) ->
         PlanError: unknown name, unknown option, or a value that the selector refuses.
     """
     kind = SELECTORS[name]
-    fields = getattr(kind, "__dataclass_fields__")  # noqa: B009 - every Selector is a dataclass, mypy cannot know
+    known = [field.name for field in fields(kind)]
     for option in options:
-        if option not in fields:
-            known = ", ".join(fields) or "no options"
-            raise PlanError(f"selector '{name}' has no option '{option}'", expected=known)
-    return kind(**options)
+        if option not in known:
+            raise PlanError(f"selector '{name}' has no option '{option}'", expected=", ".join(known) or "no options")
+    try:
+        return _adapter(kind).validate_python(dict(options))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise PlanError(f"selector '{name}', {fault['loc'][0]}: {fault['msg']}", got=repr(fault["input"])) from None
 
 
-def check_scoring(scoring: str) -> None:
-    """Refuse a scoring rule that does not exist.
-
-    Raises:
-        PlanError: it does not.
-    """
-    if scoring not in get_args(Scoring):
-        raise PlanError("unknown scoring", got=repr(scoring), expected=" or ".join(get_args(Scoring)))
+@cache
+def _adapter(kind: type[Selector]) -> TypeAdapter[Selector]:
+    return TypeAdapter(kind)

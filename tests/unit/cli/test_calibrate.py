@@ -61,6 +61,16 @@ def test_calibrate_prints_the_profile_as_json(folder: Path) -> None:
     assert json.loads(done.stdout) == Profile.load(folder / "j.json").model_dump(mode="json")
 
 
+def test_calibrate_takes_any_selector_and_its_settings(folder: Path) -> None:
+    start = ["calibrate", "--model", "./model", "--data", "data.jsonl", *FAST]
+    lax = ["--min-agreement", "0", "--max-drop", "99"]
+    chosen = ["--selector", "attention", "--option", "scoring=release", "--option", "rope=false"]
+    done = run(*start, *lax, *chosen, "--output", "s.json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    keep = Profile.load(folder / "s.json").plan.keeps[0]
+    assert (keep.selector, keep.options) == ("attention", {"scoring": "release", "rope": False})
+
+
 def test_generate_compares_both_runs(folder: Path) -> None:
     arguments = ["generate", "--model", "./model", "--image", "0.png", "--prompt", "w8", "--max-new-tokens", "3"]
     plain = run(*arguments, folder=folder)
@@ -96,6 +106,9 @@ GENERATE = ["generate", "--model", "./model", "--image", "0.png", "--prompt", "w
         ([*CALIBRATE, "--samples", "0"], "bad setting: samples: "),
         ([*CALIBRATE, "--selector", "magic"], "unknown selector; got 'magic'"),
         ([*CALIBRATE, "--keep-ratio", "1.5"], "keep_ratio"),
+        ([*CALIBRATE, "--option", "anchor_share"], "bad --option; got 'anchor_share'; expected NAME=VALUE"),
+        ([*CALIBRATE, "--option", "colour=1"], "selector 'anchor_coverage' has no option 'colour'"),
+        ([*CALIBRATE, "--option", "anchor_share=2"], "anchor_share is a share; got 2"),
         ([*CALIBRATE, "--output", "0.png/p.json"], "cannot write 0.png/p.json"),
         ([*CALIBRATE, "--dtype", "float8"], "unknown dtype; got float8"),
     ],

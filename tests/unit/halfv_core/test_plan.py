@@ -44,8 +44,19 @@ def test_round_trip(layers: list[int], frozen: set[int]) -> None:
             "unknown selector; got 'best'; expected one of anchor",
         ),
         (lambda: Keep(layer=1, keep_ratio=0.5, selector="uniform", options={"seed": 1}), "has no option 'seed'"),
-        (lambda: Keep(layer=1, keep_ratio=0.5, options={"scoring": "x"}), "unknown scoring; got 'x'"),
+        (
+            lambda: Keep(layer=1, keep_ratio=0.5, options={"scoring": "x"}),
+            "scoring: Input should be 'attention' or",
+        ),
         (lambda: Keep(layer=1, keep_ratio=0.5, options={"anchor_share": 2}), "anchor_share is a share; got 2"),
+        (
+            lambda: Keep(layer=1, keep_ratio=0.5, options={"anchor_share": "much"}),
+            "anchor_share: Input should be",
+        ),
+        (
+            lambda: Keep(layer=1, keep_ratio=0.5, selector="random", options={"seed": "x"}),
+            "seed: Input should be",
+        ),
         (lambda: Freeze(layers=[]), "layers"),
         (lambda: Freeze(layers=[0, 1]), "layers.0"),
         (lambda: Plan((Keep(layer=1, keep_ratio=0.5), Keep(layer=1, keep_ratio=0.5))), "two keeps at one layer"),

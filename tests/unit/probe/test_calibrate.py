@@ -2,6 +2,7 @@
 
 import json
 import weakref
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from halfv_core.errors import DataError
 from halfv_core.families import FAMILIES
 from halfv_core.models import LoadedModel, load_model
 from halfv_core.processors import PromptProcessor
+from halfv_core.selectors import SELECTORS, make_selector
 from probe import calibrate, load_samples
 from probe.calibrate import Settings
 from probe.evaluate import evaluate, normalise
@@ -132,6 +134,13 @@ def test_too_few_samples(tmp_path: Path, samples: list[Sample]) -> None:
 def test_settings_out_of_range_are_one_clear_line(given: dict[str, object], said: str) -> None:
     with pytest.raises(DataError, match=f"bad setting: {said}"):
         Settings.from_user(**given)
+
+
+@pytest.mark.parametrize("selector", sorted(SELECTORS))
+def test_options_of_any_selector_are_written_out(selector: str) -> None:
+    settings = Settings(selector=selector)
+    assert settings.options == asdict(make_selector(selector, {}))
+    assert Settings.model_validate(settings.model_dump()) == settings
 
 
 def test_none_stands_for_the_default() -> None:
