@@ -37,7 +37,7 @@ def generate(
     loaded_profile = Profile.load(profile) if profile else None
     images = [open_image(path) for path in image]
     loaded = load_quietly(model, dtype, device, trust_remote_code)
-    inputs = loaded.processor.prompt(images, prompt)
+    inputs = loaded.processor.prompt(images, prompt, loaded.model.device)
     result: dict[str, Any] = {}
     if profile is None or compare:
         result["full"] = _answer(loaded, inputs, Plan(()), max_new_tokens)
@@ -55,10 +55,9 @@ def _answer(
     from halfv_core import apply
     from probe.answers import greedy_answer
 
-    on_device = {name: value.to(loaded.model.device) for name, value in inputs.items()}
     with apply(loaded.model, plan) as run:
         began = time.perf_counter()
-        ids = greedy_answer(loaded.model, on_device, max_new_tokens)
+        ids = greedy_answer(loaded.model, inputs, max_new_tokens)
         seconds = time.perf_counter() - began
     return {
         "answer": loaded.processor.decode(ids),
@@ -71,6 +70,7 @@ def _answer(
 
 
 def _show(result: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     if len(result) == 1:
@@ -80,5 +80,5 @@ def _show(result: dict[str, Any]) -> None:
     for name, run in result.items():
         kept = ", ".join(f"{count} from layer {layer}" for layer, count in run["kept"].items()) or "all"
         ratios = [f"{run[key]:.2f}x fewer" if run[key] > 1 else "all" for key in ("flops_ratio", "kv_ratio")]
-        table.add_row(name, run["answer"].replace("[", "\\["), *ratios, kept)
+        table.add_row(name, escape(run["answer"]), *ratios, kept)
     stdout.print(table)

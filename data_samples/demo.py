@@ -22,6 +22,7 @@ from halfv_core.models import LoadedModel
 from halfv_core.profile import write_atomically
 from probe import calibrate, load_samples
 from probe.evaluate import Evaluation, evaluate
+from probe.progress import counter
 from probe.report import write_report
 
 MODEL = "tiny-qwen2.5-vl"
@@ -57,14 +58,13 @@ def answer_held_out(loaded: LoadedModel, profile: Profile) -> tuple[Evaluation, 
     found = []
     with progress_bar() as on_progress:
         for step, plan in (("full model", Plan(())), ("accelerated", profile)):
-            done = iter(range(1, len(samples) + 1))
             found.append(
                 evaluate(
                     loaded.model,
                     loaded.processor,
                     samples,
                     plan,
-                    on_sample=lambda step=step, done=done: on_progress(step, next(done), len(samples)),
+                    on_sample=counter(on_progress, step, len(samples)),
                 )
             )
     return found[0], found[1]

@@ -1,5 +1,7 @@
 """The errors a person can mend: one line that says what, what was got, what was expected, and how to repair it."""
 
+from pydantic import ValidationError
+
 
 class HalfVError(Exception):
     """A mistake that the reader of the message can repair; shown as one line, without a traceback.
@@ -48,3 +50,10 @@ class RunError(HalfVError):
     """The input was right, the run failed all the same."""
 
     exit_code = 1
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault of a pydantic error as one line: field, message, value."""
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"]) or "value"
+    return f"{place}: {fault['msg']}, got {fault['input']!r}"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from halfv_core.errors import PlanError
+from halfv_core.errors import PlanError, first_fault
 from halfv_core.selectors import make_selector
 
 Option = bool | int | float | str
@@ -164,10 +164,3 @@ class Plan(BaseModel):
 
 def _first_layer(item: Keep | Freeze) -> int:
     return item.layer if isinstance(item, Keep) else item.layers[0]
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first fault of a pydantic error as one line: field, message, value."""
-    fault = error.errors()[0]
-    place = ".".join(str(part) for part in fault["loc"]) or "value"
-    return f"{place}: {fault['msg']}, got {fault['input']!r}"

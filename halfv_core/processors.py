@@ -81,17 +81,17 @@ class PromptProcessor:
         names = ("image_processor_type", "size", "crop_size", "patch_size", "merge_size", "min_pixels", "max_pixels")
         return {name: settings[name] for name in names if settings.get(name) is not None}
 
-    def prompt(self, images: Sequence["Image.Image"], question: str) -> Inputs:
+    def prompt(self, images: Sequence["Image.Image"], question: str, device: torch.device | str = "cpu") -> Inputs:
         """One user turn, images first, in the checkpoint's chat template, ready for `model(**inputs)`.
 
         Returns:
-            tensors on the CPU, batch of one; `input_ids` (1, N) holds one id for each visual token.
+            tensors on `device`, batch of one; `input_ids` (1, N) holds one id for each visual token.
         """
         content = [{"type": "image"} for _ in images] + [{"type": "text", "text": question}]
         messages = [{"role": "user", "content": content}]
         text = self.backend.apply_chat_template(messages, add_generation_prompt=True)
         inputs = self.backend(images=list(images) or None, text=text, return_tensors="pt")
-        return {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+        return {name: value.to(device) for name, value in inputs.items() if isinstance(value, torch.Tensor)}
 
     def decode(self, ids: torch.Tensor) -> str:
         """(n,) generated ids as text, without special tokens."""

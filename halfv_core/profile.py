@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
 
-from halfv_core.errors import ProfileError
-from halfv_core.plan import Plan, first_fault
+from halfv_core.errors import ProfileError, first_fault
+from halfv_core.plan import Plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.plan import Freeze, Keep, Option, Plan
 from halfv_core.profile import Curve, Curves, Expected, Saturation, Stages
+from probe.analyzers.saturation import treatments
 
 Array = NDArray[np.float64]
 
@@ -69,10 +70,8 @@ def candidate_plans(
         if ratio < 1.0:
             layer = stages.aggregation_start
             items.append(Keep(layer=layer, keep_ratio=ratio, selector=selector, options=dict(options)))
-        if start is not None and saturation.type == "layer_inactivity":
-            items.append(Freeze(layers=range(start, layers)))
-        if start is not None and saturation.type == "token_sparsity":
-            items.append(Keep(layer=start, keep_ratio=min(top_share, ratio), selector="attention"))
+        if start is not None and saturation.type != "none":
+            items += treatments(start, layers, min(top_share, ratio))[saturation.type].interventions
         yield Plan(items)
 
 

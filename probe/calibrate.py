@@ -6,7 +6,7 @@ profile = calibrate(model, processor, load_samples("scenes"), model_id=name, dat
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from transformers import PreTrainedModel
 
 from halfv_core.cost import DecoderShape
-from halfv_core.errors import DataError
+from halfv_core.errors import DataError, first_fault
 from halfv_core.families import Family
-from halfv_core.plan import Option, Plan, first_fault
+from halfv_core.plan import Option, Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile, Provenance, PruningTest, Saturation, Stages, config_fingerprint
 from halfv_core.selectors import make_selector
@@ -29,11 +29,9 @@ from probe.analyzers.tme import entropy, spectra
 from probe.answers import Inputs, greedy_answer, read_answer
 from probe.build import Measurements, candidate_plans, expected
 from probe.capture import capture
+from probe.progress import OnProgress, counter
 from probe.samples import Sample, data_fingerprint, draw, hold_out
 from probe.stages import detect_stages
-
-OnProgress = Callable[[str, int, int], None]
-"""Called with the name of the step, how many are done, and of how many."""
 
 _PACKAGES = ("halfv-probe", "torch", "transformers", "nnsight", "numpy")
 
@@ -176,11 +174,11 @@ class _Study:
     def measure(self, samples: Sequence[Sample]) -> tuple[Measurements, list[Case]]:
         """Curves, redundancy and full answers, sample by sample."""
         found, cases = Measurements(entropy_k=self._settings.entropy_k), []
-        for done, sample in enumerate(samples):
-            self._on_progress("curves", done, len(samples))
+        on_sample = counter(self._on_progress, "curves", len(samples))
+        for sample in samples:
             self._add_curves(found, self._inputs(sample))
             cases.append(self._case(sample))
-        self._on_progress("curves", len(samples), len(samples))
+            on_sample()
         return found, cases
 
     def _add_curves(self, found: Measurements, inputs: Inputs) -> None:
@@ -196,10 +194,10 @@ class _Study:
 
     def cases(self, step: str, samples: Sequence[Sample]) -> list[Case]:
         """The full model's answers."""
-        found = []
-        for done, sample in enumerate(samples, start=1):
+        found, on_sample = [], counter(self._on_progress, step, len(samples))
+        for sample in samples:
             found.append(self._case(sample))
-            self._on_progress(step, done, len(samples))
+            on_sample()
         return found
 
     def _case(self, sample: Sample) -> Case:
@@ -209,8 +207,7 @@ class _Study:
         return Case(partial(self._inputs, sample), answer, likelihood)
 
     def _inputs(self, sample: Sample) -> Inputs:
-        inputs = self._processor.prompt(sample.open_images(), sample.question)
-        return {name: value.to(self._model.device) for name, value in inputs.items()}
+        return self._processor.prompt(sample.open_images(), sample.question, self._model.device)
 
     def classify(self, cases: Sequence[Case], saturation_start: int | None) -> Saturation:
         """The two causal tests of Stage III."""
@@ -221,7 +218,7 @@ class _Study:
             top_share=self._settings.top_share,
             thresholds=self._settings.thresholds,
             family=self._family,
-            on_case=self._counter("Stage III tests", 2 * len(cases)),
+            on_case=counter(self._on_progress, "Stage III tests", 2 * len(cases)),
         )
 
     def choose_plan(
@@ -239,9 +236,7 @@ class _Study:
             top_share=self._settings.top_share,
         )
         for plan in plans:
-            measured = quality(
-                self._model, plan, cases, family=self._family, on_case=self._counter("keep ratio", len(cases))
-            )
+            measured = self._quality("keep ratio", plan, cases)
             flops_ratio = expected(plan, self.shape, found, 0, None, None).flops_ratio
             safe = measured.within(self._settings.thresholds)
             tests.append(PruningTest(plan=plan, flops_ratio=flops_ratio, safe=safe, **measured._asdict()))
@@ -251,16 +246,8 @@ class _Study:
 
     def check(self, cases: Sequence[Case], plan: Plan) -> Quality | None:
         """The finished plan on samples that it was not chosen on; None without any."""
-        if not cases:
-            return None
-        return quality(self._model, plan, cases, family=self._family, on_case=self._counter("held-out", len(cases)))
+        return self._quality("held-out", plan, cases) if cases else None
 
-    def _counter(self, step: str, total: int) -> Callable[[], None]:
-        done = 0
-
-        def count() -> None:
-            nonlocal done
-            done += 1
-            self._on_progress(step, done, total)
-
-        return count
+    def _quality(self, step: str, plan: Plan, cases: Sequence[Case]) -> Quality:
+        on_case = counter(self._on_progress, step, len(cases))
+        return quality(self._model, plan, cases, family=self._family, on_case=on_case)

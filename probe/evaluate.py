@@ -59,9 +59,8 @@ def evaluate(
     answers, costs = [], []
     with apply(model, plan) as run:
         for sample in samples:
-            inputs = processor.prompt(sample.open_images(), sample.question)
-            on_device = {name: value.to(model.device) for name, value in inputs.items()}
-            answers.append(processor.decode(greedy_answer(model, on_device, max_new_tokens)))
+            inputs = processor.prompt(sample.open_images(), sample.question, model.device)
+            answers.append(processor.decode(greedy_answer(model, inputs, max_new_tokens)))
             costs.append(run.cost)
             if on_sample is not None:
                 on_sample()

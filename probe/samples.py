@@ -14,8 +14,7 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from halfv_core.errors import DataError
-from halfv_core.plan import first_fault
+from halfv_core.errors import DataError, first_fault
 
 SCENES = Path(__file__).parent.parent / "data_samples" / "scenes"
 BUNDLED_DATA: dict[str, Path] = {

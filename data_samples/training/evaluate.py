@@ -16,6 +16,7 @@ from cli.common import load_quietly, progress_bar
 from halfv_core import Plan
 from probe import load_samples
 from probe.evaluate import Evaluation, evaluate
+from probe.progress import counter
 from probe.samples import Sample
 
 
@@ -40,14 +41,13 @@ def main(
 ) -> None:
     loaded = load_quietly(model, "auto", "cpu", False)
     samples = load_samples(data)
-    done = iter(range(1, len(samples) + 1))
     with progress_bar() as report:
         found = evaluate(
             loaded.model,
             loaded.processor,
             samples,
             Plan(()),
-            on_sample=lambda: report("answering", next(done), len(samples)),
+            on_sample=counter(report, "answering", len(samples)),
         )
     typer.echo(markdown(samples, found))
     typer.echo(json.dumps({name: round(value, 4) for name, value in found.accuracy.items()}))

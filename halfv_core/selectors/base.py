@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from halfv_core.errors import PlanError
+from halfv_core.errors import PlanError, first_fault
 from halfv_core.registry import Registry
 
 Scoring = Literal["attention", "release"]
@@ -63,8 +63,7 @@ def make_selector(name: str, options: Mapping[str, bool | int | float | str]) ->
     try:
         return _adapter(kind).validate_python(dict(options))
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise PlanError(f"selector '{name}', {fault['loc'][0]}: {fault['msg']}", got=repr(fault["input"])) from None
+        raise PlanError(f"selector '{name}', {first_fault(error)}") from None
 
 
 @cache

@@ -4,6 +4,7 @@ import json
 import weakref
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -104,8 +105,8 @@ def test_memory_stays_flat_in_the_number_of_samples(
     alive: list[int] = []
     prompt = PromptProcessor.prompt
 
-    def watched(self: PromptProcessor, images: list[Image.Image], question: str) -> dict[str, torch.Tensor]:
-        inputs = prompt(self, images, question)
+    def watched(self: PromptProcessor, *arguments: Any) -> dict[str, torch.Tensor]:
+        inputs = prompt(self, *arguments)
         made.append(weakref.ref(inputs["pixel_values"]))
         alive.append(sum(tensor() is not None for tensor in made))
         return inputs
