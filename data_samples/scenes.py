@@ -21,7 +21,7 @@ from data_samples.generator.content import Bucket, Difficulty, scenes
 from data_samples.generator.drawing import draw
 from data_samples.generator.questions import Question, ask
 
-VERSION = 1
+VERSION = 2
 SIZES: dict[Bucket, int] = {"calibration": 100, "heldout": 300}
 SHIPPED = ("existence", "attribute", "place", "where", "counting", "relation", "reading")
 

@@ -68,8 +68,8 @@ class Scene:
 class Difficulty:
     """How full a scene is: inclusive ranges, and how often it carries a text."""
 
-    objects: tuple[int, int] = (3, 5)
-    characters: tuple[int, int] = (2, 2)
+    objects: tuple[int, int] = (3, 6)
+    characters: tuple[int, int] = (2, 3)
     text_share: float = 0.5
 
 

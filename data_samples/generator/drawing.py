@@ -1,4 +1,4 @@
-"""Scene -> 160 px RGB picture on a textured background, and where each thing was put.
+"""Scene -> 224 px RGB picture on a textured background, and where each thing was put.
 
 Backgrounds are a few close shades without per-pixel noise, and characters a built-in bitmap font, so that files stay
 small and pictures do not depend on installed fonts.
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from data_samples.generator.content import Cell, Scene
 
-SIZE = 160
+SIZE = 224
 CELL = SIZE / 3
 OVERSAMPLE = 2  # drawn larger, then averaged: smooth edges
 GLYPH_SCALE = 3  # pixels per dot of the 5 x 7 font: a glyph is 15 x 21 px, about one visual token
@@ -156,7 +156,7 @@ def draw(scene: Scene, rng: Random) -> Drawing:
     canvas = ImageDraw.Draw(large)
     placements = []
     for item in scene.items:
-        radius = rng.uniform(0.26, 0.38) * CELL
+        radius = rng.uniform(0.2, 0.34) * CELL
         x, y = _within(item.cell, radius * 1.1, rng)
         tone = _shifted(TONES[item.color], rng.randint(-12, 12))
         points = _outline(item.shape, (x, y), radius, rng.uniform(-0.12, 0.12))

@@ -4,6 +4,7 @@ Colour, shape, character, row and column are predicted by comparing the token wi
 embeddings, so that afterwards the decoder finds words it knows at the places of the picture.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ class Alignment:
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
         self.settings = learner.settings.values["align"]
-        self.grid = learner.settings.values["grid"]
+        self.grids = learner.family.grids(learner.settings.values)
         parts = learner.family.vision_parts(learner.model)
         torch.manual_seed(learner.settings.values["seed"])
         table = learner.model.get_input_embeddings().weight.detach()
@@ -84,19 +85,33 @@ class Alignment:
         rng = step_rng(self.learner.settings.values["seed"], self.name, step)
         scenes = training_scenes(rng, difficulty(self.settings["scenes"]), self.settings["batch"])
         pictures = [draw(scene, rng) for scene in scenes]
-        truth = [token_words(picture.placements, self.grid) for picture in pictures]
-        features = image_features(self.learner.model, self.learner.process([p.image for p in pictures])).flatten(0, 1)
+        features = image_features(self.learner.model, self.learner.process([p.image for p in pictures]))
         total = features.new_zeros(())
         tally: Tally = {}
+        for tokens in self.grids:  # coarse ones first
+            truth = [token_words(picture.placements, math.isqrt(len(tokens))) for picture in pictures]
+            reads = tokens is self.grids[-1]
+            total = total + self._grid_loss(features[:, tokens].flatten(0, 1), truth, reads, tally) / len(self.grids)
+        return total, tally
+
+    def _grid_loss(self, features: Tensor, truth: list[dict[str, Tensor]], reads: bool, tally: Tally) -> Tensor:
+        """Loss of the tokens of one grid, (B * side^2, D); the tally is of the last grid, the finest.
+
+        Args:
+            reads: whether its tokens are fine enough for single characters.
+        """
+        total = features.new_zeros(())
         for name, scores in self.modules["heads"](features, self.embeddings).items():
-            labels = torch.cat([labels[name] for labels in truth])  # (B * grid^2,)
+            if name == "character" and not reads:
+                continue
+            labels = torch.cat([labels[name] for labels in truth])  # (B * side^2,)
             shown = labels > 0 if name in DRAWN else torch.ones_like(labels, dtype=torch.bool)
             weight = torch.where(shown, 1.0, EMPTY_WEIGHT)
             losses = F.cross_entropy(scores, labels, reduction="none")
             total = total + (losses * weight).sum() / weight.sum() * (1 if name in DRAWN else PLACE_WEIGHT)
             right = (scores.argmax(-1) == labels)[shown]
             tally[name] = (int(right.sum()), len(right))
-        return total, tally
+        return total
 
     @torch.no_grad()
     def rescale(self) -> None:

@@ -22,8 +22,12 @@ def export(learner: Learner, out: Path) -> None:
     special = {f"{name}_token_id": getattr(learner.tokenizer, f"{name}_token_id") for name in ("eos", "pad")}
     learner.model.generation_config = GenerationConfig(do_sample=False, **special)
     learner.model.save_pretrained(out)
-    learner.tokenizer.save_pretrained(out)
-    learner.image_processor.save_pretrained(out)
+    if learner.family.processor:
+        values, images, tokenizer = learner.settings.values, learner.image_processor, learner.tokenizer
+        learner.family.processor(values, images, tokenizer).save_pretrained(out)
+    else:
+        learner.tokenizer.save_pretrained(out)
+        learner.image_processor.save_pretrained(out)
 
 
 def main(

@@ -9,7 +9,6 @@ from transformers import PreTrainedTokenizerFast
 
 from data_samples.generator.drawing import SIZE
 from data_samples.generator.questions import Question
-from data_samples.training import vocabulary
 from data_samples.training.config import Settings
 from data_samples.training.families import FAMILIES, Family, image_features, spread_positions
 from data_samples.training.initialise import initialise
@@ -39,7 +38,7 @@ class Learner(NamedTuple):
         return Turn(
             question.family,
             self.tokenizer.encode(question.text + self.suffix),
-            self.tokenizer.encode(question.answer + vocabulary.END),
+            self.tokenizer.encode(question.answer + self.family.markers.end),
         )
 
     def process(self, images: list[Image.Image]) -> dict[str, Tensor]:
@@ -74,7 +73,7 @@ def build_learner(settings: Settings) -> Learner:
     """A freshly initialised model, the same for the same seed."""
     torch.manual_seed(settings.values["seed"])
     family = FAMILIES[settings.values["family"]]
-    tokenizer = build_tokenizer(settings.chat_template)
+    tokenizer = build_tokenizer(family.markers, settings.chat_template)
     model = family.build(settings.values, tokenizer)
     initialise(model)
     image_processor = family.image_processor(settings.values)
@@ -82,6 +81,6 @@ def build_learner(settings: Settings) -> Learner:
     blank = dict(image_processor(images=[Image.new("RGB", (SIZE, SIZE))], return_tensors="pt"))
     with torch.no_grad():
         tokens = image_features(model, blank).shape[1]
-    prefix = tokenizer.encode(before.replace(vocabulary.IMAGE, vocabulary.IMAGE * tokens))
+    prefix = tokenizer.encode(before.replace(family.markers.image, family.markers.image * tokens))
     positions = family.positions(model, torch.tensor(prefix), blank)
     return Learner(settings, family, model, tokenizer, image_processor, prefix, positions, suffix)

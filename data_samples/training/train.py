@@ -17,11 +17,13 @@ from data_samples.training.config import read_settings
 from data_samples.training.export import export
 from data_samples.training.learner import build_learner
 from data_samples.training.loop import run
+from data_samples.training.start import start_from
 
 
 def main(
     config: Annotated[str, typer.Option(help="Name of a file in training/configs.")],
     work: Annotated[Path, typer.Option(help="Folder for checkpoints, log and the result.")],
+    start: Annotated[Path | None, typer.Option(help="Folder of a saved model whose weights to start from.")] = None,
     threads: Annotated[int, typer.Option(help="Same number, same machine: same weights.")] = 1,
     compiled: Annotated[bool, typer.Option(help="Compile the decoder layers (needs a C++ compiler).")] = True,
 ) -> None:
@@ -34,6 +36,8 @@ def main(
             log.write(line + "\n")
 
     learner = build_learner(read_settings(config))
+    if start:
+        start_from(learner, start)
     learner.model.train()
     alignment = Alignment(learner)
     run(alignment, work / "align.pt", report)

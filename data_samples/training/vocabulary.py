@@ -3,6 +3,8 @@
 As many words as the models have hidden dimensions, so that word embeddings can start orthonormal (see initialise.py).
 """
 
+from typing import NamedTuple
+
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -10,9 +12,34 @@ from data_samples.generator.content import CHARACTERS, COLORS, COLUMNS, ROWS, SH
 from data_samples.generator.questions import plural
 
 SIZE = 128
-PAD, START, END, UNKNOWN = "<pad>", "<|im_start|>", "<|im_end|>", "<unk>"
-VISION_START, VISION_END, IMAGE, VIDEO = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"
-SPECIAL = (PAD, START, END, VISION_START, VISION_END, IMAGE, VIDEO, UNKNOWN)
+
+
+class Markers(NamedTuple):
+    """Special tokens as a family's checkpoints name them; the first three ids, then the others in this order."""
+
+    pad: str
+    start: str
+    end: str
+    """Ends an answer."""
+    image: str
+    """Stands in the prompt once for each visual token."""
+    others: tuple[str, ...]
+
+    @property
+    def special(self) -> tuple[str, ...]:
+        return self.pad, self.start, self.end, *self.others
+
+
+UNKNOWN = "<unk>"
+QWEN = Markers(
+    pad="<pad>",
+    start="<|im_start|>",
+    end="<|im_end|>",
+    image="<|image_pad|>",
+    others=("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
+)
+LLAMA = Markers(pad="<pad>", start="<s>", end="</s>", image="<image>", others=("<image>",))
+MISTRAL = LLAMA._replace(others=("<image>", "[INST]", "[/INST]"))
 ROLES = ("system", "user", "assistant")
 FUNCTION_WORDS = (
     "? . , : ! yes no is are was there a an what which color colour shape the object objects image picture at how many "
@@ -21,17 +48,17 @@ FUNCTION_WORDS = (
 NUMBERS = "0123456789"
 
 
-def words() -> list[str]:
+def words(markers: Markers) -> list[str]:
     """Every token in id order; unused ids are named so that later words keep the size."""
-    known = [*SPECIAL, *ROLES, *FUNCTION_WORDS, *ROWS, *COLUMNS, *COLORS, *SHAPES, *map(plural, SHAPES)]
-    known += [*NUMBERS, *CHARACTERS.lower()]
+    known = [*markers.special, UNKNOWN, *ROLES, *FUNCTION_WORDS, *ROWS, *COLUMNS, *COLORS, *SHAPES]
+    known += [*map(plural, SHAPES), *NUMBERS, *CHARACTERS.lower()]
     known = list(dict.fromkeys(known))
     return known + [f"<extra_{k}>" for k in range(SIZE - len(known))]
 
 
-def build_tokenizer(chat_template: str) -> PreTrainedTokenizerFast:
+def build_tokenizer(markers: Markers, chat_template: str) -> PreTrainedTokenizerFast:
     """A tokenizer that loads like any hub checkpoint's; text comes back as words joined by spaces."""
-    ids = {word: number for number, word in enumerate(words())}
+    ids = {word: number for number, word in enumerate(words(markers))}
     assert len(ids) == SIZE, f"{len(ids)} distinct words for a vocabulary of {SIZE}"
     core = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     core.normalizer = normalizers.Lowercase()
@@ -39,9 +66,10 @@ def build_tokenizer(chat_template: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         unk_token=UNKNOWN,
-        pad_token=PAD,
-        eos_token=END,
-        additional_special_tokens=[START, VISION_START, VISION_END, IMAGE, VIDEO],
+        pad_token=markers.pad,
+        bos_token=markers.start,
+        eos_token=markers.end,
+        additional_special_tokens=list(markers.others),
         chat_template=chat_template,
         padding_side="left",
         clean_up_tokenization_spaces=False,

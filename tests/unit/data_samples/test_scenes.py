@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from data_samples.generator.content import Cell, Difficulty, Item, Scene, Text, draw_content, scenes
+from data_samples.generator.drawing import SIZE
 from data_samples.generator.questions import FAMILIES, ask
 from data_samples.scenes import SHIPPED, build
 from data_samples.training.samples import step_rng, training_scenes
@@ -72,7 +73,7 @@ def test_pictures_are_small_rgb() -> None:
     assert sum(path.stat().st_size for path in SCENES.rglob("*")) < 5e6
     for row in listing("heldout"):
         with Image.open(SCENES / row["image"]) as image:
-            assert (image.mode, image.size) == ("RGB", (160, 160))
+            assert (image.mode, image.size) == ("RGB", (SIZE, SIZE))
 
 
 def test_every_bucket_sampler_stays_in_its_bucket() -> None:
