@@ -1,12 +1,13 @@
 # Everything a newcomer or CI runs; each target makes and uses .venv by itself.
 #   make demo    probe the bundled model, then compare it with and without the plan
 #   make test    the test suite          make check   lint, format, types
-#   make picture, make selectors   the README's picture (after the demo) and its table of selectors
+#   make results   all bundled models side by side: the tables of the READMEs, and the shipped profiles
+#   make picture   the READMEs' pictures, from the shipped profiles        make selectors   the table of selectors
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo picture selectors test check
+.PHONY: venv demo results picture selectors test check
 
 venv: $(STAMP)
 
@@ -17,6 +18,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: venv
 	$(BIN)/python -m data_samples.demo
+
+results: venv
+	$(BIN)/python -m data_samples.results
 
 picture: venv
 	$(BIN)/python -m data_samples.picture

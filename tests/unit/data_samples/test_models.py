@@ -72,7 +72,7 @@ def test_pictures_of_any_shape_become_visual_tokens(loaded: LoadedModel, size: t
     image = Image.new("RGB", size, "white")
     inputs = loaded.processor.prompt([image], "Is there a star?")
     visual = int((inputs["input_ids"] == loaded.model.config.image_token_id).sum())
-    assert 100 <= visual <= 300
+    assert 80 <= visual <= 300
     with torch.no_grad():
         loaded.model(**inputs)  # refuses, if features and placeholders differ in number
 
