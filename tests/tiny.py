@@ -136,3 +136,21 @@ def tiny_prompt(
     else:
         inputs["pixel_values"] = torch.randn(images, 3, 32, 32, generator=generator)
     return inputs
+
+
+def tiny_batch(model_type: str, prompts: Sequence[dict[str, Any]], side: str = "left") -> dict[str, Any]:
+    """Prompts of `tiny_prompt`, padded to one length on one side."""
+    rows = [tiny_prompt(model_type, seed=seed, **prompt) for seed, prompt in enumerate(prompts)]
+    length = max(row["input_ids"].shape[1] for row in rows)
+    batch: dict[str, Any] = {}
+    for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+        values = [row.get(name, torch.zeros_like(row["input_ids"])) for row in rows]
+        pads = [(length - value.shape[1], 0) if side == "left" else (0, length - value.shape[1]) for value in values]
+        batch[name] = torch.cat([torch.nn.functional.pad(*pair) for pair in zip(values, pads, strict=True)])
+    if model_type != "qwen2_5_vl":
+        del batch["mm_token_type_ids"]
+    for name in ("pixel_values", "image_grid_thw", "image_sizes"):
+        found = [row[name] for row in rows if name in row]
+        if found:
+            batch[name] = torch.cat(found)
+    return batch

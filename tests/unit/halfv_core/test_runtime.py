@@ -47,8 +47,9 @@ def test_exit_restores_the_model_after_an_exception_in_the_middle_of_a_forward()
     model, inputs = tiny_model("llava"), tiny_prompt("llava")
     logits = model(**inputs).logits  # transformers hooks its vision tower at the first call
     before = traces(model)
+    static = StaticCache(config=model.config.get_text_config(), max_cache_len=64)
     with pytest.raises(UnsupportedError), apply(model, PLAN):
-        model(**{name: value.repeat(2, *[1] * (value.ndim - 1)) for name, value in inputs.items()})
+        model(**inputs, past_key_values=static)
     assert traces(model) == before
     with apply(model, PLAN):
         pass
@@ -125,7 +126,8 @@ def test_a_prompt_that_ends_in_its_image_keeps_its_last_token() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
-        (lambda m, x: m.generate(**x, num_beams=2, max_new_tokens=3), UnsupportedError, "expected a batch of 1"),
+        (lambda m, x: m.generate(**x, prompt_lookup_num_tokens=2), UnsupportedError, "assisted decoding cannot run"),
+        (lambda m, x: m.generate(**x, assistant_model=m), UnsupportedError, "leave out the assistant"),
         (
             lambda m, x: m(**x, past_key_values=StaticCache(config=m.config.get_text_config(), max_cache_len=64)),
             UnsupportedError,
@@ -171,14 +173,6 @@ def test_a_cache_that_no_longer_fits_is_refused_instead_of_misread(cut: Any, sai
         with pytest.raises(UnsupportedError) as caught:
             model(input_ids=token, past_key_values=cache, use_cache=True)
     assert said in str(caught.value)
-
-
-def test_images_in_a_later_turn_are_refused() -> None:
-    model, inputs = tiny_model("llava"), tiny_prompt("llava")
-    with torch.no_grad(), apply(model, PLAN):
-        cache = model(**inputs, use_cache=True).past_key_values
-        with pytest.raises(UnsupportedError, match="images in a later turn"):
-            model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"], past_key_values=cache)
 
 
 def test_refusals_at_the_door() -> None:
