@@ -1,5 +1,6 @@
 """Passage: a batch's way down the decoder under a plan, turn by turn: tokens in flight, and what the caches hold."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,6 +48,8 @@ class Passage:
         self._length = 0  # of the sequence, the turn under way included
         self._pruned_until = 0  # the cache must not be cut below this
         self._past = 0
+        self._window = parts.window if plan.interventions else None
+        self._mask: torch.Tensor | None = None  # of layer 0, see _note_mask
 
     # -- a turn ----------------------------------------------------------------------------------------------------
 
@@ -54,25 +57,28 @@ class Passage:
         """A turn with visual tokens comes in after `past` tokens of the sequence.
 
         Raises:
-            UnsupportedError: the cache was cut into what was pruned.
+            UnsupportedError: the cache was cut into what was pruned, or the sequence outgrows a sliding window.
         """
         self._check_past(past)
         self._past, self._length = past, past + layout.length
+        self._check_window()
         self._slots = Slots.all_of(layout.prunable, layout.real, past)
         self._original_counts = self._slots.visual_counts
         self._turn: list[Slots | None] = [None] * len(self._held)
         self._before: LayerStep | None = None
-        self._tables: dict[tuple[int, int, int], tuple[Any, ...]] = {}
+        self._tables: dict[tuple[int, int], tuple[Any, ...]] = {}
         self.in_turn = True
 
     def go_on(self, past: int, new: int) -> None:
         """Text comes in after `past` tokens of the sequence.
 
         Raises:
-            UnsupportedError: the cache was cut into what was pruned.
+            UnsupportedError: the cache was cut into what was pruned, or the sequence outgrows a sliding window.
         """
         self._check_past(past)
         self._past, self._length = past, past + new
+        if self._pruned_until:
+            self._check_window()
         self.in_turn = False
 
     def _check_past(self, past: int) -> None:
@@ -80,6 +86,25 @@ class Passage:
             raise UnsupportedError(
                 "the cache was cut into the prompt", got=past, expected=f"{self._pruned_until} or more"
             )
+
+    def _check_window(self) -> None:
+        """Within the window a sliding layer sees what a full one sees; beyond it, it would count dropped tokens not."""
+        if self._window is not None and self._length > self._window:
+            raise UnsupportedError(
+                "a plan works only while prompt and answer fit the decoder's sliding window",
+                got=f"{self._length} tokens",
+                expected=f"{self._window} or fewer",
+                remedy="shorten the prompt or the answer, or run this one without the plan",
+            )
+
+    def _note_mask(self, index: int, kwargs: dict[str, Any]) -> None:
+        """Remember layer 0's mask, which serves all layers.
+
+        A model whose layers are of several kinds makes a mask for each, as wide as the cache of the first layer of its
+        kind, and that may be a pruned one. Layer 0 is never pruned, and within the window all kinds see the same.
+        """
+        if index == 0:
+            self._mask = kwargs.get("attention_mask")
 
     @property
     def slots(self) -> Slots:
@@ -93,6 +118,7 @@ class Passage:
             hidden: (B, n, D), as the layer before left it.
             kwargs: the layer call's arguments, still of the whole turn.
         """
+        self._note_mask(index, kwargs)
         # Where layers lie on several devices, accelerate moves what a layer is given only after this.
         device = next(self._parts.layers[index].parameters()).device
         hidden, self._slots = hidden.to(device), self._slots.to(device)
@@ -120,18 +146,30 @@ class Passage:
         where = (slots.positions - self._past)[..., None].expand_as(output)
         return full.scatter(1, where, output.masked_fill(~slots.living[..., None], 0))
 
+    def add_deepstack(self, hidden: torch.Tensor, add: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Add to the tokens in flight (B, n, D) what the model would add to those of the whole turn.
+
+        Args:
+            add: the model's own addition, of the whole turn's (B, q, D).
+        """
+        if not self.in_turn or self._slots.untouched:
+            return add(hidden)
+        slots = self._slots.to(hidden.device)
+        features = add(hidden.new_zeros(slots.rows, self._length - self._past, hidden.shape[2]))
+        return hidden + pick(features, slots.positions - self._past)
+
     def _is_whole(self, index: int) -> bool:
         return self._slots.untouched and self._held[self._group[index]] is None
 
     def _step(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerStep:
         """Masks and rotary tables come for the whole turn at every layer; they are cut once for each set of tokens."""
-        (cos, sin), mask = kwargs["position_embeddings"], kwargs.get("attention_mask")
+        cos, sin = kwargs["position_embeddings"]
         if self._is_whole(index):
-            cut = cos, sin, mask
+            cut = cos, sin, kwargs.get("attention_mask")
         else:
-            key = self._group[index], id(cos), id(mask)
+            key = self._group[index], id(cos)
             if key not in self._tables:
-                self._tables[key] = (*self._cut(index, hidden, cos, sin, mask), cos, mask)  # kept, so ids stay theirs
+                self._tables[key] = (*self._cut(index, hidden, cos, sin, self._mask), cos)  # kept, so the id stays its
             cut = self._tables[key][:3]
         cos, sin, mask = (None if table is None else table.to(hidden.device) for table in cut)
         assert cos is not None and sin is not None
@@ -192,8 +230,9 @@ class Passage:
         Raises:
             UnsupportedError: the cache was changed since the prompt, not alike in all layers.
         """
+        self._note_mask(index, kwargs)
         self._check_cache(index, cache)
-        held, mask = self._held[self._group[index]], kwargs.get("attention_mask")
+        held, mask = self._held[self._group[index]], self._mask
         if held is None or (mask is None and not held.has_ghosts):
             return kwargs  # without a mask there is one new token, which sees all there is
         return dict(kwargs, attention_mask=self._text_mask(held, mask, kwargs["position_embeddings"][0]))

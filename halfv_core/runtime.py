@@ -123,7 +123,7 @@ class Run:
         return [cost_of(shape, row, self._new_tokens) for row in zip(*self._tokens, strict=True)]
 
     def wraps(self) -> Sequence[Wrap]:
-        """What to wrap: the core, where token ids come in, and every decoder layer."""
+        """What to wrap: the core, where token ids come in, every decoder layer, and what is added between them."""
 
         def around_core(forward: Forward) -> Forward:
             @wraps(forward)
@@ -139,15 +139,29 @@ class Run:
 
             return run_layer
 
+        def around_deepstack(add: Forward) -> Forward:
+            @wraps(add)
+            def run_deepstack(hidden: torch.Tensor, *args: Any) -> torch.Tensor:
+                if self._passage is None:
+                    return add(hidden, *args)  # type: ignore[no-any-return]
+                return self._passage.add_deepstack(hidden, lambda whole: add(whole, *args))
+
+            return run_deepstack
+
+        deepstack = self._parts.deepstack
+        between = [] if deepstack is None else [Wrap(self._parts.decoder, deepstack, around_deepstack)]
         layers = [
             Wrap(layer, "forward", partial(around_layer, index)) for index, layer in enumerate(self._parts.layers)
         ]
-        return [Wrap(self._parts.core, "forward", around_core), *layers]
+        return [Wrap(self._parts.core, "forward", around_core), *layers, *between]
 
     def _run_core(self, forward: Forward, *args: Any, **kwargs: Any) -> Any:
         input_ids = args[0] if args else kwargs.get("input_ids")
         self._layout = None
-        self._has_images = any(kwargs.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
+        # generate() hands on what the vision tower made of the pixels, and an empty dict where there are none.
+        self._has_images = bool(kwargs.get("mm_encoder_outputs")) or any(
+            kwargs.get(name) is not None for name in ("pixel_values", "pixel_values_videos")
+        )
         if input_ids is not None:
             self._layout = TokenLayout.find(input_ids, self._parts.visual_ids, _two_dimensional(kwargs, input_ids))
         elif kwargs.get("past_key_values") is None or kwargs["past_key_values"].get_seq_length() == 0:

@@ -11,7 +11,7 @@ from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.families import FAMILIES
 from tests.contract.test_families import FAMILY, GREEDY, KERNEL, PLAN, PLANS
 from tests.masked_reference import masked_logits
-from tests.tiny import IMAGE, LAYERS, tiny_batch, tiny_model, tiny_prompt
+from tests.tiny import IMAGE, LAYERS, continued, tiny_batch, tiny_model, tiny_prompt
 
 BATCHES = {
     "same_shape": [{}, {}],
@@ -116,12 +116,8 @@ def test_beams_score_as_the_masked_reference_scores_them(family: str, kernel: st
         alone = tiny_prompt(family, seed=row, **prompts[row])
         own = alone["input_ids"].shape[1]
         answer = ids[None, length:]
-        grown = dict(alone, input_ids=torch.cat([alone["input_ids"], answer], 1))
-        grown["attention_mask"] = torch.ones_like(grown["input_ids"])
-        if "mm_token_type_ids" in grown:
-            grown["mm_token_type_ids"] = (grown["input_ids"] == IMAGE).int()
         positions = {layer: rows[row] - (length - own) for layer, rows in kept.items()}
-        scores = masked_logits(model, grown, plan, positions)[own - 1 : -1].log_softmax(-1)
+        scores = masked_logits(model, continued(alone, answer), plan, positions)[own - 1 : -1].log_softmax(-1)
         likelihood = scores.gather(1, answer[0][:, None]).mean()
         torch.testing.assert_close(found.sequences_scores[number], likelihood, atol=1e-5, rtol=1e-4)
 

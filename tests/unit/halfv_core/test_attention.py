@@ -6,7 +6,7 @@ import torch
 from halfv_core import Keep, Plan, apply
 from halfv_core.families import FAMILIES, parts_of
 from halfv_core.selectors.anchor_coverage import AnchorCoverage, cover
-from tests.masked_reference import layer_inputs
+from tests.masked_reference import layer_calls
 from tests.tiny import IMAGE, tiny_model, tiny_prompt
 
 FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -38,8 +38,8 @@ def test_release_scoring_is_unscaled_and_over_visual_keys_only(family: str, rope
     model, inputs = tiny_model(family), tiny_prompt(family)
     parts = parts_of(model)
     visual = (inputs["input_ids"][0] == IMAGE).nonzero().squeeze(1)
-    hidden = model(**inputs, output_hidden_states=True, use_cache=False).hidden_states[1]
-    cos, sin = layer_inputs(model, inputs)[1]["position_embeddings"]
+    calls = layer_calls(model, inputs)
+    hidden, (cos, sin) = calls.hidden[1], calls.arguments[1]["position_embeddings"]
     attention, normed = parts.layers[1].self_attn, parts.layers[1].input_layernorm(hidden)
     heads = model.config.get_text_config().num_attention_heads
     query = attention.q_proj(normed).view(1, -1, heads, 8).transpose(1, 2)

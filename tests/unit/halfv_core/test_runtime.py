@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, StaticCache
 
 from halfv_core import Family, Freeze, HalfVError, Keep, Plan, apply
 from halfv_core.errors import ModelError, PlanError, UnsupportedError
-from tests.tiny import LAYERS, tiny_llava, tiny_model, tiny_prompt
+from tests.tiny import LAYERS, tiny_model, tiny_prompt
 
 PLAN = Plan((Keep(layer=2, keep_ratio=0.5), Freeze(layers=[4])))
 
@@ -190,8 +190,62 @@ def test_refusals_at_the_door() -> None:
         pass
 
 
+def short_sighted(window: int = 27) -> PreTrainedModel:
+    """Gemma 3 whose sliding layers see fewer tokens than the prompt of 28 has, or as many as said."""
+    model = tiny_model("gemma3")
+    text = model.config.get_text_config()
+    text.sliding_window = window
+    return model
+
+
+def test_a_prompt_beyond_the_sliding_window_is_refused() -> None:
+    model, inputs = short_sighted(), tiny_prompt("gemma3")
+    with torch.no_grad():
+        whole = model(**inputs).logits
+        with apply(model, Plan(())):
+            assert torch.equal(model(**inputs).logits, whole)
+        with pytest.raises(UnsupportedError) as caught, apply(model, PLAN):
+            model(**inputs)
+    assert str(caught.value) == (
+        "a plan works only while prompt and answer fit the decoder's sliding window; got 28 tokens; expected 27 or "
+        "fewer; shorten the prompt or the answer, or run this one without the plan"
+    )
+
+
+def test_an_answer_beyond_the_sliding_window_is_refused() -> None:
+    inputs, options = tiny_prompt("gemma3"), {"do_sample": False, "max_new_tokens": 5}
+    wide, narrow = tiny_model("gemma3"), short_sighted(32)
+    with apply(wide, PLAN):
+        answer = wide.generate(**inputs, **options)
+    with apply(narrow, PLAN):
+        assert torch.equal(narrow.generate(**inputs, **options), answer)  # its last token is never fed
+        with pytest.raises(UnsupportedError, match="got 33 tokens; expected 32 or fewer"):
+            narrow.generate(**inputs, do_sample=False, max_new_tokens=6)
+
+
+def test_text_alone_may_outgrow_the_sliding_window() -> None:
+    model, inputs = short_sighted(8), tiny_prompt("gemma3", images=0)
+    ids = model.generate(**inputs, do_sample=False, max_new_tokens=4)
+    with apply(model, PLAN):
+        assert torch.equal(model.generate(**inputs, do_sample=False, max_new_tokens=4), ids)
+
+
+def test_layers_of_an_unknown_kind_are_refused() -> None:
+    model = tiny_model("gemma3")
+    model.config.get_text_config().layer_types = ["full_attention", "chunked_attention"]
+    with pytest.raises(ModelError, match="not supported; got chunked_attention; expected full"), apply(model, PLAN):
+        pass
+
+
+def test_a_decoder_without_the_named_method_is_refused() -> None:
+    family = Family(name="mine", decoders=("llama",), visual_tokens=("image_token_id",), deepstack="add_features")
+    with pytest.raises(ModelError, match="no model.language_model.add_features"):  # noqa: SIM117
+        with apply(tiny_model("llava"), PLAN, family=family):
+            pass
+
+
 def test_a_family_can_be_described_by_hand() -> None:
-    model, inputs = tiny_llava().eval(), tiny_prompt("llava")
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
     model.config.model_type = "unheard_of"
     family = Family(name="mine", decoders=("llama",), visual_tokens=("image_token_id",))
     with torch.no_grad(), apply(model, PLAN, family=family) as run:
