@@ -3,8 +3,8 @@
 The rule of ShortV (arXiv 2504.00502): the layer's own update is left out for visual tokens, so its queries, output
 projection and MLP run for the text tokens only. In a batch every row needs as many queries as the row with most text; a
 row with less sends some of its visual tokens along, whose keys and values come out the same, and whose output is thrown
-away. Features of the vision tower that a model adds to visual tokens after the layer (`Family.deepstack`) are no part of
-its update, and are added as ever.
+away. Features of the vision tower that a model adds to visual tokens after the layer (`Family.deepstack`) are no part
+of its update, and are added as ever.
 """
 
 from collections.abc import Callable, Mapping

@@ -42,8 +42,9 @@ def test_release_scoring_is_unscaled_and_over_visual_keys_only(family: str, rope
     hidden, (cos, sin) = calls.hidden[1], calls.arguments[1]["position_embeddings"]
     attention, normed = parts.layers[1].self_attn, parts.layers[1].input_layernorm(hidden)
     heads = model.config.get_text_config().num_attention_heads
-    query = attention.q_proj(normed).view(1, -1, heads, 8).transpose(1, 2)
-    keys = attention.k_proj(normed).view(1, len(hidden[0]), -1, 8).transpose(1, 2)
+    q_norm, k_norm = (getattr(attention, name, torch.nn.Identity()) for name in ("q_norm", "k_norm"))
+    query = q_norm(attention.q_proj(normed).view(1, -1, heads, 8)).transpose(1, 2)
+    keys = k_norm(attention.k_proj(normed).view(1, len(hidden[0]), -1, 8)).transpose(1, 2)
     if rope:
         query, keys = parts.rotary(query, keys, cos, sin)
     keys = keys.repeat_interleave(heads // keys.shape[1], dim=1)
