@@ -85,6 +85,17 @@ def test_cover_finds_every_cluster_before_any_twin() -> None:
     assert sorted((chosen // 4).tolist()) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_of_two_equally_untypical_tokens_the_first_is_chosen(seed: int) -> None:
+    class Two(Scored):
+        visual_count = 2
+
+        def normed_hidden(self) -> torch.Tensor:
+            return torch.randn(2, 32, generator=torch.Generator().manual_seed(seed))
+
+    assert AnchorCoverage().select(Two(), 1).tolist() == [0]
+
+
 class Scored:
     """Ten tokens in two groups of directions; token 9 is attended most."""
 
