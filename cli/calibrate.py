@@ -1,6 +1,6 @@
 """`halfv-probe calibrate`: measure a model on samples, write its profile, and say what was found.
 
-halfv-probe calibrate --model qwen2.5-vl-7b --output profile.json --report report.html
+halfv-probe calibrate --model qwen2.5-vl-7b --data photos --output profile.json --report report.html
 """
 
 import json
@@ -22,12 +22,28 @@ from cli.common import (
     stdout,
     writing,
 )
+from cli.data_options import (
+    ColumnOption,
+    DataOption,
+    FetchOption,
+    ImagesOption,
+    InstructionOption,
+    SplitOption,
+    SubsetOption,
+    read_data,
+)
 
 
 def calibrate(
     context: typer.Context,
     model: ModelOption,
-    data: Annotated[str, typer.Option(help="JSONL file of samples, or a bundled name.")] = "scenes",
+    data: DataOption = "scenes",
+    column: ColumnOption = None,
+    images: ImagesOption = None,
+    split: SplitOption = None,
+    subset: SubsetOption = None,
+    instruction: InstructionOption = None,
+    fetch_images: FetchOption = False,
     samples: Annotated[int, typer.Option(help="Samples to draw from the data.")] = 100,
     output: Annotated[Path, typer.Option(help="Where the profile goes.")] = Path("profile.json"),
     report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report here.")] = None,
@@ -53,9 +69,8 @@ def calibrate(
     from probe.calibrate import Settings
     from probe.calibrate import calibrate as run
     from probe.report import write_report
-    from probe.samples import load_samples
 
-    found = load_samples(data)
+    found = read_data(data, column, images, split, subset, instruction, fetch_images)
     settings = Settings.from_user(
         samples=samples,
         held_out=held_out,

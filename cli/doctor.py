@@ -1,15 +1,30 @@
-"""`halfv-probe doctor`: what is installed, which devices there are, and whether a model can be probed.
+"""`halfv-probe doctor`: what is installed, which devices there are, whether a model can be probed and data can be read.
 
-halfv-probe doctor --model llava-1.5-7b
+halfv-probe doctor --model llava-1.5-7b --data my-questions.csv
 """
 
 import platform
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.common import DeviceOption, DtypeOption, JsonOption, TrustOption, load_quietly, print_json, stdout
+from cli.data_options import (
+    ColumnOption,
+    FetchOption,
+    ImagesOption,
+    InstructionOption,
+    SplitOption,
+    SubsetOption,
+    read_data,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from probe.samples import Sample, Samples
 
 TESTED_PYTHON = "3.11"
 TESTED = {
@@ -24,18 +39,28 @@ TESTED = {
 
 def doctor(
     model: Annotated[str | None, typer.Option(help="Also load this model and see whether it can be probed.")] = None,
+    data: Annotated[str | None, typer.Option(help="Also read this data set and show what its columns mean.")] = None,
+    column: ColumnOption = None,
+    images: ImagesOption = None,
+    split: SplitOption = None,
+    subset: SubsetOption = None,
+    instruction: InstructionOption = None,
+    fetch_images: FetchOption = False,
     dtype: DtypeOption = "auto",
     device: DeviceOption = "auto",
     trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show versions, devices and, with --model, whether that model can be probed."""
+    """Show versions, devices, with --model whether that model can be probed, with --data how those data are read."""
     result: dict[str, Any] = {
         "python": platform.python_version(),
         "packages": {name: {"installed": installed(name), "tested": tested} for name, tested in TESTED.items()},
         "devices": list(devices()),
         "model": examine(model, dtype, device, trust_remote_code) if model else None,
+        "data": None,
     }
+    if data:
+        result["data"] = look_at(read_data(data, column, images, split, subset, instruction, fetch_images))
     if as_json:
         print_json(result)
     else:
@@ -83,6 +108,41 @@ def examine(name: str, dtype: str, device: str, trust_remote_code: bool) -> dict
     }
 
 
+def look_at(samples: "Samples") -> dict[str, Any]:
+    """How data are read: columns, counts, and what a model would be asked."""
+    from probe.images import name_of, open_image
+
+    shown = next((sample for sample in samples if _opens(sample)), samples[0])  # if none does, say why not
+    return {
+        "samples": len(samples),
+        "rejected": [str(row) for row in samples.rejected],
+        "columns": samples.columns.given(),
+        "families": dict(Counter(sample.family or "none" for sample in samples).most_common()),
+        "multiple_choice": sum(bool(sample.choices) for sample in samples),
+        "without_answer": sum(sample.answer is None for sample in samples),
+        "example": {
+            "id": shown.id,
+            "images": [f"{name_of(picture)} {_size(open_image(picture))}" for picture in shown.images],
+            "prompt": shown.prompt,
+            "answers": list(shown.answers),
+        },
+    }
+
+
+def _opens(sample: "Sample") -> bool:
+    from halfv_core.errors import DataError
+
+    try:
+        sample.open_images()
+    except DataError:
+        return False
+    return True
+
+
+def _size(image: "Image.Image") -> str:
+    return "{}x{} px".format(*image.size)
+
+
 def show(result: dict[str, Any]) -> None:
     """The same for people."""
     from rich.table import Table
@@ -93,7 +153,27 @@ def show(result: dict[str, Any]) -> None:
         table.add_row(name, versions["installed"] or "[red]not installed[/red]", versions["tested"])
     stdout.print(table)
     stdout.print(f"devices: {', '.join(result['devices'])}", markup=False, highlight=False)
+    if result["data"]:
+        show_data(result["data"])
     if result["model"]:
         stdout.print("the model can be probed:", highlight=False)
         for key, value in result["model"].items():
             stdout.print(f"  {key.replace('_', ' ')}: {value}", markup=False, highlight=False)
+
+
+def show_data(data: dict[str, Any]) -> None:
+    """What was read, for people; data may hold markup, which is shown and not obeyed."""
+
+    def say(line: str) -> None:
+        stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"the data can be read: {data['samples']} samples, {len(data['rejected'])} rows rejected")
+    say("  columns: " + ", ".join(f"{field} = {name}" for field, name in data["columns"].items()))
+    say("  families: " + ", ".join(f"{name} {count}" for name, count in data["families"].items()))
+    say(f"  multiple choice: {data['multiple_choice']}, without a reference answer: {data['without_answer']}")
+    say(f"  for example {data['example']['id']}, with {', '.join(data['example']['images'])}:")
+    for line in [
+        *data["example"]["prompt"].splitlines(),
+        f"-> {' | '.join(data['example']['answers']) or 'no reference'}",
+    ]:
+        say(f"    {line}")

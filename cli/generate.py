@@ -30,7 +30,7 @@ def generate(
 ) -> None:
     """Answer a question about an image."""
     from halfv_core import HalfVError, Plan, Profile
-    from probe.samples import open_image
+    from probe.images import open_image
 
     if compare and profile is None:
         raise HalfVError("--compare has nothing to compare with", remedy="add --profile profile.json")

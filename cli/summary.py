@@ -34,4 +34,7 @@ def summary_rows(profile: Profile) -> list[tuple[str, str]]:
     if expected.agreement is not None and expected.log_likelihood_drop is not None:
         same = f"{expected.agreement:.1%} of {expected.held_out} answers as the full model gives them"
         lines.append(("held-out samples", f"{same}, log-likelihood {-expected.log_likelihood_drop:+.3f} nats a token"))
+    if profile.provenance.rejected:
+        first = "; ".join(profile.provenance.rejected_first)
+        lines.append(("rows not used", f"{profile.provenance.rejected}, among them {first}"))
     return lines

@@ -159,8 +159,14 @@ class Provenance(Record):
     """sha256 of the architecture part of the config; see `config_fingerprint`."""
     data: str
     """Name of the calibration data as the user gave it."""
+    data_columns: dict[str, str] = {}
+    """Field of a sample -> column of the data that it was read from."""
     data_fingerprint: str
-    """sha256 over questions, answers and image bytes of the samples used, in order."""
+    """sha256 over prompts, answers and image files of the samples used, in order."""
+    rejected: int = 0
+    """Rows of the data that could not be used."""
+    rejected_first: tuple[str, ...] = ()
+    """The first of them, with the reason."""
     sample_ids: tuple[str, ...]
     """Samples that the curves and tests come from."""
     held_out_ids: tuple[str, ...]

@@ -29,8 +29,9 @@ from probe.analyzers.tme import entropy, spectra
 from probe.answers import Inputs, greedy_answer, read_answer
 from probe.build import Measurements, candidate_plans, expected
 from probe.capture import capture
+from probe.draw import draw_readable, hold_out
 from probe.progress import OnProgress, counter
-from probe.samples import Sample, data_fingerprint, draw, hold_out
+from probe.samples import SHOWN, Sample, Samples, data_fingerprint
 from probe.stages import detect_stages
 
 _PACKAGES = ("halfv-probe", "torch", "transformers", "nnsight", "numpy")
@@ -102,20 +103,21 @@ def calibrate(
     """Measure a model on samples and write down what was learnt.
 
     Args:
-        samples: all there are; `settings.samples` of them are drawn.
+        samples: all there are; `settings.samples` of them are drawn, those whose images cannot be opened passed over.
         model_id, data: names for the profile's provenance; `arguments` are those the user typed, likewise.
         family: description of the model when no registered one fits.
         on_progress: told about each step.
 
     Raises:
-        DataError: too few samples, or an image that cannot be read.
+        DataError: too few samples, or too few with images that can be opened.
         ModelError: a model that cannot be probed.
     """
     began = time.monotonic()
-    drawn = draw(samples, settings.samples, settings.seed)
+    drawn, unreadable = draw_readable(samples, settings.samples, settings.seed)
     measured_on, kept_apart = hold_out(drawn, settings.held_out)
     if len(measured_on) < 2:
         raise DataError("too few samples to calibrate on", got=len(measured_on), expected="2 or more")
+    rejected = [*(samples.rejected if isinstance(samples, Samples) else ()), *unreadable]
     study = _Study(model, processor, settings, family, on_progress or (lambda step, done, total: None))
     measurements, cases = study.measure(measured_on)
     curves = measurements.curves()
@@ -136,7 +138,10 @@ def calibrate(
             model_type=model.config.model_type,
             config_fingerprint=config_fingerprint(model.config),
             data=data,
+            data_columns=samples.columns.given() if isinstance(samples, Samples) else {},
             data_fingerprint=data_fingerprint(drawn),
+            rejected=len(rejected),
+            rejected_first=tuple(map(str, rejected[:SHOWN])),
             sample_ids=tuple(sample.id for sample in measured_on),
             held_out_ids=tuple(sample.id for sample in kept_apart),
             image_processor=processor.image_limits(),
@@ -207,7 +212,7 @@ class _Study:
         return Case(partial(self._inputs, sample), answer, likelihood)
 
     def _inputs(self, sample: Sample) -> Inputs:
-        return self._processor.prompt(sample.open_images(), sample.question, self._model.device)
+        return self._processor.prompt(sample.open_images(), sample.prompt, self._model.device)
 
     def classify(self, cases: Sequence[Case], saturation_start: int | None) -> Saturation:
         """The two causal tests of Stage III."""

@@ -59,7 +59,7 @@ def evaluate(
     answers, costs = [], []
     with apply(model, plan) as run:
         for sample in samples:
-            inputs = processor.prompt(sample.open_images(), sample.question, model.device)
+            inputs = processor.prompt(sample.open_images(), sample.prompt, model.device)
             answers.append(processor.decode(greedy_answer(model, inputs, max_new_tokens)))
             costs.append(run.cost)
             if on_sample is not None:

@@ -1,49 +1,79 @@
-"""Calibration data: questions about images, read from JSONL, sampled with a seed, and fingerprinted.
+"""Calibration data: questions about images, read from wherever they are, with every row that cannot be used named.
 
-One JSON object a line: `id`, `image` (path relative to the file) or `images`, `question`, and optionally `answer` and
-`family`.
+samples = load_samples("scenes")
+samples = load_samples("answers.parquet", columns=Columns(question="prompt"), images="pictures/")
+samples.columns, samples.rejected   # how the data were read, and what was not
 """
 
 import hashlib
 import json
-import random
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple, overload
 
-from PIL import Image, ImageOps, UnidentifiedImageError
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from PIL import Image
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from halfv_core.errors import DataError, first_fault
+from probe.columns import Columns
+from probe.fields import LETTERS, Values, read_fields, unwrapped
+from probe.images import Embedded, Picture, from_text, image_bytes, open_image
+from probe.readers import Row, Source, open_table
 
-SCENES = Path(__file__).parent.parent / "data_samples" / "scenes"
+_DATA = Path(__file__).parent.parent / "data_samples"
 BUNDLED_DATA: dict[str, Path] = {
-    "scenes": SCENES / "calibration.jsonl",
-    "scenes-heldout": SCENES / "heldout.jsonl",
+    "scenes": _DATA / "scenes" / "calibration.jsonl",
+    "scenes-heldout": _DATA / "scenes" / "heldout.jsonl",
+    "photos": _DATA / "photos" / "photos.jsonl",
+    "photos-video": _DATA / "photos" / "videos.jsonl",
 }
 """Bundled name -> file; the files are there in a clone of the repository."""
+
+LETTER_INSTRUCTION = "Answer with the option's letter from the given choices directly."
+"""Asked of multiple choice questions that bring no instruction of their own."""
 
 
 class Sample(BaseModel):
     """One question about one or more images."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     id: str
-    images: tuple[Path, ...] = Field(validation_alias=AliasChoices("images", "image"), min_length=1)
+    images: tuple[Picture, ...] = Field(validation_alias=AliasChoices("images", "image"), min_length=1)
+    """In the order of the prompt; frames, where it is about a video."""
     question: str = Field(min_length=1)
+    choices: tuple[str, ...] = ()
+    """Of a multiple choice question, in the order of their letters."""
+    context: str | None = None
+    """Said before the question."""
+    instruction: str | None = None
+    """Said after it: how to answer."""
     answer: str | None = None
+    """The reference answer; a letter where there are choices."""
+    answers: tuple[str, ...] = ()
+    """All references that are right, `answer` first."""
     family: str | None = None
-
-    @field_validator("images", mode="before")
-    @classmethod
-    def _one_is_a_list_too(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value
+    """Kind of question."""
 
     @field_validator("id", "answer", mode="before")
     @classmethod
     def _numbers_are_text_too(cls, value: object) -> object:
         return str(value) if isinstance(value, int | float) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_answer_is_a_list_too(cls, values: dict[str, object]) -> dict[str, object]:
+        answer, answers = values.get("answer"), values.get("answers")
+        if answer is not None:
+            return values if answers else values | {"answers": (str(answer),)}
+        return values | {"answer": answers[0]} if isinstance(answers, list | tuple) and answers else values
+
+    @property
+    def prompt(self) -> str:
+        """The text of the user's turn: context, question, lettered choices, instruction."""
+        lettered = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, self.choices, strict=False)]
+        instruction = self.instruction or (LETTER_INSTRUCTION if self.choices else None)
+        return "\n".join(part for part in (self.context, self.question, *lettered, instruction) if part)
 
     def open_images(self) -> list[Image.Image]:
         """The images, decoded.
@@ -51,109 +81,159 @@ class Sample(BaseModel):
         Raises:
             DataError: one of them is missing or cannot be decoded.
         """
-        return [open_image(path) for path in self.images]
+        return [open_image(picture) for picture in self.images]
 
 
-def open_image(path: str | Path) -> Image.Image:
-    """Decode an image file to RGB, upright.
+class Rejected(NamedTuple):
+    """A row that cannot be used."""
 
-    Raises:
-        DataError: missing, not an image, cut off, or larger than Pillow's limit against decompression bombs.
-    """
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError:
-        raise DataError(f"no image at {path}") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is not an image that can be read") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot decode image {path}: {error}") from None
+    label: str
+    """Where it stands: line 7, row 12, or a sample's id."""
+    reason: str
 
+    @classmethod
+    def because(cls, label: str, error: DataError | ValidationError) -> "Rejected":
+        """In a line that any terminal and any file can hold, whatever the row says."""
+        reason = first_fault(error) if isinstance(error, ValidationError) else str(error)
+        return cls(_line(label, 80), _line(reason, 300))
 
-def load_samples(data: str | Path) -> list[Sample]:
-    """All samples of a bundled name or of a JSONL file, in order, with image paths resolved and found.
-
-    Raises:
-        DataError: the file cannot be read, a line is not a sample, an id comes twice, an image is missing.
-    """
-    path = BUNDLED_DATA.get(str(data), Path(data))
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        remedy = f"give a JSONL file or one of {', '.join(BUNDLED_DATA)}"
-        raise DataError(f"cannot read data {path}: {reason}", remedy=remedy) from None
-    samples = [_parse(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not samples:
-        raise DataError(f"{path} holds no samples")
-    seen: set[str] = set()
-    for sample in samples:
-        if sample.id in seen:
-            raise DataError(f"{path} has two samples with id '{sample.id}'")
-        seen.add(sample.id)
-    return samples
+    def __str__(self) -> str:
+        return f"{self.label}: {self.reason}"
 
 
-def _parse(path: Path, number: int, line: str) -> Sample:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} line {number} is not JSON ({error.msg})", expected="one JSON object a line") from None
-    if isinstance(row, dict) and "id" not in row:
-        row["id"] = str(number)
-    try:
-        sample = Sample.model_validate(row)
-    except ValidationError as error:
-        expected = "an object with id, image, question and optionally answer, family"
-        raise DataError(f"{path} line {number}: {first_fault(error)}", expected=expected) from None
-    images = tuple(path.parent / image for image in sample.images)
-    for image in images:
-        if not image.is_file():
-            raise DataError(f"{path} line {number} names an image that does not exist", got=str(image))
-    return sample.model_copy(update={"images": images})
+def _line(text: str, longest: int) -> str:
+    shown = "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text)
+    return shown if len(shown) <= longest else shown[: longest - 3] + "..."
 
 
-def draw(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
-    """`count` samples, seeded, in equal shares of the question families as far as they reach; all, if there are fewer.
+class Samples(Sequence[Sample]):
+    """The samples of a data set in order, how its columns were read, and the rows that cannot be used."""
 
-    Raises:
-        DataError: count below 1.
-    """
-    if count < 1:
-        raise DataError("at least one sample is needed", got=count)
-    generator = random.Random(seed)
-    families: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        families[sample.family or ""].append(sample)
-    for group in families.values():
-        generator.shuffle(group)
-    drawn: list[Sample] = []
-    while len(drawn) < min(count, len(samples)):
-        for name in sorted(families):
-            if families[name] and len(drawn) < count:
-                drawn.append(families[name].pop())
-    return drawn
+    def __init__(self, samples: Sequence[Sample], columns: Columns, rejected: Sequence[Rejected]) -> None:
+        self._samples = tuple(samples)
+        self.columns = columns
+        self.rejected = tuple(rejected)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        return self._samples[index]
+
+    def __len__(self) -> int:
+        return len(self._samples)
 
 
-def hold_out(samples: Sequence[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
-    """Split drawn samples into those to measure on and the first `share`, kept apart; a draw mixes families throughout.
+def load_samples(
+    data: str | Path,
+    *,
+    columns: Columns = Columns(),  # noqa: B008 - frozen
+    images: str | Path | None = None,
+    split: str | None = None,
+    subset: str | None = None,
+    instruction: str | None = None,
+    fetch_images: bool = False,
+) -> Samples:
+    """All samples of a data set.
+
+    Args:
+        data: a bundled name, a file (.jsonl, .json, .csv, .tsv, .parquet), a folder (images with captions, Parquet
+            shards, or one written by save_to_disk), or the name of a data set on the hub.
+        columns: which column holds what, where the guess from common layouts is wrong.
+        images: folder that relative paths of images start from; by default the data's own.
+        split, subset: of a data set that has several.
+        instruction: said after every question that has none of its own.
+        fetch_images: download images that are given as URLs, when they are opened.
 
     Raises:
-        DataError: a share outside 0..0.9.
+        DataError: the data cannot be read, hold no rows, or too few good ones (see `check_enough`).
     """
-    if not 0.0 <= share <= 0.9:
-        raise DataError("the held-out share is out of range", got=share, expected="0..0.9")
-    kept_apart = int(len(samples) * share)
-    return list(samples[kept_apart:]), list(samples[:kept_apart])
+    source = Source(
+        str(BUNDLED_DATA.get(str(data), data)),
+        split=split,
+        subset=subset,
+        expected=f"one of {', '.join(BUNDLED_DATA)}, a JSONL, JSON, CSV, TSV or Parquet file, a folder",
+    )
+    table = open_table(source)
+    base = Path(images) if images is not None else table.base
+    rows = [(row, unwrapped(row.values)) for row in table.rows]
+    if not rows:
+        raise DataError(f"{data} holds no samples")
+    names = tuple(dict.fromkeys(name for _, values in rows for name in values))
+    if names:
+        columns.check(names)
+    guessed: dict[str, str] = {}
+    found: dict[str, Sample] = {}
+    rejected: list[Rejected] = []
+    for row, values in rows:
+        try:
+            complete = columns.completed(tuple(values), names)
+            sample = _sample(row, values, complete, base, fetch_images, instruction)
+        except (DataError, ValidationError) as error:
+            rejected.append(Rejected.because(row.label, error))
+            continue
+        while sample.id in found:
+            sample = sample.model_copy(update={"id": f"{sample.id}@{row.number}"})
+        found[sample.id] = sample
+        guessed = complete.given() | guessed
+    check_enough(
+        f"rows of {data}", len(found), rejected, "name the columns with --column FIELD=COLUMN, or mend the rows"
+    )
+    return Samples(tuple(found.values()), Columns(**guessed), rejected)
+
+
+def _sample(
+    row: Row, values: Values, columns: Columns, base: Path, fetch_images: bool, instruction: str | None
+) -> Sample:
+    """Raises DataError or ValidationError where the row is no sample."""
+    if row.fault:
+        raise DataError(row.fault)
+    fields = read_fields(values, columns)
+    images = tuple(
+        image if isinstance(image, Embedded) else from_text(image, base, fetch_images) for image in fields.images
+    )
+    return Sample(
+        id=fields.id or str(row.number),
+        images=images,
+        question=fields.question,
+        choices=fields.choices,
+        context=fields.context,
+        instruction=fields.instruction or instruction,
+        answer=fields.answers[0] if fields.answers else None,
+        answers=fields.answers,
+        family=fields.family,
+    )
+
+
+SHOWN = 3
+"""Rejected rows that a message names."""
+
+ENOUGH = 100
+"""Good rows from which on any number of bad ones is passed over: text-only questions, say, among those with images."""
+
+
+def check_enough(what: str, good: int, rejected: Sequence[Rejected], remedy: str) -> None:
+    """Go on without the rejected rows as long as the good ones are more, or `ENOUGH`.
+
+    Raises:
+        DataError: they are neither.
+    """
+    if rejected and good <= len(rejected) and good < ENOUGH:
+        more = f" and {len(rejected) - SHOWN} more" if len(rejected) > SHOWN else ""
+        raise DataError(
+            f"{len(rejected)} of {good + len(rejected)} {what} cannot be used",
+            got="; ".join(map(str, rejected[:SHOWN])) + more,
+            remedy=remedy,
+        )
 
 
 def data_fingerprint(samples: Sequence[Sample]) -> str:
-    """sha256 over ids, questions, answers and image bytes, in order."""
+    """sha256 over ids, prompts, answers and image files, in order."""
     digest = hashlib.sha256()
     for sample in samples:
-        row = [sample.id, sample.question, sample.answer, len(sample.images)]
+        row = [sample.id, sample.prompt, sample.answers, len(sample.images)]
         digest.update(json.dumps(row).encode())
-        for path in sample.images:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        for picture in sample.images:
+            digest.update(hashlib.sha256(image_bytes(picture)).digest())
     return digest.hexdigest()

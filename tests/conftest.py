@@ -25,5 +25,5 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for marker, reason in COSTLY.items():
-            if marker in item.keywords and not config.getoption(f"--run{marker}"):
+            if item.get_closest_marker(marker) and not config.getoption(f"--run{marker}"):
                 item.add_marker(pytest.mark.skip(reason=f"{reason}; run with --run{marker}"))

@@ -1,19 +1,31 @@
-"""Reading samples: what is accepted, what is refused and how, and that draws and fingerprints are what they say."""
+"""Samples: what becomes one, what is rejected and how that is said, when a data set is given up, and fingerprints."""
 
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 
 from halfv_core.errors import DataError
-from probe.samples import Sample, data_fingerprint, draw, hold_out, load_samples, open_image
+from probe.columns import Columns
+from probe.images import Embedded
+from probe.samples import (
+    BUNDLED_DATA,
+    LETTER_INSTRUCTION,
+    Rejected,
+    Sample,
+    check_enough,
+    data_fingerprint,
+    load_samples,
+)
 
 
 def write(folder: Path, rows: list[Any], images: tuple[str, ...] = ("a.png",)) -> Path:
+    """Rows as JSON Lines, and pictures beside them."""
     for name in images:
         Image.new("RGB", (8, 8), (200, 30, 30)).save(folder / name)
     path = folder / "data.jsonl"
@@ -28,104 +40,151 @@ def test_a_row_may_be_short_or_long(tmp_path: Path) -> None:
     rows = [ROW, {"images": ["a.png", "b.png"], "question": "q", "answer": 3, "family": "counting", "extra": 1}, ""]
     first, second = load_samples(write(tmp_path, rows, ("a.png", "b.png")))
     assert first == Sample(id="one", images=(tmp_path / "a.png",), question="What is this?")
-    assert (second.id, second.answer, len(second.images)) == ("2", "3", 2)
+    assert (second.id, second.answer, second.answers, len(second.images)) == ("2", "3", ("3",), 2)
     assert second.open_images()[0].size == (8, 8)
 
 
+def test_bundled_names_are_files_of_the_repository() -> None:
+    assert {"scenes", "scenes-heldout"} <= set(BUNDLED_DATA)
+    found = load_samples("scenes")
+    assert len(found) >= 100
+    assert found.rejected == ()
+    assert {"question": "question", "answer": "answer", "family": "family"}.items() <= found.columns.given().items()
+
+
+def test_samples_are_a_sequence(tmp_path: Path) -> None:
+    found = load_samples(write(tmp_path, [dict(ROW, id=name) for name in "abc"]))
+    assert [sample.id for sample in found] == ["a", "b", "c"]
+    assert [sample.id for sample in found[1:]] == ["b", "c"]
+    assert (len(found), found[-1].id, found[0] in found) == (3, "c", True)
+
+
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("bad", "said"),
     [
-        (["{not json"], "line 1 is not JSON"),
-        ([ROW, [1, 2]], "line 2: value: Input should be"),
-        ([{"id": "x", "question": "q"}], "line 1: images: Field required"),
-        ([dict(ROW, question="")], "line 1: question: String should have at least 1 character"),
-        ([dict(ROW, image="gone.png")], "line 1 names an image that does not exist"),
-        ([ROW, ROW], "two samples with id 'one'"),
-        ([""], "holds no samples"),
+        ("{not json", "line 2: not JSON (Expecting property name enclosed in double quotes)"),
+        ([1, 2], "line 2: not an object, got list"),
+        ({"id": "x", "question": "q"}, "line 2: no image"),
+        (dict(ROW, question=""), "line 2: no question"),
+        (dict(ROW, image="gone.png"), "line 2: image does not exist; got FOLDER/gone.png"),
+        (dict(ROW, image="https://x.org/a.png"), "line 2: image https://x.org/a.png is a URL; give --fetch-images"),
+        (dict(ROW, image="\x1b[31mgone\n\u202e.png"), "line 2: image does not exist; got FOLDER/?[31mgone ?.png"),
     ],
 )
-def test_a_bad_file_is_one_clear_line(tmp_path: Path, rows: list[Any], said: str) -> None:
+def test_bad_rows_are_named_and_the_others_used(tmp_path: Path, bad: Any, said: str) -> None:
+    found = load_samples(write(tmp_path, [ROW, bad, dict(ROW, id="two")]))
+    assert [sample.id for sample in found] == ["one", "two"]
+    (row,) = found.rejected
+    assert str(row).replace(str(tmp_path), "FOLDER").startswith(said)
+    assert str(row).isprintable()
+
+
+def test_reasons_stay_short(tmp_path: Path) -> None:
+    found = load_samples(write(tmp_path, [ROW, dict(ROW, id="two"), dict(ROW, image="x./" * 300)]))
+    assert len(str(found.rejected[0])) <= 80 + 2 + 300
+    error = DataError("y" * 1000)
+    assert Rejected.because("x" * 200, error) == Rejected("x" * 77 + "...", "y" * 297 + "...")
+
+
+@pytest.mark.parametrize(("good", "bad", "goes_on"), [(3, 2, True), (2, 2, False), (1, 0, True), (0, 1, False)])
+def test_data_are_given_up_where_bad_rows_are_no_fewer_than_good_ones(
+    tmp_path: Path, good: int, bad: int, goes_on: bool
+) -> None:
+    path = write(tmp_path, [ROW] * good + ["{"] * bad)
+    if goes_on:
+        assert (len(load_samples(path)), len(load_samples(path).rejected)) == (good, bad)
+    else:
+        with pytest.raises(
+            DataError, match=rf"^{bad} of {good + bad} rows of .* cannot be used; got line {good + 1}: "
+        ):
+            load_samples(path)
+
+
+def test_the_first_of_many_bad_rows_are_shown() -> None:
+    rejected = [Rejected(f"line {index}", "no image") for index in range(1, 8)]
     with pytest.raises(DataError) as caught:
-        load_samples(write(tmp_path, rows))
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
+        check_enough("rows", 2, rejected, "mend them")
+    expected = "line 1: no image; line 2: no image; line 3: no image and 4 more; mend them"
+    assert str(caught.value) == f"7 of 9 rows cannot be used; got {expected}"
+    check_enough("rows", 0, [], "mend them")
 
 
-def test_a_missing_or_binary_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No such file.*give a JSONL file or one of scenes"):
-        load_samples(tmp_path / "gone.jsonl")
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="not UTF-8 text"):
-        load_samples(tmp_path / "binary")
+def test_a_misnamed_column_is_said_before_any_row(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column for answer; got reply; expected one of id, image, question"):
+        load_samples(write(tmp_path, [ROW]), columns=Columns(answer="reply"))
+    with pytest.raises(DataError, match="line 1: not JSON"):  # no row says what columns there are
+        load_samples(write(tmp_path, ["{"]), columns=Columns(answer="reply"))
 
 
-def test_images_are_opened_upright_in_rgb(tmp_path: Path) -> None:
-    for mode in ("RGBA", "L", "CMYK", "P", "I;16"):
-        path = tmp_path / f"{mode[0]}.{'tif' if mode in ('CMYK', 'I;16') else 'png'}"
-        Image.new(mode, (4, 2)).save(path)
-        assert (open_image(path).mode, open_image(path).size) == ("RGB", (4, 2))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    Image.new("RGB", (4, 2)).save(tmp_path / "turned.jpg", exif=exif)
-    assert open_image(tmp_path / "turned.jpg").size == (2, 4)
+def test_rows_with_the_same_id_are_told_apart(tmp_path: Path) -> None:
+    rows = [dict(ROW, id=name) for name in ("a@3", "a", "a", "a", "2")] + [{"image": "a.png", "question": "q"}]
+    assert [sample.id for sample in load_samples(write(tmp_path, rows))] == ["a@3", "a", "a@3@3", "a@4", "2", "6"]
 
 
-def test_bad_images_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = tmp_path / "good.png"
-    Image.effect_noise((64, 64), 90).save(good)
-    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:900])
-    (tmp_path / "text.png").write_text("hello")
-    for name, said in [("gone.png", "no image at"), ("text.png", "not an image"), ("cut.png", "cannot decode image")]:
-        with pytest.raises(DataError, match=said):
-            open_image(tmp_path / name)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match="cannot decode image"):
-        open_image(good)
-
-
-def made_up(sizes: dict[str, int]) -> list[Sample]:
-    return [
-        Sample(id=f"{family}{index}", images=(Path("x"),), question="q", family=family)
-        for family, size in sizes.items()
-        for index in range(size)
-    ]
-
-
-@given(
-    sizes=st.dictionaries(st.sampled_from("abc"), st.integers(1, 9), min_size=1),
-    count=st.integers(1, 30),
-    seed=st.integers(0, 5),
-)
-def test_draw_is_seeded_distinct_and_even(sizes: dict[str, int], count: int, seed: int) -> None:
-    samples = made_up(sizes)
-    drawn = draw(samples, count, seed)
-    assert drawn == draw(samples, count, seed)
-    assert len({sample.id for sample in drawn}) == len(drawn) == min(count, len(samples))
-    taken = {family: sum(sample.family == family for sample in drawn) for family in sizes}
-    open_families = [taken[family] for family in sizes if taken[family] < sizes[family]]
-    assert max(open_families, default=0) - min(open_families, default=0) <= 1
-
-
-@given(count=st.integers(1, 120), share=st.floats(0, 0.9))
-def test_hold_out_splits_without_loss(count: int, share: float) -> None:
-    samples = made_up({"a": count})
-    measured, kept_apart = hold_out(samples, share)
-    assert len(kept_apart) == int(count * share)
-    assert sorted(sample.id for sample in measured + kept_apart) == sorted(sample.id for sample in samples)
-
-
-def test_held_out_samples_come_from_every_family() -> None:
-    drawn = draw(made_up({"a": 50, "b": 20, "c": 20, "d": 20, "e": 20}), 100, 0)
-    families = [sample.family for sample in hold_out(drawn, 0.2)[1]]
-    assert {family: families.count(family) for family in families} == dict.fromkeys("abcde", 4)
-
-
-def test_fingerprint_sees_questions_and_pixels(tmp_path: Path) -> None:
+def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
     path = write(tmp_path, [ROW])
-    before = data_fingerprint(load_samples(path))
-    assert before == data_fingerprint(load_samples(path))
-    write(tmp_path, [dict(ROW, question="Which?")])
-    assert data_fingerprint(load_samples(path)) != before
-    write(tmp_path, [ROW])
-    Image.new("RGB", (8, 8), (200, 30, 31)).save(tmp_path / "a.png")
-    assert data_fingerprint(load_samples(path)) != before
+    (tmp_path / "a.png").rename(tmp_path / "pictures" / "a.png")
+    assert load_samples(path, images=tmp_path / "pictures")[0].open_images()
+    with pytest.raises(DataError, match="image does not exist"):
+        load_samples(path)
+
+
+def test_an_instruction_is_said_where_there_is_none(tmp_path: Path) -> None:
+    rows = [ROW, dict(ROW, id="two", post_prompt="Yes or no."), dict(ROW, id="three", choices=["x", "y"])]
+    found = load_samples(write(tmp_path, rows), instruction="In one word.")
+    assert [sample.prompt.splitlines()[-1] for sample in found] == ["In one word.", "Yes or no.", "In one word."]
+    assert load_samples(tmp_path / "data.jsonl")[2].prompt.endswith(LETTER_INSTRUCTION)
+
+
+def test_the_prompt_says_everything_in_order() -> None:
+    sample = Sample(
+        **{"id": "a", "images": (Path("x"),), "question": "Which?", "context": "Look.", "choices": ("x", "y")}
+    )
+    assert sample.prompt == f"Look.\nWhich?\nA. x\nB. y\n{LETTER_INSTRUCTION}"
+
+
+def test_one_answer_and_several_agree() -> None:
+    base: dict[str, Any] = {"id": 1, "images": (Path("x"),), "question": "q"}
+    assert (Sample(**base).answer, Sample(**base).answers) == (None, ())
+    for given in ({"answer": 3}, {"answers": ("3",)}, {"answers": ["3"]}, {"answer": "3", "answers": ("3",)}):
+        sample = Sample(**base | given)
+        assert (sample.id, sample.answer, sample.answers) == ("1", "3", ("3",))
+    with pytest.raises(ValidationError):
+        Sample(**base | {"images": ()})
+
+
+def stored(colour: int) -> Embedded:
+    """A picture of one colour inside something."""
+    stream = io.BytesIO()
+    Image.new("L", (4, 4), colour).save(stream, "PNG")
+    return Embedded("row 1 image", stream.getvalue)
+
+
+SAMPLE = Sample(id="a", images=(stored(1),), question="q", choices=("x", "y"), answer="A", family="f")
+
+CHANGES: dict[str, Callable[[], list[Sample]]] = {
+    "id": lambda: [SAMPLE.model_copy(update={"id": "b"})],
+    "question": lambda: [SAMPLE.model_copy(update={"question": "r"})],
+    "choices": lambda: [SAMPLE.model_copy(update={"choices": ("y", "x")})],
+    "context": lambda: [SAMPLE.model_copy(update={"context": "c"})],
+    "instruction": lambda: [SAMPLE.model_copy(update={"instruction": "i"})],
+    "answers": lambda: [SAMPLE.model_copy(update={"answers": ("B",)})],
+    "pixels": lambda: [SAMPLE.model_copy(update={"images": (stored(2),)})],
+    "one more image": lambda: [SAMPLE.model_copy(update={"images": (stored(1), stored(1))})],
+    "one more sample": lambda: [SAMPLE, SAMPLE],
+    "none": lambda: [],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_fingerprint_sees_everything_that_a_model_sees(change: str) -> None:
+    assert data_fingerprint(CHANGES[change]()) != data_fingerprint([SAMPLE])
+    assert data_fingerprint([SAMPLE.model_copy()]) == data_fingerprint([SAMPLE])
+
+
+def test_the_fingerprint_sees_the_order_and_not_where_pictures_lie(tmp_path: Path) -> None:
+    one, two = SAMPLE, SAMPLE.model_copy(update={"id": "b"})
+    assert data_fingerprint([one, two]) != data_fingerprint([two, one])
+    (tmp_path / "x.png").write_bytes(stored(1).read())
+    assert data_fingerprint([one.model_copy(update={"images": (tmp_path / "x.png",)})]) == data_fingerprint([one])

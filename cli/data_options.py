@@ -1,0 +1,81 @@
+"""The options that say where samples come from and how to read them, for every command that takes data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from probe.samples import Samples
+
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="Bundled name (scenes, photos), JSONL, JSON, CSV, TSV, Parquet, folder of images with captions, folder "
+        "made by save_to_disk, or data set name on the hub.",
+    ),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        help="FIELD=COLUMN where the guess is wrong (FIELD= for none), repeatable; fields: id, image, question, "
+        "answer, choices, family, context, instruction, caption, conversation.",
+    ),
+]
+ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder that the data's image paths start from.")]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", help="Split of the data set. [default: test, if there is one]")
+]
+SubsetOption = Annotated[str | None, typer.Option("--subset", help="Configuration of a hub data set.")]
+InstructionOption = Annotated[
+    str | None, typer.Option("--instruction", help="Said after each question: how to answer it.")
+]
+FetchOption = Annotated[bool, typer.Option("--fetch-images", help="Download images that the data give as URLs.")]
+
+
+def read_data(
+    data: str,
+    column: list[str] | None,
+    images: Path | None,
+    split: str | None,
+    subset: str | None,
+    instruction: str | None,
+    fetch_images: bool,
+) -> "Samples":
+    """Samples as the options say; rows that cannot be used are counted and the first of them named on stderr.
+
+    Raises:
+        DataError: see `probe.load_samples`.
+    """
+    from probe.columns import Columns
+    from probe.samples import load_samples
+
+    found = load_samples(
+        data,
+        columns=Columns.from_pairs(column or []),
+        images=images,
+        split=split,
+        subset=subset,
+        instruction=instruction,
+        fetch_images=fetch_images,
+    )
+    say_rejected(found.rejected, len(found) + len(found.rejected))
+    return found
+
+
+def say_rejected(rejected: Sequence[object], rows: int) -> None:
+    """One line for the count and one for each of the first."""
+    from probe.samples import SHOWN
+
+    if not rejected:
+        return
+    stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+    stderr.print(f"{len(rejected)} of {rows} rows cannot be used:", markup=False)
+    for row in rejected[:SHOWN]:
+        stderr.print(f"  {row}", markup=False)
+    if len(rejected) > SHOWN:
+        stderr.print(f"  and {len(rejected) - SHOWN} more", markup=False)
