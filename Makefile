@@ -29,7 +29,7 @@ selectors: venv
 	$(BIN)/python -m data_samples.selector_table
 
 test: venv
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses logical --dist loadfile
 
 check: venv
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ With d_q = d and d_kv = d these are the formulas of ShortV (arXiv 2504.00502, ta
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from halfv_core.plan import Plan
@@ -52,10 +52,10 @@ class DecoderShape:
     def prefill_flops(self, tokens: "LayerTokens") -> int:
         """FLOPs of one layer over the prompt."""
         n = tokens.visual + tokens.text
-        rows = tokens.text if tokens.frozen else n
+        rows = tokens.text if tokens.frozen else n  # those that ask; all are asked about
         linear = 2 * rows * self.hidden * (2 * self.query_width + 3 * self.mlp)
         keys_values = 4 * n * self.hidden * self.kv_width
-        return linear + keys_values + 4 * rows * n * self.query_width
+        return linear + keys_values + 4 * rows * (n + tokens.past) * self.query_width
 
     def decode_flops(self, keys: int) -> int:
         """FLOPs of one layer for one new token that sees `keys` keys, itself among them."""
@@ -74,6 +74,8 @@ class LayerTokens(NamedTuple):
     text: int
     frozen: bool
     """Whether the visual tokens are keys and values only."""
+    past: int = 0
+    """Tokens of earlier turns in the layer's cache."""
 
 
 def tokens_by_layer(plan: Plan, layers: int, visual: int, text: int) -> tuple[LayerTokens, ...]:
@@ -100,6 +102,10 @@ class Cost:
     """Bytes of keys and values after the last token."""
     kv_bytes_full: int
 
+    def __add__(self, other: "Cost") -> "Cost":
+        """Of two prompts, or of two turns."""
+        return Cost(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
+
     @property
     def flops_ratio(self) -> float:
         """Prefill FLOPs without the plan over those with it; 4.0 reads "four times fewer"."""
@@ -112,21 +118,25 @@ class Cost:
 
 
 def cost_of(shape: DecoderShape, rows: Sequence[LayerTokens], new_tokens: int = 0) -> Cost:
-    """Cost of a prompt that went through the layers as `rows` says, and of `new_tokens` decoded after it.
+    """Cost of one prompt (or turn) that went through the layers as `rows` says, and of `new_tokens` decoded after it.
 
     Args:
         new_tokens: tokens that were fed one after the other after the prompt.
     """
-    full = [LayerTokens(rows[0].visual, row.text, False) for row in rows]
+    full = [LayerTokens(rows[0].visual, row.text, False, rows[0].past) for row in rows]
     return Cost(
         prefill_flops=sum(map(shape.prefill_flops, rows)),
         prefill_flops_full=sum(map(shape.prefill_flops, full)),
         decode_flops=sum(_decoding(shape, row, new_tokens) for row in rows),
         decode_flops_full=sum(_decoding(shape, row, new_tokens) for row in full),
-        kv_bytes=sum(shape.kv_bytes(row.visual + row.text + new_tokens) for row in rows),
-        kv_bytes_full=sum(shape.kv_bytes(row.visual + row.text + new_tokens) for row in full),
+        kv_bytes=sum(shape.kv_bytes(_cached(row) + new_tokens) for row in rows),
+        kv_bytes_full=sum(shape.kv_bytes(_cached(row) + new_tokens) for row in full),
     )
 
 
 def _decoding(shape: DecoderShape, row: LayerTokens, new_tokens: int) -> int:
-    return sum(shape.decode_flops(row.visual + row.text + step) for step in range(1, new_tokens + 1))
+    return sum(shape.decode_flops(_cached(row) + step) for step in range(1, new_tokens + 1))
+
+
+def _cached(row: LayerTokens) -> int:
+    return row.past + row.visual + row.text

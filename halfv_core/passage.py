@@ -1,6 +1,6 @@
-"""Passage: one prompt's way down the decoder, which tokens are alive at each layer, in prefill and after."""
+"""Passage: a batch's way down the decoder under a plan, turn by turn: tokens in flight, and what the caches hold."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,25 +9,22 @@ from transformers import Cache, DynamicCache
 from halfv_core.attention import attention_scores
 from halfv_core.errors import UnsupportedError
 from halfv_core.families.base import Parts
+from halfv_core.held import Held
 from halfv_core.layout import TokenLayout
+from halfv_core.masks import cut_mask
 from halfv_core.plan import Keep, Plan
 from halfv_core.selectors import make_selector
 from halfv_core.selectors.base import Scoring
-from halfv_core.step import LayerStep
+from halfv_core.slots import Slots
+from halfv_core.step import LayerStep, pick
 
 
-def check_prompt(layout: TokenLayout, cache: Cache | None) -> None:
-    """Refuse a prompt with visual tokens that would not be handled rightly.
+def check_cache(cache: Cache | None) -> None:
+    """Refuse a cache that cannot hold a different number of tokens in each layer.
 
     Raises:
-        UnsupportedError: more than one row, or a cache that cannot hold a length for each layer.
+        UnsupportedError: it is not a DynamicCache.
     """
-    if layout.rows > 1:
-        raise UnsupportedError(
-            "prompts with images run one at a time under a plan",
-            got=f"a batch of {layout.rows} (beam search and num_return_sequences make one too)",
-            expected="a batch of 1",
-        )
     if cache is not None and type(cache) is not DynamicCache:
         raise UnsupportedError(
             "this cache cannot hold a different length for each layer",
@@ -37,113 +34,195 @@ def check_prompt(layout: TokenLayout, cache: Cache | None) -> None:
 
 
 class Passage:
-    """State of one prompt of N tokens under a plan; it lives as long as the prompt's cache."""
+    """State of one batch under a plan; it lives as long as the batch's cache.
 
-    def __init__(self, parts: Parts, plan: Plan, layout: TokenLayout, kept: dict[int, list[torch.Tensor]]) -> None:
+    Layers between two prunings see the same tokens: they form a *group*, group 0 those before the first pruning.
+    """
+
+    def __init__(self, parts: Parts, plan: Plan, kept: dict[int, list[torch.Tensor]]) -> None:
         self._parts = parts
         self._keeps = {keep.layer: keep for keep in plan.keeps}
+        self._group = [sum(layer <= index for layer in self._keeps) for index in range(len(parts.layers))]
+        self._held: list[Held | None] = [None] * (len(self._keeps) + 1)
         self._kept = kept
-        self._length = layout.length
-        self._alive = torch.arange(layout.length, device=layout.visual.device)  # (n,)
-        self._visual_at_start = layout.prunable[0]  # (N,)
-        self._original_count = self.visual_count = int(self._visual_at_start.sum())
-        self._trailing = layout.length - 1 - int(layout.last[0])
-        self._held: list[torch.Tensor | None] = []
-        self._before: LayerStep | None = None
-        self._tables: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
+        self._length = 0  # of the sequence, the turn under way included
+        self._pruned_until = 0  # the cache must not be cut below this
         self._past = 0
-        self.in_prefill = True
+        self._window = parts.window if plan.interventions else None
+        self._mask: torch.Tensor | None = None  # of layer 0, see _note_mask
 
-    # -- prefill ---------------------------------------------------------------------------------------------------
+    # -- a turn ----------------------------------------------------------------------------------------------------
 
-    def arrive(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerStep:
-        """The tokens alive at layer `index`, after the plan's Keep there if it has one.
-
-        Args:
-            hidden: (1, n, D), as the layer before left it.
-            kwargs: the layer call's arguments, still of the full prompt's length N.
-        """
-        step = self._step(index, hidden, kwargs)
-        keep = self._keeps.get(index)
-        if keep is not None:
-            step = self._prune(keep, index, step)
-        self._before = step
-        self._held.append(None if len(step.positions) == self._length else step.positions)
-        return step
-
-    def arguments(self, step: LayerStep, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The layer call's arguments for the tokens alive; the very same ones while all are."""
-        return kwargs if len(step.positions) == self._length else step.call_arguments(kwargs)
-
-    def leave(self, index: int, output: torch.Tensor) -> torch.Tensor:
-        """What layer `index` hands on; after the last one the prompt has its full length, with zeros at dead tokens."""
-        if index + 1 < len(self._parts.layers):
-            return output
-        self.in_prefill = False
-        self._before = None
-        self._tables = (None, None)
-        if output.shape[1] == self._length:
-            return output
-        full = output.new_zeros(1, self._length, output.shape[2])
-        return full.index_copy(1, self._alive.to(output.device), output)
-
-    def _step(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerStep:
-        """Masks and rotary tables come in full length at every layer; they are cut once for each set of tokens."""
-        # Where layers lie on several devices, accelerate moves what a layer is given only after this.
-        device = next(self._parts.layers[index].parameters()).device
-        hidden, (cos, sin) = hidden.to(device), (table.to(device) for table in kwargs["position_embeddings"])
-        mask = kwargs.get("attention_mask")
-        mask = None if mask is None else mask.to(device)
-        if self._before is not None and self._tables[0] is cos and self._tables[1] is mask:
-            return replace(self._before, hidden=hidden)
-        self._tables = (cos, mask)
-        whole = LayerStep(
-            hidden=hidden.new_empty(1, self._length, 0),
-            cos=cos,
-            sin=sin,
-            mask=mask,
-            positions=torch.arange(self._length, device=device),
-            visual=self._visual_at_start.to(device),
-            trailing=self._trailing,
-        )
-        cut = whole if hidden.shape[1] == self._length else whole.select(self._alive.to(device))
-        return replace(cut, hidden=hidden)
-
-    def _prune(self, keep: Keep, index: int, step: LayerStep) -> LayerStep:
-        count = keep.count(self._original_count)
-        visual = step.visual_indices()
-        if count < len(visual):
-            chosen = self._choose(keep, index, step, count)
-            stays = (~step.visual).index_fill(0, visual.index_select(0, chosen), True)
-            step = step.select(stays.nonzero().squeeze(1))
-            self._alive, self.visual_count = step.positions, count
-        self._kept[keep.layer] = [step.positions[step.visual]]
-        return step
-
-    def _choose(self, keep: Keep, index: int, step: LayerStep, count: int) -> torch.Tensor:
-        """(count,) indices into the visual tokens of `step`."""
-        if count == 0:
-            return torch.empty(0, dtype=torch.long, device=step.hidden.device)
-        assert self._before is not None, "layer 0 is never pruned, so a layer came before"
-        view = _View(self._parts, index, self._before, step)
-        return make_selector(keep.selector, keep.options).select(view, count)
-
-    # -- after the prompt -------------------------------------------------------------------------------------------
-
-    def go_on(self, past: int, has_images: bool) -> None:
-        """Tokens come in after `past` tokens, the prompt's among them.
+    def begin(self, layout: TokenLayout, past: int) -> None:
+        """A turn with visual tokens comes in after `past` tokens of the sequence.
 
         Raises:
-            UnsupportedError: there are images among them, or the cache was cut into the prompt.
+            UnsupportedError: the cache was cut into what was pruned, or the sequence outgrows a sliding window.
         """
-        self._past = past
-        if past < self._length:
-            raise UnsupportedError("the cache was cut into the prompt", got=past, expected=f"{self._length} or more")
-        if has_images:
+        self._check_past(past)
+        self._past, self._length = past, past + layout.length
+        self._check_window()
+        self._slots = Slots.all_of(layout.prunable, layout.real, past)
+        self._original_counts = self._slots.visual_counts
+        self._turn: list[Slots | None] = [None] * len(self._held)
+        self._before: LayerStep | None = None
+        self._tables: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self.in_turn = True
+
+    def go_on(self, past: int, new: int) -> None:
+        """Text comes in after `past` tokens of the sequence.
+
+        Raises:
+            UnsupportedError: the cache was cut into what was pruned, or the sequence outgrows a sliding window.
+        """
+        self._check_past(past)
+        self._past, self._length = past, past + new
+        if self._pruned_until:
+            self._check_window()
+        self.in_turn = False
+
+    def _check_past(self, past: int) -> None:
+        if past < self._pruned_until:
             raise UnsupportedError(
-                "images in a later turn cannot be pruned into a running cache",
-                remedy="run the whole conversation as one prompt",
+                "the cache was cut into the prompt", got=past, expected=f"{self._pruned_until} or more"
             )
+
+    def _check_window(self) -> None:
+        """Within the window a sliding layer sees what a full one sees; beyond it, it would count dropped tokens not."""
+        if self._window is not None and self._length > self._window:
+            raise UnsupportedError(
+                "a plan works only while prompt and answer fit the decoder's sliding window",
+                got=f"{self._length} tokens",
+                expected=f"{self._window} or fewer",
+                remedy="shorten the prompt or the answer, or run this one without the plan",
+            )
+
+    def _note_mask(self, index: int, kwargs: dict[str, Any]) -> None:
+        """Remember layer 0's mask, which serves all layers.
+
+        A model whose layers are of several kinds makes a mask for each, as wide as the cache of the first layer of its
+        kind, and that may be a pruned one. Layer 0 is never pruned, and within the window all kinds see the same.
+        """
+        if index == 0:
+            self._mask = kwargs.get("attention_mask")
+
+    @property
+    def slots(self) -> Slots:
+        """The tokens in flight."""
+        return self._slots
+
+    def arrive(self, index: int, hidden: torch.Tensor, cache: Cache | None, kwargs: dict[str, Any]) -> LayerStep:
+        """The tokens in flight at layer `index`, after the plan's Keep there if it has one.
+
+        Args:
+            hidden: (B, n, D), as the layer before left it.
+            kwargs: the layer call's arguments, still of the whole turn.
+        """
+        self._note_mask(index, kwargs)
+        # Where layers lie on several devices, accelerate moves what a layer is given only after this.
+        device = next(self._parts.layers[index].parameters()).device
+        hidden, self._slots = hidden.to(device), self._slots.to(device)
+        keep = self._keeps.get(index)
+        if keep is not None:
+            hidden = self._prune(keep, index, hidden)
+        self._turn[self._group[index]] = self._slots
+        self._check_cache(index, cache)
+        self._before = self._step(index, hidden, kwargs)
+        return self._before
+
+    def arguments(self, index: int, step: LayerStep, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The layer call's arguments for the tokens in flight; the very same ones while all are."""
+        return kwargs if self._is_whole(index) else step.call_arguments(kwargs)
+
+    def leave(self, index: int, output: torch.Tensor) -> torch.Tensor:
+        """What layer `index` hands on; after the last one the turn has its full length, zeros at dropped tokens."""
+        if index + 1 < len(self._parts.layers):
+            return output
+        slots, self._before = self._slots, None
+        self._finish()
+        if slots.untouched:
+            return output
+        full = output.new_zeros(slots.rows, self._length - self._past, output.shape[2])
+        where = (slots.positions - self._past)[..., None].expand_as(output)
+        return full.scatter(1, where, output.masked_fill(~slots.living[..., None], 0))
+
+    def add_deepstack(self, hidden: torch.Tensor, add: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Add to the tokens in flight (B, n, D) what the model would add to those of the whole turn.
+
+        Args:
+            add: the model's own addition, of the whole turn's (B, q, D).
+        """
+        if not self.in_turn or self._slots.untouched:
+            return add(hidden)
+        slots = self._slots.to(hidden.device)
+        features = add(hidden.new_zeros(slots.rows, self._length - self._past, hidden.shape[2]))
+        return hidden + pick(features, slots.positions - self._past)
+
+    def _is_whole(self, index: int) -> bool:
+        return self._slots.untouched and self._held[self._group[index]] is None
+
+    def _step(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerStep:
+        """Masks and rotary tables come for the whole turn at every layer; they are cut once for each set of tokens."""
+        cos, sin = kwargs["position_embeddings"]
+        if self._is_whole(index):
+            cut = cos, sin, kwargs.get("attention_mask")
+        else:
+            key = self._group[index], id(cos)
+            if key not in self._tables:
+                self._tables[key] = (*self._cut(index, hidden, cos, sin, self._mask), cos)  # kept, so the id stays its
+            cut = self._tables[key][:3]
+        cos, sin, mask = (None if table is None else table.to(hidden.device) for table in cut)
+        assert cos is not None and sin is not None
+        return LayerStep(hidden, cos, sin, mask, self._slots, self._past)
+
+    def _cut(
+        self, index: int, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        slots = self._slots.to(cos.device)
+        where = slots.positions - self._past
+        full = None if mask is None else mask.to(cos.device)
+        held = self._held[self._group[index]]
+        return pick(cos, where), pick(sin, where), cut_mask(full, slots, held, self._past, hidden.dtype)
+
+    def _prune(self, keep: Keep, index: int, hidden: torch.Tensor) -> torch.Tensor:
+        slots = self._slots
+        targets = [
+            min(keep.count(had), now) for had, now in zip(self._original_counts, slots.visual_counts, strict=True)
+        ]
+        dropped = torch.zeros_like(slots.visual)
+        for row, (count, now) in enumerate(zip(targets, slots.visual_counts, strict=True)):
+            if count < now:
+                chosen = self._choose(keep, index, hidden, row, count)
+                gone = torch.ones(now, dtype=torch.bool, device=hidden.device).index_fill(0, chosen, False)
+                dropped[row] = dropped[row].index_put((slots.visual_slots(row),), gone)
+        fewer = [now - count for count, now in zip(targets, slots.visual_counts, strict=True)]
+        if any(fewer):
+            self._slots, picked = slots.without(dropped, fewer)
+            hidden = pick(hidden, picked)
+        self._record(keep.layer)
+        return hidden
+
+    def _choose(self, keep: Keep, index: int, hidden: torch.Tensor, row: int, count: int) -> torch.Tensor:
+        """(count,) indices into the row's living visual tokens."""
+        if count == 0:
+            return torch.empty(0, dtype=torch.long, device=hidden.device)
+        assert self._before is not None, "layer 0 is never pruned, so a layer came before"
+        view = _View(self._parts, index, self._before, hidden, row)
+        return make_selector(keep.selector, keep.options).select(view, count)
+
+    def _record(self, layer: int) -> None:
+        for row, earlier in enumerate(self._kept[layer]):
+            found = self._slots.positions[row].index_select(0, self._slots.visual_slots(row))
+            self._kept[layer][row] = torch.cat([earlier.to(found.device), found])
+
+    def _finish(self) -> None:
+        for group, slots in enumerate(self._turn):
+            if slots is not None:
+                self._held[group] = Held.after(self._held[group], slots, self._past, self._length)
+        self._pruned_until = self._length
+        self._turn, self._tables, self.in_turn = [], {}, False
+
+    # -- text after the prompt ---------------------------------------------------------------------------------------
 
     def continue_arguments(self, index: int, cache: Cache | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The layer call's arguments when the layer's cache holds fewer tokens than layer 0's.
@@ -151,8 +230,35 @@ class Passage:
         Raises:
             UnsupportedError: the cache was changed since the prompt, not alike in all layers.
         """
-        held = self._held[index]
-        expected = self._past - (0 if held is None else self._length - len(held))
+        self._note_mask(index, kwargs)
+        self._check_cache(index, cache)
+        held, mask = self._held[self._group[index]], self._mask
+        if held is None or (mask is None and not held.has_ghosts):
+            return kwargs  # without a mask there is one new token, which sees all there is
+        return dict(kwargs, attention_mask=self._text_mask(held, mask, kwargs["position_embeddings"][0]))
+
+    def _text_mask(self, held: Held, mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+        """(B, 1, q, m): all new tokens are text, so queries are whole and only keys are cut."""
+        positions, living = (table.to(like.device) for table in (held.positions, held.living))
+        rows, new = len(positions), self._length - self._past
+        if mask is None:
+            whole = torch.ones(rows, 1, new, self._length, dtype=torch.bool, device=like.device).tril(self._past)
+            mask = torch.zeros(whole.shape, dtype=like.dtype, device=like.device)
+            mask = mask.masked_fill(~whole, torch.finfo(like.dtype).min)
+        mask = mask.to(like.device).expand(rows, *mask.shape[1:])
+        early = mask.gather(3, positions[:, None, None].expand(-1, mask.shape[1], mask.shape[2], -1))
+        if held.has_ghosts:
+            dead = ~living[:, None, None]
+            early = early & ~dead if mask.dtype == torch.bool else early.masked_fill(dead, torch.finfo(mask.dtype).min)
+        return torch.cat([early, mask[..., held.tail :]], 3)
+
+    def cached(self, index: int) -> int:
+        """Tokens of earlier turns that layer `index` holds in its cache."""
+        held = self._held[self._group[index]]
+        return self._past if held is None else held.length(self._past)
+
+    def _check_cache(self, index: int, cache: Cache | None) -> None:
+        expected = self.cached(index)
         if index > 0 and cache is not None and cache.get_seq_length(index) != expected:
             raise UnsupportedError(
                 "the layers of the cache no longer fit together",
@@ -160,36 +266,30 @@ class Passage:
                 expected=expected,
                 remedy="cut a cache by the same number of tokens in every layer",
             )
-        mask = kwargs.get("attention_mask")
-        if held is None or mask is None:  # without a mask there is one new token, which sees all there is
-            return kwargs
-        new = kwargs["position_embeddings"][0].shape[1]
-        later = torch.arange(self._length, self._past + new, device=held.device)
-        keys = torch.cat([held, later])  # (expected + new,)
-        return dict(kwargs, attention_mask=mask.index_select(3, keys.to(mask.device)))
 
 
 class _View:
-    """What a selector sees; see `SelectionContext`."""
+    """What a selector sees of one row; see `SelectionContext`."""
 
-    def __init__(self, parts: Parts, index: int, before: LayerStep, step: LayerStep) -> None:
+    def __init__(self, parts: Parts, index: int, before: LayerStep, hidden: torch.Tensor, row: int) -> None:
         self._parts = parts
         self._index = index
         self._before = before
-        self._step = step
+        self._hidden = hidden
+        self._row = row
 
     @property
     def visual_count(self) -> int:
-        return len(self._step.visual_indices())
+        return self._before.slots.visual_counts[self._row]
 
     @property
     def device(self) -> torch.device:
-        return self._step.hidden.device
+        return self._hidden.device
 
     def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
         layer = self._parts.layers[self._index - 1]
-        return attention_scores(self._parts, layer, self._before, scoring, rope).to(self.device)
+        return attention_scores(self._parts, layer, self._before, self._row, scoring, rope).to(self.device)
 
     def normed_hidden(self) -> torch.Tensor:
-        visual = self._step.hidden[0].index_select(0, self._step.visual_indices())
-        return self._parts.norm(visual)  # type: ignore[no-any-return]
+        slots = self._before.slots.visual_slots(self._row).to(self.device)
+        return self._parts.norm(self._hidden[self._row].index_select(0, slots))  # type: ignore[no-any-return]

@@ -1,46 +1,54 @@
-"""Wrap the forward of modules and put back exactly what was there; the only file that touches modules."""
+"""Wrap methods of modules and put back exactly what was there; the only file that touches modules."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from halfv_core.errors import UnsupportedError
 
 Forward = Callable[..., Any]
-Wrapper = Callable[[Forward], Forward]
-"""From a module's own forward to the one that is called in its place."""
+
+
+class Wrap(NamedTuple):
+    """One method to wrap."""
+
+    module: nn.Module
+    method: str
+    around: Callable[[Forward], Forward]
+    """From the module's own method to the one that is called in its place."""
+
 
 _MARK = "_halfv_wrapped"
 
 
 @contextmanager
-def wrapped(wrappers: Sequence[tuple[nn.Module, Wrapper]]) -> Iterator[None]:
-    """Inside the block each module's forward is wrapped; on exit, also after an exception, it is as it was.
+def wrapped(wraps: Sequence[Wrap]) -> Iterator[None]:
+    """Inside the block each method is wrapped; on exit, also after an exception, it is as it was.
 
-    A forward that somebody else set on the instance (accelerate does) is wrapped and put back like the class's own.
+    A method that somebody else set on the instance (accelerate does) is wrapped and put back like the class's own.
 
     Raises:
-        UnsupportedError: one of the modules is wrapped already.
+        UnsupportedError: one of them is wrapped already.
     """
-    for module, _ in wrappers:
-        if hasattr(module.forward, _MARK):
+    for wrap in wraps:
+        if hasattr(getattr(wrap.module, wrap.method), _MARK):
             raise UnsupportedError(
                 "a plan is applied to this model already",
                 expected="one apply() at a time on a model",
                 remedy="leave the other `with apply(...)` block first, or put all interventions in one Plan",
             )
-    before = [module.__dict__.get("forward") for module, _ in wrappers]
+    before = [wrap.module.__dict__.get(wrap.method) for wrap in wraps]
     try:
-        for module, wrapper in wrappers:
-            replacement = wrapper(module.forward)
+        for wrap in wraps:
+            replacement = wrap.around(getattr(wrap.module, wrap.method))
             setattr(replacement, _MARK, True)
-            module.__dict__["forward"] = replacement
+            wrap.module.__dict__[wrap.method] = replacement
         yield
     finally:
-        for (module, _), own in zip(wrappers, before, strict=True):
+        for wrap, own in zip(wraps, before, strict=True):
             if own is None:
-                module.__dict__.pop("forward", None)
+                wrap.module.__dict__.pop(wrap.method, None)
             else:
-                module.__dict__["forward"] = own
+                wrap.module.__dict__[wrap.method] = own

@@ -7,6 +7,7 @@ run.kept[2], run.cost.flops_ratio
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -19,11 +20,12 @@ from halfv_core.errors import UnsupportedError
 from halfv_core.families.base import Family, Parts, parts_of
 from halfv_core.freeze import run_frozen
 from halfv_core.layout import TokenLayout
-from halfv_core.passage import Passage, check_prompt
-from halfv_core.patching import Forward, Wrapper, wrapped
+from halfv_core.passage import Passage, check_cache
+from halfv_core.patching import Forward, Wrap, wrapped
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
 
+_FREE = Cost(0, 0, 0, 0, 0, 0)
 _KERNELS = ("eager", "sdpa")
 
 
@@ -57,8 +59,22 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
     run = Run(parts, plan)
-    with wrapped(run.wrappers()):
+    with wrapped([*run.wraps(), Wrap(model, "generate", _checked_generate)]):
         yield run
+
+
+def _checked_generate(generate: Forward) -> Forward:
+    """generate() that refuses what puts guesses into the prompt, whose last token then is not the user's."""
+
+    @wraps(generate)
+    def run_generate(*args: Any, **kwargs: Any) -> Any:
+        config = kwargs.get("generation_config")
+        guessed = [kwargs.get("prompt_lookup_num_tokens"), getattr(config, "prompt_lookup_num_tokens", None)]
+        if kwargs.get("assistant_model") is not None or any(guessed):
+            raise UnsupportedError("assisted decoding cannot run under a plan", remedy="leave out the assistant")
+        return generate(*args, **kwargs)
+
+    return run_generate
 
 
 def _check_kernel(parts: Parts) -> None:
@@ -82,8 +98,9 @@ class Run:
         self._has_images = False
         self._passage: Passage | None = None
         self._by_cache: WeakKeyDictionary[Cache, Passage] = WeakKeyDictionary()
-        self._tokens: list[LayerTokens] = []
+        self._tokens: list[list[LayerTokens]] = []
         self._new_tokens = 0
+        self._earlier_turns = _FREE
         self._latest: Callable[[], Cache | None] = _nothing
         self.kept: dict[int, list[torch.Tensor]] = {}
         """By layer of each Keep: for each batch row the (kept,) ascending positions of the visual tokens kept there."""
@@ -97,11 +114,16 @@ class Run:
         """
         if not self._tokens:
             raise UnsupportedError("no prompt has run under this plan yet", remedy="call the model first")
-        value_bytes = next(self._parts.decoder.parameters()).element_size()
-        return cost_of(DecoderShape.of(self._parts.decoder.config, value_bytes), self._tokens, self._new_tokens)
+        return sum(self._turn_costs(), start=self._earlier_turns)
 
-    def wrappers(self) -> Sequence[tuple[torch.nn.Module, Wrapper]]:
-        """What to wrap: the core, where token ids come in, and every decoder layer."""
+    def _turn_costs(self) -> list[Cost]:
+        """Of the latest turn, row by row."""
+        value_bytes = next(self._parts.decoder.parameters()).element_size()
+        shape = DecoderShape.of(self._parts.decoder.config, value_bytes)
+        return [cost_of(shape, row, self._new_tokens) for row in zip(*self._tokens, strict=True)]
+
+    def wraps(self) -> Sequence[Wrap]:
+        """What to wrap: the core, where token ids come in, every decoder layer, and what is added between them."""
 
         def around_core(forward: Forward) -> Forward:
             @wraps(forward)
@@ -117,13 +139,29 @@ class Run:
 
             return run_layer
 
-        layers = [(layer, partial(around_layer, index)) for index, layer in enumerate(self._parts.layers)]
-        return [(self._parts.core, around_core), *layers]
+        def around_deepstack(add: Forward) -> Forward:
+            @wraps(add)
+            def run_deepstack(hidden: torch.Tensor, *args: Any) -> torch.Tensor:
+                if self._passage is None:
+                    return add(hidden, *args)  # type: ignore[no-any-return]
+                return self._passage.add_deepstack(hidden, lambda whole: add(whole, *args))
+
+            return run_deepstack
+
+        deepstack = self._parts.deepstack
+        between = [] if deepstack is None else [Wrap(self._parts.decoder, deepstack, around_deepstack)]
+        layers = [
+            Wrap(layer, "forward", partial(around_layer, index)) for index, layer in enumerate(self._parts.layers)
+        ]
+        return [Wrap(self._parts.core, "forward", around_core), *layers, *between]
 
     def _run_core(self, forward: Forward, *args: Any, **kwargs: Any) -> Any:
         input_ids = args[0] if args else kwargs.get("input_ids")
         self._layout = None
-        self._has_images = any(kwargs.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
+        # generate() hands on what the vision tower made of the pixels, and an empty dict where there are none.
+        self._has_images = bool(kwargs.get("mm_encoder_outputs")) or any(
+            kwargs.get(name) is not None for name in ("pixel_values", "pixel_values_videos")
+        )
         if input_ids is not None:
             self._layout = TokenLayout.find(input_ids, self._parts.visual_ids, _two_dimensional(kwargs, input_ids))
         elif kwargs.get("past_key_values") is None or kwargs["past_key_values"].get_seq_length() == 0:
@@ -140,15 +178,18 @@ class Run:
         passage = self._passage
         if passage is None:
             return forward(hidden, **kwargs)  # type: ignore[no-any-return]
-        if not passage.in_prefill:
+        if not passage.in_turn:
             return forward(hidden, **passage.continue_arguments(index, cache, kwargs))  # type: ignore[no-any-return]
-        step = passage.arrive(index, hidden, kwargs)
-        frozen = index in self._plan.frozen_layers and bool(passage.visual_count)
-        self._tokens.append(LayerTokens(passage.visual_count, len(step.positions) - passage.visual_count, frozen))
+        step = passage.arrive(index, hidden, cache, kwargs)
+        frozen = index in self._plan.frozen_layers and any(step.slots.visual_counts)
+        self._tokens[index] += [
+            LayerTokens(visual, living - visual, frozen and visual > 0, passage.cached(index))
+            for visual, living in zip(step.slots.visual_counts, step.slots.living_counts, strict=True)
+        ]
         if frozen:
             output = run_frozen(self._parts, index, forward, step, kwargs)
         else:
-            output = forward(step.hidden, **passage.arguments(step, kwargs))
+            output = forward(step.hidden, **passage.arguments(index, step, kwargs))
         return passage.leave(index, output)
 
     def _enter(self, hidden: torch.Tensor, cache: Cache | None) -> None:
@@ -156,23 +197,37 @@ class Run:
         past = 0 if cache is None else cache.get_seq_length()
         layout, self._passage = self._layout, None
         if cache is not None and past:
-            self._passage = self._by_cache.get(cache)
-            if self._passage is not None:
-                self._passage.go_on(past, self._has_images)
-            if cache is self._latest():
-                self._new_tokens += hidden.shape[1]
+            self._go_on(hidden, cache, past)
             return
-        self._tokens, self._new_tokens = [], 0
+        rows, length = hidden.shape[:2]
+        self._tokens, self._new_tokens, self._earlier_turns = [[] for _ in self._parts.layers], 0, _FREE
         self._latest = _nothing if cache is None else ref(cache)
-        rows = hidden.shape[0] if layout is None else layout.rows
         self.kept = {keep.layer: [torch.empty(0, dtype=torch.long)] * rows for keep in self._plan.keeps}
-        if layout is None or not layout.has_visual:
-            self._tokens = [LayerTokens(0, hidden.shape[1], False)] * len(self._parts.layers)
-            return
-        check_prompt(layout, cache)
-        self._passage = Passage(self._parts, self._plan, layout, self.kept)
+        passage = Passage(self._parts, self._plan, self.kept)
         if cache is not None:
-            self._by_cache[cache] = self._passage
+            self._by_cache[cache] = passage
+        if layout is None or not layout.has_visual:
+            self._tokens = [[LayerTokens(0, length, False)] * rows] * len(self._parts.layers)
+            return
+        check_cache(cache)
+        passage.begin(layout, past)
+        self._passage = passage
+
+    def _go_on(self, hidden: torch.Tensor, cache: Cache, past: int) -> None:
+        """More tokens for a cache that is in use; images among them are pruned as those of the prompt were."""
+        self._passage = self._by_cache.get(cache)
+        if self._passage is not None and self._has_images and self._layout is not None and self._layout.has_visual:
+            check_cache(cache)
+            if cache is self._latest():
+                spent = sum(self._turn_costs(), start=self._earlier_turns)
+                self._earlier_turns = replace(spent, kv_bytes=0, kv_bytes_full=0)  # the cache is counted at its end
+                self._tokens, self._new_tokens = [[] for _ in self._parts.layers], 0
+            self._passage.begin(self._layout, past)
+            return
+        if self._passage is not None:
+            self._passage.go_on(past, hidden.shape[1])
+        if cache is self._latest():
+            self._new_tokens += hidden.shape[1]
 
 
 def _nothing() -> None:

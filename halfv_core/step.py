@@ -1,4 +1,4 @@
-"""LayerStep: the tensors of one decoder layer's call, and what it means to go on with a part of the tokens."""
+"""LayerStep: the tensors of one decoder layer's call for the tokens in flight."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,76 +6,76 @@ from typing import Any
 
 import torch
 
+from halfv_core.slots import Slots
+
 
 @dataclass(frozen=True)
 class LayerStep:
-    """One prompt (batch of one) on its way into a layer, n tokens alive."""
+    """A batch on its way into a layer, n slots in each of B rows."""
 
     hidden: torch.Tensor
-    """(1, n, D) states."""
+    """(B, n, D) states."""
     cos: torch.Tensor
-    """(1, n, head_dim) rotary cosines, of the original positions."""
+    """(B or 1, n, head_dim) rotary cosines, of the original positions."""
     sin: torch.Tensor
-    """(1, n, head_dim)."""
+    """(B or 1, n, head_dim)."""
     mask: torch.Tensor | None
-    """(1, 1, n, n), bool (true: visible) or additive; None stands for plain causal."""
-    positions: torch.Tensor
-    """(n,) ascending positions in the padded prompt."""
-    visual: torch.Tensor
-    """(n,) bool."""
-    trailing: int
-    """Tokens behind the last prompt token: right padding, which is never dropped."""
+    """(B or 1, 1, n, m), bool (true: visible) or additive; the last n of the m keys are these tokens'. None stands for
+    plain causality."""
+    slots: Slots
+    past: int
+    """Tokens of the sequence before this turn."""
 
-    @property
-    def last(self) -> int:
-        """Index, among the n, of the last prompt token."""
-        return len(self.positions) - 1 - self.trailing
+    def row(self, index: int) -> "LayerStep":
+        """One row alone, all its slots."""
+        slots, one = self.slots, slice(index, index + 1)
 
-    def select(self, keep: torch.Tensor) -> "LayerStep":
-        """Go on with the tokens at the indices `keep` (k,), ascending; no text token may be missing at the end."""
-        mask = self.mask
-        if mask is not None:
-            mask = mask.index_select(2, keep).index_select(3, keep)
-        return replace(
-            self,
-            hidden=self.hidden.index_select(1, keep),
-            cos=self.cos.index_select(1, keep),
-            sin=self.sin.index_select(1, keep),
-            mask=mask,
-            positions=self.positions.index_select(0, keep),
-            visual=self.visual.index_select(0, keep),
+        def own(table: torch.Tensor) -> torch.Tensor:
+            return table if table.shape[0] == 1 else table[one]
+
+        return LayerStep(
+            hidden=self.hidden[one],
+            cos=own(self.cos),
+            sin=own(self.sin),
+            mask=None if self.mask is None else own(self.mask),
+            slots=replace(
+                slots,
+                positions=slots.positions[one],
+                visual=slots.visual[one],
+                living=slots.living[one],
+                visual_counts=slots.visual_counts[one],
+                living_counts=slots.living_counts[one],
+            ),
+            past=self.past,
         )
 
-    def visual_indices(self) -> torch.Tensor:
-        """(V,) indices of the visual tokens among the n."""
-        return self.visual.nonzero().squeeze(1)
-
-    def text_indices(self) -> torch.Tensor:
-        """(n - V,) indices of all other tokens."""
-        return (~self.visual).nonzero().squeeze(1)
+    def last(self) -> torch.Tensor:
+        """(B, 1) slot of each row's last living token, which predicts the answer."""
+        slots = torch.arange(self.slots.count, device=self.hidden.device)
+        return torch.where(self.slots.living, slots, 0).amax(1, keepdim=True)
 
     def call_arguments(self, original: Mapping[str, Any]) -> dict[str, Any]:
-        """The keyword arguments of the layer call for these tokens, from those of the full prompt.
-
-        Per-token arguments that families pass on (`position_ids`, `cache_position`) are cut to the tokens alive.
-        """
-        arguments = dict(original, attention_mask=self.mask, position_embeddings=(self.cos, self.sin))
-        for name in ("position_ids", "cache_position"):
-            if isinstance(arguments.get(name), torch.Tensor):
-                arguments[name] = arguments[name].index_select(-1, self.positions)
-        return arguments
+        """The keyword arguments of the layer call for these tokens, from those of the whole turn."""
+        return arguments_for(original, self.slots.positions - self.past) | {
+            "attention_mask": self.mask,
+            "position_embeddings": (self.cos, self.sin),
+        }
 
 
-def causal_mask(queries: torch.Tensor, keys: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Additive mask by position: a query sees every key that is not after it.
+def arguments_for(original: Mapping[str, Any], indices: torch.Tensor) -> dict[str, Any]:
+    """Per-token arguments that families pass on, cut to the tokens at `indices` (B, k) of the turn."""
+    arguments = dict(original)
+    positions = arguments.get("position_ids")
+    if isinstance(positions, torch.Tensor):  # (B or 1, q), or (3 or 4, B or 1, q)
+        shape = (*positions.shape[:-2], *indices.shape)
+        whole = positions.expand(*positions.shape[:-2], len(indices), positions.shape[-1])
+        arguments["position_ids"] = whole.gather(-1, indices.expand(shape))
+    if isinstance(arguments.get("cache_position"), torch.Tensor):
+        arguments["cache_position"] = arguments["cache_position"].index_select(0, indices[0])
+    return arguments
 
-    Args:
-        queries: (q,) positions.
-        keys: (k,) positions.
 
-    Returns:
-        (1, 1, q, k): 0 where visible, the dtype's minimum elsewhere.
-    """
-    hidden = keys[None, :] > queries[:, None]  # (q, k)
-    mask = torch.zeros(hidden.shape, dtype=dtype, device=queries.device)
-    return mask.masked_fill(hidden, torch.finfo(dtype).min)[None, None]
+def pick(states: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """(B or 1, n, D) at the slots `indices` (B, k) -> (B, k, D)."""
+    whole = states.expand(len(indices), *states.shape[1:])
+    return whole.gather(1, indices[..., None].expand(-1, -1, states.shape[2]))

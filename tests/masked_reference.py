@@ -1,28 +1,68 @@
 """Slow and obvious: what a plan means, by masking dead tokens and overwriting frozen rows instead of removing anything.
 
 Every layer runs on all N tokens. Dead visual tokens stay in the sequence, but no living token may look at them; in a
-frozen layer all rows are computed and the visual rows are then put back to what they were.
+frozen layer all rows are computed and the visual rows are then put back to what they were. Features that the model adds
+to visual tokens between layers are added after every layer that has some, frozen or not.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedModel
 
 from halfv_core import Plan
 from halfv_core.families import parts_of
+from halfv_core.patching import Wrap, wrapped
+from tests.tiny import continued
 
 
-def layer_inputs(model: PreTrainedModel, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
-    """What the model itself hands to decoder layer 0: (1, N, D) and the keyword arguments."""
-    seen: list[Any] = []
-    layer = parts_of(model).layers[0]
-    handle = layer.register_forward_pre_hook(lambda _, args, kwargs: seen.extend([args, kwargs]), with_kwargs=True)
-    with torch.no_grad():
+class Calls(NamedTuple):
+    """What the model itself hands to its decoder layers."""
+
+    hidden: list[torch.Tensor]
+    """(1, N, D) input of each layer."""
+    arguments: list[dict[str, Any]]
+    """Keyword arguments of each layer's call."""
+    features: list[torch.Tensor]
+    """(N, D) what it adds after layers 0, 1, ...; empty for most families."""
+
+
+@torch.no_grad()
+def layer_calls(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Calls:
+    """Run the model once and write down the calls."""
+    parts = parts_of(model)
+    hidden: list[torch.Tensor] = []
+    arguments: list[dict[str, Any]] = []
+    features: list[torch.Tensor] = []
+
+    def note_call(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden.append(args[0])
+        arguments.append(dict(kwargs))
+
+    def note_features(add: Any) -> Any:
+        def run(states: torch.Tensor, where: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+            features.append(torch.zeros_like(states[0]).masked_scatter(where[0][:, None], values))
+            return add(states, where, values)
+
+        return run
+
+    handles = [layer.register_forward_pre_hook(note_call, with_kwargs=True) for layer in parts.layers]
+    with wrapped([Wrap(parts.decoder, parts.deepstack, note_features)] if parts.deepstack else []):
         model(**inputs, use_cache=False)
-    handle.remove()
-    return seen[0][0], dict(seen[1])
+    for handle in handles:
+        handle.remove()
+    return Calls(hidden, arguments, features)
+
+
+def seen(mask: torch.Tensor | None, real: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    """(N, N) bool: which columns each row sees in the model's own mask, which must be plainly causal for text."""
+    causal = torch.ones(len(real), len(real)).tril().bool() & real
+    if mask is None:
+        return causal
+    found = mask[0, 0] if mask.dtype == torch.bool else mask[0, 0] == 0
+    assert torch.equal(found[text & real], causal[text & real])
+    return found & real
 
 
 @torch.no_grad()
@@ -34,23 +74,23 @@ def masked_logits(
     Args:
         kept: for each Keep's layer the positions of the visual tokens that stay.
     """
-    parts = parts_of(model)
-    hidden, arguments = layer_inputs(model, inputs)
+    parts, calls = parts_of(model), layer_calls(model, inputs)
+    hidden = calls.hidden[0]
     visual = torch.isin(inputs["input_ids"][0], torch.tensor(parts.visual_ids))  # (N,)
-    length = len(visual)
-    padding = inputs["attention_mask"][0] == 0
-    causal = torch.ones(length, length).triu(1).bool()
+    length, real = len(visual), inputs["attention_mask"][0].bool()
     alive = torch.ones(length, dtype=torch.bool)
-    for index, layer in enumerate(parts.layers):
+    for index, (layer, arguments) in enumerate(zip(parts.layers, calls.arguments, strict=True)):
         if index in kept:
             alive = ~visual
             alive[kept[index]] = True
-        blocked = causal | ~alive | padding  # (N, N): query row may not see key column
-        blocked = blocked & ~torch.eye(length, dtype=torch.bool)
+        allowed = seen(arguments["attention_mask"], real, ~visual) & alive  # (N, N): query row may see key column
+        blocked = ~(allowed | torch.eye(length, dtype=torch.bool))
         mask = torch.zeros(1, 1, length, length).masked_fill(blocked, torch.finfo(torch.float32).min)
         output = layer(hidden, **(arguments | {"attention_mask": mask, "past_key_values": None}))
         if index in plan.frozen_layers:
             output[0, visual] = hidden[0, visual]
+        if index < len(calls.features):
+            output = output + calls.features[index]
         hidden = output
     return parts.head(parts.norm(hidden))[0]
 
@@ -59,12 +99,8 @@ def generate_by_recomputation(
     model: PreTrainedModel, inputs: Mapping[str, Any], plan: Plan, kept: Mapping[int, torch.Tensor], steps: int
 ) -> list[int]:
     """Greedy ids, the whole sequence run again for each of them, without any cache."""
-    grown = dict(inputs)
-    ids = []
+    grown, ids = dict(inputs), []
     for _ in range(steps):
         ids.append(int(masked_logits(model, grown, plan, kept)[-1].argmax()))
-        for name, value in {"input_ids": ids[-1], "attention_mask": 1, "mm_token_type_ids": 0}.items():
-            if name in grown:
-                tail = torch.tensor([[value]], dtype=grown[name].dtype)
-                grown[name] = torch.cat([grown[name], tail], dim=1)
+        grown = continued(grown, torch.tensor([ids[-1:]]))
     return ids

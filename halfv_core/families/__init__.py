@@ -1,6 +1,36 @@
 """Model families, one declarative file each; importing this package registers them."""
 
-from halfv_core.families import llava, llava_next, qwen2_5_vl
+from halfv_core.families import (
+    gemma3,
+    idefics3,
+    internvl,
+    llava,
+    llava_next,
+    llava_onevision,
+    mistral3,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_vl,
+    smolvlm,
+)
 from halfv_core.families.base import FAMILIES, Family, Parts, family_of, parts_of, register
 
-__all__ = ["FAMILIES", "Family", "Parts", "family_of", "llava", "llava_next", "parts_of", "qwen2_5_vl", "register"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Parts",
+    "family_of",
+    "gemma3",
+    "idefics3",
+    "internvl",
+    "llava",
+    "llava_next",
+    "llava_onevision",
+    "mistral3",
+    "parts_of",
+    "qwen2_5_vl",
+    "qwen2_vl",
+    "qwen3_vl",
+    "register",
+    "smolvlm",
+]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from halfv_core.errors import ModelError
 from halfv_core.registry import Registry
@@ -33,6 +33,10 @@ class Family:
     """Dotted path, from the top module, to the module whose forward takes `input_ids` and calls the decoder."""
     decoder: str = "model.language_model"
     """Dotted path to the decoder, which has `layers` and the final `norm`."""
+    deepstack: str | None = None
+    """Name of the decoder's method `(hidden_states, visual_pos_masks, visual_embeds)` that adds features of the vision
+    tower to the visual tokens between early layers. They are no layer's own update: a frozen layer leaves that out, and
+    the features are added after it all the same."""
 
 
 FAMILIES: Registry[Family] = Registry("family", ModelError)
@@ -73,6 +77,10 @@ class Parts:
     """The family's `apply_rotary_pos_emb(q, k, cos, sin)`."""
     visual_ids: tuple[int, ...]
     """Token ids that stand for visual tokens."""
+    deepstack: str | None
+    """As in `Family`."""
+    window: int | None
+    """Tokens that the decoder's sliding-window layers see; None where it has no such layer."""
 
 
 _LAYER_PARTS = ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
@@ -92,10 +100,9 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
             expected=" or ".join(family.decoders),
             remedy="describe the model with halfv_core.Family(...) and pass it as family=",
         )
-    kinds = set(getattr(text_config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"} or getattr(text_config, "sliding_window", None):
-        raise ModelError("sliding-window layers are not supported", got=", ".join(sorted(kinds)))
     decoder = _find(model, family.decoder, nn.Module)
+    if family.deepstack is not None and not callable(getattr(decoder, family.deepstack, None)):
+        raise ModelError(f"the model has no {family.decoder}.{family.deepstack}")
     layers = tuple(_find(decoder, "layers", nn.ModuleList))
     for index, layer in enumerate(layers):
         for path in _LAYER_PARTS:
@@ -108,6 +115,8 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
         head=model.get_output_embeddings(),
         rotary=_rotary(layers[0]),
         visual_ids=_visual_ids(model, family),
+        deepstack=family.deepstack,
+        window=_window(text_config),
     )
 
 
@@ -118,6 +127,19 @@ def _find(root: nn.Module, path: str, kind: type[T], prefix: str = "") -> T:
     if not isinstance(found, kind):
         raise ModelError(f"the model has no {prefix}{path}", got=type(found).__name__, expected=kind.__name__)
     return found
+
+
+def _window(text_config: PreTrainedConfig) -> int | None:
+    window: int | None = getattr(text_config, "sliding_window", None)
+    kinds = set(getattr(text_config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
+    unknown = kinds - {"full_attention", "sliding_attention"}
+    if unknown:
+        raise ModelError(
+            "the decoder has layers of a kind that is not supported",
+            got=", ".join(sorted(unknown)),
+            expected="full_attention or sliding_attention",
+        )
+    return window if "sliding_attention" in kinds else None
 
 
 def _rotary(layer: nn.Module) -> Rotary:

@@ -41,9 +41,13 @@ class AnchorCoverage(Selector):
 
 
 def _least_typical(hidden: torch.Tensor) -> torch.Tensor:
-    """(V, D) -> (1,) index of the token least like the mean, where a fill without anchors starts."""
+    """(V, D) -> (1,) index of the token least like the mean, where a fill without anchors starts.
+
+    The first of those that are equally unlike it: two tokens always are, and rounding would choose between them.
+    """
     unit = normalize(hidden.float(), dim=-1)
-    return (unit @ unit.mean(0)).argmin(keepdim=True)
+    likeness = unit @ unit.mean(0)  # (V,)
+    return (likeness <= likeness.min() + 1e-6).int().argmax(keepdim=True)
 
 
 def cover(hidden: torch.Tensor, seeds: torch.Tensor, count: int) -> torch.Tensor:

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
 from halfv_core.layout import TokenLayout
-from halfv_core.patching import Forward, wrapped
+from halfv_core.patching import Forward, Wrap, wrapped
 
 Direction = Literal["forward", "reverse"]
 
@@ -53,7 +53,10 @@ def layer_redundancy(
         got = f"{layout.rows} rows" if layout.rows != 1 else "no visual token"
         raise DataError("layer redundancy takes one prompt with an image", got=got)
     variants = _Variants(layout.visual[0], batch)
-    with wrapped([(layer, variants.around) for layer in parts.layers]):
+    wrapping = [Wrap(layer, "forward", variants.around) for layer in parts.layers]
+    if parts.deepstack is not None:
+        wrapping.append(Wrap(parts.decoder, parts.deepstack, variants.around_deepstack))
+    with wrapped(wrapping):
         model(**inputs, use_cache=False, logits_to_keep=1)
     # One row at a time, so that equal states give bit-equal logits and the last layer's KL is exactly 0.
     logits = [parts.head(parts.norm(row[:, layout.last[0]]))[0] for row in [variants.full, *variants.rows]]
@@ -82,5 +85,14 @@ class _Variants:
             self.rows.append(torch.where(self._visual.to(hidden.device)[:, None], hidden, output))
             self.full = output
             return output
+
+        return run
+
+    def around_deepstack(self, add: Forward) -> Forward:
+        @wraps(add)
+        def run(hidden: torch.Tensor, *args: Any) -> torch.Tensor:
+            self.rows = [add(row.to(hidden.device), *args) for row in self.rows]
+            self.full = add(hidden, *args)
+            return self.full
 
         return run

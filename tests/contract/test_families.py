@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.families import FAMILIES, parts_of
 from tests.masked_reference import generate_by_recomputation, masked_logits
-from tests.tiny import IMAGE, LAYERS, TINY, tiny_model, tiny_prompt
+from tests.tiny import IMAGE, LAYERS, TINY, continued, padded, tiny_model, tiny_prompt
 
 FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 KERNEL = pytest.mark.parametrize("kernel", ["eager", "sdpa"])
@@ -29,15 +29,6 @@ PLANS = {
 PLAN = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 
 
-def left_padded(inputs: dict[str, Any], count: int = 3) -> dict[str, Any]:
-    """The same prompt behind `count` padding tokens."""
-    padded = dict(inputs)
-    for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
-        if name in inputs:
-            padded[name] = torch.cat([torch.zeros(1, count, dtype=inputs[name].dtype), inputs[name]], dim=1)
-    return padded
-
-
 PROMPTS = {
     "one_image": {},
     "image_first": {"before": 0},
@@ -47,8 +38,10 @@ PROMPTS = {
 PROMPT = pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS.keys())
 
 
-def check_against_reference(family: str, kernel: str, plan: Plan, inputs: dict[str, Any]) -> None:
-    model = tiny_model(family, kernel=kernel)
+def check_against_reference(
+    family: str, kernel: str, plan: Plan, inputs: dict[str, Any], decoder: str | None = None
+) -> None:
+    model = tiny_model(family, kernel=kernel, decoder=decoder)
     real = inputs["attention_mask"][0].bool()
     with torch.no_grad(), apply(model, plan) as run:
         logits = model(**inputs).logits[0]
@@ -80,7 +73,16 @@ def test_plan_equals_masked_reference(family: str, kernel: str, prompt: dict[str
 @KERNEL
 @pytest.mark.parametrize("name", ["keep_twice", "keep_then_freeze"])
 def test_left_padding_equals_masked_reference(family: str, kernel: str, name: str) -> None:
-    check_against_reference(family, kernel, PLANS[name], left_padded(tiny_prompt(family)))
+    check_against_reference(family, kernel, PLANS[name], padded(tiny_prompt(family), 3))
+
+
+@pytest.mark.parametrize(
+    ("family", "decoder"), [(name, decoder) for name in sorted(FAMILIES) for decoder in FAMILIES[name].decoders[1:]]
+)
+@KERNEL
+@PLAN
+def test_every_other_decoder_equals_masked_reference(family: str, decoder: str, kernel: str, plan: Plan) -> None:
+    check_against_reference(family, kernel, plan, tiny_prompt(family), decoder)
 
 
 @FAMILY
@@ -179,10 +181,6 @@ def test_a_second_turn_continues_the_cache(family: str, kernel: str) -> None:
         cache, singly = model(**inputs, use_cache=True).past_key_values, []
         for token in turn.split(1, dim=1):
             singly.append(model(input_ids=token, past_key_values=cache, use_cache=True).logits[0, -1])
-    whole = dict(inputs, input_ids=torch.cat([inputs["input_ids"], turn], 1))
-    whole["attention_mask"] = torch.ones_like(whole["input_ids"])
-    if "mm_token_type_ids" in whole:
-        whole["mm_token_type_ids"] = (whole["input_ids"] == IMAGE).int()
-    expected = masked_logits(model, whole, plan, kept)[-3:]
+    expected = masked_logits(model, continued(inputs, turn), plan, kept)[-3:]
     torch.testing.assert_close(together, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(torch.stack(singly), expected, atol=1e-5, rtol=1e-5)

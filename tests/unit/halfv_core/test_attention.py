@@ -6,7 +6,7 @@ import torch
 from halfv_core import Keep, Plan, apply
 from halfv_core.families import FAMILIES, parts_of
 from halfv_core.selectors.anchor_coverage import AnchorCoverage, cover
-from tests.masked_reference import layer_inputs
+from tests.masked_reference import layer_calls
 from tests.tiny import IMAGE, tiny_model, tiny_prompt
 
 FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -38,12 +38,13 @@ def test_release_scoring_is_unscaled_and_over_visual_keys_only(family: str, rope
     model, inputs = tiny_model(family), tiny_prompt(family)
     parts = parts_of(model)
     visual = (inputs["input_ids"][0] == IMAGE).nonzero().squeeze(1)
-    hidden = model(**inputs, output_hidden_states=True, use_cache=False).hidden_states[1]
-    cos, sin = layer_inputs(model, inputs)[1]["position_embeddings"]
+    calls = layer_calls(model, inputs)
+    hidden, (cos, sin) = calls.hidden[1], calls.arguments[1]["position_embeddings"]
     attention, normed = parts.layers[1].self_attn, parts.layers[1].input_layernorm(hidden)
     heads = model.config.get_text_config().num_attention_heads
-    query = attention.q_proj(normed).view(1, -1, heads, 8).transpose(1, 2)
-    keys = attention.k_proj(normed).view(1, len(hidden[0]), -1, 8).transpose(1, 2)
+    q_norm, k_norm = (getattr(attention, name, torch.nn.Identity()) for name in ("q_norm", "k_norm"))
+    query = q_norm(attention.q_proj(normed).view(1, -1, heads, 8)).transpose(1, 2)
+    keys = k_norm(attention.k_proj(normed).view(1, len(hidden[0]), -1, 8)).transpose(1, 2)
     if rope:
         query, keys = parts.rotary(query, keys, cos, sin)
     keys = keys.repeat_interleave(heads // keys.shape[1], dim=1)
@@ -82,6 +83,17 @@ def test_cover_finds_every_cluster_before_any_twin() -> None:
     centres = torch.eye(5).repeat_interleave(4, dim=0)  # five clusters of four equal tokens
     chosen = cover(centres, torch.tensor([0]), 5)
     assert sorted((chosen // 4).tolist()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_two_equally_untypical_tokens_the_first_is_chosen(seed: int) -> None:
+    class Two(Scored):
+        visual_count = 2
+
+        def normed_hidden(self) -> torch.Tensor:
+            return torch.randn(2, 32, generator=torch.Generator().manual_seed(seed))
+
+    assert AnchorCoverage().select(Two(), 1).tolist() == [0]
 
 
 class Scored:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, StaticCache
 
 from halfv_core import Family, Freeze, HalfVError, Keep, Plan, apply
 from halfv_core.errors import ModelError, PlanError, UnsupportedError
-from tests.tiny import LAYERS, tiny_llava, tiny_model, tiny_prompt
+from tests.tiny import LAYERS, tiny_model, tiny_prompt
 
 PLAN = Plan((Keep(layer=2, keep_ratio=0.5), Freeze(layers=[4])))
 
@@ -47,8 +47,9 @@ def test_exit_restores_the_model_after_an_exception_in_the_middle_of_a_forward()
     model, inputs = tiny_model("llava"), tiny_prompt("llava")
     logits = model(**inputs).logits  # transformers hooks its vision tower at the first call
     before = traces(model)
+    static = StaticCache(config=model.config.get_text_config(), max_cache_len=64)
     with pytest.raises(UnsupportedError), apply(model, PLAN):
-        model(**{name: value.repeat(2, *[1] * (value.ndim - 1)) for name, value in inputs.items()})
+        model(**inputs, past_key_values=static)
     assert traces(model) == before
     with apply(model, PLAN):
         pass
@@ -125,7 +126,8 @@ def test_a_prompt_that_ends_in_its_image_keeps_its_last_token() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
-        (lambda m, x: m.generate(**x, num_beams=2, max_new_tokens=3), UnsupportedError, "expected a batch of 1"),
+        (lambda m, x: m.generate(**x, prompt_lookup_num_tokens=2), UnsupportedError, "assisted decoding cannot run"),
+        (lambda m, x: m.generate(**x, assistant_model=m), UnsupportedError, "leave out the assistant"),
         (
             lambda m, x: m(**x, past_key_values=StaticCache(config=m.config.get_text_config(), max_cache_len=64)),
             UnsupportedError,
@@ -173,14 +175,6 @@ def test_a_cache_that_no_longer_fits_is_refused_instead_of_misread(cut: Any, sai
     assert said in str(caught.value)
 
 
-def test_images_in_a_later_turn_are_refused() -> None:
-    model, inputs = tiny_model("llava"), tiny_prompt("llava")
-    with torch.no_grad(), apply(model, PLAN):
-        cache = model(**inputs, use_cache=True).past_key_values
-        with pytest.raises(UnsupportedError, match="images in a later turn"):
-            model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"], past_key_values=cache)
-
-
 def test_refusals_at_the_door() -> None:
     model = tiny_model("llava")
     with apply(model, PLAN), pytest.raises(UnsupportedError, match="applied to this model already"):  # noqa: SIM117
@@ -196,8 +190,62 @@ def test_refusals_at_the_door() -> None:
         pass
 
 
+def short_sighted(window: int = 27) -> PreTrainedModel:
+    """Gemma 3 whose sliding layers see fewer tokens than the prompt of 28 has, or as many as said."""
+    model = tiny_model("gemma3")
+    text = model.config.get_text_config()
+    text.sliding_window = window
+    return model
+
+
+def test_a_prompt_beyond_the_sliding_window_is_refused() -> None:
+    model, inputs = short_sighted(), tiny_prompt("gemma3")
+    with torch.no_grad():
+        whole = model(**inputs).logits
+        with apply(model, Plan(())):
+            assert torch.equal(model(**inputs).logits, whole)
+        with pytest.raises(UnsupportedError) as caught, apply(model, PLAN):
+            model(**inputs)
+    assert str(caught.value) == (
+        "a plan works only while prompt and answer fit the decoder's sliding window; got 28 tokens; expected 27 or "
+        "fewer; shorten the prompt or the answer, or run this one without the plan"
+    )
+
+
+def test_an_answer_beyond_the_sliding_window_is_refused() -> None:
+    inputs, options = tiny_prompt("gemma3"), {"do_sample": False, "max_new_tokens": 5}
+    wide, narrow = tiny_model("gemma3"), short_sighted(32)
+    with apply(wide, PLAN):
+        answer = wide.generate(**inputs, **options)
+    with apply(narrow, PLAN):
+        assert torch.equal(narrow.generate(**inputs, **options), answer)  # its last token is never fed
+        with pytest.raises(UnsupportedError, match="got 33 tokens; expected 32 or fewer"):
+            narrow.generate(**inputs, do_sample=False, max_new_tokens=6)
+
+
+def test_text_alone_may_outgrow_the_sliding_window() -> None:
+    model, inputs = short_sighted(8), tiny_prompt("gemma3", images=0)
+    ids = model.generate(**inputs, do_sample=False, max_new_tokens=4)
+    with apply(model, PLAN):
+        assert torch.equal(model.generate(**inputs, do_sample=False, max_new_tokens=4), ids)
+
+
+def test_layers_of_an_unknown_kind_are_refused() -> None:
+    model = tiny_model("gemma3")
+    model.config.get_text_config().layer_types = ["full_attention", "chunked_attention"]
+    with pytest.raises(ModelError, match="not supported; got chunked_attention; expected full"), apply(model, PLAN):
+        pass
+
+
+def test_a_decoder_without_the_named_method_is_refused() -> None:
+    family = Family(name="mine", decoders=("llama",), visual_tokens=("image_token_id",), deepstack="add_features")
+    with pytest.raises(ModelError, match="no model.language_model.add_features"):  # noqa: SIM117
+        with apply(tiny_model("llava"), PLAN, family=family):
+            pass
+
+
 def test_a_family_can_be_described_by_hand() -> None:
-    model, inputs = tiny_llava().eval(), tiny_prompt("llava")
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
     model.config.model_type = "unheard_of"
     family = Family(name="mine", decoders=("llama",), visual_tokens=("image_token_id",))
     with torch.no_grad(), apply(model, PLAN, family=family) as run:

@@ -6,7 +6,7 @@ import torch
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.families import FAMILIES
 from probe.answers import greedy_answer, read_answer
-from tests.tiny import tiny_model, tiny_prompt
+from tests.tiny import continued, tiny_model, tiny_prompt
 
 PLANS = [Plan(()), Plan((Keep(layer=1, keep_ratio=0.3),)), Plan((Keep(layer=2, keep_ratio=0.6), Freeze(layers=[3, 4])))]
 
@@ -30,11 +30,7 @@ def test_agreement_is_that_of_generation(family: str, plan: Plan) -> None:
 def test_likelihood_is_that_of_one_whole_pass(family: str) -> None:
     model, inputs = tiny_model(family), tiny_prompt(family)
     answer = torch.tensor([4, 9, 2])
-    whole = dict(inputs, input_ids=torch.cat([inputs["input_ids"], answer[None]], 1))
-    whole["attention_mask"] = torch.ones_like(whole["input_ids"])
-    if "mm_token_type_ids" in whole:
-        whole["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 3))
-    scores = model(**whole).logits[0, -4:-1].log_softmax(-1)
+    scores = model(**continued(inputs, answer[None])).logits[0, -4:-1].log_softmax(-1)
     expected = sum(float(scores[step, token]) for step, token in enumerate(answer.tolist())) / 3
     assert read_answer(model, inputs, answer).log_likelihood == pytest.approx(expected, abs=1e-5)
 

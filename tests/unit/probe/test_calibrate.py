@@ -13,7 +13,6 @@ from PIL import Image
 from halfv_core import Keep, Plan, Profile, apply
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.errors import DataError
-from halfv_core.families import FAMILIES
 from halfv_core.models import LoadedModel, load_model
 from halfv_core.processors import PromptProcessor
 from halfv_core.selectors import SELECTORS, make_selector
@@ -21,10 +20,10 @@ from probe import calibrate, load_samples
 from probe.calibrate import Settings
 from probe.evaluate import evaluate, normalise
 from probe.samples import Sample
-from tests.checkpoints import save_checkpoint
+from tests.checkpoints import CHECKPOINTS, save_checkpoint
 from tests.tiny import LAYERS
 
-FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
+FAMILY = pytest.mark.parametrize("family", sorted(CHECKPOINTS))
 
 
 def write_samples(folder: Path, count: int = 10) -> Path:

@@ -7,8 +7,8 @@ from halfv_core import Keep, Plan, apply
 from halfv_core.errors import DataError
 from halfv_core.families import FAMILIES, parts_of
 from probe.capture import capture
-from tests.contract.test_families import left_padded
-from tests.tiny import IMAGE, LAYERS, tiny_model, tiny_prompt
+from tests.masked_reference import layer_calls
+from tests.tiny import IMAGE, LAYERS, padded, tiny_model, tiny_prompt
 
 FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 
@@ -18,7 +18,9 @@ FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 @torch.no_grad()
 def test_capture_equals_output_hidden_states(family: str, kernel: str) -> None:
     model, inputs = tiny_model(family, kernel=kernel), tiny_prompt(family, images=2)
-    expected = model(**inputs, output_hidden_states=True, use_cache=False).hidden_states
+    expected = list(model(**inputs, output_hidden_states=True, use_cache=False).hidden_states)
+    for index, features in enumerate(layer_calls(model, inputs).features, start=1):
+        expected[index] = expected[index] + features  # transformers gives out what leaves the layer before
     raw, normed = capture(model, inputs, normed=False), capture(model, inputs)
     norm = parts_of(model).norm
     assert raw.hidden.shape == (LAYERS + 1, inputs["input_ids"].shape[1], 32)
@@ -39,9 +41,9 @@ def test_visual_positions_come_from_the_token_ids(family: str) -> None:
 @FAMILY
 def test_padding_is_left_out(family: str) -> None:
     model, inputs = tiny_model(family), tiny_prompt(family)
-    plain, padded = capture(model, inputs), capture(model, left_padded(inputs))
-    torch.testing.assert_close(padded.hidden, plain.hidden, atol=1e-5, rtol=1e-5)
-    assert torch.equal(padded.visual, plain.visual)
+    plain, shifted = capture(model, inputs), capture(model, padded(inputs, 3))
+    torch.testing.assert_close(shifted.hidden, plain.hidden, atol=1e-5, rtol=1e-5)
+    assert torch.equal(shifted.visual, plain.visual)
 
 
 def test_a_batch_is_refused() -> None:

@@ -7,9 +7,8 @@ from halfv_core import Freeze, Plan, apply
 from halfv_core.errors import DataError
 from halfv_core.families import FAMILIES, parts_of
 from probe.analyzers.layer_redundancy import layer_redundancy
-from tests.contract.test_families import left_padded
 from tests.masked_reference import masked_logits
-from tests.tiny import LAYERS, tiny_model, tiny_prompt
+from tests.tiny import LAYERS, padded, tiny_model, tiny_prompt
 
 FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 KERNEL = pytest.mark.parametrize("kernel", ["eager", "sdpa"])
@@ -59,7 +58,7 @@ def test_batching_padding_and_the_plan_runtime_do_not_matter(family: str) -> Non
     model, inputs = tiny_model(family), tiny_prompt(family)
     curve = layer_redundancy(model, inputs)
     torch.testing.assert_close(layer_redundancy(model, inputs, batch=1), curve, atol=1e-6, rtol=1e-4)
-    torch.testing.assert_close(layer_redundancy(model, left_padded(inputs)), curve, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(layer_redundancy(model, padded(inputs, 3)), curve, atol=1e-6, rtol=1e-4)
     with apply(model, Plan((Freeze(layers=[2]),))):
         frozen = model(**inputs).logits[0, -1]
     assert float(curve[2]) == pytest.approx(kl(model(**inputs).logits[0, -1], frozen), abs=1e-6)

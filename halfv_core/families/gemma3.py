@@ -1,0 +1,12 @@
+"""Family Gemma 3: SigLIP vision tower; tokens of one image see each other, and most layers of the decoder slide."""
+
+from halfv_core.families.base import Family, register
+
+register(
+    "gemma3",
+    Family(
+        name="Gemma 3",
+        decoders=("gemma3_text",),
+        visual_tokens=("image_token_id",),
+    ),
+)

@@ -1,0 +1,13 @@
+"""Family Idefics3, and the first SmolVLM: SigLIP tiles shuffled together, and a Llama decoder."""
+
+from halfv_core.families.base import Family, register
+
+register(
+    "idefics3",
+    Family(
+        name="Idefics3",
+        decoders=("llama",),
+        visual_tokens=("image_token_id",),
+        decoder="model.text_model",
+    ),
+)

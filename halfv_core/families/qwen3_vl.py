@@ -1,0 +1,13 @@
+"""Family Qwen3-VL: like Qwen2.5-VL, with normed queries and keys, and tower features added after early layers."""
+
+from halfv_core.families.base import Family, register
+
+register(
+    "qwen3_vl",
+    Family(
+        name="Qwen3-VL",
+        decoders=("qwen3_vl_text",),
+        visual_tokens=("image_token_id", "video_token_id"),
+        deepstack="_deepstack_process",
+    ),
+)
