@@ -33,9 +33,13 @@ _KERNELS = ("eager", "sdpa")
 def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None = None) -> Iterator["Run"]:
     """Run the model under a plan inside the block; exact no-op for a plan that does nothing, and undone on exit.
 
-    Works through `forward()` and `generate()`. Pruned positions carry zeros in the decoder's last hidden state, so
-    logits keep the prompt's length; those at pruned positions mean nothing. Text-only prompts run untouched. Without a
-    cache every call is a prompt of its own, and its last token the one whose attention selects.
+    Works through `forward()` and `generate()`. Each row of a batch is pruned by its own last token, as if it were alone,
+    and text-only rows are left alone; images in a later turn are pruned by the last token of their turn. Without a
+    cache every call is a prompt of its own.
+
+    Pruned positions carry zeros in the decoder's last hidden state, so logits keep the prompt's length; those at pruned
+    positions mean nothing, so `labels` must be -100 at the token after a visual one. `output_hidden_states` gives what
+    each layer handed on: after a Keep only the tokens that go on, (B, n, D), and the last of them in full length.
 
     Args:
         plan: a plan, or the profile that holds it; a profile is checked against the model's config first.

@@ -265,6 +265,25 @@ def test_cost_counts_text_prompts_and_the_latest_prompt_alone() -> None:
         assert run.cost.flops_ratio == 1.0
 
 
+def test_hidden_states_are_those_of_the_tokens_that_go_on() -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
+    with torch.no_grad(), apply(model, PLAN):
+        states = model(**inputs, output_hidden_states=True).hidden_states
+    length = inputs["input_ids"].shape[1]
+    assert [state.shape[1] for state in states] == [*[length] * 3, *[length - 8] * 2, length]
+
+
+def test_labels_give_the_loss_of_the_text_behind_the_image() -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
+    labels = inputs["input_ids"].clone()
+    labels[0, : 4 + 16 + 1] = -100  # text, image, and the word that the last visual token predicts
+    with torch.no_grad(), apply(model, PLAN):
+        found = model(**inputs, labels=labels)
+    rows = found.logits[0, 4 + 16 : -1].log_softmax(-1)
+    expected = -rows.gather(1, labels[0, 4 + 16 + 1 :, None]).mean()
+    torch.testing.assert_close(found.loss, expected)
+
+
 def test_a_compiled_model_is_refused(recwarn: pytest.WarningsRecorder) -> None:
     warnings.simplefilter("ignore", DeprecationWarning)  # of torch.compile's own imports
     in_place = tiny_model("llava")
