@@ -33,9 +33,9 @@ _KERNELS = ("eager", "sdpa")
 def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None = None) -> Iterator["Run"]:
     """Run the model under a plan inside the block; exact no-op for a plan that does nothing, and undone on exit.
 
-    Works through `forward()` and `generate()`. Each row of a batch is pruned by its own last token, as if it were alone,
-    and text-only rows are left alone; images in a later turn are pruned by the last token of their turn. Without a
-    cache every call is a prompt of its own.
+    Works through `forward()` and `generate()`. Each row of a batch is pruned by its own last token, as if there were no
+    other, and text-only rows are left alone; images in a later turn are pruned by the last token of their turn. Without
+    a cache every call is a prompt of its own.
 
     Pruned positions carry zeros in the decoder's last hidden state, so logits keep the prompt's length; those at pruned
     positions mean nothing, so `labels` must be -100 at the token after a visual one. `output_hidden_states` gives what
