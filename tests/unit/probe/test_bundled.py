@@ -47,7 +47,8 @@ def test_stages_are_in_order_and_the_plan_saves_work(profile: Profile) -> None:
     start = profile.stages.saturation_start
     assert start is not None
     assert 1 <= profile.stages.aggregation_start < start < profile.layers
-    assert profile.saturation.type != "none"
+    freezing, few = profile.saturation.tests
+    assert freezing.agreement >= 0.9 and freezing.agreement > few.agreement  # 24 samples: one answer is 4 %
     assert profile.pruning_tests[-1].safe
     assert profile.expected.flops_ratio > 1.3
 
