@@ -8,6 +8,8 @@ d, query width d_q, key/value width d_kv (grouped queries) and MLP width m:
     frozen  2 t (2 d d_q + 3 d m) + 4 n d d_kv + 4 t n d_q        t of the n tokens are text
 
 With d_q = d and d_kv = d these are the formulas of ShortV (arXiv 2504.00502, table 1).
+
+Papers often count visual tokens alone, as if the prompt had no text; `Cost.visual_flops` follows them.
 """
 
 from collections.abc import Sequence
@@ -96,6 +98,9 @@ class Cost:
 
     prefill_flops: int
     prefill_flops_full: int
+    visual_flops: int
+    """Prefill of the visual tokens, as if there were no others."""
+    visual_flops_full: int
     decode_flops: int
     decode_flops_full: int
     kv_bytes: int
@@ -110,6 +115,11 @@ class Cost:
     def flops_ratio(self) -> float:
         """Prefill FLOPs without the plan over those with it; 4.0 reads "four times fewer"."""
         return self.prefill_flops_full / self.prefill_flops
+
+    @property
+    def visual_flops_ratio(self) -> float:
+        """The same of the visual tokens alone, the papers' convention; 1 where there are none."""
+        return self.visual_flops_full / self.visual_flops if self.visual_flops else 1.0
 
     @property
     def kv_ratio(self) -> float:
@@ -127,11 +137,17 @@ def cost_of(shape: DecoderShape, rows: Sequence[LayerTokens], new_tokens: int = 
     return Cost(
         prefill_flops=sum(map(shape.prefill_flops, rows)),
         prefill_flops_full=sum(map(shape.prefill_flops, full)),
+        visual_flops=sum(map(shape.prefill_flops, map(_visual_alone, rows))),
+        visual_flops_full=sum(map(shape.prefill_flops, map(_visual_alone, full))),
         decode_flops=sum(_decoding(shape, row, new_tokens) for row in rows),
         decode_flops_full=sum(_decoding(shape, row, new_tokens) for row in full),
         kv_bytes=sum(shape.kv_bytes(_cached(row) + new_tokens) for row in rows),
         kv_bytes_full=sum(shape.kv_bytes(_cached(row) + new_tokens) for row in full),
     )
+
+
+def _visual_alone(row: LayerTokens) -> LayerTokens:
+    return row._replace(text=0, past=0)
 
 
 def _decoding(shape: DecoderShape, row: LayerTokens, new_tokens: int) -> int:

@@ -25,7 +25,7 @@ from halfv_core.patching import Forward, Wrap, wrapped
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
 
-_FREE = Cost(0, 0, 0, 0, 0, 0)
+_FREE = Cost(0, 0, 0, 0, 0, 0, 0, 0)
 _KERNELS = ("eager", "sdpa")
 
 

@@ -32,6 +32,13 @@ def test_halfv_settings_on_qwen_7b(visual: int, text: int, ratio: float) -> None
     assert cost_of(QWEN_7B, tokens_by_layer(plan, 28, visual, text)).flops_ratio == pytest.approx(ratio, abs=0.02)
 
 
+def test_visual_tokens_alone_are_a_prompt_without_text() -> None:
+    plan = Plan((Keep(layer=2, keep_ratio=0.25), Keep(layer=21, keep_ratio=0.05, selector="attention")))
+    costs = [cost_of(QWEN_7B, tokens_by_layer(plan, 28, 2500, text)) for text in (30, 0)]
+    assert costs[0].visual_flops_ratio == costs[1].visual_flops_ratio == costs[1].flops_ratio > costs[0].flops_ratio
+    assert cost_of(QWEN_7B, tokens_by_layer(plan, 28, 0, 30)).visual_flops_ratio == 1.0
+
+
 def test_formulas_by_hand() -> None:
     shape = DecoderShape(layers=1, hidden=2, query_width=2, kv_width=1, mlp=3, value_bytes=4)
     assert shape.prefill_flops(LayerTokens(3, 1, False)) == 2 * 4 * (2 * 4 + 2 * 2 + 3 * 6) + 4 * 16 * 2
