@@ -40,7 +40,7 @@ def outside_flops(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *,
     layers = parts_of(model, family).layers
     with wrapped([Wrap(layer, "forward", _nothing) for layer in layers]), counter() as counting:
         model(**inputs, use_cache=False, logits_to_keep=1)
-    return counting.get_total_flops()
+    return int(counting.get_total_flops())
 
 
 def _nothing(forward: Forward) -> Forward:
