@@ -47,6 +47,7 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, help="Prompts at a time.")] = 1,
     new_tokens: Annotated[int, typer.Option(min=1, help="Tokens decoded after the prompt.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Pairs of requests, with and without the plan.")] = 5,
+    clock: Annotated[str, typer.Option(help="wall, or cpu: without what neighbours on the same CPU take.")] = "wall",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU. [default: torch's own]")] = None,
     output: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("bench.json"),
     dtype: DtypeOption = "auto",
@@ -60,6 +61,7 @@ def bench(
     from cli.bench_table import bench_tables
     from probe.bench import bench as run
     from probe.bench import synthetic_inputs
+    from probe.bench.run import check_clock
     from probe.bench.synthetic import depths
 
     _check(random_weights, layers, vision_layers, profile, keep, freeze)
@@ -71,6 +73,7 @@ def bench(
     else:
         found = load_quietly(model, dtype, device, trust_remote_code).model
         whole = depths(found.config)
+    check_clock(clock, found.device)
     plan = typed or _plan(model, found.config, whole[0], profile, random_weights)
     plan.check_depth(found.config.get_text_config().num_hidden_layers)
     if threads is not None:
@@ -83,6 +86,7 @@ def bench(
             inputs,
             rounds=rounds,
             new_tokens=new_tokens,
+            clock=clock,
             name=model,
             random_weights=random_weights,
             whole=whole,
@@ -131,10 +135,14 @@ def _random(
 
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
+    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError):
+        raise ModelError("unknown device", got=device, expected="auto, cpu, cuda, cuda:1, mps ...") from None
     logging.set_verbosity_error()
     config = config_of(name)
     whole = depths(config)
-    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
     found = random_model(sliced(config, layers, vision_layers), dtype=precision, device=place)
     if found.num_parameters() < SMALL:

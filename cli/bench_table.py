@@ -23,13 +23,15 @@ def _subject(benchmark: Benchmark) -> Table:
     table.add_column(overflow="fold")
     weights = "random weights" if subject.random_weights else "checkpoint"
     table.add_row("model", f"{subject.parameters / 1e9:.3g} B parameters, {subject.dtype}, {weights}")
-    table.add_row("", f"{depth_text(subject.layers, subject.whole_layers)} decoder layers, ")
-    table.add_row("", f"{depth_text(subject.vision_layers, subject.whole_vision_layers)} layers of the vision tower")
+    decoder = f"{depth_text(subject.layers, subject.whole_layers)} decoder layers"
+    tower = f"{depth_text(subject.vision_layers, subject.whole_vision_layers)} of the vision tower"
+    table.add_row("", f"{decoder}, {tower}")
     table.add_row("prompt", f"{subject.batch} x ({subject.visual_tokens} visual + {subject.text_tokens} text tokens)")
     for index, line in enumerate(subject.plan.describe()):
         table.add_row("" if index else "plan", escape(line))
     where = machine.accelerator or f"{machine.processor}, {machine.threads} threads"
-    table.add_row("machine", f"{where}; torch {benchmark.versions['torch']}")
+    clock = {"wall": "wall-clock time", "cpu": "CPU time of the process"}[subject.clock]
+    table.add_row("machine", f"{where}; torch {benchmark.versions['torch']}; {clock}")
     return table
 
 

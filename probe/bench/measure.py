@@ -15,7 +15,7 @@ from halfv_core.patching import Wrap, wrapped
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from halfv_core.runtime import apply
-from probe.bench.meters import PeakMemory, Stopwatch, cache_bytes
+from probe.bench.meters import CLOCKS, Clock, PeakMemory, Stopwatch, cache_bytes
 from probe.flops import counter
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Request(NamedTuple):
 
 
 @torch.no_grad()
-def request(model: PreTrainedModel, inputs: Inputs, new_tokens: int) -> Request:
+def request(model: PreTrainedModel, inputs: Inputs, new_tokens: int, clock: Clock = CLOCKS["wall"]) -> Request:
     """One request under the model as it is now.
 
     Args:
@@ -47,7 +47,7 @@ def request(model: PreTrainedModel, inputs: Inputs, new_tokens: int) -> Request:
         new_tokens: greedy tokens that are fed after the prompt, 1 or more.
     """
     parts = parts_of(model)
-    vision, prefill, first = (Stopwatch(model.device) for _ in range(3))
+    vision, prefill, first = (Stopwatch(model.device, clock) for _ in range(3))
     memory = PeakMemory(model.device)
     timed = [Wrap(parts.core, "get_image_features", vision.around), Wrap(parts.decoder, "forward", prefill.around)]
     with wrapped(timed), first.running():
@@ -55,7 +55,7 @@ def request(model: PreTrainedModel, inputs: Inputs, new_tokens: int) -> Request:
         token = out.logits[:, -1:].argmax(-1)  # (B, 1)
     steps = []
     for _ in range(new_tokens):
-        step = Stopwatch(model.device)
+        step = Stopwatch(model.device, clock)
         with step.running():
             out = model(input_ids=token, past_key_values=out.past_key_values, use_cache=True, logits_to_keep=1)
             token = out.logits[:, -1:].argmax(-1)
@@ -70,10 +70,12 @@ def request(model: PreTrainedModel, inputs: Inputs, new_tokens: int) -> Request:
     )
 
 
-def planned_request(model: PreTrainedModel, plan: Plan, inputs: Inputs, new_tokens: int) -> tuple[Request, Cost]:
+def planned_request(
+    model: PreTrainedModel, plan: Plan, inputs: Inputs, new_tokens: int, clock: Clock = CLOCKS["wall"]
+) -> tuple[Request, Cost]:
     """One request under a plan, and what it should cost by arithmetic."""
     with apply(model, plan) as run:
-        return request(model, inputs, new_tokens), run.cost
+        return request(model, inputs, new_tokens, clock), run.cost
 
 
 class Selection(NamedTuple):
@@ -85,9 +87,9 @@ class Selection(NamedTuple):
 
 
 @torch.no_grad()
-def selection(model: PreTrainedModel, plan: Plan, inputs: Inputs) -> Selection:
+def selection(model: PreTrainedModel, plan: Plan, inputs: Inputs, clock: Clock = CLOCKS["wall"]) -> Selection:
     """A prefill of its own: waiting for the device around each selection would disturb the time of the whole."""
-    choosing, prefill = Stopwatch(model.device), Stopwatch(model.device)
+    choosing, prefill = Stopwatch(model.device, clock), Stopwatch(model.device, clock)
     timed = [Wrap(parts_of(model).decoder, "forward", prefill.around)]
     with (
         apply(model, plan),

@@ -116,6 +116,8 @@ class Subject(Record):
     new_tokens: int
     """Tokens fed after the prompt."""
     rounds: int
+    clock: Literal["wall", "cpu"]
+    """Whose seconds are written down: what a user waits, or what the process computes, over all its threads."""
 
 
 class Machine(Record):

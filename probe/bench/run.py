@@ -1,5 +1,6 @@
 """bench(): from a model, inputs and a plan to a `Benchmark`; the only place where its steps are put in order."""
 
+import gc
 import os
 import platform
 import time
@@ -13,11 +14,13 @@ from pydantic import JsonValue
 from transformers import PreTrainedModel
 
 from halfv_core.cost import Cost
+from halfv_core.errors import UnsupportedError
 from halfv_core.families import parts_of
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from probe.bench.goals import judge
 from probe.bench.measure import Request, executed_flops, in_turn, planned_request, request, selection
+from probe.bench.meters import CLOCKS
 from probe.bench.records import Analytic, Benchmark, Machine, Measured, Ratios, Spread, Subject
 from probe.bench.synthetic import depths
 from probe.flops import outside_flops
@@ -33,6 +36,7 @@ def bench(
     *,
     rounds: int = 5,
     new_tokens: int = 16,
+    clock: str = "wall",
     name: str = "",
     random_weights: bool = False,
     whole: tuple[int, int] | None = None,
@@ -43,6 +47,7 @@ def bench(
 
     Args:
         inputs: a prompt of any batch size, all rows alike in size, without padding.
+        clock: of `CLOCKS`; `cpu` for a CPU shared with others.
         name: of the model, for the record; `random_weights` and `arguments` likewise.
         whole: layers of the decoder and of the vision tower of the model that this one is a slice of.
 
@@ -51,6 +56,7 @@ def bench(
         UnsupportedError: a kernel or an input that the runtime does not handle.
     """
     began = time.monotonic()
+    check_clock(clock, model.device)
     report = on_progress or (lambda step, done, total: None)
     outside, on_count = outside_flops(model, inputs), counter(report, "counting FLOPs", 2)
     executed = []
@@ -61,12 +67,14 @@ def bench(
     costs: list[Cost] = []
 
     def run_full() -> Request:
-        found = request(model, inputs, new_tokens)
+        gc.collect()  # what the request before left behind would count as resting memory
+        found = request(model, inputs, new_tokens, CLOCKS[clock])
         on_request()
         return found
 
     def run_accelerated() -> Request:
-        found, cost = planned_request(model, plan, inputs, new_tokens)
+        gc.collect()
+        found, cost = planned_request(model, plan, inputs, new_tokens, CLOCKS[clock])
         costs.append(cost)
         on_request()
         return found
@@ -74,14 +82,14 @@ def bench(
     pairs = in_turn(rounds, run_full, run_accelerated)
     on_selection, chosen = counter(report, "selection", rounds), []
     for _ in range(rounds):
-        chosen.append(selection(model, plan, inputs))
+        chosen.append(selection(model, plan, inputs, CLOCKS[clock]))
         on_selection()
     full = _measured([pair[0] for pair in pairs], executed[0])
     accelerated = _measured([pair[1] for pair in pairs], executed[1])
     analytic, ratios = _analytic(costs[-1], outside), _ratios(pairs)
     share = Spread.of([one.share for one in chosen])
     return Benchmark(
-        subject=_subject(model, plan, inputs, rounds, new_tokens, name, random_weights, whole),
+        subject=_subject(model, plan, inputs, rounds, new_tokens, clock, name, random_weights, whole),
         full=full,
         accelerated=accelerated,
         ratios=ratios,
@@ -96,6 +104,18 @@ def bench(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def check_clock(clock: str, device: torch.device) -> None:
+    """Refuse a clock that does not see the work.
+
+    Raises:
+        UnsupportedError: no such clock, or the CPU's for a model on another device.
+    """
+    if clock not in CLOCKS:
+        raise UnsupportedError("unknown clock", got=clock, expected=" or ".join(CLOCKS))
+    if clock == "cpu" and device.type != "cpu":
+        raise UnsupportedError("the CPU's clock does not see another device", got=device, remedy="use --clock wall")
 
 
 def _measured(requests: Sequence[Request], executed: int) -> Measured:
@@ -141,6 +161,7 @@ def _subject(
     inputs: Inputs,
     rounds: int,
     new_tokens: int,
+    clock: str,
     name: str,
     random_weights: bool,
     whole: tuple[int, int] | None,
@@ -165,6 +186,7 @@ def _subject(
         batch=ids.shape[0],
         new_tokens=new_tokens,
         rounds=rounds,
+        clock=clock,
     )
 
 
