@@ -218,6 +218,7 @@ class Passage:
         self._record(keep.layer)
         return hidden
 
+    @torch.no_grad()
     def _choose(self, keep: Keep, index: int, hidden: torch.Tensor, row: int, count: int) -> torch.Tensor:
         """(count,) indices into the row's living visual tokens."""
         if count == 0:
