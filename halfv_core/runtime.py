@@ -83,11 +83,11 @@ def _checked_generate(generate: Forward) -> Forward:
 
 def _check_kernel(parts: Parts) -> None:
     kernel = parts.decoder.config._attn_implementation
-    if kernel not in _KERNELS:
+    if kernel not in _KERNELS and not parts.flash:
         raise UnsupportedError(
             "this attention kernel is not supported",
             got=kernel,
-            expected=" or ".join(_KERNELS),
+            expected=f"{', '.join(_KERNELS)} or a flash_attention",
             remedy="load the model with attn_implementation='sdpa'",
         )
 
@@ -185,7 +185,7 @@ class Run:
         if not passage.in_turn:
             return forward(hidden, **passage.continue_arguments(index, cache, kwargs))  # type: ignore[no-any-return]
         step = passage.arrive(index, hidden, cache, kwargs)
-        frozen = index in self._plan.frozen_layers and any(step.slots.visual_counts)
+        frozen = passage.freezes(index)
         self._tokens[index] += [
             LayerTokens(visual, living - visual, frozen and visual > 0, passage.cached(index))
             for visual, living in zip(step.slots.visual_counts, step.slots.living_counts, strict=True)
