@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
 from halfv_core.errors import ModelError
-from halfv_core.models import resolve
+from halfv_core.models import hub_answers, resolve
 
 _FOLDER = Path(__file__).parent / "shapes"
 
@@ -33,8 +33,10 @@ def config_of(name: str) -> PreTrainedConfig:
     shapes = shipped_shapes()
     if name in shapes:
         return AutoConfig.for_model(**json.loads(shapes[name].read_text(encoding="utf-8")))
+    source = resolve(name)
+    offline = Path(source).is_dir() or not hub_answers()
     try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(resolve(name))
+        found: PreTrainedConfig = AutoConfig.from_pretrained(source, local_files_only=offline)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
