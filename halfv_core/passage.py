@@ -11,6 +11,7 @@ from halfv_core.errors import UnsupportedError
 from halfv_core.families.base import Parts
 from halfv_core.held import Held
 from halfv_core.layout import TokenLayout
+from halfv_core.ledger import Ledger
 from halfv_core.masks import cut_mask, cut_padding, text_mask, text_padding
 from halfv_core.plan import Keep, Plan
 from halfv_core.selectors import make_selector
@@ -39,13 +40,15 @@ class Passage:
     Layers between two prunings see the same tokens: they form a *group*, group 0 those before the first pruning.
     """
 
-    def __init__(self, parts: Parts, plan: Plan, kept: dict[int, list[torch.Tensor]]) -> None:
+    def __init__(self, parts: Parts, plan: Plan, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.in_turn = False
+        """Whether a turn with visual tokens is on its way down."""
         self._parts = parts
         self._keeps = {keep.layer: keep for keep in plan.keeps}
         self._frozen = plan.frozen_layers
         self._group = [sum(layer <= index for layer in self._keeps) for index in range(len(parts.layers))]
         self._held: list[Held | None] = [None] * (len(self._keeps) + 1)
-        self._kept = kept
         self._length = 0  # of the sequence, the turn under way included
         self._pruned_until = 0  # the cache must not be cut below this
         self._past = 0
@@ -130,7 +133,9 @@ class Passage:
         self._turn[self._group[index]] = self._slots
         self._check_cache(index, cache)
         # Queries of a frozen layer lie apart from each other, which takes a whole mask.
-        self._before = self._step(index, hidden, kwargs, padding=self._flash and not self.freezes(index))
+        freezes = self.freezes(index)
+        self.ledger.enter(index, self._slots, freezes, self.cached(index))
+        self._before = self._step(index, hidden, kwargs, padding=self._flash and not freezes)
         return self._before
 
     def freezes(self, index: int) -> bool:
@@ -215,7 +220,7 @@ class Passage:
         if any(fewer):
             self._slots, picked = slots.without(dropped, fewer)
             hidden = pick(hidden, picked)
-        self._record(keep.layer)
+        self.ledger.keep(keep.layer, self._slots)
         return hidden
 
     @torch.no_grad()
@@ -226,11 +231,6 @@ class Passage:
         assert self._before is not None, "layer 0 is never pruned, so a layer came before"
         view = _View(self._parts, index, self._before, hidden, row)
         return make_selector(keep.selector, keep.options).select(view, count)
-
-    def _record(self, layer: int) -> None:
-        for row, earlier in enumerate(self._kept[layer]):
-            found = self._slots.positions[row].index_select(0, self._slots.visual_slots(row))
-            self._kept[layer][row] = torch.cat([earlier.to(found.device), found])
 
     def _finish(self) -> None:
         for group, slots in enumerate(self._turn):

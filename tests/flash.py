@@ -39,9 +39,8 @@ def flash_attn_varlen_func(
     return torch.cat(rows)
 
 
-@pytest.fixture
-def flash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets models run with attn_implementation flash_attention_2."""
+def use_flash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let models run with attn_implementation flash_attention_2."""
     utils = modeling_flash_attention_utils
     functions = flash_attn_func, flash_attn_varlen_func, None, utils._pad_input, utils._unpad_input
     monkeypatch.setattr(utils, "_lazy_imports", lambda *_, **__: functions)

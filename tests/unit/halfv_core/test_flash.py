@@ -9,7 +9,7 @@ from halfv_core import Keep, Plan, apply
 from halfv_core.families import FAMILIES
 from tests.contract.test_batches import BATCH
 from tests.contract.test_families import GREEDY, PLAN, PLANS, PROMPT
-from tests.flash import flash, flash_model
+from tests.flash import flash_model
 from tests.masked_reference import generate_by_recomputation, masked_logits
 from tests.tiny import IMAGE, tiny_batch, tiny_model, tiny_prompt
 from tests.unit.halfv_core.test_turns import TEXT, in_cache
@@ -19,7 +19,7 @@ CAUSAL = sorted(set(FAMILIES) - {"gemma3"})
 FAMILY = pytest.mark.parametrize("family", CAUSAL)
 # One with plain positions, one whose positions have three axes, one with features added between layers.
 KIND = pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "qwen3_vl"])
-pytestmark = pytest.mark.usefixtures(flash.__name__)
+pytestmark = pytest.mark.usefixtures("flash")
 
 
 @FAMILY

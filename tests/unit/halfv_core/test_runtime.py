@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, StaticCache
 
 from halfv_core import Family, Freeze, HalfVError, Keep, Plan, apply
 from halfv_core.errors import ModelError, PlanError, UnsupportedError
+from tests.flash import flash_model
 from tests.tiny import LAYERS, tiny_batch, tiny_model, tiny_prompt
 
 PLAN = Plan((Keep(layer=2, keep_ratio=0.5), Freeze(layers=[4])))
@@ -106,6 +107,27 @@ def test_two_models_in_threads_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(len(cases)) as threads:
         together = list(threads.map(lambda case: answers(case, 12), cases))
     assert together == [[one] * 12 for one in alone]
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "flash_attention_2"])
+def test_one_model_serves_several_threads(kernel: str, flash: None) -> None:
+    """Prompts of several threads run through one apply(): each is answered as if alone."""
+    model = flash_model("llava") if kernel == "flash_attention_2" else tiny_model("llava")
+    prompts = [tiny_prompt("llava", seed=n, before=n, images=n % 3) for n in range(4)] + [
+        tiny_batch("llava", [{}, {"images": 2}])
+    ]
+
+    def answer(inputs: dict[str, Any]) -> list[list[list[int]]]:
+        return [model.generate(**inputs, do_sample=False, max_new_tokens=6).tolist() for _ in range(10)]
+
+    with apply(model, PLAN) as run:
+        alone = [answer(inputs)[0] for inputs in prompts]
+        with ThreadPoolExecutor(len(prompts)) as threads:
+            together = list(threads.map(answer, prompts))
+        assert together == [[one] * 10 for one in alone]
+        with ThreadPoolExecutor(1) as streaming:
+            streaming.submit(answer, prompts[1]).result()
+        assert [len(row) for row in run.kept[2]] == [8]
 
 
 def test_two_caches_taken_in_turn() -> None:
