@@ -11,6 +11,7 @@ import typer
 
 from cli.calibrate import calibrate
 from cli.doctor import doctor
+from cli.evaluate import evaluate
 from cli.export import export
 from cli.generate import generate
 from cli.models import models
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (calibrate, stages, plot, export, generate, models, doctor):
+for command in (calibrate, stages, plot, export, generate, evaluate, models, doctor):
     app.command()(command)
 
 

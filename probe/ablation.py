@@ -27,7 +27,7 @@ from probe.outcomes import Summary, Trial, summarise
 from probe.progress import OnProgress, counter
 from probe.samples import Sample, data_fingerprint
 from probe.trials import TrialRunner
-from probe.variants import variants_of
+from probe.variants import Variants, variants_of
 
 _PACKAGES = ("halfv-probe", "torch", "transformers")
 
@@ -48,6 +48,8 @@ class Ablation(Record):
     calibrated_on: int
     """Samples that the plan was chosen on, as far as ids tell; they flatter it."""
     trials: tuple[Trial, ...]
+    resumed: int
+    """How many of them an earlier run, which was stopped, had finished."""
     data_fingerprint: str
     seed: int
     arguments_given: dict[str, JsonValue]
@@ -60,7 +62,7 @@ class Ablation(Record):
     created: str
     """ISO 8601, UTC."""
     seconds: float
-    """Wall-clock time of this run, without what an earlier one had done already."""
+    """Wall-clock time of this run."""
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, atomically."""
@@ -73,7 +75,7 @@ def ablate(
     samples: Sequence[Sample],
     profile: Profile,
     *,
-    only: Sequence[str] = (),
+    variants: Variants | None = None,
     grading: Grading = "auto",
     max_new_tokens: int = 32,
     seed: int = 0,
@@ -88,7 +90,7 @@ def ablate(
     """Answer every sample under every variant of the profile's plan.
 
     Args:
-        only: names of variants; by default all that the profile has.
+        variants: those wanted; by default all that the profile has.
         seed: of the bootstrap.
         model_id, profile_id, data, arguments: for the record.
         family: description of the model when no registered one fits.
@@ -98,14 +100,14 @@ def ablate(
     Raises:
         DataError: no samples, one without a reference answer, or one that cannot be graded as asked.
         ProfileError: the profile was made for another model.
-        HalfVError: an unknown or missing variant, or a journal of other work.
+        HalfVError: a journal of other work.
     """
     began = time.monotonic()
     check_references(samples)
     for sample in samples:
         kind_of(sample, grading)
     profile.check_model(model.config)
-    variants = variants_of(profile).only(tuple(only))
+    variants = variants or variants_of(profile)
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     identity: dict[str, JsonValue] = {
         "model": model_id or str(model.config.name_or_path),
@@ -119,12 +121,13 @@ def ablate(
         "versions": dict(versions),
     }
     runner = TrialRunner(model, processor, variants.plans, grading, max_new_tokens, family)
-    on_sample = counter(on_progress or (lambda step, done, total: None), "samples", len(samples))
     with nullcontext(None) if journal is None else Journal.open(journal, identity) as notes:
         trials = [Trial.model_validate(record) for record in (notes.records if notes else ())]
+        resumed = len(trials)
+        on_sample = counter(on_progress or (lambda step, done, total: None), "samples", len(samples))
         for _ in trials:
             on_sample()
-        for index in range(len(trials), len(samples)):
+        for index in range(resumed, len(samples)):
             trials.append(runner.run(index, samples[index]))
             if notes:
                 notes.add(trials[-1].model_dump(mode="json"))
@@ -137,6 +140,7 @@ def ablate(
         missing=variants.missing,
         calibrated_on=_overlap(profile, data, samples),
         trials=tuple(trials),
+        resumed=resumed,
         data_fingerprint=str(identity["data"]),
         seed=seed,
         arguments_given=dict(arguments or {}),

@@ -81,6 +81,22 @@ def check_references(samples: Sequence[Sample]) -> None:
         raise DataError("accuracy needs samples with reference answers", got=got)
 
 
+def with_references(samples: Sequence[Sample]) -> list[Sample]:
+    """Those that can be graded.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = [sample for sample in samples if sample.answers]
+    if not found:
+        raise DataError(
+            "no sample has a reference answer",
+            got=f"{len(samples)} without",
+            remedy="name the column with --column answer=COLUMN",
+        )
+    return found
+
+
 def family_of(sample: Sample) -> str:
     """Its kind of question; `all` where the data tell no kinds."""
     return sample.family or "all"

@@ -4,9 +4,9 @@ grade(sample, "A red car.").value
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
-from halfv_core.errors import DataError
+from halfv_core.errors import DataError, HalfVError
 from probe.letters import chosen_letter
 from probe.normalise import normalise
 from probe.samples import Sample
@@ -18,6 +18,17 @@ GRADINGS: tuple[str, ...] = get_args(Grading)
 
 ENOUGH_VOTES = 3
 """Annotators who gave an answer, from which on it counts as fully right."""
+
+
+def as_grading(text: str) -> Grading:
+    """A way to grade by its name.
+
+    Raises:
+        HalfVError: there is none of this name.
+    """
+    if text not in GRADINGS:
+        raise HalfVError("unknown grading", got=text, expected=" or ".join(GRADINGS))
+    return cast(Grading, text)
 
 
 class Grade(NamedTuple):

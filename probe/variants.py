@@ -35,7 +35,7 @@ class Variants(NamedTuple):
             if name not in NAMES:
                 raise HalfVError("unknown variant", got=name, expected=" or ".join(NAMES))
             if name in self.missing:
-                raise HalfVError(f"this profile has no variant '{name}'", got=self.missing[name])
+                raise HalfVError(f"this profile has no variant '{name}': {self.missing[name]}")
         wanted = {FULL, *names} if names else set(NAMES)
         return Variants(
             {name: plan for name, plan in self.plans.items() if name in wanted},
