@@ -71,7 +71,7 @@ def attention_scores(parts: Parts, layer: Any, step: LayerStep, row: int, scorin
 def _visible(one: LayerStep, last: torch.Tensor) -> torch.Tensor:
     """(n,) bool: tokens of the turn that the last one sees."""
     seen = one.slots.living[0] & (torch.arange(one.slots.count, device=last.device) <= last[0])
-    if one.mask is None:
+    if one.mask is None or one.mask.ndim == 2:  # causality is understood, and padding is not alive
         return seen
     visible = one.mask[0, 0, :, -one.slots.count :].index_select(0, last[0])[0]  # (n,)
     return seen & (visible if visible.dtype == torch.bool else visible > torch.finfo(visible.dtype).min / 2)

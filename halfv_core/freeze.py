@@ -15,6 +15,7 @@ from transformers import Cache
 
 from halfv_core.attention import keys_and_values
 from halfv_core.families.base import Parts
+from halfv_core.patching import attending_by
 from halfv_core.slots import first_true, others
 from halfv_core.step import LayerStep, arguments_for, pick
 
@@ -58,6 +59,15 @@ def run_frozen(
     Returns:
         (B, n, D): text tokens updated, visual ones as they came.
     """
+    if parts.flash:  # takes no mask of which query sees which key; the queries are few, so sdpa is as good
+        with attending_by(parts.layers[index].self_attn, "sdpa"):
+            return _run(parts, index, forward, step, arguments)
+    return _run(parts, index, forward, step, arguments)
+
+
+def _run(
+    parts: Parts, index: int, forward: Callable[..., torch.Tensor], step: LayerStep, arguments: Mapping[str, Any]
+) -> torch.Tensor:
     slots = step.slots
     if min(slots.visual_counts) == 0:  # the row without visual tokens needs all its queries, so nothing can be left out
         output = forward(step.hidden, **step.call_arguments(arguments))

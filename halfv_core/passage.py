@@ -11,7 +11,8 @@ from halfv_core.errors import UnsupportedError
 from halfv_core.families.base import Parts
 from halfv_core.held import Held
 from halfv_core.layout import TokenLayout
-from halfv_core.masks import cut_mask
+from halfv_core.ledger import Ledger
+from halfv_core.masks import cut_mask, cut_padding, text_mask, text_padding
 from halfv_core.plan import Keep, Plan
 from halfv_core.selectors import make_selector
 from halfv_core.selectors.base import Scoring
@@ -39,16 +40,20 @@ class Passage:
     Layers between two prunings see the same tokens: they form a *group*, group 0 those before the first pruning.
     """
 
-    def __init__(self, parts: Parts, plan: Plan, kept: dict[int, list[torch.Tensor]]) -> None:
+    def __init__(self, parts: Parts, plan: Plan, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.in_turn = False
+        """Whether a turn with visual tokens is on its way down."""
         self._parts = parts
         self._keeps = {keep.layer: keep for keep in plan.keeps}
+        self._frozen = plan.frozen_layers
         self._group = [sum(layer <= index for layer in self._keeps) for index in range(len(parts.layers))]
         self._held: list[Held | None] = [None] * (len(self._keeps) + 1)
-        self._kept = kept
         self._length = 0  # of the sequence, the turn under way included
         self._pruned_until = 0  # the cache must not be cut below this
         self._past = 0
         self._window = parts.window if plan.interventions else None
+        self._flash = parts.flash
         self._mask: torch.Tensor | None = None  # of layer 0, see _note_mask
 
     # -- a turn ----------------------------------------------------------------------------------------------------
@@ -66,7 +71,7 @@ class Passage:
         self._original_counts = self._slots.visual_counts
         self._turn: list[Slots | None] = [None] * len(self._held)
         self._before: LayerStep | None = None
-        self._tables: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self._tables: dict[tuple[int, bool, int], tuple[Any, ...]] = {}
         self.in_turn = True
 
     def go_on(self, past: int, new: int) -> None:
@@ -127,12 +132,24 @@ class Passage:
             hidden = self._prune(keep, index, hidden)
         self._turn[self._group[index]] = self._slots
         self._check_cache(index, cache)
-        self._before = self._step(index, hidden, kwargs)
+        # Queries of a frozen layer lie apart from each other, which takes a whole mask.
+        freezes = self.freezes(index)
+        self.ledger.enter(index, self._slots, freezes, self.cached(index))
+        self._before = self._step(index, hidden, kwargs, padding=self._flash and not freezes)
         return self._before
+
+    def freezes(self, index: int) -> bool:
+        """Whether layer `index`, where the turn has arrived, runs for the text alone."""
+        return index in self._frozen and any(self._slots.visual_counts)
 
     def arguments(self, index: int, step: LayerStep, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The layer call's arguments for the tokens in flight; the very same ones while all are."""
-        return kwargs if self._is_whole(index) else step.call_arguments(kwargs)
+        if self._is_whole(index):
+            return kwargs
+        call = step.call_arguments(kwargs)
+        if self._flash:
+            call["position_ids"] = None  # transformers takes gaps in them for the borders of packed sequences
+        return call
 
     def leave(self, index: int, output: torch.Tensor) -> torch.Tensor:
         """What layer `index` hands on; after the last one the turn has its full length, zeros at dropped tokens."""
@@ -161,28 +178,32 @@ class Passage:
     def _is_whole(self, index: int) -> bool:
         return self._slots.untouched and self._held[self._group[index]] is None
 
-    def _step(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerStep:
+    def _step(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any], padding: bool) -> LayerStep:
         """Masks and rotary tables come for the whole turn at every layer; they are cut once for each set of tokens."""
         cos, sin = kwargs["position_embeddings"]
-        if self._is_whole(index):
+        if self._is_whole(index) and padding == self._flash:
             cut = cos, sin, kwargs.get("attention_mask")
         else:
-            key = self._group[index], id(cos)
+            key = self._group[index], padding, id(cos)
             if key not in self._tables:
-                self._tables[key] = (*self._cut(index, hidden, cos, sin, self._mask), cos)  # kept, so the id stays its
+                self._tables[key] = (*self._cut(index, hidden, cos, sin, padding), cos)  # kept, so the id stays its
             cut = self._tables[key][:3]
         cos, sin, mask = (None if table is None else table.to(hidden.device) for table in cut)
         assert cos is not None and sin is not None
         return LayerStep(hidden, cos, sin, mask, self._slots, self._past)
 
     def _cut(
-        self, index: int, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor | None
+        self, index: int, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, padding: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         slots = self._slots.to(cos.device)
         where = slots.positions - self._past
-        full = None if mask is None else mask.to(cos.device)
+        full = None if self._mask is None else self._mask.to(cos.device)
         held = self._held[self._group[index]]
-        return pick(cos, where), pick(sin, where), cut_mask(full, slots, held, self._past, hidden.dtype)
+        if padding:
+            mask = cut_padding(full, slots, held, self._past)
+        else:
+            mask = cut_mask(full, slots, held, self._past, hidden.dtype)
+        return pick(cos, where), pick(sin, where), mask
 
     def _prune(self, keep: Keep, index: int, hidden: torch.Tensor) -> torch.Tensor:
         slots = self._slots
@@ -199,9 +220,10 @@ class Passage:
         if any(fewer):
             self._slots, picked = slots.without(dropped, fewer)
             hidden = pick(hidden, picked)
-        self._record(keep.layer)
+        self.ledger.keep(keep.layer, self._slots)
         return hidden
 
+    @torch.no_grad()
     def _choose(self, keep: Keep, index: int, hidden: torch.Tensor, row: int, count: int) -> torch.Tensor:
         """(count,) indices into the row's living visual tokens."""
         if count == 0:
@@ -209,11 +231,6 @@ class Passage:
         assert self._before is not None, "layer 0 is never pruned, so a layer came before"
         view = _View(self._parts, index, self._before, hidden, row)
         return make_selector(keep.selector, keep.options).select(view, count)
-
-    def _record(self, layer: int) -> None:
-        for row, earlier in enumerate(self._kept[layer]):
-            found = self._slots.positions[row].index_select(0, self._slots.visual_slots(row))
-            self._kept[layer][row] = torch.cat([earlier.to(found.device), found])
 
     def _finish(self) -> None:
         for group, slots in enumerate(self._turn):
@@ -234,23 +251,13 @@ class Passage:
         self._check_cache(index, cache)
         held, mask = self._held[self._group[index]], self._mask
         if held is None or (mask is None and not held.has_ghosts):
-            return kwargs  # without a mask there is one new token, which sees all there is
-        return dict(kwargs, attention_mask=self._text_mask(held, mask, kwargs["position_embeddings"][0]))
-
-    def _text_mask(self, held: Held, mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-        """(B, 1, q, m): all new tokens are text, so queries are whole and only keys are cut."""
-        positions, living = (table.to(like.device) for table in (held.positions, held.living))
-        rows, new = len(positions), self._length - self._past
-        if mask is None:
-            whole = torch.ones(rows, 1, new, self._length, dtype=torch.bool, device=like.device).tril(self._past)
-            mask = torch.zeros(whole.shape, dtype=like.dtype, device=like.device)
-            mask = mask.masked_fill(~whole, torch.finfo(like.dtype).min)
-        mask = mask.to(like.device).expand(rows, *mask.shape[1:])
-        early = mask.gather(3, positions[:, None, None].expand(-1, mask.shape[1], mask.shape[2], -1))
-        if held.has_ghosts:
-            dead = ~living[:, None, None]
-            early = early & ~dead if mask.dtype == torch.bool else early.masked_fill(dead, torch.finfo(mask.dtype).min)
-        return torch.cat([early, mask[..., held.tail :]], 3)
+            return kwargs  # without a mask there is one new token, which sees all there is, or the kernel is causal
+        like = kwargs["position_embeddings"][0]
+        if self._flash:
+            cut = text_padding(mask, held, self._length, like.device)
+        else:
+            cut = text_mask(mask, held, self._past, self._length, like)
+        return dict(kwargs, attention_mask=cut)
 
     def cached(self, index: int) -> int:
         """Tokens of earlier turns that layer `index` holds in its cache."""

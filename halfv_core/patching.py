@@ -1,4 +1,4 @@
-"""Wrap methods of modules and put back exactly what was there; the only file that touches modules."""
+"""Wrap methods of modules or change their kernel, and put back what was there; the only file that touches modules."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,3 +52,14 @@ def wrapped(wraps: Sequence[Wrap]) -> Iterator[None]:
                 wrap.module.__dict__.pop(wrap.method, None)
             else:
                 wrap.module.__dict__[wrap.method] = own
+
+
+@contextmanager
+def attending_by(attention: Any, kernel: str) -> Iterator[None]:
+    """Inside the block the attention module, and all that share its config, compute by another kernel."""
+    config = attention.config
+    before, config._attn_implementation = config._attn_implementation, kernel
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

@@ -5,27 +5,27 @@ with apply(model, profile) as run:
 run.kept[2], run.cost.flops_ratio
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
+from threading import Lock, local
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import Cache, PreTrainedModel
 
-from halfv_core.cost import Cost, DecoderShape, LayerTokens, cost_of
+from halfv_core.cost import Cost, DecoderShape
 from halfv_core.errors import UnsupportedError
 from halfv_core.families.base import Family, Parts, parts_of
 from halfv_core.freeze import run_frozen
 from halfv_core.layout import TokenLayout
+from halfv_core.ledger import Ledger
 from halfv_core.passage import Passage, check_cache
 from halfv_core.patching import Forward, Wrap, wrapped
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
 
-_FREE = Cost(0, 0, 0, 0, 0, 0, 0, 0)
 _KERNELS = ("eager", "sdpa")
 
 
@@ -83,31 +83,43 @@ def _checked_generate(generate: Forward) -> Forward:
 
 def _check_kernel(parts: Parts) -> None:
     kernel = parts.decoder.config._attn_implementation
-    if kernel not in _KERNELS:
+    if kernel not in _KERNELS and not parts.flash:
         raise UnsupportedError(
             "this attention kernel is not supported",
             got=kernel,
-            expected=" or ".join(_KERNELS),
+            expected=f"{', '.join(_KERNELS)} or a flash_attention",
             remedy="load the model with attn_implementation='sdpa'",
         )
 
 
+class _Call(local):
+    """The forward call that is under way in a thread."""
+
+    layout: TokenLayout | None = None
+    has_images = False
+    passage: Passage | None = None
+
+
 class Run:
-    """The state of one `apply()`, and what it did to the latest prompt."""
+    """The state of one `apply()`, and what it did to the latest prompt.
+
+    Threads may call the model at once, each with prompts and caches of its own; the latest prompt is the one that any
+    of them began last.
+    """
 
     def __init__(self, parts: Parts, plan: Plan) -> None:
         self._parts = parts
         self._plan = plan
-        self._layout: TokenLayout | None = None
-        self._has_images = False
-        self._passage: Passage | None = None
+        self._call = _Call()
+        # Frozen layers change the kernel that all layers share, so then calls go one after the other.
+        self._one_by_one = Lock() if parts.flash and plan.frozen_layers else nullcontext()
         self._by_cache: WeakKeyDictionary[Cache, Passage] = WeakKeyDictionary()
-        self._tokens: list[list[LayerTokens]] = []
-        self._new_tokens = 0
-        self._earlier_turns = _FREE
-        self._latest: Callable[[], Cache | None] = _nothing
-        self.kept: dict[int, list[torch.Tensor]] = {}
+        self._latest: Ledger | None = None
+
+    @property
+    def kept(self) -> dict[int, list[torch.Tensor]]:
         """By layer of each Keep: for each batch row the (kept,) ascending positions of the visual tokens kept there."""
+        return {} if self._latest is None else self._latest.kept
 
     @property
     def cost(self) -> Cost:
@@ -116,15 +128,10 @@ class Run:
         Raises:
             UnsupportedError: nothing has run yet.
         """
-        if not self._tokens:
+        if self._latest is None:
             raise UnsupportedError("no prompt has run under this plan yet", remedy="call the model first")
-        return sum(self._turn_costs(), start=self._earlier_turns)
-
-    def _turn_costs(self) -> list[Cost]:
-        """Of the latest turn, row by row."""
         value_bytes = next(self._parts.decoder.parameters()).element_size()
-        shape = DecoderShape.of(self._parts.decoder.config, value_bytes)
-        return [cost_of(shape, row, self._new_tokens) for row in zip(*self._tokens, strict=True)]
+        return self._latest.cost(DecoderShape.of(self._parts.decoder.config, value_bytes))
 
     def wraps(self) -> Sequence[Wrap]:
         """What to wrap: the core, where token ids come in, every decoder layer, and what is added between them."""
@@ -146,9 +153,10 @@ class Run:
         def around_deepstack(add: Forward) -> Forward:
             @wraps(add)
             def run_deepstack(hidden: torch.Tensor, *args: Any) -> torch.Tensor:
-                if self._passage is None:
+                passage = self._call.passage
+                if passage is None:
                     return add(hidden, *args)  # type: ignore[no-any-return]
-                return self._passage.add_deepstack(hidden, lambda whole: add(whole, *args))
+                return passage.add_deepstack(hidden, lambda whole: add(whole, *args))
 
             return run_deepstack
 
@@ -161,81 +169,68 @@ class Run:
 
     def _run_core(self, forward: Forward, *args: Any, **kwargs: Any) -> Any:
         input_ids = args[0] if args else kwargs.get("input_ids")
-        self._layout = None
+        call = self._call
         # generate() hands on what the vision tower made of the pixels, and an empty dict where there are none.
-        self._has_images = bool(kwargs.get("mm_encoder_outputs")) or any(
+        call.has_images = bool(kwargs.get("mm_encoder_outputs")) or any(
             kwargs.get(name) is not None for name in ("pixel_values", "pixel_values_videos")
         )
         if input_ids is not None:
-            self._layout = TokenLayout.find(input_ids, self._parts.visual_ids, _two_dimensional(kwargs, input_ids))
+            call.layout = TokenLayout.find(input_ids, self._parts.visual_ids, _two_dimensional(kwargs, input_ids))
         elif kwargs.get("past_key_values") is None or kwargs["past_key_values"].get_seq_length() == 0:
             raise UnsupportedError("visual tokens cannot be found in inputs_embeds", remedy="pass input_ids")
         try:
-            return forward(*args, **kwargs)
+            with self._one_by_one:
+                return forward(*args, **kwargs)
         finally:
-            self._layout = None
+            call.layout = call.passage = None
 
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
         if index == 0:
-            self._enter(hidden, cache)
-        passage = self._passage
+            self._call.passage = self._enter(hidden, cache)
+        passage = self._call.passage
         if passage is None:
             return forward(hidden, **kwargs)  # type: ignore[no-any-return]
         if not passage.in_turn:
             return forward(hidden, **passage.continue_arguments(index, cache, kwargs))  # type: ignore[no-any-return]
         step = passage.arrive(index, hidden, cache, kwargs)
-        frozen = index in self._plan.frozen_layers and any(step.slots.visual_counts)
-        self._tokens[index] += [
-            LayerTokens(visual, living - visual, frozen and visual > 0, passage.cached(index))
-            for visual, living in zip(step.slots.visual_counts, step.slots.living_counts, strict=True)
-        ]
-        if frozen:
+        if passage.freezes(index):
             output = run_frozen(self._parts, index, forward, step, kwargs)
         else:
             output = forward(step.hidden, **passage.arguments(index, step, kwargs))
         return passage.leave(index, output)
 
-    def _enter(self, hidden: torch.Tensor, cache: Cache | None) -> None:
-        """At layer 0: begin a prompt, or go on with the one that this cache belongs to."""
+    def _enter(self, hidden: torch.Tensor, cache: Cache | None) -> Passage | None:
+        """At layer 0: begin a prompt, or go on with the one that this cache belongs to; None where the plan is idle."""
         past = 0 if cache is None else cache.get_seq_length()
-        layout, self._passage = self._layout, None
+        layout = self._call.layout
         if cache is not None and past:
-            self._go_on(hidden, cache, past)
-            return
+            return self._go_on(layout, hidden, cache, past)
         rows, length = hidden.shape[:2]
-        self._tokens, self._new_tokens, self._earlier_turns = [[] for _ in self._parts.layers], 0, _FREE
-        self._latest = _nothing if cache is None else ref(cache)
-        self.kept = {keep.layer: [torch.empty(0, dtype=torch.long)] * rows for keep in self._plan.keeps}
-        passage = Passage(self._parts, self._plan, self.kept)
+        self._latest = ledger = Ledger(self._plan, len(self._parts.layers), rows)
+        passage = Passage(self._parts, self._plan, ledger)
         if cache is not None:
             self._by_cache[cache] = passage
         if layout is None or not layout.has_visual:
-            self._tokens = [[LayerTokens(0, length, False)] * rows] * len(self._parts.layers)
-            return
+            ledger.text_prompt(rows, length)
+            return None
         check_cache(cache)
         passage.begin(layout, past)
-        self._passage = passage
+        return passage
 
-    def _go_on(self, hidden: torch.Tensor, cache: Cache, past: int) -> None:
+    def _go_on(self, layout: TokenLayout | None, hidden: torch.Tensor, cache: Cache, past: int) -> Passage | None:
         """More tokens for a cache that is in use; images among them are pruned as those of the prompt were."""
-        self._passage = self._by_cache.get(cache)
-        if self._passage is not None and self._has_images and self._layout is not None and self._layout.has_visual:
+        passage = self._by_cache.get(cache)
+        if passage is None:
+            return None
+        if self._call.has_images and layout is not None and layout.has_visual:
             check_cache(cache)
-            if cache is self._latest():
-                spent = sum(self._turn_costs(), start=self._earlier_turns)
-                self._earlier_turns = replace(spent, kv_bytes=0, kv_bytes_full=0)  # the cache is counted at its end
-                self._tokens, self._new_tokens = [[] for _ in self._parts.layers], 0
-            self._passage.begin(self._layout, past)
-            return
-        if self._passage is not None:
-            self._passage.go_on(past, hidden.shape[1])
-        if cache is self._latest():
-            self._new_tokens += hidden.shape[1]
-
-
-def _nothing() -> None:
-    """The cache of a prompt that ran without one."""
+            passage.ledger.next_turn()
+            passage.begin(layout, past)
+        else:
+            passage.go_on(past, hidden.shape[1])
+            passage.ledger.decode(hidden.shape[1])
+        return passage
 
 
 def _two_dimensional(kwargs: dict[str, Any], input_ids: torch.Tensor) -> torch.Tensor | None:

@@ -21,7 +21,7 @@ class LayerStep:
     """(B or 1, n, head_dim)."""
     mask: torch.Tensor | None
     """(B or 1, 1, n, m), bool (true: visible) or additive; the last n of the m keys are these tokens'. None stands for
-    plain causality."""
+    plain causality. (B, m) under FlashAttention, true at keys that count."""
     slots: Slots
     past: int
     """Tokens of the sequence before this turn."""

@@ -8,6 +8,8 @@ import os
 import pytest
 import torch
 
+from tests.flash import use_flash
+
 COSTLY = {"slow": "takes minutes", "gpu": "needs an accelerator", "hub": "downloads a checkpoint"}
 
 
@@ -27,3 +29,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, reason in COSTLY.items():
             if item.get_closest_marker(marker) and not config.getoption(f"--run{marker}"):
                 item.add_marker(pytest.mark.skip(reason=f"{reason}; run with --run{marker}"))
+
+
+@pytest.fixture
+def flash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FlashAttention in plain torch; see `tests.flash`."""
+    use_flash(monkeypatch)

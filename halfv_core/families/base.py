@@ -82,6 +82,11 @@ class Parts:
     window: int | None
     """Tokens that the decoder's sliding-window layers see; None where it has no such layer."""
 
+    @property
+    def flash(self) -> bool:
+        """Whether the decoder's kernel is a FlashAttention, which takes padding masks only."""
+        return "flash" in self.decoder.config._attn_implementation
+
 
 _LAYER_PARTS = ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 

@@ -7,11 +7,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from halfv_core import Freeze, Keep, Plan, apply
+from halfv_core import Keep, Plan, apply
 from halfv_core.families import FAMILIES
-from tests.contract.test_families import FAMILY, GREEDY, KERNEL, PLAN, PLANS
+from tests.contract.test_families import FAMILY, GREEDY, KERNEL, PLAN, PLANS, plans
 from tests.masked_reference import masked_logits
-from tests.tiny import IMAGE, LAYERS, continued, tiny_batch, tiny_model, tiny_prompt
+from tests.tiny import IMAGE, continued, tiny_batch, tiny_model, tiny_prompt
 
 BATCHES = {
     "same_shape": [{}, {}],
@@ -73,16 +73,8 @@ def test_any_batch_under_any_plan(family: str, data: st.DataObject) -> None:
     prompts = data.draw(st.lists(prompt, min_size=1, max_size=4))
     if not any(one["images"] for one in prompts):
         prompts[0]["images"] = 1
-    layers = data.draw(st.lists(st.integers(1, LAYERS - 1), unique=True, max_size=2).map(sorted))
-    ratios = sorted(data.draw(st.lists(st.floats(0, 1), min_size=len(layers), max_size=len(layers))), reverse=True)
-    selectors = st.sampled_from(["anchor_coverage", "attention", "uniform"])
-    items: list[Keep | Freeze] = [
-        Keep(layer=layer, keep_ratio=ratio, selector=data.draw(selectors))
-        for layer, ratio in zip(layers, ratios, strict=True)
-    ]
-    frozen = data.draw(st.sets(st.integers(1, LAYERS - 1)))
-    plan = Plan([*items, Freeze(layers=frozen)] if frozen else items)
-    check_rows(family, data.draw(st.sampled_from(["eager", "sdpa"])), plan, prompts)
+    kernel, side = data.draw(st.sampled_from(["eager", "sdpa"])), data.draw(st.sampled_from(["left", "right"]))
+    check_rows(family, kernel, data.draw(plans()), prompts, side)
 
 
 @FAMILY

@@ -85,23 +85,39 @@ def test_every_other_decoder_equals_masked_reference(family: str, decoder: str, 
     check_against_reference(family, kernel, plan, tiny_prompt(family), decoder)
 
 
+SELECTIONS: list[tuple[str, dict[str, bool | int | float | str]]] = [
+    ("anchor_coverage", {}),
+    ("anchor_coverage", {"anchor_share": 0.0}),
+    ("anchor_coverage", {"anchor_share": 0.5, "scoring": "release", "rope": True}),
+    ("attention", {}),
+    ("attention", {"scoring": "release", "rope": False}),
+    ("random", {"seed": 3}),
+    ("uniform", {}),
+]
+"""Selectors with options, from which property tests draw."""
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """Up to two keeps by any selector, and any layers frozen."""
+    layers = draw(st.lists(st.integers(1, LAYERS - 1), unique=True, max_size=2).map(sorted))
+    ratios = sorted(draw(st.lists(st.floats(0, 1), min_size=len(layers), max_size=len(layers))), reverse=True)
+    items: list[Keep | Freeze] = []
+    for layer, ratio in zip(layers, ratios, strict=True):
+        selector, options = draw(st.sampled_from(SELECTIONS))
+        items.append(Keep(layer=layer, keep_ratio=ratio, selector=selector, options=options))
+    frozen = draw(st.sets(st.integers(1, LAYERS - 1)))
+    return Plan([*items, Freeze(layers=frozen)] if frozen else items)
+
+
 @FAMILY
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_plan_equals_masked_reference(family: str, data: st.DataObject) -> None:
-    layers = data.draw(st.lists(st.integers(1, LAYERS - 1), unique=True, max_size=2).map(sorted))
-    ratios = sorted(data.draw(st.lists(st.floats(0, 1), min_size=len(layers), max_size=len(layers))), reverse=True)
-    selectors = st.sampled_from(["anchor_coverage", "attention", "random", "uniform"])
-    items: list[Keep | Freeze] = [
-        Keep(layer=layer, keep_ratio=ratio, selector=data.draw(selectors))
-        for layer, ratio in zip(layers, ratios, strict=True)
-    ]
-    frozen = data.draw(st.sets(st.integers(1, LAYERS - 1)))
-    if frozen:
-        items.append(Freeze(layers=frozen))
     images = data.draw(st.integers(1, 2))
     prompt = tiny_prompt(family, before=data.draw(st.integers(0, 5)), after=data.draw(st.integers(1, 5)), images=images)
-    check_against_reference(family, data.draw(st.sampled_from(["eager", "sdpa"])), Plan(items), prompt)
+    inputs = padded(prompt, data.draw(st.integers(0, 3)))
+    check_against_reference(family, data.draw(st.sampled_from(["eager", "sdpa"])), data.draw(plans()), inputs)
 
 
 @FAMILY

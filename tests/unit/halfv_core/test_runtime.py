@@ -1,6 +1,7 @@
 """apply(): what it refuses, and that it leaves the model as it was."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from transformers import PreTrainedModel, StaticCache
 
 from halfv_core import Family, Freeze, HalfVError, Keep, Plan, apply
 from halfv_core.errors import ModelError, PlanError, UnsupportedError
-from tests.tiny import LAYERS, tiny_model, tiny_prompt
+from tests.flash import flash_model
+from tests.tiny import LAYERS, tiny_batch, tiny_model, tiny_prompt
 
 PLAN = Plan((Keep(layer=2, keep_ratio=0.5), Freeze(layers=[4])))
 
@@ -82,6 +84,50 @@ def test_two_models_at_once_do_not_disturb_each_other() -> None:
         assert torch.equal(one(**inputs).logits, alone)
         assert len(run.kept[2][0]) == 8
         assert len(other.kept[1][0]) == 3
+
+
+def test_two_models_in_threads_do_not_disturb_each_other() -> None:
+    """Each thread runs its own model under its own plan, batch and kernel, many times over."""
+    cases = [
+        (tiny_model("llava", kernel="eager"), tiny_batch("llava", [{}, {"images": 2}]), PLAN),
+        (tiny_model("qwen2_5_vl"), tiny_prompt("qwen2_5_vl"), Plan((Keep(layer=1, keep_ratio=0.2),))),
+        (tiny_model("qwen2_5_vl", seed=1), tiny_prompt("qwen2_5_vl", images=2), Plan(())),
+    ]
+
+    def answers(case: tuple[PreTrainedModel, dict[str, Any], Plan], times: int) -> list[tuple[Any, Any]]:
+        model, inputs, plan = case
+        found = []
+        for _ in range(times):
+            with apply(model, plan) as run:
+                ids = model.generate(**inputs, do_sample=False, max_new_tokens=6)
+                found.append((ids.tolist(), [row.tolist() for rows in run.kept.values() for row in rows]))
+        return found
+
+    alone = [answers(case, 1)[0] for case in cases]
+    with ThreadPoolExecutor(len(cases)) as threads:
+        together = list(threads.map(lambda case: answers(case, 12), cases))
+    assert together == [[one] * 12 for one in alone]
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "flash_attention_2"])
+def test_one_model_serves_several_threads(kernel: str, flash: None) -> None:
+    """Prompts of several threads run through one apply(): each is answered as if alone."""
+    model = flash_model("llava") if kernel == "flash_attention_2" else tiny_model("llava")
+    prompts = [tiny_prompt("llava", seed=n, before=n, images=n % 3) for n in range(4)] + [
+        tiny_batch("llava", [{}, {"images": 2}])
+    ]
+
+    def answer(inputs: dict[str, Any]) -> list[list[list[int]]]:
+        return [model.generate(**inputs, do_sample=False, max_new_tokens=6).tolist() for _ in range(10)]
+
+    with apply(model, PLAN) as run:
+        alone = [answer(inputs)[0] for inputs in prompts]
+        with ThreadPoolExecutor(len(prompts)) as threads:
+            together = list(threads.map(answer, prompts))
+        assert together == [[one] * 10 for one in alone]
+        with ThreadPoolExecutor(1) as streaming:
+            streaming.submit(answer, prompts[1]).result()
+        assert [len(row) for row in run.kept[2]] == [8]
 
 
 def test_two_caches_taken_in_turn() -> None:
@@ -182,8 +228,8 @@ def test_refusals_at_the_door() -> None:
             pass
     with pytest.raises(PlanError, match=f"got layer {LAYERS}"), apply(model, Plan((Freeze(layers=[LAYERS]),))):
         pass
-    model.config.get_text_config()._attn_implementation = "flash_attention_2"
-    with pytest.raises(UnsupportedError, match="got flash_attention_2; expected eager or sdpa"), apply(model, PLAN):
+    model.config.get_text_config()._attn_implementation = "flex_attention"
+    with pytest.raises(UnsupportedError, match="got flex_attention; expected eager, sdpa or a"), apply(model, PLAN):
         pass
     model.config.model_type = "unheard_of"
     with pytest.raises(ModelError, match=r"Family\(\.\.\.\) and pass it as family="), apply(model, PLAN):

@@ -4,15 +4,17 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import DynamicCache, PreTrainedModel
 
 from halfv_core import Plan, apply
 from halfv_core.families import FAMILIES
-from tests.contract.test_families import GREEDY, PLAN, PLANS
+from tests.contract.test_families import GREEDY, PLAN, PLANS, plans
 from tests.masked_reference import generate_by_recomputation, masked_logits
 from tests.tiny import IMAGE, TINY, tiny_batch, tiny_model, tiny_prompt, token_inputs
 
-COUNTING = sorted(family for family in FAMILIES if not family.startswith("qwen"))  # whose positions simply count on
-FAMILY = pytest.mark.parametrize("family", COUNTING)
+FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 TEXT = torch.tensor([[7, 8, 9]])
 
 
@@ -27,10 +29,26 @@ def joined(family: str, *turns: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def in_cache(family: str, *turns: dict[str, Any]) -> dict[str, Any]:
-    """The inputs of the last turn when the others are in the cache; which tokens are images is told from the start."""
-    kinds = {TINY[family].kinds} & turns[-1].keys()
-    return without_mask(turns[-1]) | {name: joined(family, *turns)[name] for name in kinds}
+def in_cache(model: PreTrainedModel, *turns: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of the last turn when the others are in the cache.
+
+    Gemma 3 must be told from the start which tokens are images, the Qwen models where the new tokens stand.
+    """
+    family = model.config.model_type
+    last, whole = without_mask(turns[-1]), joined(family, *turns)
+    if family == "gemma3" and TINY[family].kinds in last:
+        last[TINY[family].kinds] = whole[TINY[family].kinds]
+    return last | positions(model, whole, last["input_ids"].shape[1])
+
+
+def positions(model: PreTrainedModel, whole: dict[str, Any], new: int) -> dict[str, torch.Tensor]:
+    """Where the Qwen models' last tokens stand, (3, B, new); nothing for the others, which count on by themselves."""
+    if not model.config.model_type.startswith("qwen"):
+        return {}
+    given = {name: whole.get(name) for name in ("image_grid_thw", "attention_mask")}
+    kinds = whole.get("mm_token_type_ids", torch.zeros_like(whole["input_ids"]))
+    index, _ = model.model.get_rope_index(whole["input_ids"], kinds, **given)  # (3, B, N)
+    return {"position_ids": index[..., -new:]}
 
 
 def without_mask(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -46,11 +64,12 @@ def test_an_image_in_a_later_turn_equals_the_masked_reference(family: str, plan:
     first, second = tiny_prompt(family, seed=1), tiny_prompt(family, before=2, after=3, seed=2)
     text = {"input_ids": TEXT, "attention_mask": torch.ones_like(TEXT)}
     whole = joined(family, first, text, second, text)
+    turns = [(first, text), (first, text, second), (first, text, second, text)]
     with apply(model, plan) as run:
         cache = model(**first, use_cache=True).past_key_values
-        model(input_ids=TEXT, past_key_values=cache, use_cache=True)
-        logits = model(**in_cache(family, first, text, second), past_key_values=cache, use_cache=True).logits[0]
-        after = model(input_ids=TEXT, past_key_values=cache, use_cache=True).logits[0]
+        _, logits, after = (
+            model(**in_cache(model, *turn), past_key_values=cache, use_cache=True).logits[0] for turn in turns
+        )
         kept = {layer: rows[0] for layer, rows in run.kept.items()}
         cost = run.cost
     expected = masked_logits(model, whole, plan, kept)
@@ -63,13 +82,32 @@ def test_an_image_in_a_later_turn_equals_the_masked_reference(family: str, plan:
 
 
 @FAMILY
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+@torch.no_grad()
+def test_any_conversation_equals_the_masked_reference(family: str, data: st.DataObject) -> None:
+    model, plan = tiny_model(family, kernel=data.draw(st.sampled_from(["eager", "sdpa"]))), data.draw(plans())
+    turn = st.fixed_dictionaries({"images": st.integers(0, 2), "before": st.integers(1, 4), "after": st.integers(1, 4)})
+    turns = [tiny_prompt(family, seed=seed, **data.draw(turn)) for seed in range(data.draw(st.integers(2, 4)))]
+    whole, cache, found = joined(family, *turns), DynamicCache(), []
+    with apply(model, plan) as run:
+        for number in range(len(turns)):
+            inputs = in_cache(model, *turns[: number + 1])
+            found.append(model(**inputs, past_key_values=cache, use_cache=True).logits[0])
+        kept = {layer: rows[0] for layer, rows in run.kept.items()}
+    words = whole["input_ids"][0] != IMAGE
+    expected = masked_logits(model, whole, plan, kept)
+    torch.testing.assert_close(torch.cat(found)[words], expected[words], atol=1e-5, rtol=1e-5)
+
+
+@FAMILY
 @torch.no_grad()
 def test_an_image_after_a_text_turn_is_pruned(family: str) -> None:
     model, plan = tiny_model(family), PLANS["keep_twice"]
     first, second = {"input_ids": TEXT, "attention_mask": torch.ones_like(TEXT)}, tiny_prompt(family, seed=2)
     with apply(model, plan) as run:
         cache = model(input_ids=TEXT, use_cache=True).past_key_values
-        logits = model(**in_cache(family, first, second), past_key_values=cache, use_cache=True).logits[0, -1]
+        logits = model(**in_cache(model, first, second), past_key_values=cache, use_cache=True).logits[0, -1]
         kept = {layer: rows[0] for layer, rows in run.kept.items()}
     whole = joined(family, first, second)
     torch.testing.assert_close(logits, masked_logits(model, whole, plan, kept)[-1], atol=1e-5, rtol=1e-5)
@@ -99,10 +137,11 @@ def test_a_later_text_turn_of_a_batch(family: str) -> None:
     prompts: list[dict[str, Any]] = [{"images": 2, "after": 3}, {"before": 20, "after": 6}]
     batch = tiny_batch(family, prompts)
     turn = TEXT.expand(2, -1)
-    mask = torch.cat([batch["attention_mask"], torch.ones_like(turn)], 1)
+    whole = joined(family, batch, {"input_ids": turn, "attention_mask": torch.ones_like(turn)})
     with apply(model, plan):
         cache = model(**batch, use_cache=True).past_key_values
-        found = model(input_ids=turn, attention_mask=mask, past_key_values=cache, use_cache=True).logits
+        last = {"input_ids": turn, "attention_mask": whole["attention_mask"]} | positions(model, whole, turn.shape[1])
+        found = model(**last, past_key_values=cache, use_cache=True).logits
         for row, prompt in enumerate(prompts):
             alone = tiny_prompt(family, seed=row, **prompt)
             own = model(**alone, use_cache=True).past_key_values
