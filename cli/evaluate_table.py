@@ -11,23 +11,23 @@ from probe.statistics import CONFIDENCE
 
 Cell = Callable[[Summary], str]
 
-ROWS: dict[str, Cell] = {
-    "mean accuracy": lambda one: f"{one.accuracy:.3f}",
-    "retention": lambda one: "-" if one.retention is None else f"{one.retention:.1%}",
-    f"  {CONFIDENCE:.0%} from": lambda one: (
-        "-" if one.retention_interval is None else f"{one.retention_interval[0]:.1%}"
-    ),
-    "  to": lambda one: "-" if one.retention_interval is None else f"{one.retention_interval[1]:.1%}",
-    "same answers": lambda one: f"{one.agreement:.1%}",
-    "log-likelihood": lambda one: f"{one.log_likelihood:.3f}",
-    "  change": lambda one: f"{one.log_likelihood_change:+.3f}",
-    "FLOPs, visual": lambda one: f"{one.visual_flops_ratio:.2f}x",
-    "FLOPs, decoder": lambda one: f"{one.flops_ratio:.2f}x",
-    "FLOPs, model": lambda one: f"{one.model_flops_ratio:.2f}x",
-    "KV cache": lambda one: f"{one.kv_ratio:.2f}x",
-    "first token": lambda one: f"{one.first_token_ratio:.2f}x",
-}
-"""Label -> cell."""
+ROWS: tuple[tuple[str, Cell], ...] = (
+    ("mean accuracy", lambda one: f"{one.accuracy:.3f}"),
+    ("retention", lambda one: _number(one.retention, ".1%")),
+    (f"  {CONFIDENCE:.0%} from", lambda one: _number(_low(one.retention_interval), ".1%")),
+    ("  to", lambda one: _number(_high(one.retention_interval), ".1%")),
+    ("same answers", lambda one: _number(one.agreement, ".1%")),
+    ("log-likelihood", lambda one: _number(one.log_likelihood, ".3f")),
+    ("  change", lambda one: _number(one.log_likelihood_change, "+.3f")),
+    (f"  {CONFIDENCE:.0%} from", lambda one: _number(_low(one.log_likelihood_interval), "+.3f")),
+    ("  to", lambda one: _number(_high(one.log_likelihood_interval), "+.3f")),
+    ("FLOPs, visual", lambda one: f"{one.visual_flops_ratio:.2f}x"),
+    ("FLOPs, decoder", lambda one: f"{one.flops_ratio:.2f}x"),
+    ("FLOPs, model", lambda one: f"{one.model_flops_ratio:.2f}x"),
+    ("KV cache", lambda one: f"{one.kv_ratio:.2f}x"),
+    ("first token", lambda one: f"{one.first_token_ratio:.2f}x"),
+)
+"""Label and cell."""
 
 LEGEND = (
     "Accuracy and log-likelihood (of the reference answers, nats a token) are means over the families. 3x reads "
@@ -46,9 +46,21 @@ def ablation_table(ablation: Ablation) -> Table:
     for family in summaries[0].by_family:
         table.add_row(escape(family), *(f"{one.by_family[family]:.3f}" for one in summaries))
     table.add_section()
-    for label, cell in ROWS.items():
+    for label, cell in ROWS:
         table.add_row(label, *map(cell, summaries), style="bold" if label == "mean accuracy" else None)
     return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _low(interval: tuple[float, float] | None) -> float | None:
+    return interval[0] if interval else None
+
+
+def _high(interval: tuple[float, float] | None) -> float | None:
+    return interval[1] if interval else None
 
 
 def remarks(ablation: Ablation) -> list[str]:

@@ -14,7 +14,7 @@ _SAID = re.compile(
 )
 """What may stand before the answer proper, as in "The answer is"."""
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.):,]*")
-_LETTER_AND_MORE = re.compile(r"(?:\(([A-Za-z])\)[.:,]?|([A-Za-z])[.)]|([A-Z])[:,])\s*(\S.*)", re.DOTALL)
+_LETTER_AND_MORE = re.compile(r"(?:\(([A-Za-z])\)[.:,]?|([A-Za-z])[.)]|([A-Z])[:,])\s*(\S.*)")
 _NAMED = re.compile(r"(?<!\w)([A-Z])(?![\w'’]|\s+[a-z])|\b(?:or|and|not|nor)\s+\(?([A-Z])\b")
 """A letter that stands for an option, unlike the article and the pronoun."""
 
@@ -27,8 +27,9 @@ def chosen_letter(answer: str, choices: Sequence[str]) -> str | None:
     by their letters alone; an answer that names two letters, or a letter with another option's text, names none.
     """
     letters = LETTERS[: len(choices)]
-    plain = answer.replace("*", "").strip()  # Markdown's bold
-    said = _SAID.sub("", plain, count=1) if _SAID.match(plain) else plain
+    plain = " ".join(answer.replace("*", "").split())  # without Markdown's bold
+    before = _SAID.match(plain)
+    said = plain[before.end() :] if before else plain
     texts = [normalise(choice) for choice in choices]
     found = {letter for text in (plain, said) for letter in _by_text(text, texts)}
     letter = _by_letter(said, letters, texts)
