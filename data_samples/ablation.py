@@ -18,6 +18,7 @@ from halfv_core.models import bundled_models
 from halfv_core.profile import write_atomically
 from probe import load_samples
 from probe.ablation import Ablation, ablate
+from probe.variants import FULL
 
 DATA = "scenes-heldout"
 OUTPUT = Path("runs/ablation")
@@ -28,7 +29,7 @@ COLUMNS = (
     "variant",
     "accuracy",
     "retention (95 %)",
-    "log-likelihood (95 %)",
+    "log-likelihood, change (95 %)",
     "same answers",
     "FLOPs: visual, decoder, model",
     "KV cache",
@@ -72,7 +73,7 @@ def as_data(found: Ablation) -> dict[str, Any]:
 def table(shipped: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: a row for each model and variant."""
     rows = [
-        [f"`{one['model_id']}`", f"`{name}`", *_cells(variant)]
+        [f"`{one['model_id']}`", f"`{name}`", f"{variant['accuracy']:.3f}", *_compared(name, variant)]
         for one in shipped
         for name, variant in one["variants"].items()
     ]
@@ -80,10 +81,12 @@ def table(shipped: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _cells(variant: Mapping[str, Any]) -> list[str]:
+def _compared(name: str, variant: Mapping[str, Any]) -> list[str]:
+    """How a variant stands to the full model, which has nothing to be compared with."""
+    if name == FULL:
+        return ["-"] * (len(COLUMNS) - 3)
     flops = (variant[f"{name}flops_ratio"] for name in ("visual_", "", "model_"))
     return [
-        f"{variant['accuracy']:.3f}",
         f"{variant['retention']:.1%} ({_span(variant['retention_interval'], '.1%')})",
         f"{variant['log_likelihood_change']:+.3f} ({_span(variant['log_likelihood_interval'], '+.3f')})",
         f"{variant['agreement']:.1%}",
