@@ -38,7 +38,7 @@ LEGEND = (
 
 def ablation_table(ablation: Ablation) -> Table:
     """Families, means, what was kept, what was saved."""
-    table = Table(box=None, pad_edge=False, title=escape(f"{ablation.model_id}, {len(ablation.trials)} samples"))
+    table = Table(box=None, pad_edge=False, title=escape(f"{ablation.model_id}, {len(ablation.comparisons)} samples"))
     table.add_column("", no_wrap=True)
     for name in ablation.variants:
         table.add_column(name, justify="right", no_wrap=True)
@@ -68,7 +68,7 @@ def remarks(ablation: Ablation) -> list[str]:
     left_out = [f"no {name}: {why}" for name, why in ablation.missing.items()]
     flattering = []
     if ablation.calibrated_on:
-        count = f"{ablation.calibrated_on} of {len(ablation.trials)} samples"
+        count = f"{ablation.calibrated_on} of {len(ablation.comparisons)} samples"
         flattering = [f"the plan was chosen on {count}, by their ids: on those it looks better than it is"]
     stopped = [f"{ablation.resumed} samples were done by an earlier run"] if ablation.resumed else []
     return [LEGEND, *left_out, *flattering, *stopped]

@@ -67,7 +67,7 @@ def _ablate(model: str) -> Ablation:
 
 def as_data(found: Ablation) -> dict[str, Any]:
     """An ablation as JSON, without its answers."""
-    return {"samples": len(found.trials)} | found.model_dump(mode="json", exclude={"trials"})
+    return {"samples": len(found.comparisons)} | found.model_dump(mode="json", exclude={"comparisons"})
 
 
 def table(shipped: Sequence[Mapping[str, Any]]) -> str:

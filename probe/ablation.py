@@ -20,13 +20,13 @@ from transformers import PreTrainedModel
 from halfv_core.families import Family
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile, Record, config_fingerprint, write_atomically
+from probe.comparison import Comparer
 from probe.evaluate import check_references
 from probe.grading import Grading, kind_of
 from probe.journal import Journal
-from probe.outcomes import Summary, Trial, summarise
+from probe.outcomes import Comparison, Summary, summarise
 from probe.progress import OnProgress, counter
 from probe.samples import Sample, data_fingerprint
-from probe.trials import TrialRunner
 from probe.variants import Variants, variants_of
 
 _PACKAGES = ("halfv-probe", "torch", "transformers")
@@ -47,7 +47,7 @@ class Ablation(Record):
     """Variants that the profile does not have, and why."""
     calibrated_on: int
     """Samples that the plan was chosen on, as far as ids tell; they flatter it."""
-    trials: tuple[Trial, ...]
+    comparisons: tuple[Comparison, ...]
     resumed: int
     """How many of them an earlier run, which was stopped, had finished."""
     data_fingerprint: str
@@ -120,26 +120,26 @@ def ablate(
         "max_new_tokens": max_new_tokens,
         "versions": dict(versions),
     }
-    runner = TrialRunner(model, processor, variants.plans, grading, max_new_tokens, family)
+    comparer = Comparer(model, processor, variants.plans, grading, max_new_tokens, family)
     with nullcontext(None) if journal is None else Journal.open(journal, identity) as notes:
-        trials = [Trial.model_validate(record) for record in (notes.records if notes else ())]
-        resumed = len(trials)
+        comparisons = [Comparison.model_validate(record) for record in (notes.records if notes else ())]
+        resumed = len(comparisons)
         on_sample = counter(on_progress or (lambda step, done, total: None), "samples", len(samples))
-        for _ in trials:
+        for _ in comparisons:
             on_sample()
         for index in range(resumed, len(samples)):
-            trials.append(runner.run(index, samples[index]))
+            comparisons.append(comparer.compare(index, samples[index]))
             if notes:
-                notes.add(trials[-1].model_dump(mode="json"))
+                notes.add(comparisons[-1].model_dump(mode="json"))
             on_sample()
     return Ablation(
         model_id=str(identity["model"]),
         profile=profile_id,
         data=data,
-        variants=summarise(variants.plans, trials, seed),
+        variants=summarise(variants.plans, comparisons, seed),
         missing=variants.missing,
         calibrated_on=_overlap(profile, data, samples),
-        trials=tuple(trials),
+        comparisons=tuple(comparisons),
         resumed=resumed,
         data_fingerprint=str(identity["data"]),
         seed=seed,

@@ -26,7 +26,7 @@ class Outcome(Record):
     cost: Cost
 
 
-class Trial(Record):
+class Comparison(Record):
     """One sample under every variant."""
 
     id: str
@@ -72,17 +72,17 @@ class Summary(Record):
     """Measured time to the first token, summed over the samples."""
 
 
-def summarise(plans: Mapping[str, Plan], trials: Sequence[Trial], seed: int = 0) -> dict[str, Summary]:
+def summarise(plans: Mapping[str, Plan], comparisons: Sequence[Comparison], seed: int = 0) -> dict[str, Summary]:
     """Every variant over the same samples.
 
     Args:
         plans: by variant, the full model among them.
-        trials: one or more, each with all variants.
+        comparisons: one or more, each with all variants.
         seed: of the bootstrap.
     """
-    families = [trial.family for trial in trials]
-    grades = [[trial.outcomes[name].grade for trial in trials] for name in plans]
-    likelihoods = [[trial.outcomes[name].log_likelihood for trial in trials] for name in plans]
+    families = [one.family for one in comparisons]
+    grades = [[one.outcomes[name].grade for one in comparisons] for name in plans]
+    likelihoods = [[one.outcomes[name].log_likelihood for one in comparisons] for name in plans]
     full = list(plans).index(FULL)
     right, likely = (bootstrap(values, families, seed=seed) for values in (grades, likelihoods))  # (draws, variants)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -90,7 +90,7 @@ def summarise(plans: Mapping[str, Plan], trials: Sequence[Trial], seed: int = 0)
     change = likely - likely[:, [full]]
     accuracy = [family_mean(values, families) for values in grades]
     likelihood = [family_mean(values, families) for values in likelihoods]
-    same = [[float(trial.outcomes[name].answer == trial.outcomes[FULL].answer) for trial in trials] for name in plans]
+    same = [[float(one.outcomes[name].answer == one.outcomes[FULL].answer) for one in comparisons] for name in plans]
     return {
         name: Summary(
             plan=plan,
@@ -102,16 +102,16 @@ def summarise(plans: Mapping[str, Plan], trials: Sequence[Trial], seed: int = 0)
             log_likelihood=likelihood[row],
             log_likelihood_change=likelihood[row] - likelihood[full],
             log_likelihood_interval=interval(change[:, row], families),
-            **_ratios(name, trials),
+            **_ratios(name, comparisons),
         )
         for row, (name, plan) in enumerate(plans.items())
     }
 
 
-def _ratios(name: str, trials: Sequence[Trial]) -> dict[str, float]:
-    cost = sum((trial.outcomes[name].cost for trial in trials[1:]), start=trials[0].outcomes[name].cost)
-    outside = sum(trial.outside_flops for trial in trials)
-    full, own = (sum(trial.outcomes[one].first_token_seconds for trial in trials) for one in (FULL, name))
+def _ratios(name: str, comparisons: Sequence[Comparison]) -> dict[str, float]:
+    cost = sum((one.outcomes[name].cost for one in comparisons[1:]), start=comparisons[0].outcomes[name].cost)
+    outside = sum(one.outside_flops for one in comparisons)
+    full, own = (sum(one.outcomes[run].first_token_seconds for one in comparisons) for run in (FULL, name))
     return {
         "visual_flops_ratio": cost.visual_flops_ratio,
         "flops_ratio": cost.flops_ratio,

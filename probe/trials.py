@@ -1,81 +1,72 @@
-"""One sample under every variant, in turn: its answers, their grades, likelihoods, costs and times."""
+"""Trials: many plans on the same prompts; a prompt runs once in full, and each plan from its first intervention on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedModel
 
-from halfv_core.errors import DataError
 from halfv_core.families import Family
 from halfv_core.plan import Plan
-from halfv_core.processors import PromptProcessor
 from halfv_core.runtime import apply
-from probe.answers import Inputs, greedy_answer, read_answer
-from probe.evaluate import family_of
-from probe.flops import outside_flops
-from probe.grading import Grading, grade, kind_of
-from probe.outcomes import Outcome, Trial
-from probe.samples import Sample
+from probe.answers import Inputs, read_answer
+from probe.replay import Replay
 
 
-class TrialRunner:
-    """Runs samples under the variants, one variant after the other, and keeps nothing of a sample but numbers."""
+class Case(NamedTuple):
+    """One calibration prompt with the full model's answer to it."""
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        processor: PromptProcessor,
-        plans: Mapping[str, Plan],
-        grading: Grading,
-        max_new_tokens: int,
-        family: Family | None,
-    ) -> None:
-        self._model = model
-        self._processor = processor
-        self._plans = plans
-        self._grading = grading
-        self._max_new_tokens = max_new_tokens
-        self._family = family
-        self._outside: dict[tuple[tuple[str, torch.Size], ...], int] = {}
-        self._warm = False
+    inputs: Callable[[], Inputs]
+    """Makes the model inputs anew, so that a hundred prompts' pixels are never held together."""
+    answer: torch.Tensor
+    """(T,) ids."""
+    log_likelihood: float
+    """Of the answer under the full model, nats a token."""
 
-    def run(self, index: int, sample: Sample) -> Trial:
-        """One sample. Which variant goes first moves on from sample to sample, so that none always pays for it."""
-        inputs = self._processor.prompt(sample.open_images(), sample.prompt, self._model.device)
-        if not self._warm:  # the first run of each kernel takes longer
-            for plan in self._plans.values():
-                self._outcome(sample, inputs, plan)
-            self._warm = True
-        names = list(self._plans)
-        first = index % len(names)
-        found = {name: self._outcome(sample, inputs, self._plans[name]) for name in names[first:] + names[:first]}
-        return Trial(
-            id=sample.id,
-            family=family_of(sample),
-            references=sample.answers,
-            grading=kind_of(sample, self._grading),
-            outside_flops=self._outside_flops(inputs),
-            outcomes={name: found[name] for name in names},
-        )
 
-    def _outcome(self, sample: Sample, inputs: Inputs, plan: Plan) -> Outcome:
-        reference = self._processor.encode(sample.answers[0], self._model.device)
-        if not len(reference):
-            raise DataError("the tokenizer has no tokens for a reference answer", got=repr(sample.answers[0]))
-        with apply(self._model, plan, family=self._family) as run:
-            reading = read_answer(self._model, inputs, reference)
-            answer = self._processor.decode(greedy_answer(self._model, inputs, self._max_new_tokens))
-        return Outcome(
-            answer=answer,
-            grade=grade(sample, answer, self._grading).value,
-            log_likelihood=reading.log_likelihood,
-            first_token_seconds=reading.first_token_seconds,
-            cost=run.cost,
-        )
+class Trial(NamedTuple):
+    """What one plan did to each case."""
 
-    def _outside_flops(self, inputs: Inputs) -> int:
-        """Counted once for inputs of the same shapes."""
-        shapes = tuple((name, tensor.shape) for name, tensor in sorted(inputs.items()))
-        if shapes not in self._outside:
-            self._outside[shapes] = outside_flops(self._model, inputs, family=self._family)
-        return self._outside[shapes]
+    agrees: tuple[bool, ...]
+    """Whether the greedy answer is still the full model's."""
+    drops: tuple[float, ...]
+    """Fall in the answer's log-likelihood, nats a token."""
+
+    @property
+    def agreement(self) -> float:
+        """Share of cases that agree."""
+        return sum(self.agrees) / len(self.agrees)
+
+    @property
+    def log_likelihood_drop(self) -> float:
+        """Mean fall, nats a token."""
+        return sum(self.drops) / len(self.drops)
+
+
+def try_plans(
+    model: PreTrainedModel,
+    cases: Sequence[Case],
+    plans: Sequence[Plan],
+    *,
+    family: Family | None = None,
+    on_case: Callable[[], None] | None = None,
+) -> tuple[Trial, ...]:
+    """Read every case's answer under every plan.
+
+    Args:
+        on_case: called after each case, for progress.
+
+    Returns:
+        one trial a plan, in their order; none without cases.
+    """
+    found: list[list[tuple[bool, float]]] = [[] for _ in plans]
+    for case in cases:
+        inputs = case.inputs()
+        replay = Replay(model, inputs, family=family)
+        for plan, row in zip(plans, found, strict=True):
+            with replay.from_layer(plan.first_layer), apply(model, plan, family=family):
+                reading = read_answer(model, inputs, case.answer)
+            row.append((reading.agrees, case.log_likelihood - reading.log_likelihood))
+        if on_case is not None:
+            on_case()
+    return tuple(Trial(*map(tuple, zip(*row, strict=True))) for row in found if row)

@@ -15,7 +15,7 @@ from cli.main import main
 from halfv_core import Profile
 from halfv_core.models import bundled_models, load_model
 from probe.ablation import Ablation
-from probe.trials import TrialRunner
+from probe.comparison import Comparer
 from tests.checkpoints import save_checkpoint
 from tests.profiles import unsaturated
 from tests.unit.probe.test_ablation import timeless, tiny_profile
@@ -73,7 +73,7 @@ def test_the_bundled_model_is_compared_in_a_table(
     assert max(map(len, said.splitlines())) <= 80
     found = Ablation.model_validate_json((tmp_path / "out" / "e.json").read_text())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["e.json"]
-    assert len({trial.family for trial in found.trials}) == len(found.trials) == 7
+    assert len({one.family for one in found.comparisons}) == len(found.comparisons) == 7
     assert found.variants["full"].accuracy >= 0.7
     assert found.variants["ivr+ssr"].plan == Profile.load(SHIPPED).plan
     assert found.arguments_given["samples"] == 7 and "seed" not in found.arguments_given
@@ -168,13 +168,13 @@ def lines(path: Path) -> int:
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the samples that run from now on."""
-    ran, trial = [], TrialRunner.run
+    ran, compare = [], Comparer.compare
 
-    def run(self: TrialRunner, index: int, sample: Any) -> Any:
+    def run(self: Comparer, index: int, sample: Any) -> Any:
         ran.append(sample.id)
-        return trial(self, index, sample)
+        return compare(self, index, sample)
 
-    monkeypatch.setattr(TrialRunner, "run", run)
+    monkeypatch.setattr(Comparer, "compare", run)
     return ran
 
 

@@ -13,11 +13,11 @@ from halfv_core.profile import config_fingerprint
 from probe import load_samples
 from probe.ablation import Ablation, ablate
 from probe.answers import greedy_answer, read_answer
+from probe.comparison import Comparer
 from probe.evaluate import evaluate
 from probe.flops import outside_flops
 from probe.journal import Journal
 from probe.samples import Sample
-from probe.trials import TrialRunner
 from probe.variants import NAMES, variants_of
 from tests.checkpoints import save_checkpoint
 from tests.profiles import build
@@ -80,11 +80,11 @@ def test_each_variant_is_what_its_plan_does_alone(
     plan, found = variants_of(profile).plans[name], ablation.variants[name]
     alone = evaluate(loaded.model, loaded.processor, samples, plan, max_new_tokens=3)
     assert found.plan == plan
-    assert tuple(trial.outcomes[name].answer for trial in ablation.trials) == alone.answers
+    assert tuple(one.outcomes[name].answer for one in ablation.comparisons) == alone.answers
     assert found.by_family == alone.accuracy
     assert found.accuracy == pytest.approx(alone.mean)
     assert (found.flops_ratio, found.kv_ratio) == pytest.approx((alone.flops_ratio, alone.kv_ratio))
-    full = [trial.outcomes["full"].answer for trial in ablation.trials]
+    full = [one.outcomes["full"].answer for one in ablation.comparisons]
     assert found.agreement == pytest.approx(sum(map(str.__eq__, full, alone.answers)) / len(full))
     likelihoods, outside, costs = [], 0, []
     for sample in samples:
@@ -130,13 +130,13 @@ def test_no_variant_always_goes_first(
     loaded: LoadedModel, samples: list[Sample], profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[Plan] = []
-    outcome = TrialRunner._outcome
+    outcome = Comparer._outcome
 
-    def watched(self: TrialRunner, sample: Sample, inputs: Any, plan: Plan) -> Any:
+    def watched(self: Comparer, sample: Sample, inputs: Any, plan: Plan) -> Any:
         ran.append(plan)
         return outcome(self, sample, inputs, plan)
 
-    monkeypatch.setattr(TrialRunner, "_outcome", watched)
+    monkeypatch.setattr(Comparer, "_outcome", watched)
     run(loaded, samples[:5], profile)
     plans = list(variants_of(profile).plans.values())
     warm_up, rounds = ran[:5], [ran[at : at + 5] for at in range(5, 30, 5)]
@@ -158,8 +158,8 @@ def timeless(ablation: Ablation) -> dict[str, Any]:
     found = ablation.model_dump(exclude={"created", "seconds", "resumed"})
     for variant in found["variants"].values():
         del variant["first_token_ratio"]
-    for trial in found["trials"]:
-        for outcome in trial["outcomes"].values():
+    for comparison in found["comparisons"]:
+        for outcome in comparison["outcomes"].values():
             del outcome["first_token_seconds"]
     return found
 
@@ -173,15 +173,15 @@ def test_finished_samples_are_not_run_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     journal, ran = tmp_path / "journal", []
-    trial = TrialRunner.run
+    compare = Comparer.compare
 
-    def watched(self: TrialRunner, index: int, sample: Sample) -> Any:
+    def watched(self: Comparer, index: int, sample: Sample) -> Any:
         ran.append(sample.id)
         if len(ran) == 3:
             raise KeyboardInterrupt
-        return trial(self, index, sample)
+        return compare(self, index, sample)
 
-    monkeypatch.setattr(TrialRunner, "run", watched)
+    monkeypatch.setattr(Comparer, "compare", watched)
     with pytest.raises(KeyboardInterrupt):
         run(loaded, samples, profile, data="noise", journal=journal)
     told: list[int] = []
@@ -240,4 +240,4 @@ def test_the_journal_is_one_record_a_sample(
     assert len(lines) == 3
     with pytest.raises(HalfVError):
         Journal.open(tmp_path / "j", {})
-    assert [trial.id for trial in found.trials] == ["s0", "s1"]
+    assert [one.id for one in found.comparisons] == ["s0", "s1"]
