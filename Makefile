@@ -2,13 +2,14 @@
 #   make demo    probe the bundled model, then compare it with and without the plan
 #   make test    the test suite          make check   lint, format, types
 #   make results   all bundled models side by side: the tables of the READMEs, and the shipped profiles
+#   make ablation  what each part of the shipped plans brings: the README's table
 #   make picture   the READMEs' pictures, from the shipped profiles        make selectors   the table of selectors
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results picture selectors bench test check
+.PHONY: venv demo results ablation picture selectors bench test check
 
 venv: $(STAMP)
 
@@ -22,6 +23,9 @@ demo: venv
 
 results: venv
 	$(BIN)/python -m data_samples.results
+
+ablation: venv
+	$(BIN)/python -m data_samples.ablation
 
 picture: venv
 	$(BIN)/python -m data_samples.picture

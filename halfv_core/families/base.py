@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from halfv_core.errors import ModelError
+from halfv_core.families.unsupported import UNSUPPORTED
 from halfv_core.registry import Registry
 
 Rotary = Callable[..., tuple[torch.Tensor, torch.Tensor]]
@@ -52,9 +53,14 @@ def family_of(model: PreTrainedModel) -> Family:
     """The registered family of a loaded model.
 
     Raises:
-        ModelError: none is registered for its `config.model_type`.
+        ModelError: none is registered for its `config.model_type`; where that has a reason, with it.
     """
     model_type = model.config.model_type
+    if model_type in UNSUPPORTED:
+        raise ModelError(
+            f"model_type '{model_type}' is not supported: {UNSUPPORTED[model_type]}",
+            expected=f"one of {', '.join(sorted(FAMILIES))}",
+        )
     if model_type not in FAMILIES:
         raise ModelError(
             f"no family is registered for model_type '{model_type}'",

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import torch
 from transformers import PreTrainedModel, StaticCache
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from halfv_core import Family, Freeze, HalfVError, Keep, Plan, apply
 from halfv_core.errors import ModelError, PlanError, UnsupportedError
+from halfv_core.families import FAMILIES
+from halfv_core.families.unsupported import UNSUPPORTED
 from tests.flash import flash_model
 from tests.tiny import LAYERS, tiny_batch, tiny_model, tiny_prompt
 
@@ -231,6 +234,9 @@ def test_refusals_at_the_door() -> None:
     model.config.get_text_config()._attn_implementation = "flex_attention"
     with pytest.raises(UnsupportedError, match="got flex_attention; expected eager, sdpa or a"), apply(model, PLAN):
         pass
+    model.config.model_type = "mllama"
+    with pytest.raises(ModelError, match="not supported: images enter through cross-attention"), apply(model, PLAN):
+        pass
     model.config.model_type = "unheard_of"
     with pytest.raises(ModelError, match=r"Family\(\.\.\.\) and pass it as family="), apply(model, PLAN):
         pass
@@ -292,6 +298,9 @@ def test_a_decoder_without_the_named_method_is_refused() -> None:
 
 def test_a_family_can_be_described_by_hand() -> None:
     model, inputs = tiny_model("llava"), tiny_prompt("llava")
+    model.config.model_type = "mllama"
+    with pytest.raises(ModelError, match="not supported: images enter through cross-attention"), apply(model, PLAN):
+        pass
     model.config.model_type = "unheard_of"
     family = Family(name="mine", decoders=("llama",), visual_tokens=("image_token_id",))
     with torch.no_grad(), apply(model, PLAN, family=family) as run:
@@ -342,3 +351,8 @@ def test_a_compiled_model_is_refused(recwarn: pytest.WarningsRecorder) -> None:
 def test_cost_before_anything_ran_is_refused() -> None:
     with apply(tiny_model("llava"), PLAN) as run, pytest.raises(UnsupportedError, match="call the model first"):
         _ = run.cost
+
+
+def test_reasons_are_given_for_types_that_exist_and_are_not_registered() -> None:
+    assert not set(UNSUPPORTED) & set(FAMILIES)
+    assert set(UNSUPPORTED) <= set(CONFIG_MAPPING_NAMES)

@@ -1,0 +1,28 @@
+"""Model types that the runtime cannot serve as they are built, and why: said instead of "not registered"."""
+
+_CROSS_ATTENTION = "images enter through cross-attention, so the sequence holds no visual tokens to prune"
+_FEW_QUERIES = "an image is 32 learnt queries by then, too few to be worth pruning"
+_ENCODER_DECODER = "it is an encoder-decoder; plans are for decoder-only models"
+_MIXTURE = "its decoder is a mixture of experts, whose cost and layers were not tested"
+
+UNSUPPORTED: dict[str, str] = {
+    "blip-2": _FEW_QUERIES,
+    "chameleon": "images are words of the vocabulary, with no token id of their own",
+    "emu3": "images are words of the vocabulary, with no token id of their own",
+    "florence2": _ENCODER_DECODER,
+    "gemma3n": "its last layers read the caches of earlier ones, which a plan would make too short",
+    "glm4v_moe": _MIXTURE,
+    "idefics": _CROSS_ATTENTION,
+    "instructblip": _FEW_QUERIES,
+    "instructblipvideo": _FEW_QUERIES,
+    "llama4": "its layers attend in chunks of the sequence, whose borders a pruning would move",
+    "mllama": _CROSS_ATTENTION,
+    "paligemma": "image and question see each other in both directions, which plans do not keep up after a pruning",
+    "pix2struct": _ENCODER_DECODER,
+    "qwen3_5": "most of its layers are linear attention, which keeps no entry a token",
+    "qwen3_5_moe": "most of its layers are linear attention, which keeps no entry a token",
+    "qwen3_vl_moe": _MIXTURE,
+    "t5gemma2": _ENCODER_DECODER,
+    "udop": _ENCODER_DECODER,
+}
+"""By the checkpoint's `config.model_type`."""
