@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from cli.bench import bench
 from cli.calibrate import calibrate
 from cli.doctor import doctor
 from cli.evaluate import evaluate
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (calibrate, stages, plot, export, generate, evaluate, models, doctor):
+for command in (calibrate, stages, plot, export, generate, evaluate, bench, models, doctor):
     app.command()(command)
 
 
