@@ -26,6 +26,7 @@ from halfv_core.records import (
     Saturation,
     SaturationType,
     Stages,
+    Uncertainty,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = [
     "Saturation",
     "SaturationType",
     "Stages",
+    "Uncertainty",
     "config_fingerprint",
     "write_atomically",
 ]
@@ -61,6 +63,8 @@ class Profile(Record):
     curves: Curves
     expected: Expected
     provenance: Provenance
+    uncertainty: Uncertainty | None = None
+    """How sure the stages are; null in profiles made before this was measured."""
 
     @property
     def layers(self) -> int:

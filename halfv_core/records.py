@@ -75,6 +75,53 @@ class Stages(Record):
     """For each boundary (`aggregation_start`, `saturation_start`), one sentence: which signal said so."""
 
 
+class Winner(Record):
+    """One answer to where a stage begins."""
+
+    layer: int | None
+    """null: there is no such stage."""
+    share: float
+    """Of the resamples that gave this answer, 0..1, above 0."""
+
+
+class BoundaryUncertainty(Record):
+    """Where a stage begins in the bootstrap resamples. "No such stage" (null) counts as later than every layer."""
+
+    low: int | None
+    """5th percentile: the first answer at which the resamples up to it are at least that share."""
+    median: int | None
+    high: int | None
+    """95th percentile, so that `low` to `high` is the 90 % interval."""
+    wins: tuple[Winner, ...]
+    """All answers, by layer, null last; the shares sum to 1."""
+
+
+class SampleSize(Record):
+    """What fewer samples would have said."""
+
+    samples: int
+    """In each draw."""
+    same: float
+    """Share of the draws that put both stages where all samples put them."""
+    within_one: float
+    """Share of the draws that put each stage at most one layer from there; "no such stage" is near itself alone."""
+
+
+class Uncertainty(Record):
+    """How sure the stages are, as far as the samples can tell (see probe.uncertainty)."""
+
+    resamples: int
+    """How many times the samples were drawn anew, with replacement."""
+    aggregation_start: BoundaryUncertainty
+    saturation_start: BoundaryUncertainty
+    sample_sizes: tuple[SampleSize, ...]
+    """By number of samples, up to all."""
+    enough: bool
+    """Whether there were enough samples: half of them already say the same in 90 % of the draws."""
+    verdict: str
+    """The same in one sentence, with what to do."""
+
+
 class CausalTest(Record):
     """One treatment of Stage III, tried on the calibration samples against the full model's own answers."""
 
@@ -116,6 +163,8 @@ class Saturation(Record):
     """Agreement from which on a treatment counts as safe."""
     max_log_likelihood_drop: float
     """Fall in log-likelihood, nats a token, up to which a treatment counts as safe."""
+    confidence: float | None = None
+    """Share of bootstrap resamples of the tested samples that give the same type; null when nothing was tried."""
 
 
 class Expected(Record):
