@@ -10,6 +10,7 @@ import sys
 import typer
 
 from cli.calibrate import calibrate
+from cli.compare import compare
 from cli.doctor import doctor
 from cli.export import export
 from cli.generate import generate
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (calibrate, stages, plot, export, generate, models, doctor):
+for command in (calibrate, compare, stages, plot, export, generate, models, doctor):
     app.command()(command)
 
 
