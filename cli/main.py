@@ -11,6 +11,7 @@ import typer
 
 from cli.bench import bench
 from cli.calibrate import calibrate
+from cli.compare import compare
 from cli.doctor import doctor
 from cli.evaluate import evaluate
 from cli.export import export
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (calibrate, stages, plot, export, generate, evaluate, bench, models, doctor):
+for command in (calibrate, stages, plot, compare, export, generate, evaluate, bench, models, doctor):
     app.command()(command)
 
 

@@ -4,6 +4,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from halfv_core.profile import Profile
+from probe.certainty import certainty
 from probe.report.words import stage_spans
 
 
@@ -27,6 +28,7 @@ def summary_rows(profile: Profile) -> list[tuple[str, str]]:
         ("", evidence["saturation_start"]),
         ("saturation type", profile.saturation.type),
         ("", profile.saturation.reason),
+        *(("" if index else "how sure", text) for index, text in enumerate(certainty(profile))),
         *(("" if index else "plan", text) for index, text in enumerate(profile.plan.describe())),
         ("prefill FLOPs", f"{expected.flops_ratio:.2f}x fewer, at {expected.visual_tokens:.0f} visual tokens a prompt"),
         ("KV cache", f"{expected.kv_ratio:.2f}x smaller"),

@@ -33,6 +33,7 @@ from probe.draw import draw_readable, hold_out
 from probe.progress import OnProgress, counter
 from probe.samples import SHOWN, Sample, Samples, data_fingerprint
 from probe.stages import detect_stages
+from probe.uncertainty import stage_uncertainty
 
 _PACKAGES = ("halfv-probe", "torch", "transformers", "nnsight", "numpy")
 
@@ -122,6 +123,7 @@ def calibrate(
     measurements, cases = study.measure(measured_on)
     curves = measurements.curves()
     stages = detect_stages(curves.visual.mean, curves.text.mean, curves.kl.mean)
+    uncertainty = stage_uncertainty(measurements, settings.seed)
     saturation = study.classify(cases, stages.saturation_start)
     tests = study.choose_plan(cases, measurements, stages, saturation)
     plan = tests[-1].plan
@@ -154,6 +156,7 @@ def calibrate(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - began, 1),
         ),
+        uncertainty=uncertainty,
     )
 
 
@@ -224,6 +227,7 @@ class _Study:
             thresholds=self._settings.thresholds,
             family=self._family,
             on_case=counter(self._on_progress, "Stage III tests", 2 * len(cases)),
+            seed=self._settings.seed,
         )
 
     def choose_plan(

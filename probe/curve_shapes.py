@@ -23,6 +23,8 @@ CurveLike = Sequence[float] | Array | torch.Tensor
 _TIE = 1e-12
 """Squared error of a 0..1 curve below which two fits are equally good; the earlier one is taken."""
 
+_ROUNDING = 1e-6
+"""Span, as a share of the largest value, below which a curve is constant: float32 cannot tell its points apart."""
 
 _FLATTER = 0.25
 """After a knee the slope is at most this share of the slope before it."""
@@ -72,9 +74,9 @@ def as_curve(name: str, values: CurveLike, points: int | None = None) -> Array:
 
 
 def unit(curve: Array) -> Array:
-    """Scaled to 0..1; a constant curve becomes 0."""
+    """Scaled to 0..1; a curve that is constant but for rounding becomes 0."""
     span = np.ptp(curve)
-    return (curve - curve.min()) / span if span > 0 else np.zeros_like(curve)
+    return (curve - curve.min()) / span if span > _ROUNDING * np.abs(curve).max() else np.zeros_like(curve)
 
 
 def noise(curve: Array) -> float:

@@ -1,0 +1,39 @@
+"""How sure a profile is of itself, in words, for the report and the command line."""
+
+from halfv_core.profile import Profile
+from halfv_core.records import BoundaryUncertainty
+
+
+def certainty(profile: Profile) -> list[str]:
+    """How sure the profile is of itself, a sentence each: both boundaries, the type, the number of samples.
+
+    What the profile does not say is left out.
+    """
+    said, found = [], profile.uncertainty
+    if found is not None:
+        stages = profile.stages
+        second = _boundary("II", stages.aggregation_start, found.aggregation_start, found.resamples)
+        third = _boundary("III", stages.saturation_start, found.saturation_start, found.resamples)
+        said += [second, third]
+    if profile.saturation.confidence is not None:
+        share = profile.saturation.confidence
+        said.append(f"The tests of Stage III give {profile.saturation.type} in {share:.0%} of their resamples.")
+    if found is not None:
+        said.append(found.verdict)
+    return said
+
+
+def interval_words(low: int | None, high: int | None) -> str:
+    """As in "4–6"; "none" stands for no such stage."""
+    return f"{'none' if low is None else low}–{'none' if high is None else high}"
+
+
+def _boundary(numeral: str, layer: int | None, found: BoundaryUncertainty, resamples: int) -> str:
+    begins = f"There is no Stage {numeral}" if layer is None else f"Stage {numeral} begins at layer {layer}"
+    share = sum(winner.share for winner in found.wins if winner.layer == layer)
+    others = [winner for winner in found.wins if winner.layer != layer]
+    said = f"{begins} (90% interval {interval_words(found.low, found.high)}, wins {share:.0%} of {resamples} resamples"
+    if others:
+        best = max(others, key=lambda winner: winner.share)
+        said += f"; {'none' if best.layer is None else f'layer {best.layer}'} wins {best.share:.0%}"
+    return f"{said})."
