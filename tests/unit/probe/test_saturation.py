@@ -2,12 +2,23 @@
 
 import pytest
 import torch
+from scipy.stats import binom
 from transformers import PreTrainedModel
 
 from halfv_core import Freeze, Keep, Plan
 from halfv_core.families import parts_of
 from halfv_core.profile import CausalTest
-from probe.analyzers.saturation import Case, Thresholds, classify_saturation, decide, quality, treatments
+from probe.analyzers.saturation import (
+    Case,
+    Readings,
+    Thresholds,
+    classify_saturation,
+    confidence,
+    decide,
+    quality,
+    read_cases,
+    treatments,
+)
 from probe.answers import greedy_answer, read_answer
 from tests.tiny import LAYERS, tiny_model, tiny_prompt
 
@@ -43,6 +54,7 @@ def test_idle_layers_are_layer_inactivity(family: str) -> None:
     found = classify_saturation(model, cases_of(model, family), 2)
     assert found.type == "layer_inactivity"
     assert [test.agreement for test in found.tests] == [1.0, 1.0]
+    assert found.confidence == 1.0
 
 
 def test_when_attention_brings_nothing_any_few_tokens_will_do() -> None:
@@ -63,7 +75,7 @@ def test_thresholds_that_nothing_meets_give_none() -> None:
 
 def test_without_a_stage_nothing_is_tried() -> None:
     found = classify_saturation(tiny_model("llava"), [], None)
-    assert (found.type, found.tests) == ("none", ())
+    assert (found.type, found.tests, found.confidence) == ("none", (), None)
     assert "no Stage III" in found.reason
 
 
@@ -105,3 +117,46 @@ def test_decision(frozen_safe: bool, few_safe: bool, kind: str, said: str) -> No
     assert found == kind
     assert said in reason
     assert "agreement 90.0%" in reason
+
+
+def test_quality_is_the_mean_of_the_readings() -> None:
+    model, family = tiny_model("qwen2_5_vl"), "qwen2_5_vl"
+    cases, plan = cases_of(model, family), Plan((Keep(layer=1, keep_ratio=0.0),))
+    readings = read_cases(model, plan, cases)
+    assert len(readings.agrees) == len(readings.drops) == len(cases)
+    for index, case in enumerate(cases):
+        alone = quality(model, plan, [case])
+        assert alone == (float(readings.agrees[index]), readings.drops[index])
+        assert readings.quality([index, index]) == alone
+    assert readings.quality() == quality(model, plan, cases)
+
+
+def readings_of(wrong: int, drop: float = 0.0, cases: int = 40) -> Readings:
+    return Readings((False,) * wrong + (True,) * (cases - wrong), (drop,) * cases)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2, 3, 20])
+def test_confidence_is_the_binomial_chance_of_the_same_verdict(wrong: int) -> None:
+    """Of 40 cases 2 may be wrong; a resample has Binomial(40, wrong / 40) wrong ones. Keeping few is never safe here."""
+    safe = float(binom.cdf(2, 40, wrong / 40))
+    share = safe if wrong <= 2 else 1 - safe
+    tests = {"layer_inactivity": readings_of(wrong), "token_sparsity": readings_of(40)}
+    assert confidence(tests, Thresholds()) == pytest.approx(share, abs=3 * (share * (1 - share) / 200) ** 0.5 + 1e-4)
+
+
+def test_both_treatments_are_judged_on_the_same_resample() -> None:
+    """Freezing fails in resamples with the first case, few tokens in those without it: the type is never `none`."""
+    cases = 30
+    first = (False,) + (True,) * (cases - 1)
+    freezing, few = Readings(first, (0.0,) * cases), Readings((True,) * cases, (-30.0,) + (0.01,) * (cases - 1))
+    strict = Thresholds(min_agreement=1.0, max_log_likelihood_drop=0.0)
+    without_first = (1 - 1 / cases) ** cases
+    found = confidence({"layer_inactivity": freezing, "token_sparsity": few}, strict)
+    assert found == pytest.approx(1 - without_first, abs=0.1)
+    assert confidence({"layer_inactivity": freezing}, strict) == pytest.approx(found)
+
+
+def test_confidence_depends_on_the_seed_alone() -> None:
+    tests = {"layer_inactivity": readings_of(2)}
+    one, same, other = (confidence(tests, Thresholds(), seed) for seed in (0, 0, 1))
+    assert one == same != other
