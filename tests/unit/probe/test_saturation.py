@@ -137,7 +137,7 @@ def readings_of(wrong: int, drop: float = 0.0, cases: int = 40) -> Readings:
 
 @pytest.mark.parametrize("wrong", [0, 1, 2, 3, 20])
 def test_confidence_is_the_binomial_chance_of_the_same_verdict(wrong: int) -> None:
-    """Of 40 cases 2 may be wrong; a resample has Binomial(40, wrong / 40) wrong ones. Keeping few is never safe here."""
+    """Of 40 cases 2 may be wrong; a resample has Binomial(40, wrong / 40) wrong ones. Keeping few is never safe."""
     safe = float(binom.cdf(2, 40, wrong / 40))
     share = safe if wrong <= 2 else 1 - safe
     tests = {"layer_inactivity": readings_of(wrong), "token_sparsity": readings_of(40)}
