@@ -6,7 +6,8 @@
 Percentiles are inverse distribution functions, so each is an answer that some resample gave; "no Stage III" is one of
 the answers and counts as later than every layer. Half, because the mean of n of N samples differs from that of all N by
 a variance of s^2 (1/n - 1/N), which for n = N/2 is s^2/N: as much as the mean of all N differs from the truth.
-Both speak of chance in the draw of samples, not of data of another kind; `compare` is for that.
+A resample adds its noise to a mean that is noisy already, so the intervals err on the wide side. All this speaks of
+chance in the draw of samples, not of data of another kind; `compare` is for that.
 """
 
 import math
@@ -44,7 +45,7 @@ def stage_uncertainty(found: Measurements, seed: int = 0, resamples: int = RESAM
 
     Args:
         found: two samples or more.
-        seed: the same seed, samples and order of samples give the same answer.
+        seed: same seed, same answer; samples in another order are like another seed.
 
     Raises:
         DataError: a single sample, which cannot differ from itself.
