@@ -2,12 +2,14 @@
 #   make demo    probe the bundled model, then compare it with and without the plan
 #   make test    the test suite          make check   lint, format, types
 #   make results   all bundled models side by side: the tables of the READMEs, and the shipped profiles
+#   make ablation  what each part of the shipped plans brings: the README's table
 #   make picture   the READMEs' pictures, from the shipped profiles        make selectors   the table of selectors
+#   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results picture selectors test check
+.PHONY: venv demo results ablation picture selectors bench test check
 
 venv: $(STAMP)
 
@@ -22,11 +24,24 @@ demo: venv
 results: venv
 	$(BIN)/python -m data_samples.results
 
+ablation: venv
+	$(BIN)/python -m data_samples.ablation
+
 picture: venv
 	$(BIN)/python -m data_samples.picture
 
 selectors: venv
 	$(BIN)/python -m data_samples.selector_table
+
+# Slices of real 7B shapes in bfloat16; CPU time of one thread, so that neighbours on the machine do not count.
+BENCH := $(BIN)/halfv-probe bench --clock cpu --threads 1
+SLICE := --random-weights --layers 8 --vision-layers 4
+
+bench: venv
+	$(BENCH) --model qwen2.5-vl-7b $(SLICE) --visual-tokens 1024 --rounds 3 --output docs/benchmarks/qwen2.5-vl-7b.json
+	$(BENCH) --model llava-1.5-7b $(SLICE) --visual-tokens 576 --output docs/benchmarks/llava-1.5-7b.json
+	$(BENCH) --model tiny-qwen2.5-vl --visual-tokens 196 --rounds 20 --output docs/benchmarks/tiny-qwen2.5-vl.json
+	$(BIN)/python -m data_samples.benchmarks
 
 test: venv
 	$(BIN)/python -m pytest -q --numprocesses logical --dist loadfile

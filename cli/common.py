@@ -73,14 +73,19 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each step on stderr: name, samples done, time left. Yields `report(step, done, total)`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    progress = Progress(*columns, console=Console(stderr=True))
 
-        def report(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = progress.add_task(step, total=total)
-            progress.update(tasks[step], completed=done, total=total)
+    def report(step: str, done: int, total: int) -> None:
+        if step not in tasks:
+            progress.start()
+            tasks[step] = progress.add_task(step, total=total)
+        progress.update(tasks[step], completed=done, total=total)
 
+    try:
         yield report
+    finally:
+        if tasks:  # or a mistake found before the first step would come with an empty line
+            progress.stop()
 
 
 @contextmanager

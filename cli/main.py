@@ -9,9 +9,11 @@ import sys
 
 import typer
 
+from cli.bench import bench
 from cli.calibrate import calibrate
 from cli.compare import compare
 from cli.doctor import doctor
+from cli.evaluate import evaluate
 from cli.export import export
 from cli.generate import generate
 from cli.models import models
@@ -24,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (calibrate, compare, stages, plot, export, generate, models, doctor):
+for command in (calibrate, stages, plot, compare, export, generate, evaluate, bench, models, doctor):
     app.command()(command)
 
 

@@ -29,7 +29,7 @@ def main() -> None:
 def accuracy_table(found: Study) -> Table:
     """Accuracy by family, and what the plan saves."""
     full, fast = found.full, found.fast
-    table = Table(box=None, title=f"{len(full.correct)} held-out scenes")
+    table = Table(box=None, title=f"{len(full.grades)} held-out scenes")
     table.add_column("family")
     for name in ("full model", "accelerated"):
         table.add_column(name, justify="right")

@@ -80,7 +80,7 @@ def as_data(found: Study) -> dict[str, Any]:
         "saturation_reason": profile.saturation.reason,
         "plan": profile.plan.describe(),
         "keep_ratio": profile.plan.keeps[0].keep_ratio if profile.plan.keeps else 1.0,
-        "samples": len(full.correct),
+        "samples": len(full.grades),
         "accuracy_full": full.mean,
         "accuracy_accelerated": fast.mean,
         "retention": found.retention,

@@ -98,7 +98,7 @@ def load_model(
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
     source = resolve(name)
-    offline = Path(source).is_dir() or not _hub_answers()
+    offline = Path(source).is_dir() or not hub_answers()
     spread = device == "auto" and torch.cuda.is_available()
     try:
         model: Any = AutoModelForImageTextToText.from_pretrained(
@@ -116,7 +116,7 @@ def load_model(
     return LoadedModel(model.eval(), load_processor(source, trust_remote_code, offline), name)
 
 
-def _hub_answers() -> bool:
+def hub_answers() -> bool:
     """One quick question instead of the hub client's minute of retries for every file."""
     if constants.is_offline_mode():
         return False

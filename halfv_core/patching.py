@@ -24,13 +24,16 @@ _MARK = "_halfv_wrapped"
 
 
 @contextmanager
-def wrapped(wraps: Sequence[Wrap]) -> Iterator[None]:
+def wrapped(wraps: Sequence[Wrap], *, plan: bool = True) -> Iterator[None]:
     """Inside the block each method is wrapped; on exit, also after an exception, it is as it was.
 
     A method that somebody else set on the instance (accelerate does) is wrapped and put back like the class's own.
 
+    Args:
+        plan: whether this changes what the model computes; then no other wrapping may come around it.
+
     Raises:
-        UnsupportedError: one of them is wrapped already.
+        UnsupportedError: one of them is wrapped with a plan already.
     """
     for wrap in wraps:
         if hasattr(getattr(wrap.module, wrap.method), _MARK):
@@ -43,7 +46,8 @@ def wrapped(wraps: Sequence[Wrap]) -> Iterator[None]:
     try:
         for wrap in wraps:
             replacement = wrap.around(getattr(wrap.module, wrap.method))
-            setattr(replacement, _MARK, True)
+            if plan:
+                setattr(replacement, _MARK, True)
             wrap.module.__dict__[wrap.method] = replacement
         yield
     finally:

@@ -140,6 +140,11 @@ class Plan(BaseModel):
         return frozenset(layer for item in self.interventions if isinstance(item, Freeze) for layer in item.layers)
 
     @property
+    def first_layer(self) -> int:
+        """The first layer that the plan names; 0 for an empty plan."""
+        return min([keep.layer for keep in self.keeps] + list(self.frozen_layers), default=0)
+
+    @property
     def last_layer(self) -> int:
         """The deepest layer that the plan names; 0 for an empty plan."""
         return max([keep.layer for keep in self.keeps] + list(self.frozen_layers), default=0)

@@ -93,6 +93,11 @@ class PromptProcessor:
         inputs = self.backend(images=list(images) or None, text=text, return_tensors="pt")
         return {name: value.to(device) for name, value in inputs.items() if isinstance(value, torch.Tensor)}
 
+    def encode(self, answer: str, device: torch.device | str = "cpu") -> torch.Tensor:
+        """(n,) ids of an answer as it would follow a prompt, without special tokens."""
+        encoded = self.tokenizer(answer, add_special_tokens=False, return_tensors="pt")
+        return encoded["input_ids"][0].to(device)  # type: ignore[no-any-return]
+
     def decode(self, ids: torch.Tensor) -> str:
         """(n,) generated ids as text, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()

@@ -4,6 +4,7 @@ from probe import calibrate, load_model
 """
 
 from halfv_core.models import load_model
+from probe.ablation import ablate
 from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.saturation import classify_saturation
 from probe.analyzers.tme import entropy_curves, truncated_matrix_entropy
@@ -13,6 +14,7 @@ from probe.stages import detect_stages
 
 __all__ = [
     "Settings",
+    "ablate",
     "calibrate",
     "classify_saturation",
     "detect_stages",

@@ -4,6 +4,7 @@ Selection looks at the last prompt token, so an answer is never part of the pref
 answer continues its cache, as it would in generation.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ class Reading(NamedTuple):
     """Mean log-probability of the answer's tokens, nats a token."""
     agrees: bool
     """Whether greedy decoding gives exactly this answer."""
+    first_token_seconds: float
+    """Wall time from the inputs to the first token's id, vision tower included."""
 
 
 @torch.no_grad()
@@ -64,7 +67,10 @@ def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) ->
     """
     if not bool(inputs["attention_mask"].all()):
         raise DataError("answers are read after prompts without padding")
+    began = time.perf_counter()
     prefill = model(**inputs, use_cache=True, logits_to_keep=1)
+    prefill.logits[0, -1].argmax().item()  # waits for the device, whichever that is
+    seconds = time.perf_counter() - began
     logits = [prefill.logits[0, -1:]]  # (1, vocabulary)
     if len(answer) > 1:
         continued = model(
@@ -75,4 +81,4 @@ def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) ->
         logits.append(continued.logits[0])
     scores = torch.cat(logits).float().log_softmax(-1)  # (T, vocabulary)
     likelihood = scores.gather(1, answer[:, None]).mean()
-    return Reading(float(likelihood), bool((scores.argmax(-1) == answer).all()))
+    return Reading(float(likelihood), bool((scores.argmax(-1) == answer).all()), seconds)

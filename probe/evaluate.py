@@ -1,10 +1,9 @@
-"""Accuracy of a model under a plan: greedy answers against the reference answers, and what they cost.
+"""Accuracy of a model under one plan: greedy answers against the reference answers, and what they cost.
 
 full = evaluate(model, processor, samples, Plan(()))
 fast = evaluate(model, processor, samples, profile)
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,7 +15,9 @@ from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
 from halfv_core.runtime import apply
 from probe.answers import greedy_answer
+from probe.grading import grade
 from probe.samples import Sample
+from probe.statistics import by_family
 
 
 class Evaluation(NamedTuple):
@@ -24,9 +25,10 @@ class Evaluation(NamedTuple):
 
     answers: tuple[str, ...]
     """The model's, in the order of the samples."""
-    correct: tuple[bool, ...]
+    grades: tuple[float, ...]
+    """How right each is, 0..1; see probe.grading."""
     accuracy: dict[str, float]
-    """By question family."""
+    """Mean grade by question family."""
     flops_ratio: float
     """Prefill FLOPs of all prompts without the plan over those with it; see halfv_core.cost."""
     kv_ratio: float
@@ -52,10 +54,7 @@ def evaluate(
     Raises:
         DataError: no samples, or one without a reference answer.
     """
-    missing = [sample.id for sample in samples if sample.answer is None]
-    if missing or not samples:
-        got = f"sample '{missing[0]}' without one" if missing else "no samples"
-        raise DataError("accuracy needs samples with reference answers", got=got)
+    check_references(samples)
     answers, costs = [], []
     with apply(model, plan) as run:
         for sample in samples:
@@ -64,25 +63,40 @@ def evaluate(
             costs.append(run.cost)
             if on_sample is not None:
                 on_sample()
-    correct = [
-        normalise(found) == normalise(sample.answer or "") for found, sample in zip(answers, samples, strict=True)
-    ]
+    grades = [grade(sample, answer).value for sample, answer in zip(samples, answers, strict=True)]
     return Evaluation(
         answers=tuple(answers),
-        correct=tuple(correct),
-        accuracy=_by_family(samples, correct),
+        grades=tuple(grades),
+        accuracy=by_family(grades, [family_of(sample) for sample in samples]),
         flops_ratio=sum(cost.prefill_flops_full for cost in costs) / sum(cost.prefill_flops for cost in costs),
         kv_ratio=sum(cost.kv_bytes_full for cost in costs) / sum(cost.kv_bytes for cost in costs),
     )
 
 
-def normalise(answer: str) -> str:
-    """Lower case, single spaces, no full stop at the end."""
-    return " ".join(answer.lower().split()).removesuffix(".").rstrip()
+def check_references(samples: Sequence[Sample]) -> None:
+    """Raise DataError: no samples, or one without a reference answer."""
+    missing = [sample.id for sample in samples if not sample.answers]
+    if missing or not samples:
+        got = f"sample '{missing[0]}' without one" if missing else "no samples"
+        raise DataError("accuracy needs samples with reference answers", got=got)
 
 
-def _by_family(samples: Sequence[Sample], correct: Sequence[bool]) -> dict[str, float]:
-    groups: dict[str, list[bool]] = defaultdict(list)
-    for sample, right in zip(samples, correct, strict=True):
-        groups[sample.family or "all"].append(right)
-    return {family: sum(group) / len(group) for family, group in sorted(groups.items())}
+def with_references(samples: Sequence[Sample]) -> list[Sample]:
+    """Those that can be graded.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = [sample for sample in samples if sample.answers]
+    if not found:
+        raise DataError(
+            "no sample has a reference answer",
+            got=f"{len(samples)} without",
+            remedy="name the column with --column answer=COLUMN",
+        )
+    return found
+
+
+def family_of(sample: Sample) -> str:
+    """Its kind of question; `all` where the data tell no kinds."""
+    return sample.family or "all"

@@ -47,6 +47,8 @@ class Fields(NamedTuple):
     instruction: str | None
     answers: tuple[str, ...]
     family: str | None
+    votes: tuple[int, ...] = ()
+    """How many annotators gave each of the answers, where any gave the same."""
 
 
 def unwrapped(values: Values) -> Values:
@@ -77,6 +79,7 @@ def read_fields(values: Values, columns: Columns) -> Fields:
         instruction=_unmarked(_text(_single(values, columns.instruction))),
         answers=answers,
         family=_text(_single(values, columns.family)),
+        votes=() if choices else _votes(answers, _collected(values, columns.answer)),
     )
 
 
@@ -192,6 +195,12 @@ def _texts(values: Iterable[Any]) -> list[str]:
 def _answers(values: Sequence[Any]) -> tuple[str, ...]:
     """Different references, the one that most annotators gave first."""
     return tuple(text for text, _ in Counter(_texts(values)).most_common())
+
+
+def _votes(answers: Sequence[str], values: Sequence[Any]) -> tuple[int, ...]:
+    """How often each of the answers was given; nothing where they are alternatives, each given once."""
+    given = Counter(_texts(values))
+    return tuple(given[answer] for answer in answers) if any(given[answer] > 1 for answer in answers) else ()
 
 
 def _choices(values: Sequence[Any]) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ class Sample(BaseModel):
     """The reference answer; a letter where there are choices."""
     answers: tuple[str, ...] = ()
     """All references that are right, `answer` first."""
+    votes: tuple[int, ...] = ()
+    """How many annotators gave each of them, where any gave the same."""
     family: str | None = None
     """Kind of question."""
 
@@ -203,6 +205,7 @@ def _sample(
         answer=fields.answers[0] if fields.answers else None,
         answers=fields.answers,
         family=fields.family,
+        votes=fields.votes,
     )
 
 
@@ -229,10 +232,10 @@ def check_enough(what: str, good: int, rejected: Sequence[Rejected], remedy: str
 
 
 def data_fingerprint(samples: Sequence[Sample]) -> str:
-    """sha256 over ids, prompts, answers and image files, in order."""
+    """sha256 over ids, prompts, answers with their votes, and image files, in order."""
     digest = hashlib.sha256()
     for sample in samples:
-        row = [sample.id, sample.prompt, sample.answers, len(sample.images)]
+        row = [sample.id, sample.prompt, sample.answers, len(sample.images), *([sample.votes] if sample.votes else [])]
         digest.update(json.dumps(row).encode())
         for picture in sample.images:
             digest.update(hashlib.sha256(image_bytes(picture)).digest())

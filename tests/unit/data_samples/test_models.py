@@ -90,7 +90,7 @@ def test_a_blank_picture_is_not_answered_from_the_question_alone(loaded: LoadedM
     Image.new("RGB", (224, 224), "white").save(tmp_path / "blank.png")
     samples = [sample for sample in load_samples("scenes-heldout") if sample.family in ("where", "reading")][:20]
     blank = [sample.model_copy(update={"images": (tmp_path / "blank.png",)}) for sample in samples]
-    assert sum(evaluate(loaded.model, loaded.processor, blank, Plan(())).correct) <= 6
+    assert sum(evaluate(loaded.model, loaded.processor, blank, Plan(())).grades) <= 6
 
 
 def test_chance_is_the_share_of_the_most_common_answer() -> None:

@@ -1,9 +1,12 @@
 """Scores and coverage against slow, obvious references."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from halfv_core import Keep, Plan, apply
+from halfv_core.attention import attention_scores
 from halfv_core.families import FAMILIES, parts_of
 from halfv_core.selectors.anchor_coverage import AnchorCoverage, cover
 from tests.masked_reference import layer_calls
@@ -56,6 +59,30 @@ def test_release_scoring_is_unscaled_and_over_visual_keys_only(family: str, rope
     with apply(model, Plan((Keep(layer=2, keep_ratio=0.25, selector="attention", options=options),))) as run:
         model(**inputs)
     assert run.kept[2][0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])  # without and with biases
+@torch.no_grad()
+def test_keys_need_not_be_made_to_score_them(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores past the keys are those of keys, which are still made where the projection is no plain matrix."""
+    model = tiny_model(family)
+    inputs, found = tiny_prompt(family), []
+
+    def scores(*arguments: Any) -> torch.Tensor:
+        found.append(attention_scores(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr("halfv_core.passage.attention_scores", scores)
+    plan = Plan((Keep(layer=2, keep_ratio=0.5, selector="attention", options={"rope": False}),))
+    made: list[int] = []
+    attention = parts_of(model).layers[1].self_attn
+    for _ in range(2):
+        with apply(model, plan):
+            model(**inputs)
+        attention.k_proj = torch.nn.Sequential(attention.k_proj)  # as an adapter would
+        attention.k_proj.register_forward_hook(lambda *_: made.append(1))
+    assert len(made) == 2  # the layer's own keys, and the selector's
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-7)
 
 
 def slow_cover(states: torch.Tensor, seeds: list[int], count: int) -> list[int]:

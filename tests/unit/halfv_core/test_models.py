@@ -85,7 +85,7 @@ def test_a_wrong_name_is_one_clear_line(name: str, said: str, tmp_path: Path) ->
 
 
 def test_without_network_the_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("halfv_core.models._hub_answers", lambda: False)
+    monkeypatch.setattr("halfv_core.models.hub_answers", lambda: False)
     monkeypatch.setenv("HF_HUB_CACHE", "gone")
     with pytest.raises(HalfVError) as caught:
         load_model("qwen2.5-vl-7b")

@@ -18,7 +18,7 @@ from halfv_core.processors import PromptProcessor
 from halfv_core.selectors import SELECTORS, make_selector
 from probe import calibrate, load_samples
 from probe.calibrate import Settings
-from probe.evaluate import evaluate, normalise
+from probe.evaluate import evaluate
 from probe.samples import Sample
 from tests.checkpoints import CHECKPOINTS, save_checkpoint
 from tests.tiny import LAYERS
@@ -155,7 +155,7 @@ def test_evaluation_counts_right_answers_by_family(family: str, tmp_path: Path, 
     loaded = load(family, tmp_path)
     full = evaluate(loaded.model, loaded.processor, samples, Plan(()), max_new_tokens=3)
     truth = [
-        sample.model_copy(update={"answer": answer if index % 4 else "wrong"})
+        sample.model_copy(update={"answers": (answer if index % 4 else "wrong",)})
         for index, (sample, answer) in enumerate(zip(samples, full.answers, strict=True))
     ]
     again = evaluate(loaded.model, loaded.processor, truth, Plan(()), max_new_tokens=3)
@@ -169,10 +169,5 @@ def test_evaluation_counts_right_answers_by_family(family: str, tmp_path: Path, 
 def test_evaluation_needs_answers(tmp_path: Path, samples: list[Sample]) -> None:
     loaded = load("llava", tmp_path)
     with pytest.raises(DataError, match="got sample 's0' without one"):
-        blank = [sample.model_copy(update={"answer": None}) for sample in samples]
+        blank = [sample.model_copy(update={"answers": ()}) for sample in samples]
         evaluate(loaded.model, loaded.processor, blank, Plan(()))
-
-
-def test_answers_are_compared_without_case_space_and_full_stop() -> None:
-    assert normalise("  Top  Left. ") == normalise("top left")
-    assert normalise("yes") != normalise("no")

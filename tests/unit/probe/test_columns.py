@@ -37,6 +37,7 @@ class Said(NamedTuple):
     context: str | None = None
     instruction: str | None = None
     images: tuple[object, ...] = ("a.jpg",)
+    votes: tuple[int, ...] = ()
 
 
 ANNOTATIONS = [
@@ -84,7 +85,14 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
             **{"image_id": 262148, "answer_type": "other", "question_id": 262148000, "question": "What is this?"},
             "image": ONE,
         },
-        Said("What is this?", ("net", "netting", "mesh"), family="what is this", id="262148000", images=(ONE,)),
+        Said(
+            "What is this?",
+            ("net", "netting", "mesh"),
+            family="what is this",
+            id="262148000",
+            images=(ONE,),
+            votes=(3, 2, 1),
+        ),
     ),
     "TextVQA": (
         {
@@ -98,6 +106,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
             ("dakota", "nous les gosses", "clos culombu", "dakota digital"),
             id="34602",
             images=(ONE,),
+            votes=(3, 1, 1, 1),
         ),
     ),
     "DocVQA": (

@@ -170,6 +170,7 @@ CHANGES: dict[str, Callable[[], list[Sample]]] = {
     "context": lambda: [SAMPLE.model_copy(update={"context": "c"})],
     "instruction": lambda: [SAMPLE.model_copy(update={"instruction": "i"})],
     "answers": lambda: [SAMPLE.model_copy(update={"answers": ("B",)})],
+    "votes": lambda: [SAMPLE.model_copy(update={"votes": (3,)})],
     "pixels": lambda: [SAMPLE.model_copy(update={"images": (stored(2),)})],
     "one more image": lambda: [SAMPLE.model_copy(update={"images": (stored(1), stored(1))})],
     "one more sample": lambda: [SAMPLE, SAMPLE],
@@ -181,6 +182,12 @@ CHANGES: dict[str, Callable[[], list[Sample]]] = {
 def test_the_fingerprint_sees_everything_that_a_model_sees(change: str) -> None:
     assert data_fingerprint(CHANGES[change]()) != data_fingerprint([SAMPLE])
     assert data_fingerprint([SAMPLE.model_copy()]) == data_fingerprint([SAMPLE])
+
+
+def test_alternatives_that_nobody_voted_on_leave_the_fingerprint_as_it_was() -> None:
+    """Of the shipped scenes and photos, as profiles made before votes were kept have it."""
+    found = {name: data_fingerprint(load_samples(name)[:5])[:12] for name in ("scenes", "photos")}
+    assert found == {"scenes": "2a89ed8bd628", "photos": "303b63b4e15d"}
 
 
 def test_the_fingerprint_sees_the_order_and_not_where_pictures_lie(tmp_path: Path) -> None:

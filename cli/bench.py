@@ -1,0 +1,167 @@
+"""`halfv-probe bench`: speed and memory with and without a plan, measured in turn, beside what arithmetic says.
+
+halfv-probe bench --random-weights --model qwen2.5-vl-7b --layers 8 --vision-layers 8
+halfv-probe bench --model /path/to/Qwen2.5-VL-7B-Instruct --profile profile.json --dtype bfloat16
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.common import (
+    SMALL,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    TrustOption,
+    given_arguments,
+    load_quietly,
+    print_json,
+    progress_bar,
+    stdout,
+    writing,
+)
+from cli.plan_options import FreezeOption, KeepOption, typed_plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from halfv_core import Plan
+
+
+def bench(
+    context: typer.Context,
+    model: ModelOption,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="The model's shape with random weights: no checkpoint, no hub.")
+    ] = False,
+    layers: Annotated[int | None, typer.Option(help="Only so many decoder layers, with --random-weights.")] = None,
+    vision_layers: Annotated[int | None, typer.Option(help="Likewise, layers of the vision tower.")] = None,
+    profile: Annotated[Path | None, typer.Option(help="Run under this profile's plan.")] = None,
+    keep: KeepOption = None,
+    freeze: FreezeOption = None,
+    visual_tokens: Annotated[int, typer.Option(min=1, help="Visual tokens a prompt; the nearest possible.")] = 1200,
+    text_tokens: Annotated[int, typer.Option(help="Text tokens a prompt.")] = 60,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts at a time.")] = 1,
+    new_tokens: Annotated[int, typer.Option(min=1, help="Tokens decoded after the prompt.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Pairs of requests, with and without the plan.")] = 5,
+    clock: Annotated[str, typer.Option(help="wall, or cpu: without what neighbours on the same CPU take.")] = "wall",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU. [default: torch's own]")] = None,
+    output: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("bench.json"),
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure speed and memory with and without a plan."""
+    import torch
+
+    from cli.bench_table import bench_tables
+    from probe.bench import bench as run
+    from probe.bench import synthetic_inputs
+    from probe.bench.run import check_clock
+    from probe.bench.synthetic import depths
+
+    _check(random_weights, layers, vision_layers, profile, keep, freeze)
+    typed = typed_plan(keep or [], freeze or []) if keep or freeze else None
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    if random_weights:
+        found, whole = _random(model, layers, vision_layers, dtype, device)
+    else:
+        found = load_quietly(model, dtype, device, trust_remote_code).model
+        whole = depths(found.config)
+    check_clock(clock, found.device)
+    plan = typed or _plan(model, found.config, whole[0], profile, random_weights)
+    plan.check_depth(found.config.get_text_config().num_hidden_layers)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    inputs = synthetic_inputs(found, visual_tokens=visual_tokens, text_tokens=text_tokens, batch=batch)
+    with progress_bar() as on_progress:
+        benchmark = run(
+            found,
+            plan,
+            inputs,
+            rounds=rounds,
+            new_tokens=new_tokens,
+            clock=clock,
+            name=model,
+            random_weights=random_weights,
+            whole=whole,
+            arguments=given_arguments(context),
+            on_progress=on_progress,
+        )
+    with writing(output):
+        benchmark.save(output)
+    if as_json:
+        print_json(benchmark.model_dump(mode="json"))
+        return
+    for table in bench_tables(benchmark):
+        stdout.print(table)
+    if benchmark.subject.visual_tokens != visual_tokens:
+        stdout.print(f"{visual_tokens} visual tokens were asked for; {benchmark.subject.visual_tokens} are nearest.")
+    stdout.print(f"record: {output}", highlight=False)
+
+
+def _check(
+    random_weights: bool,
+    layers: int | None,
+    vision_layers: int | None,
+    profile: Path | None,
+    keep: list[str] | None,
+    freeze: list[str] | None,
+) -> None:
+    from halfv_core.errors import HalfVError
+
+    if not random_weights and (layers or vision_layers) is not None:
+        raise HalfVError("a checkpoint is run whole", remedy="add --random-weights, or leave out --layers")
+    if profile is not None and (keep or freeze):
+        raise HalfVError("two plans were given", remedy="leave out --profile, or --keep and --freeze")
+
+
+def _random(
+    name: str, layers: int | None, vision_layers: int | None, dtype: str, device: str
+) -> tuple["PreTrainedModel", tuple[int, int]]:
+    """A model with random weights, and the depths of the whole that it is a slice of."""
+    import torch
+    from transformers.utils import logging
+
+    from halfv_core.errors import ModelError
+    from halfv_core.models import DTYPES
+    from probe.bench import config_of, random_model, sliced
+    from probe.bench.synthetic import depths
+
+    if dtype not in DTYPES:
+        raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
+    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError):
+        raise ModelError("unknown device", got=device, expected="auto, cpu, cuda, cuda:1, mps ...") from None
+    logging.set_verbosity_error()
+    config = config_of(name)
+    whole = depths(config)
+    precision = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    found = random_model(sliced(config, layers, vision_layers), dtype=precision, device=place)
+    if found.num_parameters() < SMALL:
+        torch.set_num_threads(1)
+    return found, whole
+
+
+def _plan(name: str, config: "PreTrainedConfig", depth: int, profile: Path | None, random_weights: bool) -> "Plan":
+    """The plan of the given profile, of the one shipped with a bundled model, or the published one."""
+    from halfv_core import Profile
+    from halfv_core.models import bundled_models
+    from probe.bench import published_plan
+
+    bundled = bundled_models()
+    if profile is None and name in bundled:
+        profile = bundled[name].parents[1] / "profiles" / f"{name}.json"
+    if profile is None:
+        return published_plan(config.model_type, depth, config.get_text_config().num_hidden_layers)
+    found = Profile.load(profile)
+    if not random_weights:
+        found.check_model(config)
+    return found.plan

@@ -1,0 +1,113 @@
+"""`halfv-probe evaluate`: what each part of a profile's plan brings and costs, against reference answers.
+
+halfv-probe evaluate --model qwen2.5-vl-7b --profile profile.json --data my-questions.csv
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli.common import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    TrustOption,
+    given_arguments,
+    load_quietly,
+    print_json,
+    progress_bar,
+    stdout,
+    writing,
+)
+from cli.data_options import (
+    ColumnOption,
+    DataOption,
+    FetchOption,
+    ImagesOption,
+    InstructionOption,
+    SplitOption,
+    SubsetOption,
+    read_data,
+    say_rejected,
+)
+
+
+def evaluate(
+    context: typer.Context,
+    model: ModelOption,
+    profile: Annotated[Path, typer.Option(help="Made by `halfv-probe calibrate` for this model.")],
+    data: DataOption = "scenes-heldout",
+    column: ColumnOption = None,
+    images: ImagesOption = None,
+    split: SplitOption = None,
+    subset: SubsetOption = None,
+    instruction: InstructionOption = None,
+    fetch_images: FetchOption = False,
+    samples: Annotated[int, typer.Option(help="Samples to draw from those with a reference answer.")] = 300,
+    seed: Annotated[int, typer.Option(help="Seed of the draw and of the bootstrap.")] = 0,
+    output: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("evaluation.json"),
+    variant: Annotated[
+        list[str] | None, typer.Option(help="ivr, ssr, ivr+ssr or wrong_ssr, repeatable. [default: all]")
+    ] = None,
+    grading: Annotated[str, typer.Option(help="auto (each sample's own), exact, soft or letter.")] = "auto",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 32,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the full model, each part of the plan, the whole plan, and the wrong treatment of Stage III."""
+    from cli.evaluate_table import ablation_table, remarks
+    from halfv_core import HalfVError, Profile
+    from probe.ablation import ablate
+    from probe.draw import draw_readable
+    from probe.evaluate import with_references
+    from probe.grading import as_grading
+    from probe.variants import variants_of
+
+    chosen = as_grading(grading)
+    loaded_profile = Profile.load(profile)
+    variants = variants_of(loaded_profile).only(tuple(variant or ()))
+    found = read_data(data, column, images, split, subset, instruction, fetch_images)
+    answered = with_references(found)
+    stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+    if len(answered) < len(found):
+        stderr.print(f"{len(found) - len(answered)} of {len(found)} samples have no reference answer and are left out")
+    drawn, unreadable = draw_readable(answered, samples, seed)
+    say_rejected(unreadable, len(drawn) + len(unreadable))
+    journal = output.with_name(f"{output.name}.unfinished")
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    if output.is_dir():
+        raise HalfVError(f"cannot write {output}: Is a directory", remedy="choose another --output")
+    loaded = load_quietly(model, dtype, device, trust_remote_code)
+    with progress_bar() as on_progress, writing(journal):
+        ablation = ablate(
+            loaded.model,
+            loaded.processor,
+            drawn,
+            loaded_profile,
+            variants=variants,
+            grading=chosen,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            model_id=model,
+            profile_id=str(profile),
+            data=data,
+            arguments=given_arguments(context),
+            journal=journal,
+            on_progress=on_progress,
+        )
+    with writing(output):
+        ablation.save(output)
+        journal.unlink(missing_ok=True)
+    if as_json:
+        print_json(ablation.model_dump(mode="json"))
+        return
+    stdout.print(ablation_table(ablation))
+    for remark in remarks(ablation):
+        stdout.print(remark, markup=False, highlight=False)
+    stdout.print(f"record: {output}", highlight=False)

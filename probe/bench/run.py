@@ -1,0 +1,207 @@
+"""bench(): from a model, inputs and a plan to a `Benchmark`; the only place where its steps are put in order."""
+
+import gc
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from pydantic import JsonValue
+from transformers import PreTrainedModel
+
+from halfv_core.cost import Cost
+from halfv_core.errors import UnsupportedError
+from halfv_core.families import parts_of
+from halfv_core.plan import Plan
+from halfv_core.processors import Inputs
+from probe.bench.goals import judge
+from probe.bench.measure import Request, executed_flops, in_turn, planned_request, request, selection
+from probe.bench.meters import CLOCKS
+from probe.bench.records import Analytic, Benchmark, Machine, Measured, Ratios, Spread, Subject
+from probe.bench.synthetic import depths
+from probe.flops import outside_flops
+from probe.progress import OnProgress, counter
+
+_PACKAGES = ("halfv-probe", "torch", "transformers")
+
+
+def bench(
+    model: PreTrainedModel,
+    plan: Plan,
+    inputs: Inputs,
+    *,
+    rounds: int = 5,
+    new_tokens: int = 16,
+    clock: str = "wall",
+    name: str = "",
+    random_weights: bool = False,
+    whole: tuple[int, int] | None = None,
+    arguments: Mapping[str, JsonValue] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Benchmark:
+    """Measure a model with and without a plan, in turn.
+
+    Args:
+        inputs: a prompt of any batch size, all rows alike in size, without padding.
+        clock: of `CLOCKS`; `cpu` for a CPU shared with others.
+        name: of the model, for the record; `random_weights` and `arguments` likewise.
+        whole: layers of the decoder and of the vision tower of the model that this one is a slice of.
+
+    Raises:
+        PlanError: the plan does not fit the model's depth.
+        UnsupportedError: a kernel or an input that the runtime does not handle.
+    """
+    began = time.monotonic()
+    check_clock(clock, model.device)
+    report = on_progress or (lambda step, done, total: None)
+    outside, on_count = outside_flops(model, inputs), counter(report, "counting FLOPs", 2)
+    executed = []
+    for given in (Plan(()), plan):
+        executed.append(executed_flops(model, given, inputs) - outside)
+        on_count()
+    on_request = counter(report, "requests in turn", 2 * (rounds + 1))
+    costs: list[Cost] = []
+
+    def run_full() -> Request:
+        gc.collect()  # what the request before left behind would count as resting memory
+        found = request(model, inputs, new_tokens, CLOCKS[clock])
+        on_request()
+        return found
+
+    def run_accelerated() -> Request:
+        gc.collect()
+        found, cost = planned_request(model, plan, inputs, new_tokens, CLOCKS[clock])
+        costs.append(cost)
+        on_request()
+        return found
+
+    pairs = in_turn(rounds, run_full, run_accelerated)
+    on_selection, chosen = counter(report, "selection", rounds), []
+    for _ in range(rounds):
+        chosen.append(selection(model, plan, inputs, CLOCKS[clock]))
+        on_selection()
+    full = _measured([pair[0] for pair in pairs], executed[0])
+    accelerated = _measured([pair[1] for pair in pairs], executed[1])
+    analytic, ratios = _analytic(costs[-1], outside), _ratios(pairs)
+    share = Spread.of([one.share for one in chosen])
+    return Benchmark(
+        subject=_subject(model, plan, inputs, rounds, new_tokens, clock, name, random_weights, whole),
+        full=full,
+        accelerated=accelerated,
+        ratios=ratios,
+        selection_seconds=Spread.of([one.seconds for one in chosen]),
+        selection_share=share,
+        analytic=analytic,
+        prefill_share=ratios.prefill.median / analytic.decoder_flops_ratio,
+        goals=judge(full, accelerated, ratios, share, analytic),
+        machine=machine(model.device),
+        versions={"python": platform.python_version()} | {package: version(package) for package in _PACKAGES},
+        arguments=dict(arguments or {}),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def check_clock(clock: str, device: torch.device) -> None:
+    """Refuse a clock that does not see the work.
+
+    Raises:
+        UnsupportedError: no such clock, or the CPU's for a model on another device.
+    """
+    if clock not in CLOCKS:
+        raise UnsupportedError("unknown clock", got=clock, expected=" or ".join(CLOCKS))
+    if clock == "cpu" and device.type != "cpu":
+        raise UnsupportedError("the CPU's clock does not see another device", got=device, remedy="use --clock wall")
+
+
+def _measured(requests: Sequence[Request], executed: int) -> Measured:
+    peaks = [one.peak_bytes for one in requests if one.peak_bytes is not None]
+    return Measured(
+        vision_seconds=Spread.of([one.vision_seconds for one in requests]),
+        prefill_seconds=Spread.of([one.prefill_seconds for one in requests]),
+        first_token_seconds=Spread.of([one.first_token_seconds for one in requests]),
+        decode_seconds=Spread.of([one.decode_seconds for one in requests]),
+        peak_bytes=Spread.of(peaks) if peaks else None,
+        kv_bytes=requests[-1].kv_bytes,
+        executed_flops=executed,
+    )
+
+
+def _ratios(pairs: Sequence[tuple[Request, Request]]) -> Ratios:
+    peaks = [full.peak_bytes / fast.peak_bytes for full, fast in pairs if full.peak_bytes and fast.peak_bytes]
+    return Ratios(
+        prefill=Spread.of([full.prefill_seconds / fast.prefill_seconds for full, fast in pairs]),
+        first_token=Spread.of([full.first_token_seconds / fast.first_token_seconds for full, fast in pairs]),
+        decode=Spread.of([full.decode_seconds / fast.decode_seconds for full, fast in pairs]),
+        peak=Spread.of(peaks) if peaks else None,
+    )
+
+
+def _analytic(cost: Cost, outside: int) -> Analytic:
+    return Analytic(
+        visual_flops_ratio=cost.visual_flops_ratio,
+        decoder_flops_ratio=cost.flops_ratio,
+        model_flops_ratio=(outside + cost.prefill_flops_full) / (outside + cost.prefill_flops),
+        decode_flops_ratio=cost.decode_flops_full / cost.decode_flops,
+        decoder_flops=cost.prefill_flops,
+        decoder_flops_full=cost.prefill_flops_full,
+        outside_flops=outside,
+        kv_bytes=cost.kv_bytes,
+        kv_bytes_full=cost.kv_bytes_full,
+    )
+
+
+def _subject(
+    model: PreTrainedModel,
+    plan: Plan,
+    inputs: Inputs,
+    rounds: int,
+    new_tokens: int,
+    clock: str,
+    name: str,
+    random_weights: bool,
+    whole: tuple[int, int] | None,
+) -> Subject:
+    parts, ids, layers = parts_of(model), inputs["input_ids"], depths(model.config)
+    visual = int(sum((ids[0] == token).sum() for token in parts.visual_ids))
+    whole_layers, whole_vision_layers = whole or layers
+    return Subject(
+        model=name or str(model.config.name_or_path),
+        model_type=model.config.model_type,
+        random_weights=random_weights,
+        parameters=model.num_parameters(),
+        layers=layers[0],
+        whole_layers=whole_layers,
+        vision_layers=layers[1],
+        whole_vision_layers=whole_vision_layers,
+        dtype=str(model.dtype).removeprefix("torch."),
+        kernel=parts.decoder.config._attn_implementation,
+        plan=plan,
+        visual_tokens=visual,
+        text_tokens=ids.shape[1] - visual,
+        batch=ids.shape[0],
+        new_tokens=new_tokens,
+        rounds=rounds,
+        clock=clock,
+    )
+
+
+def machine(device: torch.device) -> Machine:
+    """Where this runs, without names of hosts or people."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return Machine(
+        processor=next(iter(names), platform.processor() or platform.machine()),
+        cores=os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else _other(device),
+    )
+
+
+def _other(device: torch.device) -> str | None:
+    return None if device.type == "cpu" else device.type

@@ -1,0 +1,56 @@
+"""Synthetic inputs have the promised number of visual tokens, and the model takes them."""
+
+import pytest
+import torch
+
+from halfv_core import Keep, Plan, apply
+from halfv_core.errors import UnsupportedError
+from probe.bench.inputs import PAINTERS, synthetic_inputs
+from probe.bench.synthetic import config_of
+from tests.tiny import IMAGE, tiny_model
+
+GRIDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+"""Families whose images can have almost any number of tokens; those of the tiny others have 16."""
+
+
+@pytest.mark.parametrize("family", sorted(PAINTERS))
+@torch.no_grad()
+def test_the_model_sees_the_visual_tokens_that_were_promised(family: str) -> None:
+    model = tiny_model(family)
+    inputs = synthetic_inputs(model, visual_tokens=48, text_tokens=9, batch=2)
+    visual = 48 if family in GRIDS else 16
+    assert (inputs["input_ids"] == IMAGE).sum(1).tolist() == [visual, visual]
+    assert inputs["input_ids"].shape == (2, visual + 9)
+    with apply(model, Plan((Keep(layer=1, keep_ratio=0.5),))) as run:
+        logits = model(**inputs).logits
+    assert logits.shape[:2] == (2, visual + 9) and bool(logits.isfinite().all())
+    assert [len(row) for row in run.kept[1]] == [visual // 2] * 2
+    assert not torch.equal(*inputs["pixel_values"].chunk(2))
+
+
+@pytest.mark.parametrize("wanted, got", [(1, 1), (1200, 1200), (1201, 1200), (997, 999), (40, 40)])
+def test_a_grid_is_the_nearest_that_is_not_a_strip(wanted: int, got: int) -> None:
+    tokens, image = PAINTERS["qwen2_5_vl"](config_of("qwen2.5-vl-7b"), wanted, torch.Generator())
+    _, height, width = image["image_grid_thw"][0].tolist()
+    assert tokens == got == height * width // 4 and height <= width <= 2 * height + 2
+    assert image["pixel_values"].shape == (height * width, 3 * 2 * 14 * 14)
+
+
+@pytest.mark.parametrize("wanted, got", [(9999, 2928), (1200, 1200), (2880, 2928)])
+def test_any_resolution_takes_the_nearest_size_of_image(wanted: int, got: int) -> None:
+    tokens, image = PAINTERS["llava_next"](config_of("llava-next-mistral-7b"), wanted, torch.Generator())
+    assert tokens == got
+    assert image["pixel_values"].shape[2:] == (3, 336, 336) and image["image_sizes"].shape == (1, 2)
+
+
+def test_llava_images_all_have_576_tokens() -> None:
+    assert PAINTERS["llava"](config_of("llava-1.5-7b"), 1200, torch.Generator())[0] == 576
+
+
+def test_what_cannot_be_built_is_said_in_one_line() -> None:
+    with pytest.raises(
+        UnsupportedError, match="unknown model_type for synthetic inputs; got 'gemma3'; expected one of"
+    ):
+        synthetic_inputs(tiny_model("gemma3"), visual_tokens=16)
+    with pytest.raises(UnsupportedError, match="too little text around the image; got 3; expected 4"):
+        synthetic_inputs(tiny_model("llava"), visual_tokens=16, text_tokens=3)
