@@ -40,6 +40,7 @@ __all__ = [
     "Profile",
     "Provenance",
     "PruningTest",
+    "Record",
     "Saturation",
     "SaturationType",
     "Stages",
