@@ -127,9 +127,9 @@ def _near(one: Found, other: Found) -> bool:
 
 def _verdict(count: int, half: SampleSize, enough: bool) -> str:
     if count < FEWEST:
-        return f"{count} samples are too few to say whether they are enough; calibrate on {FEWEST} or more."
-    said = f"half of them put both stages at the same layers in {half.same:.0%} of {DRAWS} draws"
+        return f"{count} samples are too few to say whether they place the stages; calibrate on {FEWEST} or more."
+    said = f"half of them put both at the same layers in {half.same:.0%} of {DRAWS} draws"
     if enough:
-        return f"{count} samples were enough: {said}."
+        return f"{count} samples were enough to place the stages: {said}."
     near = f"and within one layer of them in {half.within_one:.0%}"
-    return f"{count} samples were not enough: {said} {near}; calibrate on more samples, or mind the intervals."
+    return f"{count} samples were not enough to place the stages: {said} {near}; calibrate on more samples, or mind the intervals."

@@ -20,3 +20,12 @@ def test_no_stage_three_has_an_interval_too() -> None:
 
 def test_intervals() -> None:
     assert [interval_words(4, 6), interval_words(4, None), interval_words(None, None)] == ["4–6", "4–none", "none–none"]
+
+
+def test_an_uncertain_type_comes_with_advice() -> None:
+    profile = profiles.qwen_like()
+    unsure = profile.model_copy(update={"saturation": profile.saturation.model_copy(update={"confidence": 0.63})})
+    assert certainty(unsure)[2] == (
+        "The tests of Stage III give token_sparsity in 63% of their resamples; more samples would settle the type."
+    )
+    assert "settle" not in " ".join(certainty(profile))

@@ -70,8 +70,8 @@ def test_identical_samples_are_sure() -> None:
     assert [size.samples for size in found.sample_sizes] == [1, 3, 6, 12]
     assert {(size.same, size.within_one) for size in found.sample_sizes} == {(1.0, 1.0)}
     assert found.enough
-    assert (
-        found.verdict == "12 samples were enough: half of them put both stages at the same layers in 100% of 50 draws."
+    assert found.verdict == (
+        "12 samples were enough to place the stages: half of them put both at the same layers in 100% of 50 draws."
     )
 
 
