@@ -43,6 +43,7 @@ __all__ = [
     "Profile",
     "Provenance",
     "PruningTest",
+    "Record",
     "Saturation",
     "SaturationType",
     "Stages",

@@ -30,6 +30,8 @@ LONG_FLOOR = 0.4
 """A floor that rises again is long from this share on: a parabola, all turn, keeps to its floor for a third."""
 KL_COLLAPSE = 10.0
 """Factor that the KL curve must fall by to speak of a collapse (published: about 80 for Qwen2.5-VL, none for LLaVA)."""
+REST = 3
+"""Layers after a collapse that must show that it is over: the slope of two differs too much from sample to sample."""
 KL_ROUNDING = 1e-8
 """KL, nats, below which float32 logits cannot tell values apart."""
 
@@ -154,8 +156,9 @@ def _kl_collapse(kl: Array | None) -> Boundary:
 
 
 def _early_knee(curve: Array) -> Knee | None:
-    """Stage I is over in the first third; the first half shows what comes after it."""
-    return knee(curve[: len(curve) // 2 + 1], len(curve) // 3)
+    """Stage I is over in the first third; the first half shows what comes after it (REST layers at least)."""
+    last = len(curve) // 3
+    return knee(curve[: max(len(curve) // 2, last + REST) + 1], last)
 
 
 class _Valley(NamedTuple):

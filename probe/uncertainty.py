@@ -6,7 +6,8 @@
 Percentiles are inverse distribution functions, so each is an answer that some resample gave; "no Stage III" is one of
 the answers and counts as later than every layer. Half, because the mean of n of N samples differs from that of all N by
 a variance of s^2 (1/n - 1/N), which for n = N/2 is s^2/N: as much as the mean of all N differs from the truth.
-Both speak of chance in the draw of samples, not of data of another kind; `compare` is for that.
+A resample adds its noise to a mean that is noisy already, so the intervals err on the wide side. All this speaks of
+chance in the draw of samples, not of data of another kind; `compare` is for that.
 """
 
 import math
@@ -48,7 +49,7 @@ def stage_uncertainty(
     Args:
         found: two samples or more.
         surface: marginal utility on the same samples, in the same order.
-        seed: the same seed, samples and order of samples give the same answer.
+        seed: same seed, same answer; samples in another order are like another seed.
 
     Raises:
         DataError: a single sample, which cannot differ from itself.
@@ -132,9 +133,10 @@ def _near(one: Found, other: Found) -> bool:
 
 def _verdict(count: int, half: SampleSize, enough: bool) -> str:
     if count < FEWEST:
-        return f"{count} samples are too few to say whether they are enough; calibrate on {FEWEST} or more."
-    said = f"half of them put both stages at the same layers in {half.same:.0%} of {DRAWS} draws"
+        return f"{count} samples are too few to say whether they place the stages; calibrate on {FEWEST} or more."
+    said = f"half of them put both at the same layers in {half.same:.0%} of {DRAWS} draws"
     if enough:
-        return f"{count} samples were enough: {said}."
+        return f"{count} samples were enough to place the stages: {said}."
     near = f"and within one layer of them in {half.within_one:.0%}"
-    return f"{count} samples were not enough: {said} {near}; calibrate on more samples, or mind the intervals."
+    advice = "calibrate on more samples, or mind the intervals"
+    return f"{count} samples were not enough to place the stages: {said} {near}; {advice}."
