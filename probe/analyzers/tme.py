@@ -10,13 +10,19 @@ The visual, text and joint Gram matrices are blocks of one, but sharing its prod
 saves a fifth of the time at 2500 x 3584 and nothing at 144 x 128 (one CPU core), where eigenvalues dominate.
 """
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
 
 import torch
 
 from halfv_core.errors import DataError, HalfVError
+from probe.analyzers.leading_eigenvalues import fits, leading_eigenvalues
 
 Variant = Literal["paper", "release"]
+
+_TOLERANCE = 3e-4
+"""Nats; with the rounding of float32, entropies stay within 1e-3 of the exact ones."""
+_BATCH_BYTES = 2**30
 
 
 class TokenGroups(NamedTuple):
@@ -76,11 +82,12 @@ def spectra(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50) -> Tok
         DataError, HalfVError: as `entropy_curves`.
     """
     mask = _checked_mask(hidden, visual_mask)
-    groups = (mask, ~mask, torch.ones_like(mask))
+    groups: list[torch.Tensor | slice] = [mask, ~mask, slice(None)]
     rows = [
-        [_spectrum(layer[group], k, "paper", f"layer input {i}") for group in groups] for i, layer in _each(hidden, k)
+        [_spectrum(layers[:, group], k, "paper", "layer input", first) for group in groups]
+        for first, layers in _batches(hidden, k)
     ]
-    return TokenGroups(*(torch.stack(column) for column in zip(*rows, strict=True)))
+    return TokenGroups(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
 
 def spectrum(hidden: torch.Tensor, k: int = 50, variant: Variant = "paper") -> torch.Tensor:
@@ -97,8 +104,8 @@ def spectrum(hidden: torch.Tensor, k: int = 50, variant: Variant = "paper") -> t
     """
     if variant not in get_args(Variant):
         raise HalfVError("unknown variant of the entropy", got=repr(variant), expected=" or ".join(get_args(Variant)))
-    rows = [_spectrum(tokens, k, variant, f"matrix {i}") for i, tokens in _each(hidden, k)]
-    return torch.stack(rows).reshape(*hidden.shape[:-2], k)
+    rows = [_spectrum(matrices, k, variant, "matrix", first) for first, matrices in _batches(hidden, k)]
+    return torch.cat(rows).reshape(*hidden.shape[:-2], k)
 
 
 def entropy(spectrum: torch.Tensor) -> torch.Tensor:
@@ -111,8 +118,26 @@ def effective_rank(entropy: torch.Tensor) -> torch.Tensor:
     return entropy.exp()
 
 
-def _each(hidden: torch.Tensor, k: int) -> "enumerate[torch.Tensor]":
-    """The (N, D) matrices of (..., N, D), numbered; nothing is copied where `hidden` is contiguous."""
+def uncertainty(values: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
+    """How far the entropy of eigenvalues (..., k) may be off when each may be larger by its error: (...), nats.
+
+    The first two terms of its series, the first with the errors of either sign alone: their effects can cancel. NaN where
+    an error is.
+    """
+    tiny = torch.finfo(values.dtype).tiny
+    total = values.sum(-1, keepdim=True).clamp(min=tiny)
+    shares, off = values / total, errors / total
+    surprise = -(shares + off).clamp(min=tiny).log() - entropy(shares)[..., None]  # slope of H in each share
+    first = surprise * off
+    second = off**2 / (shares + off).clamp(min=tiny) / 2
+    return torch.maximum(first.clamp(min=0).sum(-1), -first.clamp(max=0).sum(-1)) + second.sum(-1)
+
+
+def _batches(hidden: torch.Tensor, k: int) -> Iterator[tuple[int, torch.Tensor]]:
+    """The matrices of (..., N, D) as (B, N, D) after the number of the first; nothing is copied if `hidden` is contiguous.
+
+    A CPU is busy with one matrix, and its memory small; an accelerator wants as many as `_BATCH_BYTES` of float32 hold.
+    """
     if k < 1:
         raise HalfVError("the entropy needs at least one eigenvalue", got=f"k={k}", expected="k of 1 or more")
     if hidden.ndim < 2:
@@ -123,7 +148,9 @@ def _each(hidden: torch.Tensor, k: int) -> "enumerate[torch.Tensor]":
         raise DataError(
             "there is no token to measure", got=f"shape {tuple(hidden.shape)}", expected="no empty dimension"
         )
-    return enumerate(hidden.detach().reshape(-1, *hidden.shape[-2:]))
+    matrices = hidden.detach().reshape(-1, *hidden.shape[-2:])
+    together = 1 if hidden.device.type == "cpu" else max(1, _BATCH_BYTES // (4 * matrices[0].numel()))
+    return zip(range(0, len(matrices), together), matrices.split(together), strict=True)
 
 
 def _checked_mask(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -137,31 +164,54 @@ def _checked_mask(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return mask.to(hidden.device)
 
 
-def _spectrum(tokens: torch.Tensor, k: int, variant: Variant, name: str) -> torch.Tensor:
-    """(N, D) -> (k,)."""
-    gram = _gram(_exact(tokens, name))  # (min(N, D), min(N, D))
-    if variant == "release":
-        gram = gram.clamp(min=0)
-    top = torch.linalg.eigvalsh(gram).flip(0)[:k].clamp(min=0)  # (min(k, N, D),)
-    total = top.sum()
-    shares = top / total if total > 0 else top
-    return torch.nn.functional.pad(shares, (0, k - len(top))).cpu()
+def _spectrum(tokens: torch.Tensor, k: int, variant: Variant, name: str, first: int) -> torch.Tensor:
+    """(B, N, D) -> (B, k); the first of them is the one called `name` `first`."""
+    if variant == "release" or not fits(min(tokens.shape[1:]), k):
+        return _exact(tokens, k, variant, name, first)
+    values, certain = _fast(tokens, k)
+    for i in (~certain).nonzero()[:, 0].tolist():
+        values[i] = _exact(tokens[i : i + 1], k, variant, name, first + i)[0]
+    return values
 
 
-def _exact(tokens: torch.Tensor, name: str) -> torch.Tensor:
+def _fast(tokens: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, N, D) -> spectra (B, k), and (B,) whether their entropy is certain; it never is where a value is not finite."""
+    centred = _centred(tokens if tokens.dtype == torch.float64 else tokens.float()).float()
+    for found in leading_eigenvalues(centred, k):
+        certain = uncertainty(*found) <= _TOLERANCE
+        if certain.all():
+            break
+    return _shares(found.values), certain
+
+
+def _exact(tokens: torch.Tensor, k: int, variant: Variant, name: str, first: int) -> torch.Tensor:
+    """(B, N, D) -> (B, k), from every eigenvalue of the smaller Gram matrix."""
     if tokens.device.type == "mps":  # has no float64
         tokens = tokens.cpu()
     if not tokens.isfinite().all():
-        got = f"{int(tokens.isnan().sum())} NaN and {int(tokens.isinf().sum())} infinite values in {name}"
+        i = int(tokens.isfinite().all(-1).all(-1).int().argmin())
+        got = f"{int(tokens[i].isnan().sum())} NaN and {int(tokens[i].isinf().sum())} infinite values in {name} {first + i}"
         raise DataError("hidden states are not finite", got=got, remedy="load the model in bfloat16 or float32")
-    return tokens.double()
+    centred = _centred(tokens.double())
+    gram = centred @ centred.mT if centred.shape[1] <= centred.shape[2] else centred.mT @ centred  # (B, n, n)
+    if variant == "release":
+        gram = gram.clamp(min=0)
+    top = torch.linalg.eigvalsh(gram).flip(-1)[:, :k].clamp(min=0)  # (B, min(k, N, D))
+    return torch.nn.functional.pad(_shares(top), (0, k - top.shape[1])).cpu()
 
 
-def _gram(tokens: torch.Tensor) -> torch.Tensor:
-    """The smaller Gram matrix of the centred tokens, up to scale."""
-    # Against the first token first: identical tokens then give exact zeros, which the rounded mean would not.
-    shifted = tokens - tokens[:1]
-    centred = shifted - shifted.mean(0)  # (N, D)
+def _centred(tokens: torch.Tensor) -> torch.Tensor:
+    """(B, N, D), columns centred, up to scale."""
+    # Against the first token first: identical tokens then give exact zeros, which the rounded mean would not, and a
+    # large common offset is gone before anything is rounded.
+    centred = tokens - tokens[:, :1]
+    centred -= centred.mean(1, keepdim=True)
     # Entropy does not depend on scale, and squares of values near 1 neither overflow nor vanish.
-    centred = centred / centred.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
-    return centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred
+    largest = torch.linalg.vector_norm(centred, float("inf"), dim=(1, 2), keepdim=True)
+    centred /= largest.clamp(min=torch.finfo(centred.dtype).tiny)
+    return centred
+
+
+def _shares(values: torch.Tensor) -> torch.Tensor:
+    """(..., k) to sum 1, or all 0."""
+    return values / values.sum(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
