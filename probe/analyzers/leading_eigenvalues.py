@@ -1,15 +1,16 @@
-"""The leading eigenvalues of Z Z^T by block Krylov iteration, with how far off each may be.
+"""The leading eigenvalues of Gram matrices of groups of tokens, by block Krylov iteration, and how far off they may be.
 
-    Q_0 random;  Q_j+1 R_j = G Q_j less its part in the basis Q = [Q_0 ... Q_j];  G Q_j = Z (Z^T Q_j)
+    G = A A^T or A^T A, whichever is smaller, with A = J Z: Z the tokens, J takes one group of them less its mean
+    Q_0 random;  Q_j+1 R_j = G Q_j less its part in the basis Q = [Q_0 ... Q_j]
     T = Q^T G Q = S diag(theta) S^T:  theta_i <= lambda_i <= theta_i + min(r_i, r_i^2 / (theta_i - c)),  r_i = |R_j s_i|
 
-with s_i the last block of the i-th eigenvector, so the residual r_i costs no product more; c is a Ritz value a little
-beyond the k wanted ones. Rayleigh-Ritz, the residual bound and the gap bound: Parlett, The Symmetric Eigenvalue Problem,
-chapters 11 and 13. The first bound says that an eigenvalue is so near; that it is the i-th, and that c separates, rests
-on the random start, as it does for every such method.
+s_i is the last block of the i-th eigenvector, so the residual r_i costs no further product; c is a Ritz value a little
+beyond the k wanted ones. Rayleigh-Ritz, residual and gap bound: Parlett, The Symmetric Eigenvalue Problem, chapters 11
+and 13. A bound says that some eigenvalue is so near; that it is the i-th, and that c bounds the rest, is owed to the
+random start, as in every such method: it has a part in every direction.
 
-The Gram matrix is never formed: a dozen narrow products replace one wide one and the decomposition of a large matrix.
-Large products are float32, and what is decided from the small T is float64 on the CPU.
+A dozen narrow products replace a wide one and the decomposition of a large matrix, and all groups share them. Large
+products are float32; what is decided, from the small T, is float64 on the CPU.
 """
 
 from collections.abc import Iterator
@@ -18,57 +19,84 @@ from typing import NamedTuple
 import torch
 
 _BLOCK = 16
-"""Columns a product: narrower blocks need fewer columns in all, wider ones keep the cores busier."""
+"""Vectors a product: fewer need a smaller basis in all, more keep the cores busier."""
 _BEYOND = 8
 """How many Ritz values beyond the k-th stand for the rest of the spectrum in the gap bound."""
 
+_FEW = 1000
+"""Up to so many tokens one product Z Z^T is cheaper than a dozen narrow ones; all groups are blocks of it."""
+
 
 class Leading(NamedTuple):
-    """The k largest eigenvalues of each matrix of a batch, descending; float64 on the CPU."""
+    """The k largest eigenvalues of every batch entry and group, descending; float64 on the CPU."""
 
     values: torch.Tensor
-    """(B, k), not below 0; never far above the true ones."""
+    """(B, G, k), not below 0, not above the true ones but for rounding."""
     errors: torch.Tensor
-    """(B, k): how far above its value the true one may lie; NaN where the arithmetic broke down."""
+    """(B, G, k): how far above its value the true one may lie; NaN where the arithmetic broke down."""
 
 
-def fits(side: int, k: int) -> bool:
-    """Whether an iteration for k eigenvalues of a side x side matrix has room to converge, and is worth its overhead."""
-    return side >= 300 and side >= 6 * k
+def worthwhile(side: int, k: int) -> bool:
+    """Whether the iteration has room to converge in a Gram matrix of side x side, and beats decomposing it."""
+    return side >= max(400, 8 * k)
 
 
-def leading_eigenvalues(tokens: torch.Tensor, k: int) -> Iterator[Leading]:
+def leading_eigenvalues(tokens: torch.Tensor, groups: torch.Tensor, k: int) -> Iterator[Leading]:
     """Better and better answers; take them until the errors are small enough.
 
     Args:
-        tokens: (B, N, D) float32, Z above, of a size near 1: squares must neither overflow nor vanish.
-        k: how many; `fits(min(N, D), k)` holds.
+        tokens: (B, N, D) float32. Each group near the origin, compared with its own spread, or float32 cancels; entries
+            up to about 1, or squares overflow.
+        groups: (G, N) bool, each with enough tokens to be `worthwhile`.
+        k: how many eigenvalues.
     """
-    wide = tokens if tokens.shape[1] <= tokens.shape[2] else tokens.mT  # (B, n, m), n <= m
-    batch, side, _ = wide.shape
+    many, width = tokens.shape[1:]
+    weights = groups[:, None].float()  # (G, 1, N)
+    counts = weights.sum(-1, keepdim=True)
+
+    def within(rows: torch.Tensor) -> torch.Tensor:  # J
+        """(B, G, b, N), symmetric and idempotent."""
+        return weights * (rows - (rows * weights).sum(-1, keepdim=True) / counts)
+
+    def times(rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        """(B, G, b, n) times (B, n, m): one product for all groups."""
+        return torch.bmm(rows.flatten(1, 2), matrix).reshape(*rows.shape[:3], -1)
+
+    inner = tokens @ tokens.mT if many <= min(_FEW, width) else None  # (B, N, N)
+
+    def gram(rows: torch.Tensor) -> torch.Tensor:
+        if inner is not None:
+            return within(times(within(rows), inner))
+        if many <= width:
+            return within(times(times(within(rows), tokens), tokens.mT))
+        return times(within(times(rows, tokens.mT)), tokens)
+
+    side = min(many, width)
     start = torch.randn(side, _BLOCK, generator=torch.Generator().manual_seed(0)).to(tokens.device)
-    block = torch.linalg.qr(start).Q.expand(batch, -1, -1)  # (B, n, b)
-    basis = block  # (B, n, p), p growing
-    most = min(side // 2, 8 * max(k, 2 * _BLOCK))
-    projected = tokens.new_zeros(batch, most + _BLOCK, most + _BLOCK)  # (B, .., ..): upper triangle of T
-    for columns in range(_BLOCK, most + 1, _BLOCK):
-        image = wide @ (wide.mT @ block)  # (B, n, b)
-        known = basis.mT @ image  # (B, p, b)
-        projected[:, :columns, columns - _BLOCK : columns] = known
-        block, size = torch.linalg.qr(image - basis @ known)
-        if columns >= 2 * max(k, 2 * _BLOCK) and columns // _BLOCK % 2 == 0:
-            yield _ritz(projected[:, :columns, :columns], size, k)
+    # One vector a row: so the products read the tokens along their rows.
+    rows = torch.linalg.qr(start).Q.mT.expand(len(tokens), len(groups), -1, -1)  # (B, G, b, n)
+    basis = rows  # (B, G, p, n), p growing
+    first = 2 * max(k, 2 * _BLOCK)
+    most = min(side // 2, 4 * first)
+    projected = tokens.new_zeros(*rows.shape[:2], most, most)  # the lower triangle of T
+    for p in range(_BLOCK, most + 1, _BLOCK):
+        image = gram(rows)  # (B, G, b, n)
+        known = image @ basis.mT  # (B, G, b, p)
+        projected[..., p - _BLOCK : p, :p] = known
+        fresh, size = torch.linalg.qr((image - known @ basis).mT)  # (B, G, n, b), (B, G, b, b)
+        if p >= first and p // _BLOCK % 2 == 0:
+            yield _ritz(projected[..., :p, :p], size, k)
         # Twice is enough: what rounding left of the basis would grow with every step.
-        block = torch.linalg.qr(block - basis @ (basis.mT @ block)).Q
-        basis = torch.cat([basis, block], dim=2)
+        fresh = fresh.mT - fresh.mT @ basis.mT @ basis
+        rows = torch.linalg.qr(fresh.mT).Q.mT
+        basis = torch.cat([basis, rows], dim=2)
 
 
 def _ritz(projected: torch.Tensor, size: torch.Tensor, k: int) -> Leading:
-    """Ritz values of T (B, p, p), given by its upper triangle, and their errors from R_j (B, b, b)."""
-    upper = projected.cpu().double().nan_to_num(0.0, 0.0, 0.0)  # eigh refuses NaN; `errors` carry it on
-    theta, vectors = (found.flip(-1) for found in torch.linalg.eigh(upper, UPLO="U"))  # (B, p), (B, p, p)
-    last = size.cpu().double() @ vectors[:, -_BLOCK:, :k]  # (B, b, k)
-    residuals = last.norm(dim=1)  # (B, k)
-    rest = theta[:, min(k + _BEYOND, theta.shape[1] - 1), None]  # (B, 1)
-    gaps = (theta[:, :k] - rest).clamp(min=torch.finfo(torch.float64).tiny)
-    return Leading(theta[:, :k].clamp(min=0), torch.minimum(residuals, residuals**2 / gaps))
+    """Ritz values of T (B, G, p, p), given by its lower triangle, and their errors from R_j (B, G, b, b)."""
+    lower = projected.cpu().double().nan_to_num(0.0, 0.0, 0.0)  # eigh refuses NaN; the residuals carry it on
+    theta, vectors = (found.flip(-1) for found in torch.linalg.eigh(lower))  # (B, G, p), (B, G, p, p)
+    residuals = (size.cpu().double() @ vectors[..., -_BLOCK:, :k]).norm(dim=-2)  # (B, G, k)
+    rest = theta[..., min(k + _BEYOND, theta.shape[-1] - 1), None]
+    gaps = (theta[..., :k] - rest).clamp(min=torch.finfo(torch.float64).tiny)
+    return Leading(theta[..., :k].clamp(min=0), torch.minimum(residuals, residuals**2 / gaps))

@@ -3,11 +3,9 @@
     Z (N x D), columns centred;  G = Z Z^T or Z^T Z, whichever is smaller: both have the same non-zero eigenvalues
     p_i = lambda_i / (lambda_1 + ... + lambda_k), the k largest;  H = -sum p_i ln p_i, from 0 to ln k
 
-HalfV, arXiv 2604.16462. Spectra are computed in float64 and one matrix at a time, whatever dtype and number of layers
-come in; answers are float64 on the CPU. Identical tokens, or a single one, have no spread: their spectrum and H are 0.
-
-The visual, text and joint Gram matrices are blocks of one, but sharing its product is not worth a second code path. It
-saves a fifth of the time at 2500 x 3584 and nothing at 144 x 128 (one CPU core), where eigenvalues dominate.
+HalfV, arXiv 2604.16462. Answers are float64 on the CPU whatever dtype and device come in, the same in every run. Small
+matrices are decomposed in float64; of large ones only the leading eigenvalues are found, mostly in float32, and H is
+within 1e-3 nats (gram_spectra.py). Identical tokens, or a single one, have no spread: their spectrum and H are 0.
 """
 
 from collections.abc import Iterator
@@ -16,13 +14,12 @@ from typing import Literal, NamedTuple, get_args
 import torch
 
 from halfv_core.errors import DataError, HalfVError
-from probe.analyzers.leading_eigenvalues import fits, leading_eigenvalues
+from probe.analyzers.gram_spectra import Batch, exact_spectrum, spectra_of, spectrum_of
 
 Variant = Literal["paper", "release"]
 
-_TOLERANCE = 3e-4
-"""Nats; with the rounding of float32, entropies stay within 1e-3 of the exact ones."""
 _BATCH_BYTES = 2**30
+"""Tokens in float32 that an accelerator is given at once; it needs a few times as much."""
 
 
 class TokenGroups(NamedTuple):
@@ -82,11 +79,10 @@ def spectra(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50) -> Tok
         DataError, HalfVError: as `entropy_curves`.
     """
     mask = _checked_mask(hidden, visual_mask)
-    groups: list[torch.Tensor | slice] = [mask, ~mask, slice(None)]
-    rows = [
-        [_spectrum(layers[:, group], k, "paper", "layer input", first) for group in groups]
-        for first, layers in _batches(hidden, k)
-    ]
+    rows = []
+    for layers in _batches(hidden, k, "layer input"):
+        visual, joint = spectra_of(layers, [mask, torch.ones_like(mask)], k)
+        rows.append((visual, spectrum_of(layers.of(~mask), k), joint))
     return TokenGroups(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
 
@@ -104,7 +100,10 @@ def spectrum(hidden: torch.Tensor, k: int = 50, variant: Variant = "paper") -> t
     """
     if variant not in get_args(Variant):
         raise HalfVError("unknown variant of the entropy", got=repr(variant), expected=" or ".join(get_args(Variant)))
-    rows = [_spectrum(matrices, k, variant, "matrix", first) for first, matrices in _batches(hidden, k)]
+    rows = [
+        exact_spectrum(batch, k, clamp_gram=True) if variant == "release" else spectrum_of(batch, k)
+        for batch in _batches(hidden, k, "matrix")
+    ]
     return torch.cat(rows).reshape(*hidden.shape[:-2], k)
 
 
@@ -118,25 +117,10 @@ def effective_rank(entropy: torch.Tensor) -> torch.Tensor:
     return entropy.exp()
 
 
-def uncertainty(values: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
-    """How far the entropy of eigenvalues (..., k) may be off when each may be larger by its error: (...), nats.
+def _batches(hidden: torch.Tensor, k: int, name: str) -> Iterator[Batch]:
+    """The matrices of (..., N, D); nothing is copied where `hidden` is contiguous.
 
-    The first two terms of its series, the first with the errors of either sign alone: their effects can cancel. NaN where
-    an error is.
-    """
-    tiny = torch.finfo(values.dtype).tiny
-    total = values.sum(-1, keepdim=True).clamp(min=tiny)
-    shares, off = values / total, errors / total
-    surprise = -(shares + off).clamp(min=tiny).log() - entropy(shares)[..., None]  # slope of H in each share
-    first = surprise * off
-    second = off**2 / (shares + off).clamp(min=tiny) / 2
-    return torch.maximum(first.clamp(min=0).sum(-1), -first.clamp(max=0).sum(-1)) + second.sum(-1)
-
-
-def _batches(hidden: torch.Tensor, k: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """The matrices of (..., N, D) as (B, N, D) after the number of the first; nothing is copied if `hidden` is contiguous.
-
-    A CPU is busy with one matrix, and its memory small; an accelerator wants as many as `_BATCH_BYTES` of float32 hold.
+    One keeps a CPU busy, and memory small; an accelerator gets as many as `_BATCH_BYTES` of float32 hold.
     """
     if k < 1:
         raise HalfVError("the entropy needs at least one eigenvalue", got=f"k={k}", expected="k of 1 or more")
@@ -150,7 +134,8 @@ def _batches(hidden: torch.Tensor, k: int) -> Iterator[tuple[int, torch.Tensor]]
         )
     matrices = hidden.detach().reshape(-1, *hidden.shape[-2:])
     together = 1 if hidden.device.type == "cpu" else max(1, _BATCH_BYTES // (4 * matrices[0].numel()))
-    return zip(range(0, len(matrices), together), matrices.split(together), strict=True)
+    for first in range(0, len(matrices), together):
+        yield Batch(matrices[first : first + together], name, first)
 
 
 def _checked_mask(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -162,56 +147,3 @@ def _checked_mask(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         missing = "text" if visual else "visual"
         raise DataError(f"there is no {missing} token", got=f"{len(mask)} tokens", expected="visual and text tokens")
     return mask.to(hidden.device)
-
-
-def _spectrum(tokens: torch.Tensor, k: int, variant: Variant, name: str, first: int) -> torch.Tensor:
-    """(B, N, D) -> (B, k); the first of them is the one called `name` `first`."""
-    if variant == "release" or not fits(min(tokens.shape[1:]), k):
-        return _exact(tokens, k, variant, name, first)
-    values, certain = _fast(tokens, k)
-    for i in (~certain).nonzero()[:, 0].tolist():
-        values[i] = _exact(tokens[i : i + 1], k, variant, name, first + i)[0]
-    return values
-
-
-def _fast(tokens: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, N, D) -> spectra (B, k), and (B,) whether their entropy is certain; it never is where a value is not finite."""
-    centred = _centred(tokens if tokens.dtype == torch.float64 else tokens.float()).float()
-    for found in leading_eigenvalues(centred, k):
-        certain = uncertainty(*found) <= _TOLERANCE
-        if certain.all():
-            break
-    return _shares(found.values), certain
-
-
-def _exact(tokens: torch.Tensor, k: int, variant: Variant, name: str, first: int) -> torch.Tensor:
-    """(B, N, D) -> (B, k), from every eigenvalue of the smaller Gram matrix."""
-    if tokens.device.type == "mps":  # has no float64
-        tokens = tokens.cpu()
-    if not tokens.isfinite().all():
-        i = int(tokens.isfinite().all(-1).all(-1).int().argmin())
-        got = f"{int(tokens[i].isnan().sum())} NaN and {int(tokens[i].isinf().sum())} infinite values in {name} {first + i}"
-        raise DataError("hidden states are not finite", got=got, remedy="load the model in bfloat16 or float32")
-    centred = _centred(tokens.double())
-    gram = centred @ centred.mT if centred.shape[1] <= centred.shape[2] else centred.mT @ centred  # (B, n, n)
-    if variant == "release":
-        gram = gram.clamp(min=0)
-    top = torch.linalg.eigvalsh(gram).flip(-1)[:, :k].clamp(min=0)  # (B, min(k, N, D))
-    return torch.nn.functional.pad(_shares(top), (0, k - top.shape[1])).cpu()
-
-
-def _centred(tokens: torch.Tensor) -> torch.Tensor:
-    """(B, N, D), columns centred, up to scale."""
-    # Against the first token first: identical tokens then give exact zeros, which the rounded mean would not, and a
-    # large common offset is gone before anything is rounded.
-    centred = tokens - tokens[:, :1]
-    centred -= centred.mean(1, keepdim=True)
-    # Entropy does not depend on scale, and squares of values near 1 neither overflow nor vanish.
-    largest = torch.linalg.vector_norm(centred, float("inf"), dim=(1, 2), keepdim=True)
-    centred /= largest.clamp(min=torch.finfo(centred.dtype).tiny)
-    return centred
-
-
-def _shares(values: torch.Tensor) -> torch.Tensor:
-    """(..., k) to sum 1, or all 0."""
-    return values / values.sum(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
