@@ -88,14 +88,12 @@ def exact_spectrum(batch: Batch, k: int, clamp_gram: bool = False) -> torch.Tens
         DataError: as `spectrum_of`.
     """
     tokens = batch.tokens.cpu() if batch.tokens.device.type == "mps" else batch.tokens  # which has no float64
-    finite = tokens.isfinite().flatten(1).all(1)  # (B,)
-    if not finite.all():
-        bad = int(finite.int().argmin())
+    if not tokens.isfinite().all():
+        bad = int(tokens.isfinite().flatten(1).all(1).int().argmin())
         counts = f"{int(tokens[bad].isnan().sum())} NaN and {int(tokens[bad].isinf().sum())} infinite values"
         got = f"{counts} in {batch.name} {batch.first + bad}"
         raise DataError("hidden states are not finite", got=got, remedy="load the model in bfloat16 or float32")
-    everything = torch.ones(tokens.shape[1], dtype=torch.bool, device=tokens.device)
-    centred = _centred(tokens.double(), everything)
+    centred = _centred(tokens.double())
     gram = centred @ centred.mT if centred.shape[1] <= centred.shape[2] else centred.mT @ centred  # (B, n, n)
     if clamp_gram:
         gram = gram.clamp(min=0)
@@ -103,13 +101,16 @@ def exact_spectrum(batch: Batch, k: int, clamp_gram: bool = False) -> torch.Tens
     return torch.nn.functional.pad(_shares(top), (0, k - top.shape[1])).cpu()
 
 
-def _centred(tokens: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
-    """(B, N, D) less the mean of the group (N,), up to scale."""
+def _centred(tokens: torch.Tensor, group: torch.Tensor | None = None) -> torch.Tensor:
+    """(B, N, D) less the mean of the group (N,) bool, or of all, up to scale."""
     # Less one of its tokens first: a large common offset is gone before anything is rounded, and identical tokens give
     # exact zeros, which the rounded mean would not.
-    centred = tokens - tokens.index_select(1, group.int().argmax(0, keepdim=True))
-    weights = group.to(centred.dtype) / group.sum()  # (N,)
-    centred -= (weights @ centred)[:, None]
+    if group is None:
+        centred = tokens - tokens[:, :1]
+        centred -= centred.mean(1, keepdim=True)
+    else:
+        centred = tokens - tokens.index_select(1, group.int().argmax(0, keepdim=True))
+        centred -= (group.to(centred.dtype) / group.sum() @ centred)[:, None]
     # Entropy does not depend on scale, and squares of values near 1 neither overflow nor vanish.
     largest = torch.maximum(centred.amax(1), -centred.amin(1)).amax(1)[:, None, None]
     centred /= largest.clamp(min=torch.finfo(centred.dtype).tiny)

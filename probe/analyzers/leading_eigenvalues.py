@@ -4,10 +4,10 @@
     Q_0 random;  Q_j+1 R_j = G Q_j less its part in the basis Q = [Q_0 ... Q_j]
     T = Q^T G Q = S diag(theta) S^T:  theta_i <= lambda_i <= theta_i + min(r_i, r_i^2 / (theta_i - c)),  r_i = |R_j s_i|
 
-s_i is the last block of the i-th eigenvector, so the residual r_i costs no further product; c is a Ritz value a little
-beyond the k wanted ones. Rayleigh-Ritz, residual and gap bound: Parlett, The Symmetric Eigenvalue Problem, chapters 11
-and 13. A bound says that some eigenvalue is so near; that it is the i-th, and that c bounds the rest, is owed to the
-random start, as in every such method: it has a part in every direction.
+s_i is the last block of the i-th eigenvector, so the residual r_i costs no further product. The bounds are Parlett's (The
+Symmetric Eigenvalue Problem, chapters 10, 11) with two estimates in them: c, which should bound all other eigenvalues, is
+a Ritz value a little beyond the k-th, and that no larger one was missed is owed to the random start, which has a part in
+every direction. Far from convergence they are up to about twice too low; where an answer is accepted, they held.
 
 A dozen narrow products replace a wide one and the decomposition of a large matrix, and all groups share them. Large
 products are float32; what is decided, from the small T, is float64 on the CPU.
@@ -33,7 +33,7 @@ class Leading(NamedTuple):
     values: torch.Tensor
     """(B, G, k), not below 0, not above the true ones but for rounding."""
     errors: torch.Tensor
-    """(B, G, k): how far above its value the true one may lie; NaN where the arithmetic broke down."""
+    """(B, G, k): about how far above its value the true one may lie; NaN where the arithmetic broke down."""
 
 
 def worthwhile(side: int, k: int) -> bool:
