@@ -2,7 +2,8 @@
 
     python -m data_samples.entropy_benchmark
 
-Both take turns on the same states, and the best time of each counts. Prints a table, writes docs/benchmarks/entropy.json.
+Both take turns on the same states, and the best time of each counts. Prints a table, and writes
+docs/benchmarks/entropy.json.
 """
 
 import json
@@ -122,26 +123,31 @@ def _timed(curves: Callable[[torch.Tensor, torch.Tensor], TokenGroups], case: Ca
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown."""
     lines = [
-        "| states | layers | visual + text tokens | width | before, ms a layer | after | ratio | largest error, nats |",
-        "|---|---|---|---|---|---|---|---|",
+        "| states | layers | visual + text tokens | width | threads | before, ms a layer | after | ratio | largest error, nats |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in results:
         lines.append(
-            f"| {one['case']} | {one['layers']} | {one['visual_tokens']} + {one['text_tokens']} | {one['width']} "
+            f"| {one['case']} | {one['layers']} | {one['visual_tokens']} + {one['text_tokens']} | {one['width']} | {one['threads']} "
             f"| {one['before_ms_a_layer']:.4g} | {one['after_ms_a_layer']:.4g} | {one['ratio']:.1f}x "
             f"| {one['largest_error_nats']:.0e} |"
         )
     return "\n".join(lines)
 
 
-def main(device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu") -> None:
+def main(
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    threads: Annotated[list[int] | None, typer.Option(help="May be repeated. [default: 1, and all cores]")] = None,
+) -> None:
     """Compare the two on every case."""
-    threads = torch.get_num_threads()  # a small model is loaded with one
+    counts = threads or sorted({1, torch.get_num_threads()})
     results = []
     for case in cases(device):
-        results.append(measure(case))
-        torch.set_num_threads(threads)
-        stdout.print(f"{case.name}: {results[-1]['ratio']}x", highlight=False)
+        for count in counts:
+            torch.set_num_threads(count)
+            results.append(measure(case))
+            stdout.print(f"{case.name}, {count} threads: {results[-1]['ratio']}x", highlight=False)
+        torch.set_num_threads(max(counts))
     found = {
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else _processor(),
         "torch": version("torch"),

@@ -4,10 +4,10 @@
     Q_0 random;  Q_j+1 R_j = G Q_j less its part in the basis Q = [Q_0 ... Q_j]
     T = Q^T G Q = S diag(theta) S^T:  theta_i <= lambda_i <= theta_i + min(r_i, r_i^2 / (theta_i - c)),  r_i = |R_j s_i|
 
-s_i is the last block of the i-th eigenvector, so the residual r_i costs no further product. The bounds are Parlett's (The
-Symmetric Eigenvalue Problem, chapters 10, 11) with two estimates in them: c, which should bound all other eigenvalues, is
-a Ritz value a little beyond the k-th, and that no larger one was missed is owed to the random start, which has a part in
-every direction. Far from convergence they are up to about twice too low; where an answer is accepted, they held.
+s_i is the last block of the i-th eigenvector, so the residual r_i costs no further product. The bounds are Parlett's
+(The Symmetric Eigenvalue Problem, chapters 10, 11) with two estimates in them: c, which should bound all other
+eigenvalues, is a Ritz value a little beyond the k-th; and that no larger one was missed is owed to the random start,
+which has a part in all directions. Far from convergence they are up to about twice too low; where accepted, they held.
 
 A dozen narrow products replace a wide one and the decomposition of a large matrix, and all groups share them. Large
 products are float32; what is decided, from the small T, is float64 on the CPU.
@@ -25,6 +25,9 @@ _BEYOND = 8
 
 _FEW = 1000
 """Up to so many tokens one product Z Z^T is cheaper than a dozen narrow ones; all groups are blocks of it."""
+
+_STRIP = 160
+"""Rows of Z Z^T at once."""
 
 
 class Leading(NamedTuple):
@@ -62,7 +65,7 @@ def leading_eigenvalues(tokens: torch.Tensor, groups: torch.Tensor, k: int) -> I
         """(B, G, b, n) times (B, n, m): one product for all groups."""
         return torch.bmm(rows.flatten(1, 2), matrix).reshape(*rows.shape[:3], -1)
 
-    inner = tokens @ tokens.mT if many <= min(_FEW, width) else None  # (B, N, N)
+    inner = _inner(tokens) if many <= min(_FEW, width) else None  # (B, N, N)
 
     def gram(rows: torch.Tensor) -> torch.Tensor:
         if inner is not None:
@@ -90,6 +93,15 @@ def leading_eigenvalues(tokens: torch.Tensor, groups: torch.Tensor, k: int) -> I
         fresh = fresh.mT - fresh.mT @ basis.mT @ basis
         rows = torch.linalg.qr(fresh.mT).Q.mT
         basis = torch.cat([basis, rows], dim=2)
+
+
+def _inner(tokens: torch.Tensor) -> torch.Tensor:
+    """Z Z^T (B, N, N), by little more than the half of the work that its symmetry leaves."""
+    lower = tokens.new_zeros(*tokens.shape[:2], tokens.shape[1])
+    for start in range(0, tokens.shape[1], _STRIP):
+        end = start + _STRIP
+        lower[:, start:end, :end] = tokens[:, start:end] @ tokens[:, :end].mT
+    return lower.tril() + lower.tril(-1).mT
 
 
 def _ritz(projected: torch.Tensor, size: torch.Tensor, k: int) -> Leading:

@@ -18,8 +18,10 @@ from probe.analyzers.gram_spectra import Batch, exact_spectrum, spectra_of, spec
 
 Variant = Literal["paper", "release"]
 
-_BATCH_BYTES = 2**30
-"""Tokens in float32 that an accelerator is given at once; it needs a few times as much."""
+_BATCH_BYTES = {"cpu": 2**22}
+"""Float32 tokens worked on at once, by device: what a cache holds, so that large matrices come one by one."""
+_ACCELERATOR_BYTES = 2**30
+"""The same of every other device: as many layers as its memory can spare, a few times this."""
 
 
 class TokenGroups(NamedTuple):
@@ -118,10 +120,7 @@ def effective_rank(entropy: torch.Tensor) -> torch.Tensor:
 
 
 def _batches(hidden: torch.Tensor, k: int, name: str) -> Iterator[Batch]:
-    """The matrices of (..., N, D); nothing is copied where `hidden` is contiguous.
-
-    One keeps a CPU busy, and memory small; an accelerator gets as many as `_BATCH_BYTES` of float32 hold.
-    """
+    """The matrices of (..., N, D); nothing is copied where `hidden` is contiguous."""
     if k < 1:
         raise HalfVError("the entropy needs at least one eigenvalue", got=f"k={k}", expected="k of 1 or more")
     if hidden.ndim < 2:
@@ -133,7 +132,8 @@ def _batches(hidden: torch.Tensor, k: int, name: str) -> Iterator[Batch]:
             "there is no token to measure", got=f"shape {tuple(hidden.shape)}", expected="no empty dimension"
         )
     matrices = hidden.detach().reshape(-1, *hidden.shape[-2:])
-    together = 1 if hidden.device.type == "cpu" else max(1, _BATCH_BYTES // (4 * matrices[0].numel()))
+    limit = _BATCH_BYTES.get(hidden.device.type, _ACCELERATOR_BYTES)
+    together = max(1, limit // (4 * matrices[0].numel()))
     for first in range(0, len(matrices), together):
         yield Batch(matrices[first : first + together], name, first)
 
