@@ -14,7 +14,7 @@ from rich.table import Table
 from cli.common import JsonOption, print_json, stdout
 
 if TYPE_CHECKING:
-    from probe.compare import Comparison
+    from probe.compare import ProfileComparison
 
 ROW_LABELS = {
     "aggregation_start": "Stage II begins",
@@ -48,7 +48,7 @@ def compare(
         raise typer.Exit(1)
 
 
-def comparison_table(found: "Comparison") -> Table:
+def comparison_table(found: "ProfileComparison") -> Table:
     """What each calibration found and promises, and what they were not done alike with."""
     from probe.certainty import interval_words
 
@@ -72,7 +72,7 @@ def comparison_table(found: "Comparison") -> Table:
     return table
 
 
-def curve_table(found: "Comparison") -> Table:
+def curve_table(found: "ProfileComparison") -> Table:
     """How far the mean curves are apart."""
     table = Table(box=None, pad_edge=False)
     for column in ("curves apart by", "mean, std", "largest, std", "rank correlation"):

@@ -3,6 +3,9 @@
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
 
+SURE = 0.9
+"""Confidence from which on a type needs no advice."""
+
 
 def certainty(profile: Profile) -> list[str]:
     """How sure the profile is of itself, a sentence each: both boundaries, the type, the number of samples.
@@ -17,7 +20,8 @@ def certainty(profile: Profile) -> list[str]:
         said += [second, third]
     if profile.saturation.confidence is not None:
         share = profile.saturation.confidence
-        said.append(f"The tests of Stage III give {profile.saturation.type} in {share:.0%} of their resamples.")
+        remedy = "" if share >= SURE else "; more samples would settle the type"
+        said.append(f"The tests of Stage III give {profile.saturation.type} in {share:.0%} of their resamples{remedy}.")
     if found is not None:
         said.append(found.verdict)
     return said

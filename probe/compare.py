@@ -48,7 +48,7 @@ class NumberPair(Record):
     b: float | None
 
 
-class Comparison(Record):
+class ProfileComparison(Record):
     """All that two profiles share and do not."""
 
     same_model: bool
@@ -70,10 +70,10 @@ class Comparison(Record):
         return same and all(pair.agree for pair in self.boundaries)
 
 
-def compare(a: Profile, b: Profile) -> Comparison:
+def compare(a: Profile, b: Profile) -> ProfileComparison:
     """Compare what two calibrations found; neither model is run."""
     names = ("flops_ratio", "kv_ratio", "agreement", "log_likelihood_drop")
-    return Comparison(
+    return ProfileComparison(
         same_model=a.provenance.config_fingerprint == b.provenance.config_fingerprint,
         differs=dict(_differences(a, b)),
         boundaries=tuple(_boundaries(a, b)),
@@ -87,7 +87,7 @@ def compare(a: Profile, b: Profile) -> Comparison:
     )
 
 
-def verdict(comparison: Comparison) -> str:
+def verdict(comparison: ProfileComparison) -> str:
     """In a sentence or two: what agrees, or what does not."""
     types, ratios = comparison.types, comparison.keep_ratios
     phrases = [_boundary_phrase(pair) for pair in comparison.boundaries]

@@ -14,7 +14,9 @@ from halfv_core.profile import (
     Saturation,
     SaturationType,
     Stages,
+    Uncertainty,
 )
+from halfv_core.records import BoundaryUncertainty, SampleSize, Winner
 
 IVR = {"anchor_share": 0.1, "scoring": "attention"}
 
@@ -23,7 +25,9 @@ def qwen_like() -> Profile:
     """28 layers, token sparsity from layer 21 on."""
     sparse = Keep(layer=21, keep_ratio=0.05, selector="attention")
     plan = Plan((Keep(layer=2, keep_ratio=0.25, options=IVR), sparse))
-    return build(28, 2, 21, plan, "token_sparsity", model_id="qwen2.5-vl-7b", model_type="qwen2_5_vl")
+    profile = build(28, 2, 21, plan, "token_sparsity", model_id="qwen2.5-vl-7b", model_type="qwen2_5_vl")
+    saturation = profile.saturation.model_copy(update={"confidence": 0.94})
+    return profile.model_copy(update={"saturation": saturation, "uncertainty": uncertainty()})
 
 
 def llava_like() -> Profile:
@@ -39,6 +43,22 @@ def unsaturated() -> Profile:
     saturation = profile.saturation.model_copy(update={"tests": (), "reason": "no layer was found to test from"})
     expected = profile.expected.model_copy(update={"agreement": None, "log_likelihood_drop": None, "held_out": 0})
     return profile.model_copy(update={"saturation": saturation, "expected": expected})
+
+
+def uncertainty(verdict: str = "80 samples were enough.") -> Uncertainty:
+    """Stage II at layer 2 for sure, Stage III at 21, perhaps a layer earlier."""
+    second = BoundaryUncertainty(low=2, median=2, high=2, wins=(Winner(layer=2, share=1.0),))
+    wins = (Winner(layer=20, share=0.15), Winner(layer=21, share=0.8), Winner(layer=None, share=0.05))
+    third = BoundaryUncertainty(low=20, median=21, high=21, wins=wins)
+    sizes = (SampleSize(samples=40, same=0.92, within_one=1.0), SampleSize(samples=80, same=1.0, within_one=1.0))
+    return Uncertainty(
+        resamples=200,
+        aggregation_start=second,
+        saturation_start=third,
+        sample_sizes=sizes,
+        enough=True,
+        verdict=verdict,
+    )
 
 
 def build(

@@ -23,6 +23,7 @@ def test_load_after_save_is_the_same(tmp_path: Path) -> None:
 def test_golden_file_of_version_1_still_reads() -> None:
     profile = Profile.load(GOLDEN)
     assert json.loads(GOLDEN.read_text()) == profile.model_dump(mode="json", exclude_unset=True)
+    assert (profile.uncertainty, profile.saturation.confidence) == (None, None)
 
 
 @pytest.mark.parametrize(

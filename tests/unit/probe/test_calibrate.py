@@ -74,6 +74,9 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     assert profile.pruning_tests[-1].safe or len(profile.pruning_tests) == 5
     assert profile.provenance.arguments_resolved["entropy_k"] == 5
     assert "size" in profile.provenance.image_processor
+    assert profile.uncertainty is not None
+    assert [size.samples for size in profile.uncertainty.sample_sizes] == [1, 3, 6]
+    assert (profile.saturation.confidence is None) == (profile.stages.saturation_start is None)
     assert {"curves", "held-out answers", "keep ratio"} <= {step for step, _, _ in told}
     assert all(0 <= done <= total for _, done, total in told)
     profile.save(tmp_path / "p.json")

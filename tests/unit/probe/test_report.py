@@ -134,6 +134,9 @@ def test_the_page_says_what_matters() -> None:
         *profile.plan.describe(),
         *profile.stages.evidence.values(),
         profile.saturation.reason,
+        "Stage II begins at layer 2 (90% interval 2–2, wins 100% of 200 resamples).",
+        "Stage III begins at layer 21 (90% interval 20–21, wins 80% of 200 resamples; layer 20 wins 15%).",
+        "The tests of Stage III give token_sparsity in 94% of their resamples. 80 samples were enough.",
         profile.provenance.config_fingerprint,
         "nnsight 0.8.1",
         *profile.provenance.sample_ids,
@@ -153,8 +156,9 @@ def test_the_page_says_what_is_missing() -> None:
 
 
 def test_text_from_the_data_stays_text() -> None:
-    page = Page(render(hostile_profile()))
-    assert page.text.count(HOSTILE) >= 3
+    sure = profiles.uncertainty(verdict=HOSTILE)
+    page = Page(render(hostile_profile().model_copy(update={"uncertainty": sure})))
+    assert page.text.count(HOSTILE) >= 4
     assert [attrs.get("type") for tag, attrs in page.elements if tag == "script"] == ["application/json", None, None]
     assert not [tag for tag, _ in page.elements if tag == "img"]
 

@@ -2,13 +2,21 @@
 
 import pytest
 import torch
+from scipy.stats import binom
 from transformers import PreTrainedModel
 
 from halfv_core import Freeze, Keep, Plan
 from halfv_core.families import parts_of
 from halfv_core.profile import CausalTest
-from probe.analyzers.saturation import Case, Thresholds, classify_saturation, decide, quality, treatments
+from probe.analyzers.saturation import (
+    classify_saturation,
+    confidence,
+    decide,
+    treatment_grid,
+    treatments,
+)
 from probe.answers import greedy_answer, read_answer
+from probe.trials import Case, Quality, Readings, Thresholds, try_plans
 from tests.tiny import LAYERS, tiny_model, tiny_prompt
 
 
@@ -28,6 +36,10 @@ def test_treatments_are_the_two_plans_of_the_paper() -> None:
     }
 
 
+def quality(model: PreTrainedModel, plan: Plan, cases: list[Case]) -> Quality:
+    return try_plans(model, cases, [plan])[0].quality()
+
+
 @torch.no_grad()
 def idle_layers(model: PreTrainedModel, start: int) -> None:
     """Silence the layers from `start` on: they hand every state through."""
@@ -43,6 +55,7 @@ def test_idle_layers_are_layer_inactivity(family: str) -> None:
     found = classify_saturation(model, cases_of(model, family), 2)
     assert found.type == "layer_inactivity"
     assert [test.agreement for test in found.tests] == [1.0, 1.0]
+    assert found.confidence == 1.0
 
 
 def test_when_attention_brings_nothing_any_few_tokens_will_do() -> None:
@@ -61,18 +74,32 @@ def test_thresholds_that_nothing_meets_give_none() -> None:
     assert found.reason.startswith("Neither treatment of Stage III is safe")
 
 
+def test_other_starts_and_shares_are_for_the_record() -> None:
+    """The type is decided at the start that was found; from the last layer on, everything is nearly safe."""
+    model = tiny_model("qwen2_5_vl")
+    cases, last = cases_of(model, "qwen2_5_vl"), LAYERS - 1
+    alone = classify_saturation(model, cases, 1)
+    found = classify_saturation(model, cases, 1, starts=[1, last], shares=[0.05, 0.9])
+    assert found.model_copy(update={"grid": alone.grid}) == alone
+    assert found.grid[:2] == alone.grid == alone.tests
+    tried = [(test.treatment, test.plan) for test in found.grid]
+    assert len(tried) == 6
+    assert sorted(map(str, tried)) == sorted(map(str, treatment_grid([1, last], LAYERS, [0.05, 0.9])))
+    drops = {test.plan.first_layer: abs(test.log_likelihood_drop) for test in found.grid if not test.plan.keeps}
+    assert drops[last] < drops[1]
+    unknown = classify_saturation(model, cases, None, starts=[last])
+    assert (unknown.type, unknown.tests, len(unknown.grid)) == ("none", (), 1)
+
+
 def test_without_a_stage_nothing_is_tried() -> None:
     found = classify_saturation(tiny_model("llava"), [], None)
-    assert (found.type, found.tests) == ("none", ())
+    assert (found.type, found.tests, found.confidence) == ("none", (), None)
     assert "no Stage III" in found.reason
 
 
 def test_a_plan_that_does_nothing_loses_nothing() -> None:
     model = tiny_model("llava")
-    counted: list[int] = []
-    found = quality(model, Plan(()), cases_of(model, "llava"), on_case=lambda: counted.append(1))
-    assert found == (1.0, 0.0)
-    assert len(counted) == 4
+    assert quality(model, Plan(()), cases_of(model, "llava")) == (1.0, 0.0)
 
 
 def test_quality_tells_a_harmful_plan() -> None:
@@ -105,3 +132,46 @@ def test_decision(frozen_safe: bool, few_safe: bool, kind: str, said: str) -> No
     assert found == kind
     assert said in reason
     assert "agreement 90.0%" in reason
+
+
+def test_quality_is_the_mean_of_the_readings() -> None:
+    model, family = tiny_model("qwen2_5_vl"), "qwen2_5_vl"
+    cases, plan = cases_of(model, family), Plan((Keep(layer=1, keep_ratio=0.0),))
+    (readings,) = try_plans(model, cases, [plan])
+    assert len(readings.agrees) == len(readings.drops) == len(cases)
+    for index, case in enumerate(cases):
+        alone = quality(model, plan, [case])
+        assert alone == (float(readings.agrees[index]), readings.drops[index])
+        assert readings.quality([index, index]) == alone
+    assert readings.quality() == quality(model, plan, cases)
+
+
+def readings_of(wrong: int, drop: float = 0.0, cases: int = 40) -> Readings:
+    return Readings((False,) * wrong + (True,) * (cases - wrong), (drop,) * cases)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2, 3, 20])
+def test_confidence_is_the_binomial_chance_of_the_same_verdict(wrong: int) -> None:
+    """Of 40 cases 2 may be wrong; a resample has Binomial(40, wrong / 40) wrong ones. Keeping few is never safe."""
+    safe = float(binom.cdf(2, 40, wrong / 40))
+    share = safe if wrong <= 2 else 1 - safe
+    tests = {"layer_inactivity": readings_of(wrong), "token_sparsity": readings_of(40)}
+    assert confidence(tests, Thresholds()) == pytest.approx(share, abs=3 * (share * (1 - share) / 200) ** 0.5 + 1e-4)
+
+
+def test_both_treatments_are_judged_on_the_same_resample() -> None:
+    """Freezing fails in resamples with the first case, few tokens in those without it: the type is never `none`."""
+    cases = 30
+    first = (False,) + (True,) * (cases - 1)
+    freezing, few = Readings(first, (0.0,) * cases), Readings((True,) * cases, (-30.0,) + (0.01,) * (cases - 1))
+    strict = Thresholds(min_agreement=1.0, max_log_likelihood_drop=0.0)
+    without_first = (1 - 1 / cases) ** cases
+    found = confidence({"layer_inactivity": freezing, "token_sparsity": few}, strict)
+    assert found == pytest.approx(1 - without_first, abs=0.1)
+    assert confidence({"layer_inactivity": freezing}, strict) == pytest.approx(found)
+
+
+def test_confidence_depends_on_the_seed_alone() -> None:
+    tests = {"layer_inactivity": readings_of(2)}
+    one, same, other = (confidence(tests, Thresholds(), seed) for seed in (0, 0, 1))
+    assert one == same != other

@@ -58,3 +58,15 @@ def test_rounding_on_a_flat_curve_is_no_shape(size: float) -> None:
         found = detect_stages(visual, text)
         assert found.saturation_start is None
         assert "text entropy shows no early collapse" in found.evidence["aggregation_start"]
+
+
+TINY_NEXT = [2.14, 2.346, 1.804, 1.674, 1.661, 1.639, 1.655, 1.684, 1.684, 1.7, 1.745, 1.778, 1.812]
+TINY_NEXT_TEXT = [2.098, 2.001, 1.883, 1.789, 1.72, 1.688, 1.671, 1.678, 1.655, 1.612, 1.476, 1.373, 1.328]
+
+
+def test_a_collapse_late_in_a_short_model_is_seen_in_every_draw_of_samples() -> None:
+    """Measured on 12 layers; the mean of 80 samples wavers by 0.003 nats or less from layer to layer."""
+    rng = np.random.default_rng(0)
+    for _ in range(DRAWS):
+        found = detect_stages(TINY_NEXT, TINY_NEXT_TEXT + 0.003 * rng.standard_normal(13))
+        assert (found.aggregation_start, found.saturation_start) in {(3, 4), (4, 5)}

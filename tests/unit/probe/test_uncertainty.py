@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from halfv_core.errors import DataError
 from probe.build import Measurements
-from probe.resamples import without_replacement
+from probe.resamples import with_replacement, without_replacement
 from probe.stages import detect_stages
 from probe.uncertainty import boundary_uncertainty, stage_uncertainty
-from tests.unit.probe.test_stages import Drawn, corners, mistral, qwen
+from tests.unit.probe.test_stages import Drawn, corners, mistral, noisy, qwen
 
 EARLY = Drawn(corners(12, (0, 2), (4, 1), (12, 1)), corners(12, (0, 4), (2, 2), (12, 2)), np.full(12, 1e-3))
 LATE = Drawn(corners(12, (0, 1.5), (8, 1), (12, 1)), corners(12, (0, 4), (4, 2), (12, 2)), np.full(12, 1e-3))
@@ -70,8 +70,8 @@ def test_identical_samples_are_sure() -> None:
     assert [size.samples for size in found.sample_sizes] == [1, 3, 6, 12]
     assert {(size.same, size.within_one) for size in found.sample_sizes} == {(1.0, 1.0)}
     assert found.enough
-    assert (
-        found.verdict == "12 samples were enough: half of them put both stages at the same layers in 100% of 50 draws."
+    assert found.verdict == (
+        "12 samples were enough to place the stages: half of them put both at the same layers in 100% of 50 draws."
     )
 
 
@@ -83,6 +83,21 @@ def test_of_two_kinds_of_samples_each_wins_its_share() -> None:
     won = {winner.layer: winner.share for winner in found.saturation_start.wins}
     assert won == pytest.approx({stages[1]: share for stages, share in expected}, abs=0.08)
     assert (found.saturation_start.low, found.saturation_start.high) == (min(won), max(won))
+
+
+def test_the_interval_holds_the_true_layer_more_often_than_the_best_guess_is_right() -> None:
+    curve = mistral(np.random.default_rng(5), 0.0).visual
+    truth = detect_stages(curve).saturation_start
+    assert truth is not None
+    right, held = 0, 0
+    for trial in range(20):
+        rng = np.random.default_rng((trial, 9))
+        samples = np.stack([noisy(rng, curve, 0.1) for _ in range(20)])
+        right += detect_stages(samples.mean(0)).saturation_start == truth
+        draws = with_replacement(20, trial, 40)
+        found = boundary_uncertainty(detect_stages(samples[rows].mean(0)).saturation_start for rows in draws)
+        held += (found.low or math.inf) <= truth <= (found.high or math.inf)
+    assert held >= 18 and right <= 14
 
 
 def test_two_samples_are_too_few_to_say() -> None:
