@@ -123,12 +123,14 @@ def _timed(curves: Callable[[torch.Tensor, torch.Tensor], TokenGroups], case: Ca
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown."""
     lines = [
-        "| states | layers | visual + text tokens | width | threads | before, ms a layer | after | ratio | largest error, nats |",
+        "| states | layers | visual + text tokens | width | threads "
+        "| before, ms a layer | after | ratio | largest error, nats |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in results:
         lines.append(
-            f"| {one['case']} | {one['layers']} | {one['visual_tokens']} + {one['text_tokens']} | {one['width']} | {one['threads']} "
+            f"| {one['case']} | {one['layers']} | {one['visual_tokens']} + {one['text_tokens']} | {one['width']} "
+            f"| {one['threads']} "
             f"| {one['before_ms_a_layer']:.4g} | {one['after_ms_a_layer']:.4g} | {one['ratio']:.1f}x "
             f"| {one['largest_error_nats']:.0e} |"
         )
