@@ -7,6 +7,7 @@ docs/benchmarks/entropy.json.
 """
 
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -123,17 +124,13 @@ def _timed(curves: Callable[[torch.Tensor, torch.Tensor], TokenGroups], case: Ca
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown."""
     lines = [
-        "| states | layers | visual + text tokens | width | threads "
-        "| before, ms a layer | after | ratio | largest error, nats |",
+        "| states | layers | visual + text tokens | width | threads | ms a layer before | after | ratio | error, nats |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in results:
-        lines.append(
-            f"| {one['case']} | {one['layers']} | {one['visual_tokens']} + {one['text_tokens']} | {one['width']} "
-            f"| {one['threads']} "
-            f"| {one['before_ms_a_layer']:.4g} | {one['after_ms_a_layer']:.4g} | {one['ratio']:.1f}x "
-            f"| {one['largest_error_nats']:.0e} |"
-        )
+        shape = f"{one['layers']} | {one['visual_tokens']} + {one['text_tokens']} | {one['width']}"
+        cost = f"{one['before_ms_a_layer']:.4g} | {one['after_ms_a_layer']:.4g} | {one['ratio']:.1f}x"
+        lines.append(f"| {one['case']} | {shape} | {one['threads']} | {cost} | {one['largest_error_nats']:.0e} |")
     return "\n".join(lines)
 
 
@@ -151,6 +148,8 @@ def main(
             stdout.print(f"{case.name}, {count} threads: {results[-1]['ratio']}x", highlight=False)
         torch.set_num_threads(max(counts))
     found = {
+        "load_at_the_end": getattr(os, "getloadavg", lambda: ())(),  # others' work as well as this one's
+        "cores": os.cpu_count(),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else _processor(),
         "torch": version("torch"),
         "python": platform.python_version(),
