@@ -70,14 +70,24 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     assert all(sum(row) == pytest.approx(1.0) for row in profile.curves.spectrum)
     visual = round(profile.expected.visual_tokens)
     assert visual == {"llava_next": 10}.get(family, 16)
-    assert profile.plan == profile.pruning_tests[-1].plan
-    assert profile.pruning_tests[-1].safe or len(profile.pruning_tests) == 5
+    taken = next(test for test in profile.pruning_tests if test.plan == profile.plan)
+    cheaper = [test for test in profile.pruning_tests if test.flops_ratio > taken.flops_ratio]
+    assert taken.held_out_agreement == profile.expected.agreement
+    assert not any(test.safe for test in cheaper)
+    assert taken.safe or taken == profile.pruning_tests[-1]
+    assert [check.name for check in profile.checks if not check.passed] == []
+    assert len(profile.checks) == 6
+    assert profile.utility is not None
+    assert (profile.utility.layers, profile.utility.samples) == ((1,), 6)
+    assert {test.treatment for test in profile.saturation.grid} == {"layer_inactivity", "token_sparsity"}
     assert profile.provenance.arguments_resolved["entropy_k"] == 5
     assert "size" in profile.provenance.image_processor
     assert profile.uncertainty is not None
     assert [size.samples for size in profile.uncertainty.sample_sizes] == [1, 3, 6]
     assert (profile.saturation.confidence is None) == (profile.stages.saturation_start is None)
-    assert {"curves", "held-out answers", "keep ratio"} <= {step for step, _, _ in told}
+    steps = {"curves", "held-out answers", "marginal utility", "Stage III", "plans", "held-out"}
+    assert steps == {step for step, _, _ in told}
+    assert set(profile.provenance.seconds_by_step) == steps | {"self-checks", "uncertainty"}
     assert all(0 <= done <= total for _, done, total in told)
     profile.save(tmp_path / "p.json")
     with apply(loaded.model, Profile.load(tmp_path / "p.json")) as run:
@@ -93,7 +103,7 @@ def test_same_seed_same_profile(family: str, tmp_path: Path, samples: list[Sampl
     loaded = load(family, tmp_path)
     settings = Settings(samples=4, max_new_tokens=2)
     one, two = (calibrate(loaded.model, loaded.processor, samples, settings) for _ in range(2))
-    timeless = {"created": "", "seconds": 0.0}
+    timeless = {"created": "", "seconds": 0.0, "seconds_by_step": {}}
     strip = [profile.provenance.model_copy(update=timeless) for profile in (one, two)]
     assert one.model_copy(update={"provenance": strip[0]}) == two.model_copy(update={"provenance": strip[1]})
 
