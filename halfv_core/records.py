@@ -150,6 +150,8 @@ class PruningTest(Record):
     """As in `CausalTest`."""
     safe: bool
     """Within the thresholds that `Saturation` states."""
+    safe_share: float | None = None
+    """Share of bootstrap resamples of the same samples in which it is safe."""
 
 
 class Saturation(Record):

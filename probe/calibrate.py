@@ -24,7 +24,7 @@ from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile, Provenance, PruningTest, Saturation, Stages, config_fingerprint
 from halfv_core.selectors import make_selector
 from probe.analyzers.layer_redundancy import layer_redundancy
-from probe.analyzers.saturation import Case, Quality, Thresholds, classify_saturation, quality
+from probe.analyzers.saturation import Case, Quality, Readings, Thresholds, classify_saturation, read_cases
 from probe.analyzers.tme import entropy, spectra
 from probe.answers import Inputs, greedy_answer, read_answer
 from probe.build import Measurements, candidate_plans, expected
@@ -245,18 +245,25 @@ class _Study:
             top_share=self._settings.top_share,
         )
         for plan in plans:
-            measured = self._quality("keep ratio", plan, cases)
-            flops_ratio = expected(plan, self.shape, found, 0, None, None).flops_ratio
-            safe = measured.within(self._settings.thresholds)
-            tests.append(PruningTest(plan=plan, flops_ratio=flops_ratio, safe=safe, **measured._asdict()))
-            if safe:
+            readings, thresholds = self._read("keep ratio", plan, cases), self._settings.thresholds
+            measured = readings.quality()
+            tests.append(
+                PruningTest(
+                    plan=plan,
+                    flops_ratio=expected(plan, self.shape, found, 0, None, None).flops_ratio,
+                    safe=measured.within(thresholds),
+                    safe_share=readings.safe_share(thresholds, self._settings.seed),
+                    **measured._asdict(),
+                )
+            )
+            if tests[-1].safe:
                 break
         return tuple(tests)
 
     def check(self, cases: Sequence[Case], plan: Plan) -> Quality | None:
         """The finished plan on samples that it was not chosen on; None without any."""
-        return self._quality("held-out", plan, cases) if cases else None
+        return self._read("held-out", plan, cases).quality() if cases else None
 
-    def _quality(self, step: str, plan: Plan, cases: Sequence[Case]) -> Quality:
+    def _read(self, step: str, plan: Plan, cases: Sequence[Case]) -> Readings:
         on_case = counter(self._on_progress, step, len(cases))
-        return quality(self._model, plan, cases, family=self._family, on_case=on_case)
+        return read_cases(self._model, plan, cases, family=self._family, on_case=on_case)

@@ -131,5 +131,6 @@ def _verdict(count: int, half: SampleSize, enough: bool) -> str:
     said = f"half of them put both at the same layers in {half.same:.0%} of {DRAWS} draws"
     if enough:
         return f"{count} samples were enough to place the stages: {said}."
-    near = f"and within one layer of them in {half.within_one:.0%}"
-    return f"{count} samples were not enough to place the stages: {said} {near}; calibrate on more samples, or mind the intervals."
+    said += f" and within one layer of them in {half.within_one:.0%}"
+    remedy = "calibrate on more samples, or mind the intervals"
+    return f"{count} samples were not enough to place the stages: {said}; {remedy}."

@@ -68,6 +68,11 @@ class Readings(NamedTuple):
         agreed, fallen = (sum(column[row] for row in rows) for column in self)
         return Quality(agreed / len(rows), fallen / len(rows))
 
+    def safe_share(self, thresholds: "Thresholds", seed: int = 0) -> float:
+        """Share of bootstrap resamples of the cases in which this counts as safe."""
+        draws = with_replacement(len(self.drops), seed).tolist()
+        return sum(self.quality(chosen).within(thresholds) for chosen in draws) / len(draws)
+
 
 class Thresholds(NamedTuple):
     """When a plan counts as safe."""
