@@ -20,6 +20,7 @@ from cli.common import (
     print_json,
     progress_bar,
     stdout,
+    unfinished,
     writing,
 )
 from cli.data_options import (
@@ -57,6 +58,12 @@ def calibrate(
     top_share: Annotated[float, typer.Option(help="Share kept in Stage III under token sparsity.")] = 0.05,
     min_agreement: Annotated[float, typer.Option(help="Agreement from which on a plan is safe.")] = 0.95,
     max_drop: Annotated[float, typer.Option(help="Largest safe fall in log-likelihood, nats a token.")] = 0.05,
+    target_retention: Annotated[
+        float | None, typer.Option(help="Share of the full model's answers that must stay; the cheapest plan is taken.")
+    ] = None,
+    target_flops: Annotated[
+        float | None, typer.Option(help="FLOPs ratio to reach; the plan that changes least is taken.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer that is compared.")] = 32,
     entropy_k: Annotated[int, typer.Option(help="Eigenvalues in the entropy.")] = 50,
     dtype: DtypeOption = "auto",
@@ -82,6 +89,8 @@ def calibrate(
         top_share=top_share,
         min_agreement=min_agreement,
         max_log_likelihood_drop=max_drop,
+        target_retention=target_retention,
+        target_flops=target_flops,
         max_new_tokens=max_new_tokens,
     )
     for path in (output, report):
@@ -89,7 +98,8 @@ def calibrate(
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
     loaded = load_quietly(model, dtype, device, trust_remote_code)
-    with progress_bar() as on_progress:
+    journal = unfinished(output)
+    with progress_bar() as on_progress, writing(journal):
         profile = run(
             loaded.model,
             loaded.processor,
@@ -98,10 +108,12 @@ def calibrate(
             model_id=model,
             data=data,
             arguments=given_arguments(context),
+            journal=journal,
             on_progress=on_progress,
         )
     with writing(output):
         profile.save(output)
+        journal.unlink(missing_ok=True)
     if report is not None:
         with writing(report):
             write_report(profile, report)

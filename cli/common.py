@@ -88,6 +88,11 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
             progress.stop()
 
 
+def unfinished(output: Path) -> Path:
+    """Where long work towards a file is noted, so that the same command goes on after having been stopped."""
+    return output.with_name(f"{output.name}.unfinished")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn a failure to write `path` into the user's one line.

@@ -20,6 +20,7 @@ from cli.common import (
     print_json,
     progress_bar,
     stdout,
+    unfinished,
     writing,
 )
 from cli.data_options import (
@@ -78,7 +79,7 @@ def evaluate(
         stderr.print(f"{len(found) - len(answered)} of {len(found)} samples have no reference answer and are left out")
     drawn, unreadable = draw_readable(answered, samples, seed)
     say_rejected(unreadable, len(drawn) + len(unreadable))
-    journal = output.with_name(f"{output.name}.unfinished")
+    journal = unfinished(output)
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     if output.is_dir():

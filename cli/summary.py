@@ -36,6 +36,11 @@ def summary_rows(profile: Profile) -> list[tuple[str, str]]:
     if expected.agreement is not None and expected.log_likelihood_drop is not None:
         same = f"{expected.agreement:.1%} of {expected.held_out} answers as the full model gives them"
         lines.append(("held-out samples", f"{same}, log-likelihood {-expected.log_likelihood_drop:+.3f} nats a token"))
+    lines += [("" if index else "mind", text) for index, text in enumerate(profile.cautions)]
+    steps = sorted(profile.provenance.seconds_by_step.items(), key=lambda item: -item[1])
+    if steps:
+        spent = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in steps if seconds >= 0.5)
+        lines.append(("time", f"{profile.provenance.seconds:.0f} s: {spent}"))
     if profile.provenance.rejected:
         first = "; ".join(profile.provenance.rejected_first)
         lines.append(("rows not used", f"{profile.provenance.rejected}, among them {first}"))

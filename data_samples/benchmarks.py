@@ -66,6 +66,14 @@ def benchmarks_table(records: Sequence[Benchmark]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def in_short(one: Benchmark) -> str:
+    """One benchmark in half a sentence, as the README has it."""
+    flops = f"{one.analytic.decoder_flops_ratio:.2f}x fewer FLOPs of the decoder ({one.prefill_share:.0%})"
+    first, decode = ratio(one.ratios.first_token), ratio(one.ratios.decode)
+    prefill = f"prefill {ratio(one.ratios.prefill)} as fast at {flops}"
+    return f"`{one.subject.model}`: {prefill}, first token {first}, decoding {decode}"
+
+
 def _seconds(field: str, side: str) -> Callable[[Benchmark], str]:
     def cell(one: Benchmark) -> str:
         measured: Measured = getattr(one, side)

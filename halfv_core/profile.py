@@ -17,6 +17,7 @@ from halfv_core.errors import ProfileError, first_fault
 from halfv_core.plan import Plan
 from halfv_core.records import (
     CausalTest,
+    Check,
     Curve,
     Curves,
     Expected,
@@ -27,6 +28,7 @@ from halfv_core.records import (
     SaturationType,
     Stages,
     Uncertainty,
+    UtilitySurface,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CausalTest",
+    "Check",
     "Curve",
     "Curves",
     "Expected",
@@ -45,6 +48,7 @@ __all__ = [
     "SaturationType",
     "Stages",
     "Uncertainty",
+    "UtilitySurface",
     "config_fingerprint",
     "write_atomically",
 ]
@@ -60,12 +64,18 @@ class Profile(Record):
     stages: Stages
     saturation: Saturation
     pruning_tests: tuple[PruningTest, ...] = ()
-    """The whole plans that were tried, cheapest first, until one was safe."""
+    """The whole plans that were tried, cheapest first; `plan` is one of them."""
     curves: Curves
     expected: Expected
     provenance: Provenance
     uncertainty: Uncertainty | None = None
     """How sure the stages are; null in profiles made before this was measured."""
+    utility: UtilitySurface | None = None
+    """Marginal utility of pruning; null where it was not measured."""
+    checks: tuple[Check, ...] = ()
+    """Self-checks of the run."""
+    cautions: tuple[str, ...] = ()
+    """What to know before trusting it, a sentence each."""
 
     @property
     def layers(self) -> int:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
 
 from halfv_core.plan import Plan
 
+Treatment = Literal["layer_inactivity", "token_sparsity"]
+"""Of Stage III, by the saturation type under which it is safe."""
 SaturationType = Literal["layer_inactivity", "token_sparsity", "none"]
 
 
@@ -125,8 +127,7 @@ class Uncertainty(Record):
 class CausalTest(Record):
     """One treatment of Stage III, tried on the calibration samples against the full model's own answers."""
 
-    treatment: Literal["layer_inactivity", "token_sparsity"]
-    """The saturation type under which this treatment is safe."""
+    treatment: Treatment
     plan: Plan
     """The intervention alone, without the pruning at Stage II."""
     agreement: float
@@ -138,11 +139,12 @@ class CausalTest(Record):
 
 
 class PruningTest(Record):
-    """One keep ratio for the pruning at Stage II, tried together with the treatment of Stage III."""
+    """One whole plan, tried on the calibration samples."""
 
     plan: Plan
-    """The whole plan."""
     flops_ratio: float
+    """As in `Expected`."""
+    kv_ratio: float | None = None
     """As in `Expected`."""
     agreement: float
     """As in `CausalTest`."""
@@ -152,6 +154,8 @@ class PruningTest(Record):
     """Within the thresholds that `Saturation` states."""
     safe_share: float | None = None
     """Share of bootstrap resamples of the same samples in which it is safe."""
+    held_out_agreement: float | None = None
+    """Agreement on the samples kept apart; null where the plan was not tried on them."""
 
 
 class Saturation(Record):
@@ -161,12 +165,42 @@ class Saturation(Record):
     reason: str
     """Why, in one sentence."""
     tests: tuple[CausalTest, ...]
+    """The two treatments at the start of Stage III, which decide."""
+    grid: tuple[CausalTest, ...] = ()
+    """The same treatments from other layers on and with other shares too: how sharp the decision is."""
     min_agreement: float
     """Agreement from which on a treatment counts as safe."""
     max_log_likelihood_drop: float
     """Fall in log-likelihood, nats a token, up to which a treatment counts as safe."""
     confidence: float | None = None
     """Share of bootstrap resamples of the tested samples that give the same type; null when nothing was tried."""
+
+
+class UtilitySurface(Record):
+    """Marginal utility of one pruning over a grid of layers and keep ratios (see probe.analyzers.marginal_utility)."""
+
+    layers: tuple[int, ...]
+    keep_ratios: tuple[float, ...]
+    saved: tuple[tuple[float, ...], ...]
+    """A row for each layer, a column for each ratio: share of the decoder's prefill FLOPs saved, 0..1."""
+    log_likelihood_drop: tuple[tuple[float, ...], ...]
+    """As in `CausalTest`."""
+    agreement: tuple[tuple[float, ...], ...]
+    """As in `CausalTest`."""
+    utility: tuple[tuple[float, ...], ...]
+    """log_likelihood_drop / (saved + 0.001): low is good."""
+    candidates: dict[str, int]
+    """Signal -> the layer at which it sees Stage II begin."""
+    samples: int
+
+
+class Check(Record):
+    """One self-check of a calibration (see probe.checks)."""
+
+    name: str
+    passed: bool
+    found: str
+    """What was compared, or what came out."""
 
 
 class Expected(Record):
@@ -211,6 +245,8 @@ class Provenance(Record):
     """Samples that the curves and tests come from."""
     held_out_ids: tuple[str, ...]
     """Samples kept apart for `Expected`."""
+    bytes_per_sample: int = 0
+    """Memory that a calibration keeps for each sample."""
     image_processor: dict[str, JsonValue] = {}
     """Class and size limits of the image processor: they decide how many visual tokens an image has."""
     seed: int
@@ -226,3 +262,5 @@ class Provenance(Record):
     """ISO 8601, UTC."""
     seconds: float
     """Wall-clock time of the calibration."""
+    seconds_by_step: dict[str, float] = {}
+    """Where it went."""

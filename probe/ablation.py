@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 
 from halfv_core.families import Family
 from halfv_core.processors import PromptProcessor
-from halfv_core.profile import Profile, Record, config_fingerprint, write_atomically
+from halfv_core.profile import Profile, config_fingerprint, write_atomically
+from halfv_core.records import Record
 from probe.comparison import Comparer
 from probe.evaluate import check_references
 from probe.grading import Grading, kind_of

@@ -1,15 +1,14 @@
 """Measurements -> Profile, without a model or a disk."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
-from halfv_core.plan import Freeze, Keep, Option, Plan
-from halfv_core.profile import Curve, Curves, Expected, Saturation, Stages
-from probe.analyzers.saturation import treatments
+from halfv_core.plan import Plan
+from halfv_core.profile import Curve, Curves, Expected
 
 Array = NDArray[np.float64]
 
@@ -30,6 +29,17 @@ class Measurements:
     visual_tokens: list[int] = field(default_factory=list)
     text_tokens: list[int] = field(default_factory=list)
 
+    @property
+    def mean_tokens(self) -> tuple[int, int]:
+        """Visual and text tokens of the mean prompt."""
+        return round(float(np.mean(self.visual_tokens))), round(float(np.mean(self.text_tokens)))
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Memory that one sample takes, however long its prompt."""
+        arrays = (rows[0] for rows in (self.visual, self.text, self.joint, self.kl, self.spectrum))
+        return sum(array.nbytes for array in arrays)
+
     def curves(self) -> Curves:
         """Mean and spread over the samples."""
         spectrum = np.mean(self.spectrum, axis=0)  # (L+1, entropy_k)
@@ -48,33 +58,6 @@ def _curve(samples: Sequence[Array]) -> Curve:
     return Curve(mean=tuple(stacked.mean(0).tolist()), std=tuple(stacked.std(0).tolist()))
 
 
-def candidate_plans(
-    stages: Stages,
-    saturation: Saturation,
-    layers: int,
-    keep_ratios: Sequence[float],
-    *,
-    selector: str,
-    options: Mapping[str, Option],
-    top_share: float,
-) -> Iterator[Plan]:
-    """Whole plans by keep ratio at Stage II, from the smallest share to 1.0, with the treatment of Stage III in each.
-
-    Args:
-        selector, options: of the pruning at Stage II.
-        top_share: share kept in Stage III under `token_sparsity`.
-    """
-    start = stages.saturation_start
-    for ratio in sorted({*keep_ratios, 1.0}):
-        items: list[Keep | Freeze] = []
-        if ratio < 1.0:
-            layer = stages.aggregation_start
-            items.append(Keep(layer=layer, keep_ratio=ratio, selector=selector, options=dict(options)))
-        if start is not None and saturation.type != "none":
-            items += treatments(start, layers, min(top_share, ratio))[saturation.type].interventions
-        yield Plan(items)
-
-
 def expected(
     plan: Plan,
     shape: DecoderShape,
@@ -84,13 +67,12 @@ def expected(
     log_likelihood_drop: float | None,
 ) -> Expected:
     """What a plan promises for the mean prompt."""
-    visual, text = float(np.mean(measured.visual_tokens)), float(np.mean(measured.text_tokens))
-    cost = cost_of(shape, tokens_by_layer(plan, shape.layers, round(visual), round(text)))
+    cost = cost_of(shape, tokens_by_layer(plan, shape.layers, *measured.mean_tokens))
     return Expected(
         flops_ratio=cost.flops_ratio,
         kv_ratio=cost.kv_ratio,
-        visual_tokens=visual,
-        text_tokens=text,
+        visual_tokens=float(np.mean(measured.visual_tokens)),
+        text_tokens=float(np.mean(measured.text_tokens)),
         agreement=agreement,
         log_likelihood_drop=log_likelihood_drop,
         held_out=held_out,

@@ -22,9 +22,10 @@ def certainty(profile: Profile) -> list[str]:
         share = profile.saturation.confidence
         remedy = "" if share >= SURE else "; more samples would settle the type"
         said.append(f"The tests of Stage III give {profile.saturation.type} in {share:.0%} of their resamples{remedy}.")
-    if profile.pruning_tests and (share_safe := profile.pruning_tests[-1].safe_share) is not None:
-        remedy = "" if share_safe >= SURE else "; look at the held-out samples, or calibrate on more"
-        said.append(f"The plan is safe in {share_safe:.0%} of the resamples of its test{remedy}.")
+    tried = (test.safe_share for test in profile.pruning_tests if test.plan == profile.plan)
+    if (safe := next((share for share in tried if share is not None), None)) is not None:
+        remedy = "" if safe >= SURE else "; look at the held-out samples, or calibrate on more"
+        said.append(f"The plan is safe in {safe:.0%} of the resamples of its test{remedy}.")
     if found is not None:
         said.append(found.verdict)
     return said

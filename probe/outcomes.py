@@ -6,7 +6,7 @@ import numpy as np
 
 from halfv_core.cost import Cost
 from halfv_core.plan import Plan
-from halfv_core.profile import Record
+from halfv_core.records import Record
 from probe.grading import Kind
 from probe.statistics import bootstrap, by_family, family_mean, interval
 from probe.variants import FULL

@@ -43,13 +43,20 @@ class Boundary(NamedTuple):
     evidence: str
 
 
-def detect_stages(visual: CurveLike, text: CurveLike | None = None, kl: CurveLike | None = None) -> Stages:
+def detect_stages(
+    visual: CurveLike,
+    text: CurveLike | None = None,
+    kl: CurveLike | None = None,
+    *,
+    settled: Boundary | None = None,
+) -> Stages:
     """Find both boundaries.
 
     Args:
         visual: entropy of the visual tokens, L+1 points: index i is the input of layer i. Any positive scale and shift.
         text: the same of the text tokens.
         kl: KL of leaving the visual tokens unchanged in layer l, L points, nats.
+        settled: the start of Stage II, when something other than the curves has settled it.
 
     Returns:
         Stages with 1 <= aggregation_start < saturation_start < L; evidence has a sentence for each.
@@ -57,20 +64,40 @@ def detect_stages(visual: CurveLike, text: CurveLike | None = None, kl: CurveLik
     Raises:
         DataError: fewer than 3 points, lengths that disagree, values that are not finite, or a negative KL.
     """
-    visual = as_curve("visual", visual)
-    if len(visual) < 3:
-        raise DataError(
-            "the visual curve is too short", got=f"{len(visual)} points", expected="3 or more, for 2 layers"
-        )
-    text = None if text is None else as_curve("text", text, len(visual))
-    kl = None if kl is None else as_kl(kl, len(visual) - 1)
+    visual, text, kl = _checked(visual, text, kl)
     aggregation, why = _aggregation(visual, text, kl)
+    if settled is not None and settled.layer is not None:
+        aggregation, why = settled.layer, settled.evidence
     saturation, why_saturation = _saturation(visual, aggregation)
     return Stages(
         aggregation_start=aggregation,
         saturation_start=saturation,
         evidence={"aggregation_start": why, "saturation_start": why_saturation},
     )
+
+
+def aggregation_candidates(
+    visual: CurveLike, text: CurveLike | None = None, kl: CurveLike | None = None
+) -> dict[str, Boundary]:
+    """Where each signal sees Stage II begin: `text`, `kl`, `visual`; those that see nothing are left out.
+
+    Args, Raises: as `detect_stages`.
+    """
+    visual, text, kl = _checked(visual, text, kl)
+    found = {"text": _text_collapse(text), "kl": _kl_collapse(kl), "visual": _early_peak(visual)}
+    return {name: boundary for name, boundary in found.items() if boundary.layer is not None}
+
+
+def _checked(
+    visual: CurveLike, text: CurveLike | None, kl: CurveLike | None
+) -> tuple[Array, Array | None, Array | None]:
+    visual = as_curve("visual", visual)
+    if len(visual) < 3:
+        raise DataError(
+            "the visual curve is too short", got=f"{len(visual)} points", expected="3 or more, for 2 layers"
+        )
+    text = None if text is None else as_curve("text", text, len(visual))
+    return visual, text, None if kl is None else as_kl(kl, len(visual) - 1)
 
 
 def as_kl(values: CurveLike, points: int | None = None) -> Array:

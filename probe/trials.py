@@ -1,6 +1,7 @@
 """Trials: many plans on the same prompts; a prompt runs once in full, and each plan from its first intervention on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,9 @@ from halfv_core.families import Family
 from halfv_core.plan import Plan
 from halfv_core.runtime import apply
 from probe.answers import Inputs, read_answer
+from probe.memo import Memo
 from probe.replay import Replay
+from probe.resamples import with_replacement
 
 
 class Case(NamedTuple):
@@ -22,25 +25,51 @@ class Case(NamedTuple):
     """(T,) ids."""
     log_likelihood: float
     """Of the answer under the full model, nats a token."""
+    id: str = ""
+    """Of the sample."""
 
 
-class Trial(NamedTuple):
-    """What one plan did to each case."""
+class Thresholds(NamedTuple):
+    """When a plan counts as safe."""
+
+    min_agreement: float = 0.95
+    max_log_likelihood_drop: float = 0.05
+
+
+class Quality(NamedTuple):
+    """What a plan costs in answers."""
+
+    agreement: float
+    """Share of cases whose greedy answer is the full model's."""
+    log_likelihood_drop: float
+    """Mean fall in the answer's log-likelihood, nats a token."""
+
+    def within(self, thresholds: Thresholds) -> bool:
+        """Whether this counts as safe."""
+        return (
+            self.agreement >= thresholds.min_agreement
+            and self.log_likelihood_drop <= thresholds.max_log_likelihood_drop
+        )
+
+
+class Readings(NamedTuple):
+    """What a plan does to each case, in the cases' order."""
 
     agrees: tuple[bool, ...]
-    """Whether the greedy answer is still the full model's."""
+    """Whether the greedy answer is the full model's."""
     drops: tuple[float, ...]
     """Fall in the answer's log-likelihood, nats a token."""
 
-    @property
-    def agreement(self) -> float:
-        """Share of cases that agree."""
-        return sum(self.agrees) / len(self.agrees)
+    def quality(self, chosen: Iterable[int] | None = None) -> Quality:
+        """Means over the chosen cases, which may repeat; over all by default."""
+        rows = list(range(len(self.drops)) if chosen is None else chosen)
+        agreed, fallen = (sum(column[row] for row in rows) for column in self)
+        return Quality(agreed / len(rows), fallen / len(rows))
 
-    @property
-    def log_likelihood_drop(self) -> float:
-        """Mean fall, nats a token."""
-        return sum(self.drops) / len(self.drops)
+    def safe_share(self, thresholds: Thresholds, seed: int = 0) -> float:
+        """Share of bootstrap resamples of the cases in which this counts as safe."""
+        draws = with_replacement(len(self.drops), seed).tolist()
+        return sum(self.quality(chosen).within(thresholds) for chosen in draws) / len(draws)
 
 
 def try_plans(
@@ -50,23 +79,37 @@ def try_plans(
     *,
     family: Family | None = None,
     on_case: Callable[[], None] | None = None,
-) -> tuple[Trial, ...]:
+    step: str = "",
+    memo: Memo | None = None,
+) -> tuple[Readings, ...]:
     """Read every case's answer under every plan.
 
     Args:
         on_case: called after each case, for progress.
+        step, memo: name under which each case's result is noted, and where.
 
     Returns:
-        one trial a plan, in their order; none without cases.
+        for each plan its readings, in the order of the plans.
     """
-    found: list[list[tuple[bool, float]]] = [[] for _ in plans]
+    remember, rows = memo or Memo(), []
     for case in cases:
-        inputs = case.inputs()
-        replay = Replay(model, inputs, family=family)
-        for plan, row in zip(plans, found, strict=True):
-            with replay.from_layer(plan.first_layer), apply(model, plan, family=family):
-                reading = read_answer(model, inputs, case.answer)
-            row.append((reading.agrees, case.log_likelihood - reading.log_likelihood))
+        rows.append(remember(f"{step}/{case.id}", partial(_try_on, model, case, plans, family)))
         if on_case is not None:
             on_case()
-    return tuple(Trial(*map(tuple, zip(*row, strict=True))) for row in found if row)
+    columns = ([row[index] for row in rows] for index in range(len(plans)))
+    return tuple(
+        Readings(tuple(agrees for agrees, _ in column), tuple(drop for _, drop in column)) for column in columns
+    )
+
+
+def _try_on(
+    model: PreTrainedModel, case: Case, plans: Sequence[Plan], family: Family | None
+) -> list[tuple[bool, float]]:
+    """For each plan whether it agrees, and the fall in log-likelihood."""
+    inputs, found = case.inputs(), []
+    replay = Replay(model, inputs, family=family)
+    for plan in plans:
+        with replay.from_layer(plan.first_layer), apply(model, plan, family=family):
+            reading = read_answer(model, inputs, case.answer)
+        found.append((reading.agrees, case.log_likelihood - reading.log_likelihood))
+    return found

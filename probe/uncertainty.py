@@ -19,9 +19,10 @@ import numpy as np
 
 from halfv_core.errors import DataError
 from halfv_core.records import BoundaryUncertainty, SampleSize, Uncertainty, Winner
+from probe.analyzers.marginal_utility import UtilitySurface
 from probe.build import Measurements
+from probe.decide import decide_stages
 from probe.resamples import RESAMPLES, Indices, with_replacement, without_replacement
-from probe.stages import detect_stages
 
 OUTSIDE = 0.05
 """Share of the resamples that each end of the interval leaves out."""
@@ -40,11 +41,14 @@ class Found(NamedTuple):
     saturation: int | None
 
 
-def stage_uncertainty(found: Measurements, seed: int = 0, resamples: int = RESAMPLES) -> Uncertainty:
-    """Detect the stages again and again on parts of what was measured; no model is run.
+def stage_uncertainty(
+    found: Measurements, surface: UtilitySurface | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> Uncertainty:
+    """Decide the stages again and again on parts of what was measured; no model is run.
 
     Args:
         found: two samples or more.
+        surface: marginal utility on the same samples, in the same order.
         seed: same seed, same answer; samples in another order are like another seed.
 
     Raises:
@@ -53,7 +57,7 @@ def stage_uncertainty(found: Measurements, seed: int = 0, resamples: int = RESAM
     count = len(found.visual)
     if count < 2:
         raise DataError("one sample cannot say how sure it is", got=count, expected="2 samples or more")
-    detector = _Detector(found)
+    detector = _Detector(found, surface)
     drawn = list(detector.each(with_replacement(count, seed, resamples)))
     sizes = tuple(_sample_sizes(detector, count, seed))
     half = sizes[-2]
@@ -90,13 +94,15 @@ def boundary_uncertainty(answers: Iterable[int | None]) -> BoundaryUncertainty:
 class _Detector:
     """Stages of any choice among the samples."""
 
-    def __init__(self, found: Measurements) -> None:
+    def __init__(self, found: Measurements, surface: UtilitySurface | None) -> None:
+        self._surface = surface
         self._curves = [np.stack(curves) for curves in (found.visual, found.text, found.kl)]  # each (samples, points)
 
-    def __call__(self, chosen: Indices | slice) -> Found:
+    def __call__(self, chosen: Indices) -> Found:
         # A mean over rows, not a product with weights: it adds every column in the same order, so flat stays flat.
         visual, text, kl = (curves[chosen].mean(0) for curves in self._curves)
-        stages = detect_stages(visual, text, kl)
+        surface = None if self._surface is None else self._surface.of(chosen)
+        stages = decide_stages(visual, text, kl, surface).stages
         return Found(stages.aggregation_start, stages.saturation_start)
 
     def each(self, draws: Indices) -> Iterator[Found]:
@@ -105,7 +111,7 @@ class _Detector:
 
 def _sample_sizes(detector: _Detector, count: int, seed: int) -> Iterator[SampleSize]:
     """All samples, and half, a quarter ... of them, the fewest first."""
-    full = detector(slice(None))
+    full = detector(np.arange(count))
     for halvings in range(count.bit_length() - 1, -1, -1):
         size = count >> halvings
         # All samples leave nothing to draw.
@@ -131,6 +137,6 @@ def _verdict(count: int, half: SampleSize, enough: bool) -> str:
     said = f"half of them put both at the same layers in {half.same:.0%} of {DRAWS} draws"
     if enough:
         return f"{count} samples were enough to place the stages: {said}."
-    said += f" and within one layer of them in {half.within_one:.0%}"
-    remedy = "calibrate on more samples, or mind the intervals"
-    return f"{count} samples were not enough to place the stages: {said}; {remedy}."
+    near = f"and within one layer of them in {half.within_one:.0%}"
+    advice = "calibrate on more samples, or mind the intervals"
+    return f"{count} samples were not enough to place the stages: {said} {near}; {advice}."

@@ -22,3 +22,15 @@ def matrix_entropy(hidden: torch.Tensor, k: int = 50, clamp_gram: bool = False) 
     top = [max(value, 0.0) for value in sorted(np.linalg.eigvalsh(np.array(gram)).tolist(), reverse=True)[:k]]
     shares = [value / math.fsum(top) for value in top if value > 0.0]
     return -math.fsum(share * math.log(share) for share in shares)
+
+
+def dense_matrix_entropy(hidden: torch.Tensor, k: int = 50) -> float:
+    """The same of matrices too large for that: every eigenvalue of the smaller Gram matrix, by NumPy in float64."""
+    tokens = hidden.double().numpy()
+    centred = tokens - tokens[0]
+    centred = centred - centred.mean(0)
+    centred = centred / max(np.abs(centred).max(), np.finfo(np.float64).tiny)
+    gram = centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred
+    top = np.maximum(np.linalg.eigvalsh(gram)[::-1][:k], 0.0)
+    shares = top[top > 0] / top.sum()
+    return float(-(shares * np.log(shares)).sum())

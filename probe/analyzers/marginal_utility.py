@@ -9,20 +9,21 @@ start of Stage II against 0.29-0.87 elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from halfv_core import records
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.plan import Keep, Option, Plan
-from probe.trials import Trial
+from probe.resamples import Indices, with_replacement
+from probe.trials import Readings
 
 Array = NDArray[np.float64]
 
 EPS = 1e-3
 """Keeps a pruning that saves next to nothing from dividing by it."""
-RESAMPLES = 1000
 SURE = 0.95
 """Share of resamples in which a layer must be worse than the best to be ruled out."""
 
@@ -50,6 +51,30 @@ class UtilitySurface:
         """(layers, ratios): share of samples that agree."""
         return self.agrees.mean(2)  # type: ignore[no-any-return]
 
+    def of(self, samples: Indices) -> "UtilitySurface":
+        """The same measured on some of the samples, which may repeat."""
+        return replace(self, drops=self.drops[..., samples], agrees=self.agrees[..., samples])
+
+    def record(self, candidates: Mapping[str, int]) -> records.UtilitySurface:
+        """As a profile keeps it: means over the samples.
+
+        Args:
+            candidates: signal -> layer at which it sees Stage II begin.
+        """
+        tables = {"saved": self.saved, "utility": self.utility, "agreement": self.agreement}
+        return records.UtilitySurface(
+            layers=self.layers,
+            keep_ratios=self.keep_ratios,
+            log_likelihood_drop=_rows(self.drops.mean(2)),
+            candidates=dict(candidates),
+            samples=self.drops.shape[2],
+            **{name: _rows(table) for name, table in tables.items()},
+        )
+
+
+def _rows(table: Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, table.tolist()))
+
 
 def grid_plans(
     layers: Sequence[int], keep_ratios: Sequence[float], selector: str, options: Mapping[str, Option]
@@ -65,7 +90,7 @@ def grid_plans(
 def utility_surface(
     layers: Sequence[int],
     keep_ratios: Sequence[float],
-    trials: Sequence[Trial],
+    trials: Sequence[Readings],
     shape: DecoderShape,
     visual: int,
     text: int,
@@ -105,8 +130,7 @@ def settle(candidates: Sequence[int], surface: UtilitySurface, seed: int = 0) ->
     # MU is linear in the drops, so each sample has one of its own.
     samples = (surface.drops / (surface.saved + EPS)[..., None]).mean(1)[rows]  # (candidates, samples)
     best = int(samples.mean(1).argmin())
-    draws = np.random.default_rng(seed).integers(samples.shape[1], size=(RESAMPLES, samples.shape[1]))
-    resampled = samples[:, draws].mean(2)  # (candidates, RESAMPLES)
+    resampled = samples[:, with_replacement(samples.shape[1], seed)].mean(2)  # (candidates, resamples)
     worse = (resampled > resampled[best]).mean(1)
     possible = [layer for layer, share in zip(candidates, worse, strict=True) if share < SURE]
     return min(possible), dict(zip(candidates, worse.tolist(), strict=True))

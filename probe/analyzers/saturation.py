@@ -5,7 +5,7 @@ Vicuna, Mistral). `token_sparsity`: freezing is not, but the top few per cent by
 carry everything (Qwen). `none`: neither treatment is safe. Safe means: the full model's own answers keep their
 likelihood and are still given.
 
-    safe          agreement >= 0.95  and  fall in log-likelihood <= 0.05 nats a token      (`Thresholds`)
+    safe          agreement >= 0.95  and  fall in log-likelihood <= 0.05 nats a token      (`trials.Thresholds`)
     type          the first safe treatment, freezing before keeping few; `none` when neither is safe
     confidence    share of bootstrap resamples of the cases in which this rule gives the same type
 
@@ -14,103 +14,15 @@ a treatment that every case passed is certain to it, however few the cases; Stag
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
-import torch
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family
 from halfv_core.plan import Freeze, Keep, Plan
-from halfv_core.profile import CausalTest, Saturation
-from halfv_core.runtime import apply
-from probe.answers import Inputs, read_answer
+from halfv_core.records import CausalTest, Saturation, SaturationType, Treatment
+from probe.memo import Memo
 from probe.resamples import with_replacement
-
-
-class Case(NamedTuple):
-    """One calibration prompt with the full model's answer to it."""
-
-    inputs: Callable[[], Inputs]
-    """Makes the model inputs anew, so that a hundred prompts' pixels are never held together."""
-    answer: torch.Tensor
-    """(T,) ids."""
-    log_likelihood: float
-    """Of the answer under the full model, nats a token."""
-
-
-class Quality(NamedTuple):
-    """What a plan costs in answers."""
-
-    agreement: float
-    """Share of cases whose greedy answer is the full model's."""
-    log_likelihood_drop: float
-    """Mean fall in the answer's log-likelihood, nats a token."""
-
-    def within(self, thresholds: "Thresholds") -> bool:
-        """Whether this counts as safe."""
-        return (
-            self.agreement >= thresholds.min_agreement
-            and self.log_likelihood_drop <= thresholds.max_log_likelihood_drop
-        )
-
-
-class Readings(NamedTuple):
-    """What a plan does to each case, in the cases' order."""
-
-    agrees: tuple[bool, ...]
-    """Whether the greedy answer is the full model's."""
-    drops: tuple[float, ...]
-    """Fall in the answer's log-likelihood, nats a token."""
-
-    def quality(self, chosen: Iterable[int] | None = None) -> Quality:
-        """Means over the chosen cases, which may repeat; over all by default."""
-        rows = list(range(len(self.drops)) if chosen is None else chosen)
-        agreed, fallen = (sum(column[row] for row in rows) for column in self)
-        return Quality(agreed / len(rows), fallen / len(rows))
-
-    def safe_share(self, thresholds: "Thresholds", seed: int = 0) -> float:
-        """Share of bootstrap resamples of the cases in which this counts as safe."""
-        draws = with_replacement(len(self.drops), seed).tolist()
-        return sum(self.quality(chosen).within(thresholds) for chosen in draws) / len(draws)
-
-
-class Thresholds(NamedTuple):
-    """When a plan counts as safe."""
-
-    min_agreement: float = 0.95
-    max_log_likelihood_drop: float = 0.05
-
-
-def quality(
-    model: PreTrainedModel,
-    plan: Plan,
-    cases: Sequence[Case],
-    *,
-    family: Family | None = None,
-    on_case: Callable[[], None] | None = None,
-) -> Quality:
-    """Run every case under the plan and compare with the full model."""
-    return read_cases(model, plan, cases, family=family, on_case=on_case).quality()
-
-
-def read_cases(
-    model: PreTrainedModel,
-    plan: Plan,
-    cases: Sequence[Case],
-    *,
-    family: Family | None = None,
-    on_case: Callable[[], None] | None = None,
-) -> Readings:
-    """As `quality`, case by case."""
-    agrees, drops = [], []
-    with apply(model, plan, family=family):
-        for case in cases:
-            reading = read_answer(model, case.inputs(), case.answer)
-            agrees.append(reading.agrees)
-            drops.append(case.log_likelihood - reading.log_likelihood)
-            if on_case is not None:
-                on_case()
-    return Readings(tuple(agrees), tuple(drops))
+from probe.trials import Case, Readings, Thresholds, try_plans
 
 
 def treatments(saturation_start: int, layers: int, top_share: float) -> dict[str, Plan]:
@@ -121,6 +33,15 @@ def treatments(saturation_start: int, layers: int, top_share: float) -> dict[str
     }
 
 
+def treatment_grid(starts: Sequence[int], layers: int, shares: Sequence[float]) -> list[tuple[Treatment, Plan]]:
+    """Freezing, and keeping each of the shares, from each of the start layers on."""
+    found: list[tuple[Treatment, Plan]] = []
+    for start in starts:
+        found.append(("layer_inactivity", treatments(start, layers, 1.0)["layer_inactivity"]))
+        found += [("token_sparsity", treatments(start, layers, share)["token_sparsity"]) for share in shares]
+    return found
+
+
 def classify_saturation(
     model: PreTrainedModel,
     cases: Sequence[Case],
@@ -128,42 +49,47 @@ def classify_saturation(
     *,
     top_share: float = 0.05,
     thresholds: Thresholds = Thresholds(),  # noqa: B008 - a NamedTuple is immutable
+    starts: Sequence[int] = (),
+    shares: Sequence[float] = (),
     family: Family | None = None,
     on_case: Callable[[], None] | None = None,
     seed: int = 0,
+    memo: Memo | None = None,
 ) -> Saturation:
     """Try both treatments on the cases.
 
     Args:
-        saturation_start: first layer of Stage III; None answers `none` at once.
-        top_share: share of the visual tokens that the second treatment keeps.
-        on_case: called after each case of each treatment, for progress.
+        saturation_start: first layer of Stage III, where the type is decided; None answers `none`.
+        top_share: share of the visual tokens that the second treatment keeps there.
+        starts, shares: other layers and shares to try for the record; the type does not depend on them.
+        on_case: called after each case, for progress.
         seed: of the resamples behind the confidence.
+        memo: where results of single cases are noted.
     """
-    readings: dict[str, Readings] = {}
-    tests: list[CausalTest] = []
-    if saturation_start is not None:
-        layers = model.config.get_text_config().num_hidden_layers
-        for treatment, plan in treatments(saturation_start, layers, top_share).items():
-            readings[treatment] = read_cases(model, plan, cases, family=family, on_case=on_case)
-            found = readings[treatment].quality()
-            tests.append(
-                CausalTest.model_validate(
-                    {"treatment": treatment, "plan": plan, "safe": found.within(thresholds)} | found._asdict()
-                )
-            )
-    kind, reason = decide(tests)
+    layers = model.config.get_text_config().num_hidden_layers
+    deciding = [] if saturation_start is None else treatment_grid([saturation_start], layers, [top_share])
+    beside = [one for one in treatment_grid(starts, layers, shares) if one not in deciding]
+    plans = [plan for _, plan in (*deciding, *beside)]
+    step = "Stage III"
+    readings = try_plans(model, cases, plans, family=family, on_case=on_case, step=step, memo=memo) if plans else ()
+    tests = [
+        CausalTest(treatment=treatment, plan=plan, safe=read.quality().within(thresholds), **read.quality()._asdict())
+        for (treatment, plan), read in zip((*deciding, *beside), readings, strict=True)
+    ]
+    kind, reason = decide(tests[: len(deciding)])
+    named = {treatment: read for (treatment, _), read in zip(deciding, readings, strict=False)}
     return Saturation(
         type=kind,
         reason=reason,
-        tests=tuple(tests),
+        tests=tuple(tests[: len(deciding)]),
+        grid=tuple(tests),
         min_agreement=thresholds.min_agreement,
         max_log_likelihood_drop=thresholds.max_log_likelihood_drop,
-        confidence=confidence(readings, thresholds, seed) if readings else None,
+        confidence=confidence(named, thresholds, seed) if named else None,
     )
 
 
-def confidence(readings: Mapping[str, Readings], thresholds: Thresholds, seed: int = 0) -> float:
+def confidence(readings: Mapping[Treatment, Readings], thresholds: Thresholds, seed: int = 0) -> float:
     """Share of resamples of the cases, the same for both treatments, in which the rule gives the type that all give.
 
     Args:
@@ -179,7 +105,7 @@ def confidence(readings: Mapping[str, Readings], thresholds: Thresholds, seed: i
     return sum(safe(chosen) == found for chosen in draws) / len(draws)
 
 
-def decide(tests: Sequence[CausalTest]) -> tuple[str, str]:
+def decide(tests: Sequence[CausalTest]) -> tuple[SaturationType, str]:
     """Type and reason from the tests: the first safe treatment, freezing before keeping few.
 
     Freezing goes first because it answers the defining question, whether the layers still change visual tokens.

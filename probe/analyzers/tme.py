@@ -3,20 +3,25 @@
     Z (N x D), columns centred;  G = Z Z^T or Z^T Z, whichever is smaller: both have the same non-zero eigenvalues
     p_i = lambda_i / (lambda_1 + ... + lambda_k), the k largest;  H = -sum p_i ln p_i, from 0 to ln k
 
-HalfV, arXiv 2604.16462. Spectra are computed in float64 and one matrix at a time, whatever dtype and number of layers
-come in; answers are float64 on the CPU. Identical tokens, or a single one, have no spread: their spectrum and H are 0.
-
-The visual, text and joint Gram matrices are blocks of one, but sharing its product is not worth a second code path. It
-saves a fifth of the time at 2500 x 3584 and nothing at 144 x 128 (one CPU core), where eigenvalues dominate.
+HalfV, arXiv 2604.16462. Answers are float64 on the CPU whatever dtype and device come in, the same in every run. Small
+matrices are decomposed in float64; of large ones only the leading eigenvalues are found, mostly in float32, and H is
+within 1e-3 nats (gram_spectra.py). Identical tokens, or a single one, have no spread: their spectrum and H are 0.
 """
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
 
 import torch
 
 from halfv_core.errors import DataError, HalfVError
+from probe.analyzers.gram_spectra import Batch, exact_spectrum, spectra_of, spectrum_of
 
 Variant = Literal["paper", "release"]
+
+_BATCH_BYTES = {"cpu": 2**22}
+"""Float32 tokens worked on at once, by device: what a cache holds, so that large matrices come one by one."""
+_ACCELERATOR_BYTES = 2**30
+"""The same of every other device: as many layers as its memory can spare, a few times this."""
 
 
 class TokenGroups(NamedTuple):
@@ -76,11 +81,11 @@ def spectra(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50) -> Tok
         DataError, HalfVError: as `entropy_curves`.
     """
     mask = _checked_mask(hidden, visual_mask)
-    groups = (mask, ~mask, torch.ones_like(mask))
-    rows = [
-        [_spectrum(layer[group], k, "paper", f"layer input {i}") for group in groups] for i, layer in _each(hidden, k)
-    ]
-    return TokenGroups(*(torch.stack(column) for column in zip(*rows, strict=True)))
+    rows = []
+    for layers in _batches(hidden, k, "layer input"):
+        visual, joint = spectra_of(layers, [mask, torch.ones_like(mask)], k)
+        rows.append((visual, spectrum_of(layers.of(~mask), k), joint))
+    return TokenGroups(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
 
 def spectrum(hidden: torch.Tensor, k: int = 50, variant: Variant = "paper") -> torch.Tensor:
@@ -97,8 +102,11 @@ def spectrum(hidden: torch.Tensor, k: int = 50, variant: Variant = "paper") -> t
     """
     if variant not in get_args(Variant):
         raise HalfVError("unknown variant of the entropy", got=repr(variant), expected=" or ".join(get_args(Variant)))
-    rows = [_spectrum(tokens, k, variant, f"matrix {i}") for i, tokens in _each(hidden, k)]
-    return torch.stack(rows).reshape(*hidden.shape[:-2], k)
+    rows = [
+        exact_spectrum(batch, k, clamp_gram=True) if variant == "release" else spectrum_of(batch, k)
+        for batch in _batches(hidden, k, "matrix")
+    ]
+    return torch.cat(rows).reshape(*hidden.shape[:-2], k)
 
 
 def entropy(spectrum: torch.Tensor) -> torch.Tensor:
@@ -111,8 +119,8 @@ def effective_rank(entropy: torch.Tensor) -> torch.Tensor:
     return entropy.exp()
 
 
-def _each(hidden: torch.Tensor, k: int) -> "enumerate[torch.Tensor]":
-    """The (N, D) matrices of (..., N, D), numbered; nothing is copied where `hidden` is contiguous."""
+def _batches(hidden: torch.Tensor, k: int, name: str) -> Iterator[Batch]:
+    """The matrices of (..., N, D); nothing is copied where `hidden` is contiguous."""
     if k < 1:
         raise HalfVError("the entropy needs at least one eigenvalue", got=f"k={k}", expected="k of 1 or more")
     if hidden.ndim < 2:
@@ -123,7 +131,11 @@ def _each(hidden: torch.Tensor, k: int) -> "enumerate[torch.Tensor]":
         raise DataError(
             "there is no token to measure", got=f"shape {tuple(hidden.shape)}", expected="no empty dimension"
         )
-    return enumerate(hidden.detach().reshape(-1, *hidden.shape[-2:]))
+    matrices = hidden.detach().reshape(-1, *hidden.shape[-2:])
+    limit = _BATCH_BYTES.get(hidden.device.type, _ACCELERATOR_BYTES)
+    together = max(1, limit // (4 * matrices[0].numel()))
+    for first in range(0, len(matrices), together):
+        yield Batch(matrices[first : first + together], name, first)
 
 
 def _checked_mask(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -135,33 +147,3 @@ def _checked_mask(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         missing = "text" if visual else "visual"
         raise DataError(f"there is no {missing} token", got=f"{len(mask)} tokens", expected="visual and text tokens")
     return mask.to(hidden.device)
-
-
-def _spectrum(tokens: torch.Tensor, k: int, variant: Variant, name: str) -> torch.Tensor:
-    """(N, D) -> (k,)."""
-    gram = _gram(_exact(tokens, name))  # (min(N, D), min(N, D))
-    if variant == "release":
-        gram = gram.clamp(min=0)
-    top = torch.linalg.eigvalsh(gram).flip(0)[:k].clamp(min=0)  # (min(k, N, D),)
-    total = top.sum()
-    shares = top / total if total > 0 else top
-    return torch.nn.functional.pad(shares, (0, k - len(top))).cpu()
-
-
-def _exact(tokens: torch.Tensor, name: str) -> torch.Tensor:
-    if tokens.device.type == "mps":  # has no float64
-        tokens = tokens.cpu()
-    if not tokens.isfinite().all():
-        got = f"{int(tokens.isnan().sum())} NaN and {int(tokens.isinf().sum())} infinite values in {name}"
-        raise DataError("hidden states are not finite", got=got, remedy="load the model in bfloat16 or float32")
-    return tokens.double()
-
-
-def _gram(tokens: torch.Tensor) -> torch.Tensor:
-    """The smaller Gram matrix of the centred tokens, up to scale."""
-    # Against the first token first: identical tokens then give exact zeros, which the rounded mean would not.
-    shifted = tokens - tokens[:1]
-    centred = shifted - shifted.mean(0)  # (N, D)
-    # Entropy does not depend on scale, and squares of values near 1 neither overflow nor vanish.
-    centred = centred / centred.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
-    return centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred

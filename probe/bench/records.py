@@ -10,7 +10,8 @@ from pydantic import JsonValue, ValidationError
 
 from halfv_core.errors import DataError, first_fault
 from halfv_core.plan import Plan
-from halfv_core.profile import Record, write_atomically
+from halfv_core.profile import write_atomically
+from halfv_core.records import Record
 
 CONVENTIONS = {
     "visual": "visual tokens alone, as in the paper",

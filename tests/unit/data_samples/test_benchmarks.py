@@ -1,6 +1,6 @@
 """What `make bench` ships: records that the code can read, and the table that says what is in them."""
 
-from data_samples.benchmarks import MARK, PAGE, RECORDS, benchmarks_table, read_records
+from data_samples.benchmarks import MARK, PAGE, RECORDS, benchmarks_table, in_short, read_records
 
 SHIPPED = read_records()
 MAKEFILE = (PAGE.parent.parent / "Makefile").read_text(encoding="utf-8")
@@ -9,6 +9,12 @@ MAKEFILE = (PAGE.parent.parent / "Makefile").read_text(encoding="utf-8")
 def test_the_table_in_the_document_is_that_of_the_records() -> None:
     assert len(SHIPPED) == 3
     assert PAGE.read_text(encoding="utf-8").split(MARK)[1] == benchmarks_table(SHIPPED)
+
+
+def test_the_readme_says_what_is_in_the_records() -> None:
+    readme = " ".join((PAGE.parent.parent / "README.md").read_text(encoding="utf-8").split())
+    for record in SHIPPED:
+        assert in_short(record) in readme
 
 
 def test_every_record_comes_from_a_command_of_the_makefile() -> None:

@@ -10,7 +10,7 @@ from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from probe.analyzers.marginal_utility import EPS, UtilitySurface, grid_plans, settle, utility_surface
 from probe.answers import greedy_answer, read_answer
-from probe.trials import Case, Trial, try_plans
+from probe.trials import Case, Readings, try_plans
 from tests.tiny import LAYERS, tiny_model, tiny_prompt
 
 SHAPE = DecoderShape(layers=4, hidden=8, query_width=8, kv_width=4, mlp=16, value_bytes=2)
@@ -34,16 +34,15 @@ def test_trials_equal_one_run_a_plan(family: str) -> None:
             readings = [read_answer(model, *pair) for pair in zip(prompts, answers, strict=True)]
         assert trial.agrees == tuple(reading.agrees for reading in readings)
         assert trial.drops == tuple(a - b.log_likelihood for a, b in zip(full, readings, strict=True))
-        assert trial.agreement == sum(trial.agrees) / 3
-        assert trial.log_likelihood_drop == pytest.approx(sum(trial.drops) / 3)
-    assert trials[-1] == Trial((True,) * 3, (0.0,) * 3)
+        assert trial.quality() == (sum(trial.agrees) / 3, sum(trial.drops) / 3)
+    assert trials[-1] == Readings((True,) * 3, (0.0,) * 3)
     assert len(calls) == 3
     assert len({trial.drops for trial in trials}) == len(plans)
-    assert try_plans(model, [], plans) == ()
+    assert try_plans(model, [], plans) == (Readings((), ()),) * len(plans)
 
 
 def test_surface_by_hand() -> None:
-    trials = [Trial((True, False), (0.1, 0.3)), Trial((True, True), (0.0, 0.1))]
+    trials = [Readings((True, False), (0.1, 0.3)), Readings((True, True), (0.0, 0.1))]
     surface = utility_surface([2], [0.25, 0.5], trials, SHAPE, visual=8, text=2)
     for column, plan in enumerate(grid_plans([2], [0.25, 0.5], "random", {})):
         cost = cost_of(SHAPE, tokens_by_layer(plan, 4, 8, 2))

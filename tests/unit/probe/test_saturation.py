@@ -9,17 +9,14 @@ from halfv_core import Freeze, Keep, Plan
 from halfv_core.families import parts_of
 from halfv_core.profile import CausalTest
 from probe.analyzers.saturation import (
-    Case,
-    Readings,
-    Thresholds,
     classify_saturation,
     confidence,
     decide,
-    quality,
-    read_cases,
+    treatment_grid,
     treatments,
 )
 from probe.answers import greedy_answer, read_answer
+from probe.trials import Case, Quality, Readings, Thresholds, try_plans
 from tests.tiny import LAYERS, tiny_model, tiny_prompt
 
 
@@ -37,6 +34,10 @@ def test_treatments_are_the_two_plans_of_the_paper() -> None:
         "layer_inactivity": Plan((Freeze(layers=[3, 4]),)),
         "token_sparsity": Plan((Keep(layer=3, keep_ratio=0.05, selector="attention"),)),
     }
+
+
+def quality(model: PreTrainedModel, plan: Plan, cases: list[Case]) -> Quality:
+    return try_plans(model, cases, [plan])[0].quality()
 
 
 @torch.no_grad()
@@ -73,6 +74,23 @@ def test_thresholds_that_nothing_meets_give_none() -> None:
     assert found.reason.startswith("Neither treatment of Stage III is safe")
 
 
+def test_other_starts_and_shares_are_for_the_record() -> None:
+    """The type is decided at the start that was found; from the last layer on, everything is nearly safe."""
+    model = tiny_model("qwen2_5_vl")
+    cases, last = cases_of(model, "qwen2_5_vl"), LAYERS - 1
+    alone = classify_saturation(model, cases, 1)
+    found = classify_saturation(model, cases, 1, starts=[1, last], shares=[0.05, 0.9])
+    assert found.model_copy(update={"grid": alone.grid}) == alone
+    assert found.grid[:2] == alone.grid == alone.tests
+    tried = [(test.treatment, test.plan) for test in found.grid]
+    assert len(tried) == 6
+    assert sorted(map(str, tried)) == sorted(map(str, treatment_grid([1, last], LAYERS, [0.05, 0.9])))
+    drops = {test.plan.first_layer: abs(test.log_likelihood_drop) for test in found.grid if not test.plan.keeps}
+    assert drops[last] < drops[1]
+    unknown = classify_saturation(model, cases, None, starts=[last])
+    assert (unknown.type, unknown.tests, len(unknown.grid)) == ("none", (), 1)
+
+
 def test_without_a_stage_nothing_is_tried() -> None:
     found = classify_saturation(tiny_model("llava"), [], None)
     assert (found.type, found.tests, found.confidence) == ("none", (), None)
@@ -81,10 +99,7 @@ def test_without_a_stage_nothing_is_tried() -> None:
 
 def test_a_plan_that_does_nothing_loses_nothing() -> None:
     model = tiny_model("llava")
-    counted: list[int] = []
-    found = quality(model, Plan(()), cases_of(model, "llava"), on_case=lambda: counted.append(1))
-    assert found == (1.0, 0.0)
-    assert len(counted) == 4
+    assert quality(model, Plan(()), cases_of(model, "llava")) == (1.0, 0.0)
 
 
 def test_quality_tells_a_harmful_plan() -> None:
@@ -122,7 +137,7 @@ def test_decision(frozen_safe: bool, few_safe: bool, kind: str, said: str) -> No
 def test_quality_is_the_mean_of_the_readings() -> None:
     model, family = tiny_model("qwen2_5_vl"), "qwen2_5_vl"
     cases, plan = cases_of(model, family), Plan((Keep(layer=1, keep_ratio=0.0),))
-    readings = read_cases(model, plan, cases)
+    (readings,) = try_plans(model, cases, [plan])
     assert len(readings.agrees) == len(readings.drops) == len(cases)
     for index, case in enumerate(cases):
         alone = quality(model, plan, [case])

@@ -1,0 +1,231 @@
+"""Study: the steps of a calibration that run the model, each of them sample by sample, timed, and noted as it goes."""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from halfv_core.cost import DecoderShape
+from halfv_core.errors import DataError
+from halfv_core.families import Family
+from halfv_core.plan import Plan
+from halfv_core.processors import PromptProcessor
+from halfv_core.records import Check, PruningTest, Saturation, Stages
+from probe.analyzers.layer_redundancy import layer_redundancy
+from probe.analyzers.marginal_utility import UtilitySurface, grid_plans, utility_surface
+from probe.analyzers.saturation import classify_saturation
+from probe.analyzers.tme import entropy, spectra
+from probe.answers import Inputs, greedy_answer, read_answer
+from probe.build import Measurements
+from probe.capture import capture
+from probe.checks import self_checks
+from probe.memo import Memo
+from probe.progress import OnProgress, counter
+from probe.samples import Rejected, Sample, check_enough
+from probe.search import as_tests, candidate_plans, in_question
+from probe.settings import Settings
+from probe.trials import Case, Quality, try_plans
+
+GRID_RATIOS = 3
+"""Keep ratios of the marginal utility's grid: the smallest of those that are tried."""
+GRID_STARTS = 5
+"""Layers from which on the treatments of Stage III are tried, beside the one where it was found to begin."""
+
+
+class Study:
+    """One calibration under way."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: PromptProcessor,
+        settings: Settings,
+        family: Family | None,
+        on_progress: OnProgress,
+        memo: Memo,
+    ) -> None:
+        self._model = model
+        self._processor = processor
+        self._settings = settings
+        self._family = family
+        self._on_progress = on_progress
+        self._memo = memo
+        self.seconds: dict[str, float] = defaultdict(float)
+        """Wall-clock time by step."""
+        value_bytes = next(model.parameters()).element_size()
+        self.shape = DecoderShape.of(model.config.get_text_config(), value_bytes)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """The block belongs to a step."""
+        began = time.monotonic()
+        yield
+        self.seconds[step] += time.monotonic() - began
+
+    def measure(self, samples: Sequence[Sample]) -> tuple[Measurements, list[Case], list[Rejected]]:
+        """Curves, redundancy and the full model's answers; samples that cannot be measured are named.
+
+        Raises:
+            DataError: too few can be (see `check_enough`).
+        """
+        found, cases, rejected = Measurements(entropy_k=self._settings.entropy_k), [], []
+        on_sample = counter(self._on_progress, "curves", len(samples))
+        with self.timed("curves"):
+            for sample in samples:
+                record = self._memo(f"curves/{sample.id}", partial(self._measured, sample))
+                if "rejected" in record:
+                    rejected.append(Rejected(sample.id, record["rejected"]))
+                else:
+                    cases.append(self._as_case(sample, record))
+                    _add(found, record)
+                on_sample()
+        check_enough("samples", len(cases), rejected, "give samples that the model can be measured on")
+        return found, cases, rejected
+
+    def _measured(self, sample: Sample) -> dict[str, Any]:
+        inputs = self._inputs(sample)
+        try:
+            states = capture(self._model, inputs, family=self._family)
+            groups = spectra(states.hidden, states.visual, k=self._settings.entropy_k)
+            kl = layer_redundancy(self._model, inputs, family=self._family)
+            if not bool(kl.isfinite().all()):
+                raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
+        except DataError as error:
+            return {"rejected": str(error)}
+        return self._answered(inputs) | {
+            "visual": entropy(groups.visual).tolist(),
+            "text": entropy(groups.text).tolist(),
+            "joint": entropy(groups.joint).tolist(),
+            "spectrum": groups.visual.tolist(),
+            "kl": kl.tolist(),
+            "visual_tokens": int(states.visual.sum()),
+            "text_tokens": int((~states.visual).sum()),
+        }
+
+    def _answer(self, sample: Sample) -> dict[str, Any]:
+        return self._answered(self._inputs(sample))
+
+    def _answered(self, inputs: Inputs) -> dict[str, Any]:
+        answer = greedy_answer(self._model, inputs, self._settings.max_new_tokens)
+        likelihood = read_answer(self._model, inputs, answer).log_likelihood
+        return {"answer": answer.tolist(), "log_likelihood": likelihood}
+
+    def _as_case(self, sample: Sample, record: dict[str, Any]) -> Case:
+        answer = torch.tensor(record["answer"], device=self._model.device)
+        return Case(partial(self._inputs, sample), answer, record["log_likelihood"], sample.id)
+
+    def _inputs(self, sample: Sample) -> Inputs:
+        return self._processor.prompt(sample.open_images(), sample.prompt, self._model.device)
+
+    def cases(self, samples: Sequence[Sample]) -> list[Case]:
+        """The full model's answers to samples that are kept apart."""
+        found, on_sample = [], counter(self._on_progress, "held-out answers", len(samples))
+        with self.timed("held-out answers"):
+            for sample in samples:
+                record = self._memo(f"answer/{sample.id}", partial(self._answer, sample))
+                found.append(self._as_case(sample, record))
+                on_sample()
+        return found
+
+    def utility(self, cases: Sequence[Case], found: Measurements) -> UtilitySurface | None:
+        """Marginal utility in the first third of the layers; None where no ratio prunes."""
+        ratios = sorted(set(self._settings.keep_ratios) - {1.0})[:GRID_RATIOS]
+        if not ratios:
+            return None
+        layers = range(1, max(1, self.shape.layers // 3) + 1)
+        plans = grid_plans(layers, ratios, self._settings.selector, self._settings.options)
+        step = "marginal utility"
+        on_case = counter(self._on_progress, step, len(cases))
+        with self.timed(step):
+            readings = try_plans(
+                self._model, cases, plans, family=self._family, on_case=on_case, step=step, memo=self._memo
+            )
+        return utility_surface(layers, ratios, readings, self.shape, *found.mean_tokens)
+
+    def classify(self, cases: Sequence[Case], stages: Stages) -> Saturation:
+        """The causal tests of Stage III, where it begins and elsewhere."""
+        settings = self._settings
+        first, last = min(stages.aggregation_start + 1, self.shape.layers - 1), self.shape.layers - 1
+        starts = sorted(set(np.linspace(first, last, GRID_STARTS).round().astype(int).tolist()))
+        with self.timed("Stage III"):
+            return classify_saturation(
+                self._model,
+                cases,
+                stages.saturation_start,
+                top_share=settings.top_share,
+                thresholds=settings.thresholds,
+                starts=starts,
+                shares=[settings.top_share, min(1.0, 3 * settings.top_share)],
+                family=self._family,
+                on_case=counter(self._on_progress, "Stage III", len(cases)),
+                seed=settings.seed,
+                memo=self._memo,
+            )
+
+    def search(
+        self, cases: Sequence[Case], kept_apart: Sequence[Case], found: Measurements, stages: Stages, type_: Saturation
+    ) -> tuple[tuple[PruningTest, ...], PruningTest, Quality | None]:
+        """Try whole plans, take one, and see what it does to the samples kept apart.
+
+        Returns:
+            all that was tried, cheapest first; the one that is taken; its quality on `kept_apart`, None without any.
+        """
+        plans = candidate_plans(stages, type_, self.shape.layers, self._settings)
+        step = "plans"
+        on_case = counter(self._on_progress, step, len(cases))
+        with self.timed(step):
+            readings = try_plans(
+                self._model, cases, plans, family=self._family, on_case=on_case, step=step, memo=self._memo
+            )
+        tests = as_tests(plans, readings, self.shape, found.mean_tokens, self._settings)
+        wanted = self._settings.target_retention or -math.inf
+        tried: dict[int, Quality] = {}
+        for taken in in_question(tests, self._settings):
+            unseen = self._check(kept_apart, taken.plan, len(tried))
+            if unseen is None:
+                return tests, taken, None
+            tried[tests.index(taken)] = unseen
+            if unseen.agreement >= wanted:
+                break
+        noted = tuple(
+            test.model_copy(update={"held_out_agreement": tried[index].agreement}) if index in tried else test
+            for index, test in enumerate(tests)
+        )
+        return noted, noted[tests.index(taken)], unseen
+
+    def _check(self, cases: Sequence[Case], plan: Plan, number: int) -> Quality | None:
+        """A plan on samples that it was not chosen on; None without any."""
+        if not cases:
+            return None
+        step = "held-out"
+        on_case = counter(self._on_progress, step, len(cases))
+        with self.timed(step):
+            (readings,) = try_plans(
+                self._model,
+                cases,
+                [plan],
+                family=self._family,
+                on_case=on_case,
+                step=f"{step} {number}",
+                memo=self._memo,
+            )
+        return readings.quality()
+
+    def checks(self, sample: Sample) -> tuple[Check, ...]:
+        """Self-checks on one sample."""
+        with self.timed("self-checks"):
+            return self_checks(self._model, self._inputs(sample), self._settings.entropy_k, family=self._family)
+
+
+def _add(found: Measurements, record: dict[str, Any]) -> None:
+    for name in ("visual", "text", "joint", "kl", "spectrum"):
+        getattr(found, name).append(np.array(record[name]))
+    for name in ("visual_tokens", "text_tokens"):
+        getattr(found, name).append(record[name])
