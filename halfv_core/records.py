@@ -152,6 +152,8 @@ class PruningTest(Record):
     """As in `CausalTest`."""
     safe: bool
     """Within the thresholds that `Saturation` states."""
+    safe_share: float | None = None
+    """Share of bootstrap resamples of the same samples in which it is safe."""
     held_out_agreement: float | None = None
     """Agreement on the samples kept apart; null where the plan was not tried on them."""
 

@@ -4,11 +4,11 @@ from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
 
 SURE = 0.9
-"""Confidence from which on a type needs no advice."""
+"""Confidence from which on no advice is given."""
 
 
 def certainty(profile: Profile) -> list[str]:
-    """How sure the profile is of itself, a sentence each: both boundaries, the type, the number of samples.
+    """How sure the profile is of itself, a sentence each: both boundaries, the type, the plan, the number of samples.
 
     What the profile does not say is left out.
     """
@@ -22,6 +22,10 @@ def certainty(profile: Profile) -> list[str]:
         share = profile.saturation.confidence
         remedy = "" if share >= SURE else "; more samples would settle the type"
         said.append(f"The tests of Stage III give {profile.saturation.type} in {share:.0%} of their resamples{remedy}.")
+    tried = (test.safe_share for test in profile.pruning_tests if test.plan == profile.plan)
+    if (safe := next((share for share in tried if share is not None), None)) is not None:
+        remedy = "" if safe >= SURE else "; look at the held-out samples, or calibrate on more"
+        said.append(f"The plan is safe in {safe:.0%} of the resamples of its test{remedy}.")
     if found is not None:
         said.append(found.verdict)
     return said

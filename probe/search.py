@@ -78,9 +78,13 @@ def as_tests(
     tests = []
     for plan, read in zip(plans, readings, strict=True):
         cost, found = cost_of(shape, tokens_by_layer(plan, shape.layers, *tokens)), read.quality()
-        safe = found.within(settings.thresholds)
         test = PruningTest(
-            plan=plan, flops_ratio=cost.flops_ratio, kv_ratio=cost.kv_ratio, safe=safe, **found._asdict()
+            plan=plan,
+            flops_ratio=cost.flops_ratio,
+            kv_ratio=cost.kv_ratio,
+            safe=found.within(settings.thresholds),
+            safe_share=read.safe_share(settings.thresholds, settings.seed),
+            **found._asdict(),
         )
         tests.append(test)
     return tuple(sorted(tests, key=lambda test: (-test.flops_ratio, test.log_likelihood_drop)))

@@ -13,6 +13,7 @@ from halfv_core.runtime import apply
 from probe.answers import Inputs, read_answer
 from probe.memo import Memo
 from probe.replay import Replay
+from probe.resamples import with_replacement
 
 
 class Case(NamedTuple):
@@ -64,6 +65,11 @@ class Readings(NamedTuple):
         rows = list(range(len(self.drops)) if chosen is None else chosen)
         agreed, fallen = (sum(column[row] for row in rows) for column in self)
         return Quality(agreed / len(rows), fallen / len(rows))
+
+    def safe_share(self, thresholds: Thresholds, seed: int = 0) -> float:
+        """Share of bootstrap resamples of the cases in which this counts as safe."""
+        draws = with_replacement(len(self.drops), seed).tolist()
+        return sum(self.quality(chosen).within(thresholds) for chosen in draws) / len(draws)
 
 
 def try_plans(

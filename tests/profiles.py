@@ -27,7 +27,9 @@ def qwen_like() -> Profile:
     plan = Plan((Keep(layer=2, keep_ratio=0.25, options=IVR), sparse))
     profile = build(28, 2, 21, plan, "token_sparsity", model_id="qwen2.5-vl-7b", model_type="qwen2_5_vl")
     saturation = profile.saturation.model_copy(update={"confidence": 0.94})
-    return profile.model_copy(update={"saturation": saturation, "uncertainty": uncertainty()})
+    tests = (profile.pruning_tests[0], profile.pruning_tests[1].model_copy(update={"safe_share": 0.92}))
+    sure = {"saturation": saturation, "pruning_tests": tests, "uncertainty": uncertainty()}
+    return profile.model_copy(update=sure)
 
 
 def llava_like() -> Profile:

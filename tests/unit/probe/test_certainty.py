@@ -29,3 +29,11 @@ def test_an_uncertain_type_comes_with_advice() -> None:
         "The tests of Stage III give token_sparsity in 63% of their resamples; more samples would settle the type."
     )
     assert "settle" not in " ".join(certainty(profile))
+
+
+def test_a_plan_that_was_lucky_comes_with_advice() -> None:
+    profile = profiles.qwen_like()
+    lucky = profile.pruning_tests[-1].model_copy(update={"safe_share": 0.71})
+    assert certainty(profile.model_copy(update={"pruning_tests": (lucky,)}))[3] == (
+        "The plan is safe in 71% of the resamples of its test; look at the held-out samples, or calibrate on more."
+    )

@@ -156,7 +156,9 @@ def test_confidence_is_the_binomial_chance_of_the_same_verdict(wrong: int) -> No
     safe = float(binom.cdf(2, 40, wrong / 40))
     share = safe if wrong <= 2 else 1 - safe
     tests = {"layer_inactivity": readings_of(wrong), "token_sparsity": readings_of(40)}
-    assert confidence(tests, Thresholds()) == pytest.approx(share, abs=3 * (share * (1 - share) / 200) ** 0.5 + 1e-4)
+    error = 3 * (share * (1 - share) / 200) ** 0.5 + 1e-4
+    assert confidence(tests, Thresholds()) == pytest.approx(share, abs=error)
+    assert tests["layer_inactivity"].safe_share(Thresholds()) == pytest.approx(safe, abs=error)
 
 
 def test_both_treatments_are_judged_on_the_same_resample() -> None:
