@@ -72,7 +72,7 @@ def test_the_visual_peak_stands_for_election_too() -> None:
 
 def test_where_nothing_was_measured_the_later_of_text_and_kl_counts() -> None:
     found = decide_stages(SATURATED, text(2), kl(5), None)
-    assert found.candidates == {"text": 2, "kl": 5}
+    assert found.candidates == {"text": 2, "kl": 5, "visual": 1}
     assert found.stages == detect_stages(SATURATED, text(2), kl(5))
     assert found.stages.aggregation_start == 5
 
@@ -94,7 +94,7 @@ def test_constant_curves_name_no_layer() -> None:
 def test_stage_three_follows_wherever_stage_two_is_settled() -> None:
     """A visual curve that is down at layer 3, while pruning is cheapest at 5."""
     early = corners(LAYERS, (0, 2.0), (1, 3.0), (3, 1.0), (LAYERS, 1.0))
-    found = decide_stages(early, text(2), kl(5), surface(l2=DEAR)).stages
+    found = decide_stages(early, text(2), kl(5), surface(l1=DEAR, l2=DEAR)).stages
     assert (found.aggregation_start, found.saturation_start) == (5, 6)
     assert "Stage II starts no earlier" in found.evidence["saturation_start"]
 
