@@ -77,14 +77,14 @@ def calibrate(
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     identity: dict[str, JsonValue] = {
         "model": model_id or str(model.config.name_or_path),
-        "config": config_fingerprint(model.config),
-        "setup": setup_fingerprint(model, processor),
-        "weights": weights_fingerprint(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
-        "data": data_fingerprint(drawn),
         **settings.model_dump(mode="json"),
         **versions,
+        "config": config_fingerprint(model.config),
+        "weights": weights_fingerprint(model),
+        "setup": setup_fingerprint(model, processor),
+        "data": data_fingerprint(drawn),
     }
     with nullcontext(None) if journal is None else Journal.open(journal, identity) as notes:
         study = Study(model, processor, settings, family, on_progress or (lambda *_: None), Memo(notes))

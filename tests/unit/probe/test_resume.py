@@ -181,7 +181,7 @@ def begun(work: Work, journal: Path) -> bytes:
     ("change", "said"),
     [
         ({"max_new_tokens": 4}, "another max_new_tokens; got 4; expected 3"),
-        ({"seed": 1}, "another data"),
+        ({"seed": 1}, "another seed; got 1; expected 0"),
         ({"top_share": 0.1}, "another top_share; got 0.1; expected 0.05"),
         ({"keep_ratios": (0.5,)}, r"another keep_ratios; got \[0.5\]; expected \[0.1, 0.25, 0.5, 0.75\]"),
         ({"options": {"anchor_share": 0.3}}, "another options"),
@@ -215,7 +215,7 @@ def _narrow(loaded: LoadedModel) -> None:
     loaded.model.to(torch.bfloat16)
 
 
-@pytest.mark.parametrize(("change", "said"), [(_train, "weights"), (_stop_earlier, "setup"), (_narrow, "weights")])
+@pytest.mark.parametrize(("change", "said"), [(_train, "weights"), (_stop_earlier, "setup"), (_narrow, "dtype")])
 def test_another_model_is_refused(change: Callable[[LoadedModel], None], said: str, work: Work, tmp_path: Path) -> None:
     before = begun(work, tmp_path / "j")
     other = llava(tmp_path)
