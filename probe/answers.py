@@ -4,6 +4,7 @@ Selection looks at the last prompt token, so an answer is never part of the pref
 answer continues its cache, as it would in generation.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -63,8 +64,11 @@ def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) ->
         answer: (T,) ids, T >= 1.
 
     Raises:
-        DataError: the prompt is padded; where a continuation stands would then be unclear.
+        DataError: the prompt is padded, so that it is unclear where a continuation stands; the answer is empty; or the
+            logits are NaN or infinite, as when float16 overflows.
     """
+    if len(answer) == 0:
+        raise DataError("there is no answer to read", got="0 tokens", expected="1 or more")
     if not bool(inputs["attention_mask"].all()):
         raise DataError("answers are read after prompts without padding")
     began = time.perf_counter()
@@ -80,5 +84,7 @@ def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) ->
         )
         logits.append(continued.logits[0])
     scores = torch.cat(logits).float().log_softmax(-1)  # (T, vocabulary)
-    likelihood = scores.gather(1, answer[:, None]).mean()
-    return Reading(float(likelihood), bool((scores.argmax(-1) == answer).all()), seconds)
+    likelihood = float(scores.gather(1, answer[:, None]).mean())
+    if not math.isfinite(likelihood):
+        raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
+    return Reading(likelihood, bool((scores.argmax(-1) == answer).all()), seconds)

@@ -6,6 +6,7 @@ profile = calibrate(model, processor, load_samples("scenes"), model_id=name, dat
 
 import platform
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from probe.build import expected
 from probe.cautions import cautions
 from probe.decide import decide_stages
 from probe.draw import draw_readable, hold_out
-from probe.identity import weights_fingerprint
+from probe.identity import setup_fingerprint, weights_fingerprint
 from probe.journal import Journal
 from probe.memo import Memo
 from probe.progress import OnProgress
@@ -61,32 +62,36 @@ def calibrate(
         on_progress: told about each step.
 
     Raises:
-        DataError: too few samples, or too few that can be opened and measured.
+        DataError: too few samples, too few that can be opened and measured, or two with the same id.
         ModelError: a model that cannot be probed.
         HalfVError: a journal of other work.
     """
     began = time.monotonic()
     drawn, unreadable = draw_readable(samples, settings.samples, settings.seed)
+    twice = [name for name, times in Counter(sample.id for sample in drawn).items() if times > 1]
+    if twice:
+        raise DataError("ids of samples must differ", got=f"{twice[0]!r} more than once")
     measured_on, kept_apart = hold_out(drawn, settings.held_out)
     if len(measured_on) < 2:
         raise DataError("too few samples to calibrate on", got=len(measured_on), expected="2 or more")
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     identity: dict[str, JsonValue] = {
         "model": model_id or str(model.config.name_or_path),
-        "config": config_fingerprint(model.config),
-        "weights": weights_fingerprint(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
+        **settings.model_dump(mode="json"),
+        **versions,
+        "config": config_fingerprint(model.config),
+        "weights": weights_fingerprint(model),
+        "setup": setup_fingerprint(model, processor),
         "data": data_fingerprint(drawn),
-        "settings": settings.model_dump(mode="json"),
-        "versions": dict(versions),
     }
     with nullcontext(None) if journal is None else Journal.open(journal, identity) as notes:
         study = Study(model, processor, settings, family, on_progress or (lambda *_: None), Memo(notes))
         measurements, cases, unmeasured = study.measure(measured_on)
         if len(cases) < 2:
             raise DataError("too few samples to calibrate on", got=len(cases), expected="2 or more")
-        held_out = study.cases(kept_apart)
+        held_out, unanswered = study.cases(kept_apart)
         checks = study.checks(next(sample for sample in measured_on if sample.id == cases[0].id))
         curves = measurements.curves()
         surface = study.utility(cases, measurements)
@@ -95,7 +100,7 @@ def calibrate(
             uncertainty = stage_uncertainty(measurements, surface, settings.seed)
         saturation = study.classify(cases, stages)
         tests, taken, unseen = study.search(cases, held_out, measurements, stages, saturation)
-    rejected = [*(samples.rejected if isinstance(samples, Samples) else ()), *unreadable, *unmeasured]
+    rejected = [*(samples.rejected if isinstance(samples, Samples) else ()), *unreadable, *unmeasured, *unanswered]
     profile = Profile(
         plan=taken.plan,
         stages=stages,

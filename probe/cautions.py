@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from halfv_core.profile import Profile
+from halfv_core.profile import Profile, PruningTest
 
 IDLE = 0.01
 """KL in Stage III as a share of the curve's largest value, up to which the curve speaks of idle layers."""
@@ -22,6 +22,7 @@ def _cautions(profile: Profile) -> Iterator[str]:
     if failed:
         yield f"Self-checks failed ({', '.join(failed)}): do not trust these numbers."
     yield from _held_out(profile)
+    yield from _targets(profile)
     yield from _kl_against_tests(profile)
     if profile.uncertainty is not None and not profile.uncertainty.enough:
         yield profile.uncertainty.verdict
@@ -29,21 +30,31 @@ def _cautions(profile: Profile) -> Iterator[str]:
 
 
 def _held_out(profile: Profile) -> Iterator[str]:
-    taken = next((test for test in profile.pruning_tests if test.plan == profile.plan), None)
-    unseen = profile.expected.agreement
-    if taken is None or unseen is None:
-        return
-    if unseen < taken.agreement - FALL:
+    taken, unseen = _taken(profile), profile.expected.agreement
+    if taken is not None and unseen is not None and unseen < taken.agreement - FALL:
         yield (
             f"The plan changes {1 - taken.agreement:.0%} of the answers that it was chosen on, but {1 - unseen:.0%} of "
             f"the {profile.expected.held_out} kept apart: calibrate on more samples, or keep more."
         )
+
+
+def _targets(profile: Profile) -> Iterator[str]:
+    taken, unseen = _taken(profile), profile.expected.agreement
+    if taken is None:
+        return
     resolved = profile.provenance.arguments_resolved
     wanted, least = resolved.get("target_retention"), resolved.get("target_flops")
-    if isinstance(wanted, float) and min(unseen, taken.agreement) < wanted:
+    kept = taken.agreement if unseen is None else min(unseen, taken.agreement)
+    if not profile.plan.interventions and len(profile.pruning_tests) > 1:
+        yield "Every plan that was tried and saves anything changes too many answers, so this one changes nothing."
+    if isinstance(wanted, float) and kept < wanted:
         yield f"No plan that was tried keeps {wanted:.0%} of the answers; the one taken changes least."
     if isinstance(least, float) and taken.flops_ratio < least:
         yield f"No plan that was tried reaches {least:g}x fewer FLOPs; the one taken comes closest."
+
+
+def _taken(profile: Profile) -> PruningTest | None:
+    return next((test for test in profile.pruning_tests if test.plan == profile.plan), None)
 
 
 def _kl_against_tests(profile: Profile) -> Iterator[str]:

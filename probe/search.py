@@ -25,10 +25,9 @@ def candidate_plans(stages: Stages, saturation: Saturation, layers: int, setting
     last = layers - 1 if start is None else start - 1
     prunings = range(first, max(first, min(first + LATER if wide else first, last)) + 1)
     plans = [
-        Plan([*pruning, *treatment])
+        Plan([*pruning, *(treatment if not (pruning and treatment) or _fits(pruning[0], treatment[0]) else ())])
         for treatment in _stage_three(start, saturation, layers, settings.top_share, wide)
         for pruning in _stage_two(prunings, settings.keep_ratios, settings.selector, settings.options)
-        if not (pruning and treatment) or _fits(pruning[0], treatment[0])
     ]
     return [plan for index, plan in enumerate(plans) if plan not in plans[:index]]
 
@@ -91,12 +90,17 @@ def as_tests(
 
 
 def in_question(tests: Sequence[PruningTest], settings: Settings) -> list[PruningTest]:
-    """Those that may be taken, the best first; the plan that leaves most alone stands at the end."""
+    """Those that may be taken, each once and the best first.
+
+    At the end stands the plan that leaves most alone, or with `target_flops` unreached the one that comes closest.
+    """
     last = min(tests, key=lambda test: test.flops_ratio)
     if settings.target_flops is not None:
         reached = [test for test in tests if test.flops_ratio >= settings.target_flops]
         closest = [max(tests, key=lambda test: test.flops_ratio)]
         return sorted(reached, key=lambda test: (-test.agreement, test.log_likelihood_drop)) or closest
     if settings.target_retention is not None:
-        return [*(test for test in tests if test.agreement >= settings.target_retention), last]
-    return [*(test for test in tests if test.safe), last]
+        good = [test for test in tests if test.agreement >= settings.target_retention]
+    else:
+        good = [test for test in tests if test.safe]
+    return [*(test for test in good if test != last), last]

@@ -127,9 +127,9 @@ def _aggregation(visual: Array, text: Array | None, kl: Array | None) -> tuple[i
 
 
 def _early_peak(visual: Array) -> Boundary:
-    early = visual[1 : max(3, len(visual) // 3 + 1)]
+    early = unit(visual)[1 : max(3, len(visual) // 3 + 1)]
     layer = 1 + int(early.argmax())
-    if layer == len(early):
+    if layer == len(early) or early.min() == early.max():
         return Boundary(None, "The visual entropy has no early peak either: layer 1, the first possible, is assumed.")
     return Boundary(layer, f"The visual entropy's early peak, layer {layer}, stands in; Stage II can start before it.")
 

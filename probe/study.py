@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from halfv_core.cost import DecoderShape
 from halfv_core.errors import DataError
-from halfv_core.families import Family
+from halfv_core.families import Family, parts_of
+from halfv_core.layout import TokenLayout
 from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.records import Check, PruningTest, Saturation, Stages
@@ -59,6 +60,7 @@ class Study:
         self._memo = memo
         self.seconds: dict[str, float] = defaultdict(float)
         """Wall-clock time by step."""
+        self._visual_ids = parts_of(model, family).visual_ids
         value_bytes = next(model.parameters()).element_size()
         self.shape = DecoderShape.of(model.config.get_text_config(), value_bytes)
 
@@ -90,16 +92,17 @@ class Study:
         return found, cases, rejected
 
     def _measured(self, sample: Sample) -> dict[str, Any]:
-        inputs = self._inputs(sample)
         try:
+            inputs = self._inputs(sample)
             states = capture(self._model, inputs, family=self._family)
             groups = spectra(states.hidden, states.visual, k=self._settings.entropy_k)
             kl = layer_redundancy(self._model, inputs, family=self._family)
             if not bool(kl.isfinite().all()):
                 raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
+            answered = self._answered(inputs)
         except DataError as error:
             return {"rejected": str(error)}
-        return self._answered(inputs) | {
+        return answered | {
             "visual": entropy(groups.visual).tolist(),
             "text": entropy(groups.text).tolist(),
             "joint": entropy(groups.joint).tolist(),
@@ -117,7 +120,13 @@ class Study:
         return truncated_matrix_entropy(visual, self._settings.entropy_k, "release").tolist()
 
     def _answer(self, sample: Sample) -> dict[str, Any]:
-        return self._answered(self._inputs(sample))
+        try:
+            inputs = self._inputs(sample)
+            if not TokenLayout.find(inputs["input_ids"], self._visual_ids).has_visual:
+                raise DataError("there is no visual token", got=f"{inputs['input_ids'].shape[1]} tokens")
+            return self._answered(inputs)
+        except DataError as error:
+            return {"rejected": str(error)}
 
     def _answered(self, inputs: Inputs) -> dict[str, Any]:
         answer = greedy_answer(self._model, inputs, self._settings.max_new_tokens)
@@ -131,15 +140,19 @@ class Study:
     def _inputs(self, sample: Sample) -> Inputs:
         return self._processor.prompt(sample.open_images(), sample.prompt, self._model.device)
 
-    def cases(self, samples: Sequence[Sample]) -> list[Case]:
-        """The full model's answers to samples that are kept apart."""
-        found, on_sample = [], counter(self._on_progress, "held-out answers", len(samples))
+    def cases(self, samples: Sequence[Sample]) -> tuple[list[Case], list[Rejected]]:
+        """The full model's answers to samples that are kept apart; those that it cannot answer are named."""
+        found, rejected = [], []
+        on_sample = counter(self._on_progress, "held-out answers", len(samples))
         with self.timed("held-out answers"):
             for sample in samples:
                 record = self._memo(f"answer/{sample.id}", partial(self._answer, sample))
-                found.append(self._as_case(sample, record))
+                if "rejected" in record:
+                    rejected.append(Rejected(sample.id, record["rejected"]))
+                else:
+                    found.append(self._as_case(sample, record))
                 on_sample()
-        return found
+        return found, rejected
 
     def utility(self, cases: Sequence[Case], found: Measurements) -> UtilitySurface | None:
         """Marginal utility in the first third of the layers; None where no ratio prunes."""

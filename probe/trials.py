@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel
 
+from halfv_core.errors import DataError
 from halfv_core.families import Family
 from halfv_core.plan import Plan
 from halfv_core.runtime import apply
@@ -110,6 +111,9 @@ def _try_on(
     replay = Replay(model, inputs, family=family)
     for plan in plans:
         with replay.from_layer(plan.first_layer), apply(model, plan, family=family):
-            reading = read_answer(model, inputs, case.answer)
+            try:
+                reading = read_answer(model, inputs, case.answer)
+            except DataError as error:
+                raise DataError(f"{case.id} under the plan '{'; '.join(plan.describe())}': {error}") from None
         found.append((reading.agrees, case.log_likelihood - reading.log_likelihood))
     return found
