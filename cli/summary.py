@@ -37,6 +37,7 @@ def summary_rows(profile: Profile) -> list[tuple[str, str]]:
         same = f"{expected.agreement:.1%} of {expected.held_out} answers as the full model gives them"
         lines.append(("held-out samples", f"{same}, log-likelihood {-expected.log_likelihood_drop:+.3f} nats a token"))
     lines += [("" if index else "mind", text) for index, text in enumerate(profile.cautions)]
+    lines += [("" if index else "left out", text) for index, text in enumerate(profile.provenance.dropped)]
     steps = sorted(profile.provenance.seconds_by_step.items(), key=lambda item: -item[1])
     if steps:
         spent = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in steps if seconds >= 0.5)
