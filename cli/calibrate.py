@@ -70,6 +70,9 @@ def calibrate(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer that is compared.")] = 32,
     entropy_k: Annotated[int, typer.Option(help="Eigenvalues in the entropy.")] = 50,
+    release_curve: Annotated[
+        bool, typer.Option("--release-curve", help="Also compute the visual entropy as the public code does; slow.")
+    ] = False,
     dtype: DtypeOption = "auto",
     device: DeviceOption = "auto",
     trust_remote_code: TrustOption = False,
@@ -89,6 +92,7 @@ def calibrate(
         held_out=held_out,
         seed=seed,
         entropy_k=entropy_k,
+        release_curve=release_curve,
         keep_ratios=tuple(keep_ratio) if keep_ratio else None,
         selector=selector,
         options=selector_options(option or []),

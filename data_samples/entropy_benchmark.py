@@ -124,7 +124,7 @@ def _timed(curves: Callable[[torch.Tensor, torch.Tensor], TokenGroups], case: Ca
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown."""
     lines = [
-        "| states | layers | visual + text | width | threads | ms a layer, before | after | ratio | error, nats |",
+        "| states | layers | visual + text tokens | width | threads | ms/layer before | after | ratio | error, nats |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in results:

@@ -50,6 +50,8 @@ class Curves(Record):
     """Leading eigenvalues of the visual tokens, normalised to sum 1, mean over samples: L+1 rows, descending."""
     entropy_k: int
     """Number of eigenvalues that the entropies use."""
+    visual_release: Curve | None = None
+    """`visual` as the public HalfV code computes it, if that was asked for; it decides nothing."""
 
     @model_validator(mode="after")
     def _same_depth(self) -> "Curves":

@@ -26,6 +26,8 @@ class Measurements:
     """Each (L,), nats."""
     spectrum: list[Array] = field(default_factory=list)
     """Each (L+1, entropy_k)."""
+    visual_release: list[Array] = field(default_factory=list)
+    """Each (L+1,), nats; empty unless asked for."""
     visual_tokens: list[int] = field(default_factory=list)
     text_tokens: list[int] = field(default_factory=list)
 
@@ -50,6 +52,7 @@ class Measurements:
             kl=_curve(self.kl),
             spectrum=tuple(tuple(row) for row in spectrum.tolist()),
             entropy_k=self.entropy_k,
+            visual_release=_curve(self.visual_release) if self.visual_release else None,
         )
 
 

@@ -31,6 +31,12 @@ def certainty(profile: Profile) -> list[str]:
     return said
 
 
+def beside_certainty(profile: Profile) -> list[str]:
+    """The profile's cautions that `certainty` does not say already."""
+    said = certainty(profile)
+    return [caution for caution in profile.cautions if caution not in said]
+
+
 def interval_words(low: int | None, high: int | None) -> str:
     """As in "4–6"; "none" stands for no such stage."""
     return f"{'none' if low is None else low}–{'none' if high is None else high}"

@@ -1,8 +1,8 @@
 """Curves and marginal utility -> the stages: the one rule by which a calibration settles where they begin.
 
 Each signal names a candidate for the start of Stage II (probe.stages): the end of the text entropy's collapse, the end
-of the KL curve's, the visual curve's early peak. Where they differ, the marginal utility that was measured at them
-decides (probe.analyzers.marginal_utility); where it was not measured, the later of text and KL counts.
+of the KL curve's, the visual curve's early peak. The later of text and KL counts, unless the marginal utility of
+pruning there is clearly worse than at another candidate (probe.analyzers.marginal_utility): then the best of them does.
 """
 
 from typing import NamedTuple
@@ -35,20 +35,24 @@ def decide_stages(
     """
     signals = aggregation_candidates(visual, text, kl)
     candidates = {name: boundary.layer for name, boundary in signals.items() if boundary.layer is not None}
-    layers = sorted(set(candidates.values()))
+    layers, by_curves = sorted(set(candidates.values())), detect_stages(visual, text, kl)
     if surface is None or len(layers) < 2 or not set(layers) <= set(surface.layers):
-        return Decision(detect_stages(visual, text, kl), candidates)
-    layer, worse = settle(layers, surface, seed)
-    settled = Boundary(layer, _evidence(candidates, layer, worse, surface))
+        return Decision(by_curves, candidates)
+    layer, worse = settle(layers, surface, by_curves.aggregation_start, seed)
+    settled = Boundary(layer, _evidence(candidates, by_curves.aggregation_start, layer, worse, surface))
     return Decision(detect_stages(visual, text, kl, settled=settled), candidates)
 
 
-def _evidence(candidates: dict[str, int], layer: int, worse: dict[int, float], surface: UtilitySurface) -> str:
+def _evidence(
+    candidates: dict[str, int], by_curves: int, layer: int, worse: dict[int, float], surface: UtilitySurface
+) -> str:
     said = ", ".join(f"{SIGNALS[name]} says layer {at}" for name, at in candidates.items())
     means = dict(zip(surface.layers, surface.utility.mean(1).tolist(), strict=True))
     costs = ", ".join(f"{means[at]:.3g} at layer {at}" for at in worse)
-    others = ", ".join(f"layer {at} in {share:.0%}" for at, share in worse.items() if at != layer)
+    compared = f"{said}. Marginal utility of pruning, nats a token for the whole prefill saved: {costs}"
+    if layer == by_curves:
+        return f"Signals differ: {compared}. It does not speak against layer {layer}, the later of text and KL."
     return (
-        f"Signals differ: {said}. Pruning there costs {costs} nats a token for the whole prefill saved (marginal "
-        f"utility); worse than the best in resamples: {others}. So Stage II starts at layer {layer}."
+        f"Signals differ: {compared}. At layer {by_curves} it is worse than at layer {layer} in {worse[by_curves]:.0%} "
+        f"of the resamples, so Stage II starts at layer {layer}."
     )

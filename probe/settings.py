@@ -23,6 +23,8 @@ class Settings(BaseModel):
     seed: int = 0
     entropy_k: int = Field(default=50, ge=1)
     """Eigenvalues in the truncated matrix entropy."""
+    release_curve: bool = False
+    """Also compute the visual entropy as the public HalfV code does, for comparison; slow, and it decides nothing."""
     keep_ratios: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.1, 0.25, 0.5, 0.75)
     """Shares to try for the pruning at Stage II."""
     selector: str = "anchor_coverage"

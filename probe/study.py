@@ -21,11 +21,11 @@ from halfv_core.records import Check, PruningTest, Saturation, Stages
 from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.marginal_utility import UtilitySurface, grid_plans, utility_surface
 from probe.analyzers.saturation import classify_saturation
-from probe.analyzers.tme import entropy, spectra
+from probe.analyzers.tme import entropy, spectra, truncated_matrix_entropy
 from probe.answers import Inputs, greedy_answer, read_answer
 from probe.budget import Prices
 from probe.build import Measurements
-from probe.capture import capture
+from probe.capture import Capture, capture
 from probe.checks import self_checks
 from probe.grids import stage_three_grid, utility_grid
 from probe.memo import Memo
@@ -114,17 +114,24 @@ class Study:
                 raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
         except DataError as error:
             return {"rejected": str(error)}
-        record = self._answered(inputs)
-        record["seconds"] |= {"inputs": opened - began, "sample": time.monotonic() - began}
-        return record | {
+        record = self._answered(inputs) | {
             "visual": entropy(groups.visual).tolist(),
             "text": entropy(groups.text).tolist(),
             "joint": entropy(groups.joint).tolist(),
             "spectrum": groups.visual.tolist(),
             "kl": kl.tolist(),
+            "visual_release": self._release_curve(states),
             "visual_tokens": int(states.visual.sum()),
             "text_tokens": int((~states.visual).sum()),
         }
+        record["seconds"] |= {"inputs": opened - began, "sample": time.monotonic() - began}
+        return record
+
+    def _release_curve(self, states: Capture) -> list[float] | None:
+        if not self._settings.release_curve:
+            return None
+        visual = states.hidden[:, states.visual]  # (L+1, V, D)
+        return truncated_matrix_entropy(visual, self._settings.entropy_k, "release").tolist()
 
     def _answer(self, sample: Sample) -> dict[str, Any]:
         return self._answered(self._inputs(sample))
@@ -260,7 +267,8 @@ class Study:
 
 
 def _add(found: Measurements, record: dict[str, Any]) -> None:
-    for name in ("visual", "text", "joint", "kl", "spectrum"):
-        getattr(found, name).append(np.array(record[name]))
+    for name in ("visual", "text", "joint", "kl", "spectrum", "visual_release"):
+        if record[name] is not None:
+            getattr(found, name).append(np.array(record[name]))
     for name in ("visual_tokens", "text_tokens"):
         getattr(found, name).append(record[name])

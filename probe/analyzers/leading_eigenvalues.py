@@ -22,10 +22,8 @@ _BLOCK = 16
 """Vectors a product: fewer need a smaller basis in all, more keep the cores busier."""
 _BEYOND = 8
 """How many Ritz values beyond the k-th stand for the rest of the spectrum in the gap bound."""
-
 _FEW = 1000
 """Up to so many tokens one product Z Z^T is cheaper than a dozen narrow ones; all groups are blocks of it."""
-
 _STRIP = 160
 """Rows of Z Z^T at once."""
 
@@ -76,7 +74,7 @@ def leading_eigenvalues(tokens: torch.Tensor, groups: torch.Tensor, k: int) -> I
 
     side = min(many, width)
     start = torch.randn(side, _BLOCK, generator=torch.Generator().manual_seed(0)).to(tokens.device)
-    # One vector a row: so the products read the tokens along their rows.
+    # One vector a row, so that the products read the tokens along their rows.
     rows = torch.linalg.qr(start).Q.mT.expand(len(tokens), len(groups), -1, -1)  # (B, G, b, n)
     basis = rows  # (B, G, p, n), p growing
     first = 2 * max(k, 2 * _BLOCK)
@@ -96,7 +94,7 @@ def leading_eigenvalues(tokens: torch.Tensor, groups: torch.Tensor, k: int) -> I
 
 
 def _inner(tokens: torch.Tensor) -> torch.Tensor:
-    """Z Z^T (B, N, N), by little more than the half of the work that its symmetry leaves."""
+    """Z Z^T (B, N, N), of which symmetry leaves little more than half to compute."""
     lower = tokens.new_zeros(*tokens.shape[:2], tokens.shape[1])
     for start in range(0, tokens.shape[1], _STRIP):
         end = start + _STRIP

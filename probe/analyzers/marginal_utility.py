@@ -114,14 +114,16 @@ def utility_surface(
     )
 
 
-def settle(candidates: Sequence[int], surface: UtilitySurface, seed: int = 0) -> tuple[int, dict[int, float]]:
+def settle(
+    candidates: Sequence[int], surface: UtilitySurface, preferred: int, seed: int = 0
+) -> tuple[int, dict[int, float]]:
     """The candidate layer at which Stage II is taken to start.
 
     Mean MU over the keep ratios decides. A candidate is ruled out when it is worse than the best one in `SURE` of the
-    resamples of the samples (paired); of those that are left the earliest wins, because it saves most.
+    resamples of the samples (paired). The preferred one stays unless it is ruled out; then the best takes its place.
 
     Args:
-        candidates: layers of the surface's grid, at least one.
+        candidates: layers of the surface's grid, `preferred` among them.
 
     Returns:
         the layer, and for each candidate the share of resamples in which it is worse than the best.
@@ -131,6 +133,5 @@ def settle(candidates: Sequence[int], surface: UtilitySurface, seed: int = 0) ->
     samples = (surface.drops / (surface.saved + EPS)[..., None]).mean(1)[rows]  # (candidates, samples)
     best = int(samples.mean(1).argmin())
     resampled = samples[:, with_replacement(samples.shape[1], seed)].mean(2)  # (candidates, resamples)
-    worse = (resampled > resampled[best]).mean(1)
-    possible = [layer for layer, share in zip(candidates, worse, strict=True) if share < SURE]
-    return min(possible), dict(zip(candidates, worse.tolist(), strict=True))
+    worse = dict(zip(candidates, (resampled > resampled[best]).mean(1).tolist(), strict=True))
+    return preferred if worse[preferred] < SURE else candidates[best], worse

@@ -25,6 +25,7 @@ class Style(NamedTuple):
 STYLES = {
     "visual": Style("#1A80C4", "rgba(26,128,196,.2)", "solid", "circle"),
     "text": Style("#D55E00", "rgba(213,94,0,.18)", "dash", "square"),
+    "release": Style("#6C7A89", "rgba(108,122,137,.18)", "dashdot", "cross"),
     "joint": Style("#009E73", "rgba(0,158,115,.18)", "dot", "diamond"),
     "KL": Style("#9A5BB5", "rgba(154,91,181,.18)", "solid", "circle"),
 }
@@ -40,6 +41,9 @@ def entropy_figure(profile: Profile) -> go.Figure:
     for name, curve in (("visual", curves.visual), ("text", curves.text), ("joint", curves.joint)):
         _add_band(figure, curve, STYLES[name], row=1)
         figure.add_trace(_line(name, curve, STYLES[name], "%{y:.3f} ± %{customdata:.3f} nats"), row=1, col=1)
+    if curves.visual_release is not None:
+        release = _line("visual, public code", curves.visual_release, STYLES["release"], "%{y:.3f} nats")
+        figure.add_trace(release, row=1, col=1)
     _add_kl(figure, curves.kl)
     _shade_stages(figure, profile)
     _lay_out(figure, height=720, top=84, bottom=100)

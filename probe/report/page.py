@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile, write_atomically
-from probe.certainty import certainty
+from probe.certainty import beside_certainty, certainty
 from probe.report.figures import entropy_figure, spectrum_figure
 from probe.report.words import TYPE_WORDS, stage_spans
 
@@ -40,6 +40,7 @@ def render(profile: Profile) -> str:
         spans=stage_spans(profile.stages, profile.layers),
         cells=depth_bar(profile),
         certainty=certainty(profile),
+        cautions=beside_certainty(profile),
         type_words=TYPE_WORDS[profile.saturation.type],
         scripts=scripts,
         script_hashes=" ".join(_hash(script) for script in scripts),

@@ -7,7 +7,7 @@ import torch
 
 from halfv_core import Keep, Plan, apply
 from halfv_core.families import FAMILIES
-from tests.contract.test_batches import BATCH
+from tests.contract.test_batches import BATCH, BATCHES
 from tests.contract.test_families import GREEDY, PLAN, PLANS, PROMPT
 from tests.flash import flash_model
 from tests.masked_reference import generate_by_recomputation, masked_logits
@@ -50,7 +50,7 @@ def test_plan_equals_masked_reference(family: str, prompt: dict[str, Any], plan:
 
 
 @KIND
-@BATCH
+@pytest.mark.parametrize("prompts", [BATCHES["different_texts"], BATCHES["one_two_and_no_image"]])
 @PLAN
 @pytest.mark.parametrize("side", ["left", "right"])
 @torch.no_grad()

@@ -63,29 +63,31 @@ def made_up(drops: list[list[float]], saved: float = 0.5) -> UtilitySurface:
 def test_the_clearly_cheapest_candidate_wins() -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, size=(3, 40))
     surface = made_up((noise + [[0.5], [0.1], [0.3]]).tolist())
-    layer, worse = settle([1, 2, 3], surface)
-    assert layer == 2
-    assert worse == {1: 1.0, 2: 0.0, 3: 1.0}
-    assert settle([1, 3], surface)[0] == 3
+    for preferred in (1, 2, 3):
+        assert settle([1, 2, 3], surface, preferred) == (2, {1: 1.0, 2: 0.0, 3: 1.0})
+    assert settle([1, 3], surface, 1)[0] == 3
 
 
-def test_of_candidates_that_cannot_be_told_apart_the_earliest_wins() -> None:
+def test_of_candidates_that_cannot_be_told_apart_the_preferred_one_stays() -> None:
     noise = np.random.default_rng(1).normal(0, 1.0, size=(2, 40))
     noise[1] += noise[0].mean() - noise[1].mean() - 0.05  # the later one is better by a twentieth of the noise
-    layer, worse = settle([1, 2], made_up(noise.tolist()))
-    assert layer == 1
-    assert 0.3 < worse[1] < 0.95
-    assert settle([1, 2], made_up([[0.2] * 5, [0.2] * 5]))[0] == 1
+    for preferred in (1, 2):
+        layer, worse = settle([1, 2], made_up(noise.tolist()), preferred)
+        assert layer == preferred
+        assert 0.3 < worse[1] < 0.95
+        assert settle([1, 2], made_up([[0.2] * 5, [0.2] * 5]), preferred)[0] == preferred
 
 
 @given(samples=st.integers(1, 6), data=st.data())
-def test_settling_is_a_candidate_and_does_not_depend_on_their_order(samples: int, data: st.DataObject) -> None:
+def test_a_layer_that_is_ruled_out_is_never_settled_on(samples: int, data: st.DataObject) -> None:
     row = st.lists(st.floats(-1, 5), min_size=samples, max_size=samples)
     drops = data.draw(st.lists(row, min_size=2, max_size=4))
     candidates = list(range(1, len(drops) + 1))
-    layer, worse = settle(candidates, made_up(drops))
+    preferred = data.draw(st.sampled_from(candidates))
+    layer, worse = settle(candidates, made_up(drops), preferred)
     assert layer in candidates
-    assert settle(candidates[::-1], made_up(drops))[0] == layer
+    assert worse[layer] < 0.95
+    assert (layer == preferred) == (worse[preferred] < 0.95)
     assert all(0.0 <= share <= 1.0 for share in worse.values())
 
 

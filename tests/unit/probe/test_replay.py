@@ -18,7 +18,7 @@ FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 
 @FAMILY
 @KERNEL
-@pytest.mark.parametrize("layer", range(1, LAYERS))
+@pytest.mark.parametrize("layer", [1, LAYERS - 1])
 @torch.no_grad()
 def test_a_variant_equals_the_whole_run(family: str, kernel: str, layer: int) -> None:
     """Logits, caches and the reading of an answer, bit for bit; several variants, after one another."""
