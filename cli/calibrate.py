@@ -64,6 +64,10 @@ def calibrate(
     target_flops: Annotated[
         float | None, typer.Option(help="FLOPs ratio to reach; the plan that changes least is taken.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for measuring, loading apart, as in 5min; what is needed least is dropped first."),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer that is compared.")] = 32,
     entropy_k: Annotated[int, typer.Option(help="Eigenvalues in the entropy.")] = 50,
     release_curve: Annotated[
@@ -76,10 +80,12 @@ def calibrate(
 ) -> None:
     """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
     from cli.summary import summary_table
+    from probe.budget import parse_budget
     from probe.calibrate import Settings
     from probe.calibrate import calibrate as run
     from probe.report import write_report
 
+    seconds = None if budget is None else parse_budget(budget)
     found = read_data(data, column, images, split, subset, instruction, fetch_images)
     settings = Settings.from_user(
         samples=samples,
@@ -96,6 +102,7 @@ def calibrate(
         target_retention=target_retention,
         target_flops=target_flops,
         max_new_tokens=max_new_tokens,
+        budget=seconds,
     )
     for path in (output, report):
         if path is not None:

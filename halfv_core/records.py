@@ -266,3 +266,5 @@ class Provenance(Record):
     """Wall-clock time of the calibration."""
     seconds_by_step: dict[str, float] = {}
     """Where it went."""
+    dropped: tuple[str, ...] = ()
+    """What a budget left out, a sentence each."""

@@ -27,6 +27,7 @@ from probe.draw import draw_readable, hold_out
 from probe.identity import setup_fingerprint, weights_fingerprint
 from probe.journal import Journal
 from probe.memo import Memo
+from probe.pace import Pace
 from probe.progress import OnProgress
 from probe.samples import SHOWN, Sample, Samples, data_fingerprint
 from probe.settings import Settings
@@ -87,18 +88,20 @@ def calibrate(
         "data": data_fingerprint(drawn),
     }
     with nullcontext(None) if journal is None else Journal.open(journal, identity) as notes:
-        study = Study(model, processor, settings, family, on_progress or (lambda *_: None), Memo(notes))
+        memo = Memo(notes)
+        pace = Pace(settings.budget, len(measured_on), len(kept_apart), memo, began)
+        study = Study(model, processor, settings, family, on_progress or (lambda *_: None), memo, pace)
         measurements, cases, unmeasured = study.measure(measured_on)
         if len(cases) < 2:
             raise DataError("too few samples to calibrate on", got=len(cases), expected="2 or more")
-        held_out, unanswered = study.cases(kept_apart)
+        held_out, unanswered = study.cases(kept_apart, measurements)
         checks = study.checks(next(sample for sample in measured_on if sample.id == cases[0].id))
         curves = measurements.curves()
         surface = study.utility(cases, measurements)
         stages, candidates = decide_stages(curves.visual.mean, curves.text.mean, curves.kl.mean, surface, settings.seed)
         with study.timed("uncertainty"):
             uncertainty = stage_uncertainty(measurements, surface, settings.seed)
-        saturation = study.classify(cases, stages)
+        saturation = study.classify(cases, stages, measurements)
         tests, taken, unseen = study.search(cases, held_out, measurements, stages, saturation)
     rejected = [*(samples.rejected if isinstance(samples, Samples) else ()), *unreadable, *unmeasured, *unanswered]
     profile = Profile(
@@ -133,6 +136,7 @@ def calibrate(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - began, 1),
             seconds_by_step={step: round(seconds, 1) for step, seconds in study.seconds.items()},
+            dropped=pace.dropped,
         ),
     )
     return profile.model_copy(update={"cautions": cautions(profile)})

@@ -27,6 +27,8 @@ def _cautions(profile: Profile) -> Iterator[str]:
     if profile.uncertainty is not None and not profile.uncertainty.enough:
         yield profile.uncertainty.verdict
     yield from _utility(profile)
+    for sentence in profile.provenance.dropped:
+        yield f"Cut short by the budget: {sentence}"
 
 
 def _held_out(profile: Profile) -> Iterator[str]:

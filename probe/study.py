@@ -24,20 +24,19 @@ from probe.analyzers.marginal_utility import UtilitySurface, grid_plans, utility
 from probe.analyzers.saturation import classify_saturation
 from probe.analyzers.tme import entropy, spectra, truncated_matrix_entropy
 from probe.answers import Inputs, greedy_answer, read_answer
+from probe.budget import Prices
 from probe.build import Measurements
 from probe.capture import Capture, capture
 from probe.checks import self_checks
+from probe.grids import stage_three_grid, utility_grid
 from probe.memo import Memo
+from probe.pace import Pace
+from probe.prices import Seconds, prices_of
 from probe.progress import OnProgress, counter
 from probe.samples import Rejected, Sample, check_enough
 from probe.search import as_tests, candidate_plans, in_question
 from probe.settings import Settings
 from probe.trials import Case, Quality, try_plans
-
-GRID_RATIOS = 3
-"""Keep ratios of the marginal utility's grid: the smallest of those that are tried."""
-GRID_STARTS = 5
-"""Layers from which on the treatments of Stage III are tried, beside the one where it was found to begin."""
 
 
 class Study:
@@ -51,6 +50,7 @@ class Study:
         family: Family | None,
         on_progress: OnProgress,
         memo: Memo,
+        pace: Pace,
     ) -> None:
         self._model = model
         self._processor = processor
@@ -58,6 +58,8 @@ class Study:
         self._family = family
         self._on_progress = on_progress
         self._memo = memo
+        self._pace = pace
+        self._sample_seconds: list[dict[str, float]] = []
         self.seconds: dict[str, float] = defaultdict(float)
         """Wall-clock time by step."""
         self._visual_ids = parts_of(model, family).visual_ids
@@ -72,37 +74,51 @@ class Study:
         self.seconds[step] += time.monotonic() - began
 
     def measure(self, samples: Sequence[Sample]) -> tuple[Measurements, list[Case], list[Rejected]]:
-        """Curves, redundancy and the full model's answers; samples that cannot be measured are named.
+        """Curves, redundancy and the full model's answers, of as many samples as the budget has room for.
+
+        Samples that cannot be measured are named.
 
         Raises:
             DataError: too few can be (see `check_enough`).
         """
-        found, cases, rejected = Measurements(entropy_k=self._settings.entropy_k), [], []
+        found, rejected = Measurements(entropy_k=self._settings.entropy_k), []
+        cases: list[Case] = []
         on_sample = counter(self._on_progress, "curves", len(samples))
         with self.timed("curves"):
             for sample in samples:
+                if self._pace.enough(sample.id, len(cases), partial(self._prices, found)):
+                    break
                 record = self._memo(f"curves/{sample.id}", partial(self._measured, sample))
                 if "rejected" in record:
                     rejected.append(Rejected(sample.id, record["rejected"]))
                 else:
                     cases.append(self._as_case(sample, record))
                     _add(found, record)
+                    self._sample_seconds.append(record["seconds"])
                 on_sample()
         check_enough("samples", len(cases), rejected, "give samples that the model can be measured on")
+        self._pace.measured(len(cases), len(rejected))
         return found, cases, rejected
 
+    def _prices(self, found: Measurements, stages: Stages | None = None, type_: Saturation | None = None) -> Prices:
+        seconds = Seconds.mean(self._sample_seconds)
+        return prices_of(seconds, self._settings, self.shape.layers, found.mean_tokens, stages, type_)
+
     def _measured(self, sample: Sample) -> dict[str, Any]:
+        began = time.monotonic()
         try:
             inputs = self._inputs(sample)
+            opened = time.monotonic()
             states = capture(self._model, inputs, family=self._family)
             groups = spectra(states.hidden, states.visual, k=self._settings.entropy_k)
             kl = layer_redundancy(self._model, inputs, family=self._family)
             if not bool(kl.isfinite().all()):
                 raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
-            answered = self._answered(inputs)
+            record = self._answered(inputs)
         except DataError as error:
             return {"rejected": str(error)}
-        return answered | {
+        record["seconds"] |= {"inputs": opened - began, "sample": time.monotonic() - began}
+        return record | {
             "visual": entropy(groups.visual).tolist(),
             "text": entropy(groups.text).tolist(),
             "joint": entropy(groups.joint).tolist(),
@@ -129,9 +145,13 @@ class Study:
             return {"rejected": str(error)}
 
     def _answered(self, inputs: Inputs) -> dict[str, Any]:
+        began = time.monotonic()
         answer = greedy_answer(self._model, inputs, self._settings.max_new_tokens)
-        likelihood = read_answer(self._model, inputs, answer).log_likelihood
-        return {"answer": answer.tolist(), "log_likelihood": likelihood}
+        answered = time.monotonic()
+        read = read_answer(self._model, inputs, answer)
+        ended, prefill = time.monotonic(), read.first_token_seconds
+        seconds = {"prefill": prefill, "reading": ended - answered - prefill, "answer": ended - began}
+        return {"answer": answer.tolist(), "log_likelihood": read.log_likelihood, "seconds": seconds}
 
     def _as_case(self, sample: Sample, record: dict[str, Any]) -> Case:
         answer = torch.tensor(record["answer"], device=self._model.device)
@@ -140,8 +160,12 @@ class Study:
     def _inputs(self, sample: Sample) -> Inputs:
         return self._processor.prompt(sample.open_images(), sample.prompt, self._model.device)
 
-    def cases(self, samples: Sequence[Sample]) -> tuple[list[Case], list[Rejected]]:
-        """The full model's answers to samples that are kept apart; those that it cannot answer are named."""
+    def cases(self, samples: Sequence[Sample], measurements: Measurements) -> tuple[list[Case], list[Rejected]]:
+        """The full model's answers to samples that are kept apart, as many as the budget has room for.
+
+        Those that it cannot answer are named.
+        """
+        samples = samples[: self._pace.decide("held-out answers", partial(self._prices, measurements)).held_out]
         found, rejected = [], []
         on_sample = counter(self._on_progress, "held-out answers", len(samples))
         with self.timed("held-out answers"):
@@ -152,14 +176,17 @@ class Study:
                 else:
                     found.append(self._as_case(sample, record))
                 on_sample()
+        self._pace.answered(len(found), len(rejected))
         return found, rejected
 
     def utility(self, cases: Sequence[Case], found: Measurements) -> UtilitySurface | None:
-        """Marginal utility in the first third of the layers; None where no ratio prunes."""
-        ratios = sorted(set(self._settings.keep_ratios) - {1.0})[:GRID_RATIOS]
+        """Marginal utility in the first third of the layers; None where no ratio prunes, or the budget has no room."""
+        layers, ratios = utility_grid(self.shape.layers, self._settings)
         if not ratios:
             return None
-        layers = range(1, max(1, self.shape.layers // 3) + 1)
+        if not self._pace.decide("marginal utility", partial(self._prices, found)).surface:
+            self._pace.finished("surface", surface=False, grid=False)
+            return None
         plans = grid_plans(layers, ratios, self._settings.selector, self._settings.options)
         step = "marginal utility"
         on_case = counter(self._on_progress, step, len(cases))
@@ -167,27 +194,31 @@ class Study:
             readings = try_plans(
                 self._model, cases, plans, family=self._family, on_case=on_case, step=step, memo=self._memo
             )
+        self._pace.finished("surface", surface=True)
         return utility_surface(layers, ratios, readings, self.shape, *found.mean_tokens)
 
-    def classify(self, cases: Sequence[Case], stages: Stages) -> Saturation:
-        """The causal tests of Stage III, where it begins and elsewhere."""
+    def classify(self, cases: Sequence[Case], stages: Stages, found: Measurements) -> Saturation:
+        """The causal tests of Stage III, where it begins and, unless the budget has no room, elsewhere."""
         settings = self._settings
-        first, last = min(stages.aggregation_start + 1, self.shape.layers - 1), self.shape.layers - 1
-        starts = sorted(set(np.linspace(first, last, GRID_STARTS).round().astype(int).tolist()))
+        work = self._pace.decide("Stage III", partial(self._prices, found, stages))
+        cases = cases[: work.tests]
+        starts, _, shares = stage_three_grid(stages, self.shape.layers, settings)
         with self.timed("Stage III"):
-            return classify_saturation(
+            saturation = classify_saturation(
                 self._model,
                 cases,
                 stages.saturation_start,
                 top_share=settings.top_share,
                 thresholds=settings.thresholds,
-                starts=starts,
-                shares=[settings.top_share, min(1.0, 3 * settings.top_share)],
+                starts=starts if work.grid else (),
+                shares=shares,
                 family=self._family,
                 on_case=counter(self._on_progress, "Stage III", len(cases)),
                 seed=settings.seed,
                 memo=self._memo,
             )
+        self._pace.finished("test", "grid", "once", tests=work.tests, grid=work.grid)
+        return saturation
 
     def search(
         self, cases: Sequence[Case], kept_apart: Sequence[Case], found: Measurements, stages: Stages, type_: Saturation
@@ -199,6 +230,8 @@ class Study:
         """
         plans = candidate_plans(stages, type_, self.shape.layers, self._settings)
         step = "plans"
+        prices = partial(self._prices, found, stages, type_)
+        cases = cases[: self._pace.decide(step, prices).plans]
         on_case = counter(self._on_progress, step, len(cases))
         with self.timed(step):
             readings = try_plans(
@@ -207,7 +240,11 @@ class Study:
         tests = as_tests(plans, readings, self.shape, found.mean_tokens, self._settings)
         wanted = self._settings.target_retention or -math.inf
         tried: dict[int, Quality] = {}
-        for taken in in_question(tests, self._settings):
+        *others, last = in_question(tests, self._settings)
+        for number, taken in enumerate([*others, last]):
+            more = 2 * len(kept_apart) * prices().check  # this one, and the last
+            if tried and taken is not last and not self._pace.affords_check(f"{number}", more):
+                continue
             unseen = self._check(kept_apart, taken.plan, len(tried))
             if unseen is None:
                 return tests, taken, None
