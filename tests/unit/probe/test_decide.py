@@ -41,25 +41,43 @@ def test_signals_that_agree_are_the_curves_own_rule() -> None:
     assert found.stages.aggregation_start == 3
 
 
-@pytest.mark.parametrize(("drops", "layer"), [({"l2": DEAR}, 5), ({"l5": DEAR}, 2), ({}, 2)])
-def test_of_signals_that_differ_the_cheaper_layer_is_taken(drops: dict[str, list[float]], layer: int) -> None:
-    """The later one where the earlier costs more; the earlier where it costs less, or the same."""
+@pytest.mark.parametrize(
+    ("drops", "layer"),
+    [({}, 5), ({"l2": DEAR}, 5), ({"l5": DEAR}, 2), ({"l5": [0.05, 0.3, 0.1, 0.0, 0.15]}, 5)],
+    ids=["all alike", "the earlier costs more", "the later costs more", "the later costs more by chance"],
+)
+def test_the_later_of_text_and_kl_counts_unless_pruning_there_clearly_costs_more(
+    drops: dict[str, list[float]], layer: int
+) -> None:
     found = decide_stages(FLAT, text(2), kl(5), surface(**drops))
     assert found.candidates == {"text": 2, "kl": 5}
     assert found.stages.aggregation_start == layer
 
 
-def test_the_evidence_says_what_was_weighed() -> None:
-    said = decide_stages(FLAT, text(2), kl(5), surface(l2=DEAR)).stages.evidence["aggregation_start"]
+@pytest.mark.parametrize(
+    ("drops", "ending"),
+    [
+        (
+            {"l2": DEAR},
+            "1.68 at layer 2, 0.2 at layer 5. It does not speak against layer 5, the later of text and KL.",
+        ),
+        (
+            {"l5": DEAR},
+            "0.2 at layer 2, 1.68 at layer 5. At layer 5 it is worse than at layer 2 in 100% of the resamples, so "
+            "Stage II starts at layer 2.",
+        ),
+    ],
+)
+def test_the_evidence_says_what_was_weighed(drops: dict[str, list[float]], ending: str) -> None:
+    said = decide_stages(FLAT, text(2), kl(5), surface(**drops)).stages.evidence["aggregation_start"]
     assert said == (
-        "Signals differ: the text entropy says layer 2, the KL curve says layer 5. Pruning there costs 1.68 at layer "
-        "2, 0.2 at layer 5 nats a token for the whole prefill saved (marginal utility); worse than the best in "
-        "resamples: layer 2 in 100%. So Stage II starts at layer 5."
+        "Signals differ: the text entropy says layer 2, the KL curve says layer 5. Marginal utility of pruning, nats a "
+        f"token for the whole prefill saved: {ending}"
     )
 
 
 def test_a_layer_that_no_signal_names_is_not_taken_however_cheap() -> None:
-    assert decide_stages(FLAT, text(2), kl(5), surface(l3=CHEAP)).stages.aggregation_start == 2
+    assert decide_stages(FLAT, text(2), kl(5), surface(l3=CHEAP, l5=DEAR)).stages.aggregation_start == 2
 
 
 def test_the_visual_peak_stands_for_election_too() -> None:
