@@ -223,12 +223,12 @@ def check_enough(what: str, good: int, rejected: Sequence[Rejected], remedy: str
         DataError: they are neither.
     """
     if rejected and good <= len(rejected) and good < ENOUGH:
-        more = f" and {len(rejected) - SHOWN} more" if len(rejected) > SHOWN else ""
-        raise DataError(
-            f"{len(rejected)} of {good + len(rejected)} {what} cannot be used",
-            got="; ".join(map(str, rejected[:SHOWN])) + more,
-            remedy=remedy,
-        )
+        shown, more = rejected[:SHOWN], f" and {len(rejected) - SHOWN} more" if len(rejected) > SHOWN else ""
+        if len({row.reason for row in rejected}) == 1:
+            got = f"{', '.join(row.label for row in shown)}{more}: {rejected[0].reason}"
+        else:
+            got = "; ".join(map(str, shown)) + more
+        raise DataError(f"{len(rejected)} of {good + len(rejected)} {what} cannot be used", got=got, remedy=remedy)
 
 
 def data_fingerprint(samples: Sequence[Sample]) -> str:

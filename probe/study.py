@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from halfv_core.cost import DecoderShape
-from halfv_core.errors import DataError
+from halfv_core.errors import DataError, ModelError
 from halfv_core.families import Family, parts_of
 from halfv_core.layout import TokenLayout
 from halfv_core.plan import Plan
@@ -65,6 +65,10 @@ class Study:
         self._visual_ids = parts_of(model, family).visual_ids
         value_bytes = next(model.parameters()).element_size()
         self.shape = DecoderShape.of(model.config.get_text_config(), value_bytes)
+        if self.shape.layers < 2:
+            raise ModelError(
+                "a decoder this short has no stages", got=f"{self.shape.layers} layer", expected="2 or more"
+            )
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

@@ -125,7 +125,10 @@ DATA = ["calibrate", "--model", "./model", "--data"]
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([*DATA, "data.csv"], "9 of 9 rows of data.csv cannot be used; got row 1: no question; row 2"),
+        (
+            [*DATA, "data.csv"],
+            "9 of 9 rows of data.csv cannot be used; got row 1, row 2, row 3 and 6 more: no question",
+        ),
         ([*DATA, "data.csv", "--column", "question"], "bad --column; got 'question'; expected FIELD=COLUMN"),
         ([*DATA, "data.csv", "--column", "colour=x"], "bad --column; got 'colour=x'; expected FIELD=COLUMN"),
         (

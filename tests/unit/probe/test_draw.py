@@ -70,7 +70,7 @@ def test_samples_whose_images_do_not_open_are_passed_over_and_named(picture: Pat
 
 
 def test_a_draw_is_given_up_where_most_images_do_not_open(picture: Path) -> None:
-    with pytest.raises(DataError, match=r"3 of 5 samples drawn cannot be used; got bad\d: .*; mend their images"):
+    with pytest.raises(DataError, match=r"3 of 5 samples drawn cannot be used; got bad\d.*; mend their images"):
         draw_readable([*made_up({"a": 2}, picture), *made_up({"bad": 3})], 10, 0)
 
 

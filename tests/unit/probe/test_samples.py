@@ -94,19 +94,28 @@ def test_data_are_given_up_where_bad_rows_are_no_fewer_than_good_ones(
     if goes_on:
         assert (len(load_samples(path)), len(load_samples(path).rejected)) == (good, bad)
     else:
-        with pytest.raises(
-            DataError, match=rf"^{bad} of {good + bad} rows of .* cannot be used; got line {good + 1}: "
-        ):
+        with pytest.raises(DataError, match=rf"^{bad} of {good + bad} rows of .* cannot be used; got line {good + 1}"):
             load_samples(path)
 
 
 def test_the_first_of_many_bad_rows_are_shown() -> None:
-    rejected = [Rejected(f"line {index}", "no image") for index in range(1, 8)]
+    reasons = ["no image", "no question"] * 4
+    rejected = [Rejected(f"line {index}", reason) for index, reason in enumerate(reasons[:7], 1)]
     with pytest.raises(DataError) as caught:
         check_enough("rows", 2, rejected, "mend them")
-    expected = "line 1: no image; line 2: no image; line 3: no image and 4 more; mend them"
+    expected = "line 1: no image; line 2: no question; line 3: no image and 4 more; mend them"
     assert str(caught.value) == f"7 of 9 rows cannot be used; got {expected}"
     check_enough("rows", 0, [], "mend them")
+
+
+@pytest.mark.parametrize(
+    ("bad", "labels"), [(1, "line 1"), (3, "line 1, line 2, line 3"), (4, "line 1, line 2, line 3 and 1 more")]
+)
+def test_what_is_wrong_with_all_of_them_is_said_once(bad: int, labels: str) -> None:
+    rejected = [Rejected(f"line {index}", "no image") for index in range(1, bad + 1)]
+    with pytest.raises(DataError) as caught:
+        check_enough("rows", 0, rejected, "mend them")
+    assert str(caught.value) == f"{bad} of {bad} rows cannot be used; got {labels}: no image; mend them"
 
 
 def test_a_misnamed_column_is_said_before_any_row(tmp_path: Path) -> None:
