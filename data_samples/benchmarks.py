@@ -1,27 +1,21 @@
 """The table of docs/benchmarks.md, from the records beside it.
 
-    make bench      # measures anew (see the Makefile for the commands), then writes the table
-
-Writes what stands between the two marks of the page; all else on it is written by hand.
+make bench      # measures anew (see the Makefile for the commands), then writes the table
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from cli.bench_table import depth_text, megabytes, milliseconds, ratio
-from halfv_core.profile import write_atomically
+from data_samples.tables import RECORDS, write_table
 from probe.bench import Benchmark
 from probe.bench.records import CONVENTIONS, Measured, Spread
 
-RECORDS = Path(__file__).parent.parent / "docs" / "benchmarks"
+COMMAND = "python -m data_samples.benchmarks"
 MODELS = ("qwen2.5-vl-7b", "llava-1.5-7b", "tiny-qwen2.5-vl")
-PAGE = RECORDS.with_suffix(".md")
-MARK = "<!-- table: python -m data_samples.benchmarks -->\n"
 
 
 def main() -> None:
-    before, _, after = PAGE.read_text(encoding="utf-8").split(MARK)
-    write_atomically(PAGE, MARK.join([before, benchmarks_table(read_records()), after]))
+    write_table(COMMAND, benchmarks_table(read_records()))
 
 
 def read_records() -> list[Benchmark]:

@@ -3,7 +3,7 @@
     python -m data_samples.entropy_benchmark
 
 Both take turns on the same states, and the best time of each counts. Prints a table, and writes
-docs/benchmarks/entropy.json.
+docs/benchmarks/entropy.json and the table of docs/benchmarks.md.
 """
 
 import json
@@ -20,12 +20,14 @@ import torch
 import typer
 
 from cli.common import load_quietly, stdout
+from data_samples.tables import RECORDS, write_table
 from halfv_core.profile import write_atomically
 from probe import entropy_curves, load_samples
 from probe.analyzers.tme import TokenGroups
 from probe.capture import capture
 
-OUTPUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "entropy.json"
+COMMAND = "python -m data_samples.entropy_benchmark"
+OUTPUT = RECORDS / "entropy.json"
 
 
 class Case(NamedTuple):
@@ -131,7 +133,7 @@ def table(results: list[dict[str, Any]]) -> str:
         shape = f"{one['layers']} | {one['visual_tokens']} + {one['text_tokens']} | {one['width']}"
         cost = f"{one['before_ms_a_layer']:.4g} | {one['after_ms_a_layer']:.4g} | {one['ratio']:.1f}x"
         lines.append(f"| {one['case']} | {shape} | {one['threads']} | {cost} | {one['largest_error_nats']:.0e} |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def main(
@@ -150,17 +152,18 @@ def main(
     found = {
         "load_at_the_end": getattr(os, "getloadavg", lambda: ())(),  # others' work as well as this one's
         "cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else _processor(),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else processor_name(),
         "torch": version("torch"),
         "python": platform.python_version(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "results": results,
     }
     write_atomically(OUTPUT, json.dumps(found, indent=1) + "\n")
+    write_table(COMMAND, table(results))
     stdout.print(table(results), soft_wrap=True, markup=False, highlight=False)
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """Its name, where Linux tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

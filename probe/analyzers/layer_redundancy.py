@@ -24,6 +24,9 @@ from halfv_core.patching import Forward, Wrap, wrapped
 
 Direction = Literal["forward", "reverse"]
 
+TOGETHER = 16_384
+"""Rows of tokens that go through a layer at once: enough to keep a device busy, and at 7B shapes 2 GB in bfloat16."""
+
 
 @torch.no_grad()
 def layer_redundancy(
@@ -31,7 +34,7 @@ def layer_redundancy(
     inputs: Mapping[str, torch.Tensor],
     *,
     direction: Direction = "forward",
-    batch: int = 16,
+    tokens: int = TOGETHER,
     family: Family | None = None,
 ) -> torch.Tensor:
     """The KL curve of one prompt.
@@ -39,7 +42,7 @@ def layer_redundancy(
     Args:
         inputs: model inputs, batch of one.
         direction: `forward` is KL(full || variant), `reverse` KL(variant || full), as the releases have it.
-        batch: most variants that go through a layer together; memory grows with it.
+        tokens: of all variants that go through a layer together, at most; memory grows with it, not with the prompt.
 
     Returns:
         (L,) float64, nats.
@@ -52,7 +55,7 @@ def layer_redundancy(
     if layout.rows != 1 or not layout.has_visual:
         got = f"{layout.rows} rows" if layout.rows != 1 else "no visual token"
         raise DataError("layer redundancy takes one prompt with an image", got=got)
-    variants = _Variants(layout.visual[0], batch)
+    variants = _Variants(layout.visual[0], max(1, tokens // layout.visual.shape[1]))
     wrapping = [Wrap(layer, "forward", variants.around) for layer in parts.layers]
     if parts.deepstack is not None:
         wrapping.append(Wrap(parts.decoder, parts.deepstack, variants.around_deepstack))

@@ -1,17 +1,45 @@
 """What `make bench` ships: records that the code can read, and the table that says what is in them."""
 
-from data_samples.benchmarks import MARK, PAGE, benchmarks_table, in_short, read_records
+import json
+
+import pytest
+
+from data_samples import calibration_benchmark, entropy_benchmark
+from data_samples.benchmarks import COMMAND, benchmarks_table, in_short, read_records
+from data_samples.tables import PAGE, read_table
+from halfv_core.models import load_model
+from probe import load_samples
 
 SHIPPED = read_records()
-MAKEFILE = (PAGE.parent.parent / "Makefile").read_text(encoding="utf-8")
+CALIBRATION, ENTROPY = (
+    json.loads(module.OUTPUT.read_text(encoding="utf-8"))["results"]
+    for module in (calibration_benchmark, entropy_benchmark)
+)
+MAKEFILE = (PAGE.parents[1] / "Makefile").read_text(encoding="utf-8")
 
 
-def test_the_table_in_the_document_is_that_of_the_records() -> None:
-    assert PAGE.read_text(encoding="utf-8").split(MARK)[1] == benchmarks_table(SHIPPED)
+@pytest.mark.parametrize(
+    ("command", "table"),
+    [
+        (COMMAND, benchmarks_table(SHIPPED)),
+        (calibration_benchmark.COMMAND, calibration_benchmark.table(CALIBRATION)),
+        (entropy_benchmark.COMMAND, entropy_benchmark.table(ENTROPY)),
+    ],
+)
+def test_the_table_in_the_document_is_that_of_the_records(command: str, table: str) -> None:
+    assert read_table(command) == table
+
+
+def test_the_two_ways_of_calibrating_agree_and_sharing_costs_less() -> None:
+    found = calibration_benchmark.measure(load_model("tiny-qwen2.5-vl"), load_samples("scenes")[:1])
+    assert found["variants"]["KL curve"] == found["layers"] == 12
+    for name in ("KL curve", "marginal utility", "Stage III"):
+        ways = found["plain_passes"][name]
+        assert ways["shared"] < ways["separate"]
 
 
 def test_the_readme_says_what_is_in_the_records() -> None:
-    readme = " ".join((PAGE.parent.parent / "README.md").read_text(encoding="utf-8").split())
+    readme = " ".join((PAGE.parents[1] / "README.md").read_text(encoding="utf-8").split())
     for record in SHIPPED:
         assert in_short(record) in readme
 

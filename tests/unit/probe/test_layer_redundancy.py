@@ -57,7 +57,7 @@ def test_zeroing_an_output_projection_changes_the_curve(family: str) -> None:
 def test_batching_padding_and_the_plan_runtime_do_not_matter(family: str) -> None:
     model, inputs = tiny_model(family), tiny_prompt(family)
     curve = layer_redundancy(model, inputs)
-    torch.testing.assert_close(layer_redundancy(model, inputs, batch=1), curve, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(layer_redundancy(model, inputs, tokens=1), curve, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(layer_redundancy(model, padded(inputs, 3)), curve, atol=1e-6, rtol=1e-4)
     with apply(model, Plan((Freeze(layers=[2]),))):
         frozen = model(**inputs).logits[0, -1]
