@@ -1,0 +1,93 @@
+"""How the charts look: colours that hold on white and near-black, layout, stage shading, text from the data."""
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+
+from halfv_core.profile import Profile
+from probe.report.figures.chart import Subject
+from probe.report.words import stage_spans
+
+
+class Style(NamedTuple):
+    """How one curve looks; colours after Okabe and Ito, 3:1 on white and near-black; dash and marker tell more."""
+
+    color: str
+    band: str
+    dash: str
+    symbol: str
+
+
+STYLES = {
+    "visual": Style("#1A80C4", "rgba(26,128,196,.2)", "solid", "circle"),
+    "text": Style("#D55E00", "rgba(213,94,0,.18)", "dash", "square"),
+    "release": Style("#6C7A89", "rgba(108,122,137,.18)", "dashdot", "cross"),
+    "joint": Style("#009E73", "rgba(0,158,115,.18)", "dot", "diamond"),
+    "KL": Style("#9A5BB5", "rgba(154,91,181,.18)", "solid", "circle"),
+}
+MODELS = ("#1A80C4", "#D55E00", "#009E73", "#9A5BB5", "#8C7300", "#BF4F86")
+"""One for each model of a comparison, from the start again after the last."""
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
+INK = "#787F87"
+"""For marks that are no data: thresholds, intervals; the page sets the colour of text."""
+STAGE_TINTS = {"I": "rgba(128,128,128,.14)", "II": "rgba(230,159,0,.16)", "III": "rgba(86,180,233,.18)"}
+
+
+def plain(text: str) -> str:
+    """Text from the data as plotly shows it letter by letter: it would read tags, and %{...} in templates."""
+    return escape(text, quote=False).replace("%{", "%&#123;")
+
+
+def names(subjects: Sequence[Subject]) -> list[str]:
+    """A short name for each, all different: the last part of the model's path, counted where one comes twice."""
+    found = [subject.profile.provenance.model_id.rstrip("/").rsplit("/", 1)[-1] for subject in subjects]
+    counts, seen = Counter(found), Counter[str]()
+    for index, name in enumerate(found):
+        seen[name] += 1
+        found[index] = f"{name} ({seen[name]})" if counts[name] > 1 else name
+    return found
+
+
+def lay_out(figure: go.Figure, *, height: int, top: int = 24, bottom: int = 48) -> None:
+    """Transparent, quiet, no title; the legend below the plot."""
+    below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "xref": "container", "x": 0}
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 58, "r": 16, "t": top, "b": bottom},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hoverlabel={"namelength": -1},
+        legend=below,
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#808890", "activecolor": "#0072B2"},
+    )
+    figure.update_xaxes(gridcolor="rgba(128,128,128,.2)", zeroline=False, title_standoff=6)
+    figure.update_yaxes(gridcolor="rgba(128,128,128,.2)", zeroline=False, automargin=True, title_standoff=8)
+
+
+def shade_stages(figure: go.Figure, profile: Profile, *, points: int) -> None:
+    """Tint the stages over `points` layers; the page shortens a label to its numeral (`name`) where it has no room."""
+    for span in stage_spans(profile.stages, profile.layers):
+        last = points - 1 if span.last == profile.layers - 1 else span.last
+        left, right = span.first - 0.5, last + 0.5
+        figure.add_vrect(x0=left, x1=right, fillcolor=STAGE_TINTS[span.numeral], line_width=0, layer="below")
+        figure.add_annotation(
+            name=span.numeral,
+            text=f"<b>{span.numeral}</b><br>{span.name}<br>{span.layers}",
+            x=(left + right) / 2,
+            y=1.0,
+            yref="paper",
+            yanchor="bottom",
+            showarrow=False,
+        )
+
+
+def log_axis(lowest: float, highest: float) -> dict[str, Any]:
+    """A log axis with about five powers of ten."""
+    from math import log10
+
+    step = max(1, round((log10(max(highest, lowest)) - log10(lowest)) / 5))
+    return {"type": "log", "exponentformat": "power", "dtick": step, "tickfont": {"size": 10}}
