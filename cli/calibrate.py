@@ -83,7 +83,7 @@ def calibrate(
     from probe.budget import parse_budget
     from probe.calibrate import Settings
     from probe.calibrate import calibrate as run
-    from probe.report import write_report
+    from probe.report import Subject, write_report
 
     seconds = None if budget is None else parse_budget(budget)
     found = read_data(data, column, images, split, subset, instruction, fetch_images)
@@ -127,7 +127,7 @@ def calibrate(
         journal.unlink(missing_ok=True)
     if report is not None:
         with writing(report):
-            write_report(profile, report)
+            write_report([Subject(profile)], report)
     if as_json:
         print_json(profile.model_dump(mode="json"))
         return

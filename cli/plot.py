@@ -19,11 +19,11 @@ def plot(
 ) -> None:
     """Draw a profile's curves, stages, tests and provenance as one HTML page."""
     from halfv_core.profile import Profile
-    from probe.report import write_report
+    from probe.report import Subject, write_report
 
     loaded = Profile.load(profile)
     with writing(output):
-        write_report(loaded, output)
+        write_report([Subject(loaded)], output)
     if as_json:
         print_json({"report": str(output), "bytes": output.stat().st_size})
     else:

@@ -1,0 +1,131 @@
+// Draws the figures that the page embeds: in its colours, as they come near, and all of them for paper.
+"use strict";
+const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "reset" };
+const THREE_D = ["surface", "scatter3d", "mesh3d", "isosurface", "volume"];
+const PAPER = { ink: "#1b1f24", ground: "#ffffff", width: 680 };
+const figures = new Map();
+const boxes = [...document.querySelectorAll(".chart")];
+
+function figureOf(box) {
+  if (!figures.has(box)) {
+    const figure = JSON.parse(document.getElementById(`${box.id}-figure`).textContent);
+    figure.labels = (figure.layout.annotations || []).map((note) => note.text);
+    figure.menus = figure.layout.updatemenus || [];
+    delete figure.layout.updatemenus;
+    figures.set(box, figure);
+    offerViews(box, figure);
+  }
+  return figures.get(box);
+}
+
+// Plotly's own buttons cannot be reached by keyboard, so the page makes real ones of them.
+function offerViews(box, figure) {
+  const bar = document.getElementById(`${box.id}-views`);
+  for (const menu of figure.menus) {
+    const group = document.createElement("div");
+    group.className = "choice";
+    group.setAttribute("role", "group");
+    group.setAttribute("aria-label", menu.name || "View");
+    (menu.buttons || []).forEach((choice, index) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = choice.label;
+      button.setAttribute("aria-pressed", String(index === (menu.active || 0)));
+      button.addEventListener("click", () => view(box, group, button, choice));
+      group.append(button);
+    });
+    bar.append(group);
+  }
+  bar.hidden = !figure.menus.length;
+}
+
+function view(box, group, button, choice) {
+  for (const other of group.children) other.setAttribute("aria-pressed", String(other === button));
+  const [first, second] = choice.args || [];
+  if (choice.method === "update") Plotly.update(box, first, second);
+  else if (choice.method === "relayout") Plotly.relayout(box, first);
+  else Plotly.restyle(box, first, second);
+}
+
+function hasWebGL() {
+  const context = document.createElement("canvas").getContext("webgl");
+  context?.getExtension("WEBGL_lose_context")?.loseContext();
+  return Boolean(context);
+}
+
+function screenLook(box) {
+  const style = getComputedStyle(document.body);
+  return { ink: style.color, ground: style.backgroundColor, width: box.clientWidth };
+}
+
+// A stage's label is cut to its numeral, the annotation's name, where the stage is too narrow for it.
+function fitLabels(figure, width) {
+  const { layout, labels } = figure;
+  const [first, last] = layout.xaxis?.range || [0, 1];
+  const perUnit = (width - layout.margin.l - layout.margin.r) / (last - first);
+  (layout.annotations || []).forEach((note, index) => {
+    const shape = note.name && (layout.shapes || []).find((shape) => (shape.x0 + shape.x1) / 2 === note.x);
+    if (shape) note.text = (shape.x1 - shape.x0) * perUnit < 84 ? `<b>${note.name}</b>` : labels[index];
+  });
+}
+
+function draw(box, look = screenLook(box)) {
+  const figure = figureOf(box);
+  if (figure.data.some((trace) => THREE_D.includes(trace.type)) && !hasWebGL()) {
+    box.innerHTML = "<p class='none'>This browser has no WebGL, so there is no 3-D view. The table and the flat view show the same numbers.</p>";
+    return undefined;
+  }
+  const { layout } = figure;
+  fitLabels(figure, look.width);
+  layout.width = look.width;
+  layout.font = { ...layout.font, color: look.ink, family: getComputedStyle(document.body).fontFamily, size: 13 };
+  layout.hoverlabel = { ...layout.hoverlabel, bgcolor: look.ground, font: { color: look.ink } };
+  // A finger that scrolls the page must not zoom the chart.
+  layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : layout.dragmode || "zoom";
+  box.dataset.drawn = "";
+  return Plotly.react(box, figure.data, layout, CONFIG);
+}
+
+function redraw() {
+  for (const box of boxes) if ("drawn" in box.dataset && box.clientWidth) draw(box);
+}
+
+let opened = null;
+function toPaper() {
+  if (opened) return;
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const details of opened) details.open = true;
+  for (const box of boxes) draw(box, PAPER);
+}
+function toScreen() {
+  for (const details of opened || []) details.open = false;
+  opened = null;
+  redraw();
+}
+
+function openTarget() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let element = target; element; element = element.parentElement) if (element.tagName === "DETAILS") element.open = true;
+  if (target) target.scrollIntoView();
+}
+
+const near = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    near.unobserve(target);
+    draw(target);
+  }
+}, { rootMargin: "400px 0px" });
+for (const box of boxes) near.observe(box);
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+matchMedia("print").addEventListener("change", (event) => (event.matches ? toPaper() : toScreen()));
+addEventListener("beforeprint", toPaper);
+addEventListener("afterprint", toScreen);
+addEventListener("hashchange", openTarget);
+let width = innerWidth;
+addEventListener("resize", () => requestAnimationFrame(() => {
+  if (innerWidth !== width && !opened) redraw();
+  width = innerWidth;
+}));
+openTarget();
