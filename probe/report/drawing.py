@@ -1,17 +1,14 @@
-"""A chart as the page holds it: words, numbers in cells, and the figure as JSON that can do nothing but be drawn."""
+"""A chart as the page holds it: its figure, its words, and its numbers in the cells of a table."""
 
-import json
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 from markupsafe import Markup
 
 from probe.report.figures import CHARTS, Cell, Chart, Subject, Table
 
-STRANGE = re.compile(r"<(?!/?(?:b|i|br|sub|sup|extra)\s*/?>)", re.IGNORECASE)
-"""The start of a tag that no chart needs: plotly would make a link of `<a href>`."""
 DIGITS = 6
 """Significant digits of a number that is shown; a download has all of them."""
 
@@ -33,12 +30,6 @@ class Drawing(NamedTuple):
     def height(self) -> int:
         """Pixels, so that the page does not jump when it is drawn."""
         return int(self.figure.layout.height or 450)
-
-    @property
-    def json(self) -> Markup:
-        """The figure, unable to end its script element or to hold a link."""
-        text = json.dumps(_harmless(json.loads(self.figure.to_json())), separators=(",", ":"))
-        return Markup(text.replace("<", "\\u003c"))
 
     @property
     def rows(self) -> list[Markup]:
@@ -87,14 +78,6 @@ def _drawing(chart: Chart, figure: go.Figure, subjects: Sequence[Subject], prefi
         table=chart.table(subjects),
         file=file_name(owner, chart.name),
     )
-
-
-def _harmless(value: Any) -> Any:
-    if isinstance(value, str):
-        return STRANGE.sub("&lt;", value)
-    if isinstance(value, list):
-        return [_harmless(one) for one in value]
-    return {name: _harmless(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def _cell(value: Cell, heads: bool) -> Markup:

@@ -20,6 +20,7 @@ from probe.certainty import certainty
 from probe.report.command import reproduce
 from probe.report.depth import Cell, Mark, boundary_marks, depth_bar
 from probe.report.drawing import Drawing, drawings
+from probe.report.embed import embed
 from probe.report.figures import Subject
 from probe.report.words import TYPE_WORDS, Span, stage_spans, verdict_rows
 
@@ -66,6 +67,7 @@ def render(subjects: Sequence[Subject]) -> str:
     models = [_model(subject, f"m{index}") for index, subject in enumerate(subjects, start=1)]
     compared = len(models) > 1
     shared = list(drawings(subjects, "all", many=True).values()) if compared else []
+    drawn = [*shared, *(drawing for model in models for drawing in model.drawings)]
     scripts = [_script(get_plotlyjs()), *(_script(_read(name)) for name in SCRIPTS)]
     return (
         _environment()
@@ -77,7 +79,7 @@ def render(subjects: Sequence[Subject]) -> str:
             contents=_contents(models, shared) if compared else models[0].contents,
             verdicts=verdict_rows([model.profile for model in models]),
             shared=shared,
-            charts=[*shared, *(drawing for model in models for drawing in model.drawings)],
+            figures=embed({drawing.id: drawing.figure for drawing in drawn}),
             style=Markup(_read("page.css")),
             scripts=scripts,
             script_hashes=" ".join(_hash(script) for script in scripts),

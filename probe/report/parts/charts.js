@@ -3,12 +3,14 @@
 const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "reset" };
 const THREE_D = ["surface", "scatter3d", "mesh3d", "isosurface", "volume"];
 const PAPER = { ink: "#1b1f24", ground: "#ffffff", width: 680 };
+const embedded = (id) => document.getElementById(`${id}-figure`).textContent;
+const shared = JSON.parse(embedded("shared"));
 const figures = new Map();
 const boxes = [...document.querySelectorAll(".chart")];
 
 function figureOf(box) {
   if (!figures.has(box)) {
-    const figure = JSON.parse(document.getElementById(`${box.id}-figure`).textContent);
+    const figure = JSON.parse(embedded(box.id), (key, value) => (value?.$ === undefined ? value : shared[value.$]));
     figure.labels = (figure.layout.annotations || []).map((note) => note.text);
     figure.menus = figure.layout.updatemenus || [];
     delete figure.layout.updatemenus;
