@@ -1,15 +1,15 @@
 """How the charts look: colours that hold on white and near-black, layout, stage shading, text from the data."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import cycle
+from math import log10
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from halfv_core.profile import Profile
 from probe.report.figures.chart import Subject
-from probe.report.words import stage_spans
 
 
 class Style(NamedTuple):
@@ -33,7 +33,12 @@ MODELS = ("#1A80C4", "#D55E00", "#009E73", "#9A5BB5", "#8C7300", "#BF4F86")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
 INK = "#787F87"
 """For marks that are no data: thresholds, intervals; the page sets the colour of text."""
-STAGE_TINTS = {"I": "rgba(128,128,128,.14)", "II": "rgba(230,159,0,.16)", "III": "rgba(86,180,233,.18)"}
+
+
+def model_styles() -> Iterator[Style]:
+    """A colour and a marker for one model after the other, for ever."""
+    for color, symbol in cycle(zip(MODELS, SYMBOLS, strict=True)):
+        yield Style(color, "rgba(0,0,0,0)", "solid", symbol)
 
 
 def plain(text: str) -> str:
@@ -68,26 +73,7 @@ def lay_out(figure: go.Figure, *, height: int, top: int = 24, bottom: int = 48) 
     figure.update_yaxes(gridcolor="rgba(128,128,128,.2)", zeroline=False, automargin=True, title_standoff=8)
 
 
-def shade_stages(figure: go.Figure, profile: Profile, *, points: int) -> None:
-    """Tint the stages over `points` layers; the page shortens a label to its numeral (`name`) where it has no room."""
-    for span in stage_spans(profile.stages, profile.layers):
-        last = points - 1 if span.last == profile.layers - 1 else span.last
-        left, right = span.first - 0.5, last + 0.5
-        figure.add_vrect(x0=left, x1=right, fillcolor=STAGE_TINTS[span.numeral], line_width=0, layer="below")
-        figure.add_annotation(
-            name=span.numeral,
-            text=f"<b>{span.numeral}</b><br>{span.name}<br>{span.layers}",
-            x=(left + right) / 2,
-            y=1.0,
-            yref="paper",
-            yanchor="bottom",
-            showarrow=False,
-        )
-
-
 def log_axis(lowest: float, highest: float) -> dict[str, Any]:
     """A log axis with about five powers of ten."""
-    from math import log10
-
     step = max(1, round((log10(max(highest, lowest)) - log10(lowest)) / 5))
     return {"type": "log", "exponentformat": "power", "dtick": step, "tickfont": {"size": 10}}

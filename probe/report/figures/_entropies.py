@@ -1,0 +1,57 @@
+"""The entropies of several models in one chart, as papers show them: a colour for each, z-scored, by depth."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from halfv_core.profile import Profile
+from probe.report.figures._controls import Change, add_buttons
+from probe.report.figures._curves import Scale, line, places, z_score
+from probe.report.figures._style import STYLES, lay_out, model_styles, names, plain
+from probe.report.figures.chart import Subject
+
+NATS = "entropy, nats"
+Z_SCORE = "entropy, z-score"
+
+
+def compared(subjects: Sequence[Subject]) -> go.Figure:
+    """Visual is solid, text dashed; the joint curves wait in the legend."""
+    shown = _traces(subjects, z=True, depth=True)
+    drawn = go.Figure(shown)
+    lay_out(drawn, height=460 + 26 * len(subjects), top=104, bottom=64 + 26 * len(subjects))
+    drawn.update_xaxes(title="depth, %")
+    drawn.update_yaxes(title=Z_SCORE)
+    raw = [trace.y for trace in _traces(subjects, z=False, depth=True)]
+    heights = {
+        "raw": Change({"y": raw}, {"yaxis.title.text": NATS}),
+        "z-score": Change({"y": [trace.y for trace in shown]}, {"yaxis.title.text": Z_SCORE}),
+    }
+    layers = [trace.x for trace in _traces(subjects, z=True, depth=False)]
+    widths = {
+        "layer": Change({"x": layers}, {"xaxis.title.text": "layer"}),
+        "depth %": Change({"x": [trace.x for trace in shown]}, {"xaxis.title.text": "depth, %"}),
+    }
+    add_buttons(drawn, heights, active="z-score", count=len(shown))
+    add_buttons(drawn, widths, active="depth %", count=len(shown), right=True)
+    return drawn
+
+
+def _traces(subjects: Sequence[Subject], *, z: bool, depth: bool) -> list[go.Scatter]:
+    traces = []
+    for name, (profile, _), style in zip(names(subjects), subjects, model_styles(), strict=False):
+        x = places(profile.layers + 1, profile.layers, depth)
+        for kind in ("visual", "text", "joint"):
+            curve = getattr(profile.curves, kind)
+            look = style._replace(dash=STYLES[kind].dash)
+            trace = line(f"{plain(name)}, {kind}", curve, x, look, z_score(curve) if z else Scale(), ".3f")
+            trace.visible = "legendonly" if kind == "joint" else True
+            trace.hovertemplate = "layer %{customdata[0]}: " + trace.hovertemplate
+            trace.marker.size = _sizes(profile)
+            traces.append(trace)
+    return traces
+
+
+def _sizes(profile: Profile) -> list[int]:
+    """Large markers where a stage begins."""
+    starts = (profile.stages.aggregation_start, profile.stages.saturation_start)
+    return [13 if layer in starts else 5 for layer in range(profile.layers + 1)]
