@@ -14,6 +14,7 @@ function figureOf(box) {
     figure.labels = (figure.layout.annotations || []).map((note) => note.text);
     figure.menus = figure.layout.updatemenus || [];
     delete figure.layout.updatemenus;
+    if (figure.menus.length) figure.layout.margin.t = figure.labels.length ? figure.menus[0].pad.b : 16;
     figures.set(box, figure);
     offerViews(box, figure);
   }
@@ -43,10 +44,7 @@ function offerViews(box, figure) {
 
 function view(box, group, button, choice) {
   for (const other of group.children) other.setAttribute("aria-pressed", String(other === button));
-  const [first, second] = choice.args || [];
-  if (choice.method === "update") Plotly.update(box, first, second);
-  else if (choice.method === "relayout") Plotly.relayout(box, first);
-  else Plotly.restyle(box, first, second);
+  Plotly[choice.method](box, ...choice.args);
 }
 
 function hasWebGL() {

@@ -38,16 +38,16 @@ class Page(HTMLParser):
         self.text += "" if self._raw else f"{data} "
 
 
-def hostile_profile() -> Profile:
+def hostile_profile(text: str = HOSTILE) -> Profile:
     return profiles.build(
         8,
         2,
         5,
         Plan((Freeze(layers=[5, 6, 7]),)),
         "layer_inactivity",
-        model_id=HOSTILE,
-        data=HOSTILE,
-        sample_ids=(HOSTILE,),
+        model_id=text,
+        data=text,
+        sample_ids=(text,),
     )
 
 
