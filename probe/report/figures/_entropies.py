@@ -46,7 +46,7 @@ def _traces(subjects: Sequence[Subject], *, z: bool, depth: bool) -> list[go.Sca
             trace = line(f"{plain(name)}, {kind}", curve, x, look, z_score(curve) if z else Scale(), ".3f")
             trace.visible = "legendonly" if kind == "joint" else True
             trace.hovertemplate = "layer %{customdata[0]}: " + trace.hovertemplate
-            trace.marker.size = _sizes(profile)
+            trace.marker.update(size=_sizes(profile), opacity=1, line={"width": 0})
             traces.append(trace)
     return traces
 

@@ -56,12 +56,12 @@ def _alone(subject: Subject) -> go.Figure:
     profile = subject.profile
     raw, scored = (_traces(subject, z=z) for z in (False, True))
     drawn = go.Figure(raw)
-    add_intervals(drawn, profile)
     shade_stages(drawn, profile, points=profile.layers + 1)
     lay_out(drawn, height=520, top=118, bottom=100)
     drawn.update_layout(hovermode="x unified")
     drawn.update_xaxes(title="layer", range=[-0.5, profile.layers + 0.5], unifiedhovertitle={"text": "layer %{x}"})
-    drawn.update_yaxes(title=NATS, selector={"visible": None})
+    drawn.update_yaxes(title=NATS)
+    add_intervals(drawn, profile)
     heights = {
         "raw": Change({"y": [trace.y for trace in raw]}, {"yaxis.title.text": NATS}),
         "z-score": Change({"y": [trace.y for trace in scored]}, {"yaxis.title.text": Z_SCORE}),

@@ -70,6 +70,11 @@ def logarithm(share: float | None) -> float | None:
     return math.log10(share) if share and share > 0 else None
 
 
+def height(share: float | None, lowest: int) -> float | None:
+    """Where a share stands on a scale that ends at `lowest`; what is below lies on its floor."""
+    return None if share is None else max(math.log10(share), lowest) if share > 0 else lowest
+
+
 def darkest(spectrum: Shares) -> int:
     """The power of ten at the low end of the scale."""
     known = [value for row in spectrum for share in row if (value := logarithm(share)) is not None]
