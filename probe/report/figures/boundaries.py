@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
@@ -10,34 +11,43 @@ from probe.certainty import interval_words
 from probe.report.figures._style import lay_out
 from probe.report.figures.chart import Chart, Subject, Table
 
-LOOKS = {"II": ("#B37800", ""), "III": ("#1A80C4", "/")}
+COLORS = {"II": "#B37800", "III": "#1A80C4"}
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """One bar for each answer, "none" last."""
-    profile = subjects[0].profile
-    found = _boundaries(profile)
-    layers = [win.layer for _, _, boundary in found for win in boundary.wins if win.layer is not None]
-    if not any(boundary.wins for _, _, boundary in found):
+    """A panel for each boundary, a bar for each answer, "none" last; the one that was taken is solid."""
+    found = [panel for panel in _boundaries(subjects[0].profile) if panel[2].wins]
+    if not found:
         return None
-    drawn = go.Figure()
-    for numeral, start, boundary in found:
-        color, pattern = LOOKS[numeral]
+    drawn = make_subplots(rows=1, cols=len(found), shared_yaxes=True, horizontal_spacing=0.06)
+    for column, (numeral, start, boundary) in enumerate(found, start=1):
+        shapes = ["" if win.layer == start else "/" for win in boundary.wins]
         drawn.add_bar(
-            name=f"Stage {numeral} begins (taken: {_word(start)}; 90 %: {interval_words(boundary.low, boundary.high)})",
+            name=f"Stage {numeral}",
             x=[_word(win.layer) for win in boundary.wins],
             y=[win.share for win in boundary.wins],
             text=[f"{win.share:.0%}" if win.share >= 0.01 else "<1%" for win in boundary.wins],
             textposition="outside",
+            textangle=0,
+            constraintext="none",
+            textfont={"size": 11},
             cliponaxis=False,
-            marker={"color": color, "pattern": {"shape": pattern, "fillmode": "replace", "solidity": 0.6}},
+            marker={"color": COLORS[numeral], "pattern": {"shape": shapes, "fillmode": "replace", "solidity": 0.5}},
             hovertemplate=f"Stage {numeral} from %{{x}}: %{{y:.1%}} of the resamples<extra></extra>",
+            showlegend=False,
+            row=1,
+            col=column,
         )
-    lay_out(drawn, height=360, top=32, bottom=104)
-    whole = [str(layer) for layer in range(min(layers), max(layers) + 1)] if layers else []
-    drawn.update_layout(barmode="group", bargap=0.25)
-    drawn.update_xaxes(title="layer", type="category", categoryorder="array", categoryarray=[*whole, "none"])
-    drawn.update_yaxes(title="share of resamples", tickformat=".0%", range=[0, 1.1], dtick=0.25)
+        layers = [win.layer for win in boundary.wins if win.layer is not None]
+        order = [str(layer) for layer in range(min(layers), max(layers) + 1)] if layers else []
+        interval = f"{_word(start)} (90 %: {interval_words(boundary.low, boundary.high)})"
+        title = f"Stage {numeral} from layer<br>{interval}"
+        axis = {"type": "category", "categoryorder": "array", "categoryarray": [*order, "none"]}
+        drawn.update_xaxes(title_text=title, title_font_size=13, **axis, row=1, col=column)
+    lay_out(drawn, height=340, top=32, bottom=64)
+    drawn.update_layout(bargap=0.25)
+    drawn.update_yaxes(tickformat=".0%", range=[0, 1.1], dtick=0.25)
+    drawn.update_yaxes(title_text="share of resamples", row=1, col=1)
     return drawn
 
 
@@ -79,8 +89,9 @@ CHART = Chart(
     name="boundaries",
     title="How sure the stages are",
     caption=(
-        "The calibration samples were drawn anew many times, and the stages found again each time: one bar for each "
-        'layer at which a stage began, "none" where there was no such stage. One high bar means that the boundary is sure.'
+        "The calibration samples were drawn anew many times, and the stages found again each time: a bar for each "
+        'layer at which a stage began, "none" where there was no such stage. The solid bar is the layer that was '
+        "taken; the higher it is, the surer the boundary."
     ),
     make=figure,
     table=table,

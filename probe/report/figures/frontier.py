@@ -16,12 +16,12 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     drawn = go.Figure()
     for name, (profile, _), style in zip(names(subjects), subjects, model_styles(), strict=False):
         if profile.pruning_tests:
-            _draw(drawn, f"{plain(name)}, " if len(subjects) > 1 else "", profile, style.color)
+            _draw(drawn, plain(name), profile, style.color, alone=len(subjects) == 1)
     if len(subjects) == 1:
         _draw_limits(drawn, subjects[0].profile)
-    lay_out(drawn, height=420 + 46 * (len(subjects) - 1), top=32, bottom=110 + 46 * (len(subjects) - 1))
-    drawn.update_xaxes(title="times fewer FLOPs")
-    drawn.update_yaxes(title="same answers", tickformat=".0%")
+    lay_out(drawn, height=420, top=32, bottom=64)
+    drawn.update_xaxes(title_text="times fewer FLOPs")
+    drawn.update_yaxes(title_text="same answers", tickformat=".0%")
     return drawn
 
 
@@ -54,10 +54,10 @@ def summary(profile: Profile) -> str:
         return ""
     safe = sum(test.safe for test in tests)
     said = f"{len(tests)} plans were tried, {safe} of them safe" if len(tests) > 1 else "One plan was tried"
-    for test in tests:
-        if test.plan == profile.plan:
-            return f"{said}; the one taken keeps {test.agreement:.1%} of the answers at {test.flops_ratio:.2f}x fewer FLOPs."
-    return f"{said}."
+    taken = next((test for test in tests if test.plan == profile.plan), None)
+    if taken is None:
+        return f"{said}."
+    return f"{said}; the one taken keeps {taken.agreement:.1%} of the answers at {taken.flops_ratio:.2f}x fewer FLOPs."
 
 
 def in_words(test: PruningTest) -> str:
@@ -74,43 +74,43 @@ def unbeaten(tests: Sequence[PruningTest]) -> list[PruningTest]:
     return front[::-1]
 
 
-def _draw(drawn: go.Figure, prefix: str, profile: Profile, color: str) -> None:
+def _draw(drawn: go.Figure, name: str, profile: Profile, color: str, *, alone: bool) -> None:
+    """Several models have one legend entry each; the marks are explained in the caption."""
     front = unbeaten(profile.pruning_tests)
     drawn.add_scatter(
-        name=f"{prefix}frontier",
+        name="frontier" if alone else name,
+        legendgroup="frontier" if alone else name,
         x=[test.flops_ratio for test in front],
         y=[test.agreement for test in front],
         mode="lines",
         line={"color": color, "width": 1.5},
+        showlegend=True,
         hoverinfo="skip",
     )
-    for label, safe, symbol in (("safe", True, "circle"), ("not safe", False, "x-open")):
-        tests = [test for test in profile.pruning_tests if test.safe == safe]
-        marker = {"symbol": symbol, "size": 10, "color": color, "line": {"width": 0 if safe else 2}}
-        _add_points(drawn, f"{prefix}{label}", tests, [test.agreement for test in tests], marker)
-    kept_apart = [test for test in profile.pruning_tests if test.held_out_agreement is not None]
-    hollow = {"symbol": "square-open", "size": 10, "color": color, "line": {"width": 2}}
-    _add_points(drawn, f"{prefix}held-out samples", kept_apart, [t.held_out_agreement for t in kept_apart], hollow)
+    safe = [test for test in profile.pruning_tests if test.safe]
+    unsafe = [test for test in profile.pruning_tests if not test.safe]
     taken = [test for test in profile.pruning_tests if test.plan == profile.plan]
-    ring = {"symbol": "circle-open", "size": 20, "color": INK, "line": {"width": 2}}
-    _add_points(drawn, f"{prefix}taken", taken, [test.agreement for test in taken], ring)
-
-
-def _add_points(
-    drawn: go.Figure, name: str, tests: Sequence[PruningTest], y: Sequence[float | None], marker: dict[str, object]
-) -> None:
-    if not tests:
-        return
-    drawn.add_scatter(
-        name=name,
-        x=[test.flops_ratio for test in tests],
-        y=list(y),
-        text=[plain(in_words(test)).replace("; ", "<br>") for test in tests],
-        mode="markers",
-        marker=marker,
-        cliponaxis=False,
-        hovertemplate="%{y:.1%} same answers, %{x:.2f}x fewer FLOPs<br>%{text}",
+    kept_apart = [test for test in profile.pruning_tests if test.held_out_agreement is not None]
+    marks = (
+        ("safe", safe, "agreement", {"symbol": "circle", "size": 10, "color": color}),
+        ("not safe", unsafe, "agreement", {"symbol": "x-thin-open", "size": 10, "color": color, "line": {"width": 3}}),
+        ("held-out samples", kept_apart, "held_out_agreement", {"symbol": "square-open", "size": 10, "color": color}),
+        ("taken", taken, "agreement", {"symbol": "circle-open", "size": 20, "color": INK, "line": {"width": 2}}),
     )
+    for label, tests, field, marker in marks:
+        if tests:
+            drawn.add_scatter(
+                name=label if alone else f"{name}, {label}",
+                legendgroup=label if alone else name,
+                showlegend=alone,
+                x=[test.flops_ratio for test in tests],
+                y=[getattr(test, field) for test in tests],
+                text=[plain(in_words(test)).replace("; ", "<br>") for test in tests],
+                mode="markers",
+                marker=marker,
+                cliponaxis=False,
+                hovertemplate="%{y:.1%} same answers, %{x:.2f}x fewer FLOPs<br>%{text}",
+            )
 
 
 def _draw_limits(drawn: go.Figure, profile: Profile) -> None:
@@ -138,8 +138,9 @@ CHART = Chart(
     name="frontier",
     title="Retention against cost",
     caption=(
-        "Each point is a whole plan that was tried: how many times fewer FLOPs it takes, and the share of the full model's "
-        "answers that stay. The line joins the plans that no other beats on both; the ring is the plan that was taken."
+        "Each point is a whole plan that was tried: how many times fewer FLOPs it takes, and the share of the full "
+        "model's answers that stay. Dots are safe plans, crosses are not, squares are held-out samples; the line joins "
+        "the plans that no other beats on both, and the ring is the plan that was taken."
     ),
     make=figure,
     table=table,

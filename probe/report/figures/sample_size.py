@@ -33,8 +33,8 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     drawn.add_hline(ENOUGH, line={"color": INK, "dash": "dash", "width": 1.5})
     lay_out(drawn, height=340, top=24, bottom=84)
     drawn.update_layout(hovermode="x unified")
-    drawn.update_xaxes(title="samples", type="log", tickvals=samples, unifiedhovertitle={"text": "%{x} samples"})
-    drawn.update_yaxes(title="share of draws", tickformat=".0%", range=[0, 1.05])
+    drawn.update_xaxes(title_text="samples", type="log", tickvals=samples, unifiedhovertitle={"text": "%{x} samples"})
+    drawn.update_yaxes(title_text="share of draws", tickformat=".0%", range=[0, 1.05])
     return drawn
 
 
@@ -57,8 +57,8 @@ CHART = Chart(
     name="sample_size",
     title="Were there enough samples?",
     caption=(
-        "How often a smaller number of samples, drawn many times, puts both stages where all samples put them. There are "
-        "enough when half of them already reach the dashed line."
+        "How often a smaller number of samples, drawn many times, puts both stages where all samples put them. There "
+        "are enough when half of them already reach the dashed line."
     ),
     make=figure,
     table=table,

@@ -33,8 +33,8 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     )
     drawn = go.Figure(heat)
     lay_out(drawn, height=400, top=32)
-    drawn.update_xaxes(title="layer", showgrid=False)
-    drawn.update_yaxes(title="eigenvalue, largest first", autorange="reversed", showgrid=False)
+    drawn.update_xaxes(title_text="layer", showgrid=False)
+    drawn.update_yaxes(title_text="eigenvalue, largest first", autorange="reversed", showgrid=False)
     return drawn
 
 

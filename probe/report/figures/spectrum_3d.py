@@ -36,10 +36,10 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
         scene={
             "xaxis": {"title": "layer", **axis},
             "yaxis": {"title": "eigenvalue", **axis},
-            "zaxis": {"title": "share", "range": [lowest, 0], **ticks, **axis},
+            "zaxis": {"title": "share", "range": [lowest - 0.1, 0], **ticks, **axis},
             "aspectmode": "manual",
             "aspectratio": {"x": 1.2, "y": 1.2, "z": 0.8},
-            "camera": {"eye": {"x": 1.5, "y": 1.5, "z": 0.9}},
+            "camera": {"eye": {"x": 1.8, "y": 1.8, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.12}},
         },
     )
     return drawn

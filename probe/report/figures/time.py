@@ -27,7 +27,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     drawn = go.Figure(bars)
     lay_out(drawn, height=90 + 30 * len(steps), top=8)
     drawn.update_layout(margin={"r": 56})
-    drawn.update_xaxes(title="seconds", rangemode="tozero")
+    drawn.update_xaxes(title_text="seconds", rangemode="tozero")
     drawn.update_yaxes(type="category", autorange="reversed", showgrid=False)
     return drawn
 

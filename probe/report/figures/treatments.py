@@ -39,9 +39,10 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
             )
     _draw_limits(drawn, profile)
     lay_out(drawn, height=520, top=44, bottom=92)
-    drawn.update_xaxes(title="from layer", row=2, col=1)
-    drawn.update_yaxes(title="same answers", tickformat=".0%", row=1, col=1)
-    drawn.update_yaxes(title="likelihood drop, nats", row=2, col=1)
+    drawn.update_xaxes(tickvals=sorted({test.plan.first_layer for tests in curves.values() for test in tests}))
+    drawn.update_xaxes(title_text="from layer", row=2, col=1)
+    drawn.update_yaxes(title_text="same answers", tickformat=".0%", row=1, col=1)
+    drawn.update_yaxes(title_text="likelihood drop, nats", row=2, col=1)
     return drawn
 
 
@@ -82,7 +83,7 @@ def by_treatment(profile: Profile) -> dict[str, list[CausalTest]]:
 def _name(test: CausalTest) -> str:
     if test.treatment == "layer_inactivity":
         return "freezing all visual tokens"
-    return f"keeping {test.plan.keeps[0].keep_ratio:.3g} of them" if test.plan.keeps else "keeping few of them"
+    return f"keeping {100 * test.plan.keeps[0].keep_ratio:.3g} % of them" if test.plan.keeps else "keeping few of them"
 
 
 def _draw_limits(drawn: go.Figure, profile: Profile) -> None:
@@ -92,7 +93,8 @@ def _draw_limits(drawn: go.Figure, profile: Profile) -> None:
     small = {"annotation_font_size": 11, "annotation_position": "bottom right"}
     drawn.add_hline(saturation.min_agreement, line=quiet, row=1, col=1, annotation_text="safe above", **small)
     small["annotation_position"] = "top right"
-    drawn.add_hline(saturation.max_log_likelihood_drop, line=quiet, row=2, col=1, annotation_text="safe below", **small)
+    most = saturation.max_log_likelihood_drop
+    drawn.add_hline(most, line=quiet, row=2, col=1, annotation_text="safe below", **small)
     if start is not None:
         drawn.add_vline(start, line={"color": INK, "dash": "dot", "width": 1.5})
         at = {"x": start, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": "left"}
@@ -103,8 +105,8 @@ CHART = Chart(
     name="treatments",
     title="What Stage III can do without",
     caption=(
-        "Each visual token frozen, or only a few of them kept, from one layer on: the share of answers that stay (above) "
-        "and the fall in their log-likelihood (below). Filled markers are within both thresholds, which are the dashed "
+        "Each visual token frozen, or only a few of them kept, from one layer on: the share of answers that stay "
+        "(above) and the fall in their log-likelihood (below). Filled markers are within both thresholds, which are the dashed "
         "lines."
     ),
     make=figure,

@@ -20,10 +20,11 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     layers, ratios = list(map(str, surface.layers)), [f"{ratio:.0%}" for ratio in surface.keep_ratios]
     drawn = go.Figure(_heat(surface, layers, ratios))
     _mark_candidates(drawn, surface)
-    lay_out(drawn, height=140 + 56 * len(ratios), top=24, bottom=84)
-    drawn.update_xaxes(title="pruned at the input of layer", type="category", showgrid=False)
-    ends = [-0.5, len(ratios) + (0.1 if surface.candidates else -0.5)]
-    drawn.update_yaxes(title="kept", type="category", showgrid=False, range=ends)
+    lay_out(drawn, height=150 + 56 * len(ratios), top=24, bottom=84)
+    drawn.update_xaxes(title_text="pruned at the input of layer", type="category", showgrid=False)
+    ends = [-0.5, len(ratios) + (0.3 if surface.candidates else -0.5)]
+    ticks = {"tickvals": list(range(len(ratios))), "ticktext": ratios}
+    drawn.update_yaxes(title_text="kept", showgrid=False, range=ends, **ticks)
     _frame_taken(drawn, profile, surface)
     return drawn
 
@@ -50,10 +51,10 @@ def summary(profile: Profile) -> str:
         return ""
     means = [sum(row) / len(row) for row in surface.utility]
     best, start = means.index(min(means)), profile.stages.aggregation_start
-    said = f"Pruning costs least for what it saves at layer {surface.layers[best]}, {means[best]:.2g} nats a token"
+    said = f"Pruning costs least for what it saves at layer {surface.layers[best]}, {means[best]:.3g} nats a token"
     if start not in surface.layers or surface.layers[best] == start:
         return f"{said}."
-    return f"{said}, and {means[surface.layers.index(start)]:.2g} at layer {start}, where Stage II begins."
+    return f"{said}, and {means[surface.layers.index(start)]:.3g} at layer {start}, where Stage II begins."
 
 
 def _heat(surface: UtilitySurface, layers: list[str], ratios: list[str]) -> go.Heatmap:
@@ -61,9 +62,10 @@ def _heat(surface: UtilitySurface, layers: list[str], ratios: list[str]) -> go.H
     cells = [[list(cell) for cell in zip(*rows, strict=True)] for rows in zip(*tables, strict=True)]
     return go.Heatmap(
         x=layers,
-        y=ratios,
+        y=list(range(len(ratios))),
         z=_turned(surface.utility),
         customdata=_turned(cells),
+        text=[[ratio] * len(layers) for ratio in ratios],
         colorscale="Cividis",
         reversescale=True,
         colorbar={"title": {"text": "nats a token"}, "thickness": 12},
@@ -71,8 +73,9 @@ def _heat(surface: UtilitySurface, layers: list[str], ratios: list[str]) -> go.H
         xgap=2,
         ygap=2,
         hovertemplate=(
-            "layer %{x}, %{y} kept<br>marginal utility %{customdata[0]:.4g} nats a token<br>"
-            "likelihood falls by %{customdata[1]:.4g}<br>FLOPs saved %{customdata[2]:.1%}<br>same answers %{customdata[3]:.1%}<extra></extra>"
+            "layer %{x}, %{text} kept<br>marginal utility %{customdata[0]:.4g} nats a token<br>"
+            "likelihood falls by %{customdata[1]:.4g}<br>"
+            "FLOPs saved %{customdata[2]:.1%}<br>same answers %{customdata[3]:.1%}<extra></extra>"
         ),
     )
 
@@ -93,7 +96,8 @@ def _mark_candidates(drawn: go.Figure, surface: UtilitySurface) -> None:
         y=[len(surface.keep_ratios) - 0.35] * len(shown),
         text=[plain(" + ".join(signals)) for signals in shown.values()],
         mode="markers+text",
-        textposition="middle right",
+        textposition="top center",
+        textfont={"size": 11},
         marker={"symbol": "triangle-down", "size": 11, "color": INK},
         hovertemplate="layer %{x}: %{text}<extra></extra>",
         showlegend=True,
