@@ -15,12 +15,12 @@ Z_SCORE = "entropy, z-score"
 
 
 def compared(subjects: Sequence[Subject]) -> go.Figure:
-    """Visual is solid, text dashed; the joint curves wait in the legend."""
+    """Visual is solid, text dashed; the joint curves, dotted, wait in the legend."""
     shown = _traces(subjects, z=True, depth=True)
     drawn = go.Figure(shown)
-    lay_out(drawn, height=460 + 26 * len(subjects), top=104, bottom=64 + 26 * len(subjects))
-    drawn.update_xaxes(title="depth, %")
-    drawn.update_yaxes(title=Z_SCORE)
+    lay_out(drawn, height=480, top=104, bottom=64)
+    drawn.update_xaxes(title_text="depth, %")
+    drawn.update_yaxes(title_text=Z_SCORE)
     raw = [trace.y for trace in _traces(subjects, z=False, depth=True)]
     heights = {
         "raw": Change({"y": raw}, {"yaxis.title.text": NATS}),
@@ -43,10 +43,13 @@ def _traces(subjects: Sequence[Subject], *, z: bool, depth: bool) -> list[go.Sca
         for kind in ("visual", "text", "joint"):
             curve = getattr(profile.curves, kind)
             look = style._replace(dash=STYLES[kind].dash)
-            trace = line(f"{plain(name)}, {kind}", curve, x, look, z_score(curve) if z else Scale(), ".3f")
-            trace.visible = "legendonly" if kind == "joint" else True
-            trace.hovertemplate = "layer %{customdata[0]}: " + trace.hovertemplate
-            trace.marker.size = _sizes(profile)
+            trace = line(plain(name), curve, x, look, z_score(curve) if z else Scale(), ".3f")
+            trace.hovertemplate = f"layer %{{customdata[0]}}: {trace.hovertemplate}<extra>{plain(name)}, {kind}</extra>"
+            trace.showlegend = kind == "visual"
+            if kind == "joint":
+                first = not any(earlier.legendgroup == kind for earlier in traces)
+                trace.update(name="joint curves", legendgroup=kind, showlegend=first, visible="legendonly")
+            trace.marker.update(size=_sizes(profile), opacity=1, line={"width": 0})
             traces.append(trace)
     return traces
 

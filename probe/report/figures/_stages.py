@@ -29,7 +29,10 @@ def shade_stages(figure: go.Figure, profile: Profile, *, points: int) -> None:
 
 
 def add_intervals(figure: go.Figure, profile: Profile) -> None:
-    """A bar along the lower edge for each boundary: the taken layer, and the 90 % interval around it."""
+    """A bar along the lower edge for each boundary: the taken layer, and the 90 % interval around it.
+
+    Comes after the layout, for it brings a vertical axis of its own.
+    """
     found = profile.uncertainty
     if found is None:
         return
@@ -42,7 +45,7 @@ def add_intervals(figure: go.Figure, profile: Profile) -> None:
     figure.add_scatter(
         name="start, 90 % interval",
         x=[start for _, start, *_ in bars],
-        y=[0.04] * len(bars),
+        y=[0.04 if numeral == "II" else 0.1 for numeral, *_ in bars],
         yaxis="y2",
         error_x={
             "array": [high - start for _, start, _, high, _ in bars if start is not None],

@@ -69,7 +69,7 @@ def lay_out(figure: go.Figure, *, height: int, top: int = 24, bottom: int = 48) 
         legend=below,
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#808890", "activecolor": "#0072B2"},
     )
-    figure.update_xaxes(gridcolor="rgba(128,128,128,.2)", zeroline=False, title_standoff=6)
+    figure.update_xaxes(gridcolor="rgba(128,128,128,.2)", zeroline=False, automargin=True, title_standoff=6)
     figure.update_yaxes(gridcolor="rgba(128,128,128,.2)", zeroline=False, automargin=True, title_standoff=8)
 
 

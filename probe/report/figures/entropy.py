@@ -56,12 +56,12 @@ def _alone(subject: Subject) -> go.Figure:
     profile = subject.profile
     raw, scored = (_traces(subject, z=z) for z in (False, True))
     drawn = go.Figure(raw)
-    add_intervals(drawn, profile)
     shade_stages(drawn, profile, points=profile.layers + 1)
     lay_out(drawn, height=520, top=118, bottom=100)
     drawn.update_layout(hovermode="x unified")
-    drawn.update_xaxes(title="layer", range=[-0.5, profile.layers + 0.5], unifiedhovertitle={"text": "layer %{x}"})
-    drawn.update_yaxes(title=NATS, selector={"visible": None})
+    drawn.update_xaxes(title_text="layer", range=[-0.5, profile.layers + 0.5], unifiedhovertitle={"text": "layer %{x}"})
+    drawn.update_yaxes(title_text=NATS)
+    add_intervals(drawn, profile)
     heights = {
         "raw": Change({"y": [trace.y for trace in raw]}, {"yaxis.title.text": NATS}),
         "z-score": Change({"y": [trace.y for trace in scored]}, {"yaxis.title.text": Z_SCORE}),
@@ -106,7 +106,9 @@ def _samples(subject: Subject, name: str, style: Style, scale: Scale) -> go.Scat
         y += [*values, None]
         ids += [*[plain(sample.id)] * len(values), None]
     return go.Scatter(
-        name=f"{name}, single samples",
+        name="single samples",
+        legendgroup="single samples",
+        showlegend=name == "visual",
         x=x,
         y=y,
         text=ids,
@@ -128,8 +130,8 @@ CHART = Chart(
     caption=(
         "How many directions the tokens spread over at the input of each layer (truncated matrix entropy): the mean "
         "over the calibration samples, with one standard deviation as a band. The tints are the stages, the bars on "
-        "the lower edge their beginnings with 90 % intervals. When models are compared, each has one colour, and large "
-        "markers stand where a stage begins."
+        "the lower edge their beginnings with 90 % intervals. When models are compared, each has one colour: solid lines are "
+        "visual, dashed ones text, and large markers stand where a stage begins."
     ),
     make=figure,
     table=table,

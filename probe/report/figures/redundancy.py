@@ -22,14 +22,15 @@ def figure(subjects: Sequence[Subject]) -> go.Figure:
         profile = subjects[0].profile
         _draw(drawn, "KL", profile, STYLES["KL"], floor, depth=False)
         shade_stages(drawn, profile, points=profile.layers)
-        add_intervals(drawn, profile)
         drawn.update_xaxes(range=[-0.5, profile.layers - 0.5])
     for name, (profile, _), style in zip(names(subjects), subjects, model_styles(), strict=False):
         if not alone:
             _draw(drawn, plain(name), profile, style, floor, depth=True)
-    lay_out(drawn, height=400, top=72 if alone else 24, bottom=84 if alone else 64 + 20 * len(subjects))
-    drawn.update_xaxes(title="layer" if alone else "depth, %")
-    drawn.update_yaxes(title="KL, nats", **log_axis(floor, highest))
+    lay_out(drawn, height=400, top=72 if alone else 24, bottom=64)
+    drawn.update_xaxes(title_text="layer" if alone else "depth, %")
+    drawn.update_yaxes(title_text="KL, nats", **log_axis(floor, highest))
+    if alone:
+        add_intervals(drawn, subjects[0].profile)
     return drawn
 
 

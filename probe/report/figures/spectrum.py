@@ -33,8 +33,8 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     )
     drawn = go.Figure(heat)
     lay_out(drawn, height=400, top=32)
-    drawn.update_xaxes(title="layer", showgrid=False)
-    drawn.update_yaxes(title="eigenvalue, largest first", autorange="reversed", showgrid=False)
+    drawn.update_xaxes(title_text="layer", showgrid=False)
+    drawn.update_yaxes(title_text="eigenvalue, largest first", autorange="reversed", showgrid=False)
     return drawn
 
 
@@ -68,6 +68,11 @@ def by_rank(spectrum: Shares) -> list[list[float | None]]:
 def logarithm(share: float | None) -> float | None:
     """Power of ten; none for rounding at and below zero."""
     return math.log10(share) if share and share > 0 else None
+
+
+def height(share: float | None, lowest: int) -> float | None:
+    """Where a share stands on a scale that ends at `lowest`; what is below lies on its floor."""
+    return None if share is None else max(math.log10(share), lowest) if share > 0 else lowest
 
 
 def darkest(spectrum: Shares) -> int:
