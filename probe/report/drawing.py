@@ -1,5 +1,6 @@
 """A chart as the page holds it: its figure, its words, and its numbers in the cells of a table."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,8 +24,15 @@ class Drawing(NamedTuple):
     """What it shows, for those who do not see it."""
     figure: go.Figure
     table: Table | None
+    table_id: str
+    """Of the chart that holds the table: an earlier one where both have the same numbers."""
     file: str
     """Name of its downloads, without the ending."""
+
+    @property
+    def holds_table(self) -> bool:
+        """Whether its table stands below it."""
+        return self.table is not None and self.table_id == self.id
 
     @property
     def height(self) -> int:
@@ -50,11 +58,13 @@ class Drawing(NamedTuple):
 
 def drawings(subjects: Sequence[Subject], prefix: str, *, many: bool = False) -> dict[str, Drawing]:
     """By name, the charts that have something to show; with `many` those that compare."""
-    drawn = {}
+    drawn: dict[str, Drawing] = {}
+    tables: dict[Table | None, str] = {}
     for chart in CHARTS.values():
         figure = chart.make(subjects) if chart.many or not many else None
         if figure is not None:
-            drawn[chart.name] = _drawing(chart, figure, subjects, prefix)
+            drawing = _drawing(chart, figure, subjects, prefix)
+            drawn[chart.name] = drawing._replace(table_id=tables.setdefault(drawing.table, drawing.id))
     return drawn
 
 
@@ -69,23 +79,30 @@ def _drawing(chart: Chart, figure: go.Figure, subjects: Sequence[Subject], prefi
     alone = len(profiles) == 1
     alt = " ".join(words if alone else f"{name}: {words}" for name, words in said if words)
     owner = profiles[0].provenance.model_id if alone else "comparison"
+    id = f"{prefix}-{chart.name.replace('_', '-')}"
     return Drawing(
-        id=f"{prefix}-{chart.name.replace('_', '-')}",
+        id=id,
         title=chart.title,
         caption=chart.caption,
         alt=f"{chart.title}. {alt}".strip(),
         figure=figure,
         table=chart.table(subjects),
+        table_id=id,
         file=file_name(owner, chart.name),
     )
 
 
 def _cell(value: Cell, heads: bool) -> Markup:
-    shown = f"{value:.{DIGITS}g}" if isinstance(value, float) else "" if value is None else str(value)
-    exact = Markup(' data-value="{}"').format(value) if isinstance(value, float) and float(shown) != value else ""
+    """What is shown, and beside it the value itself as JSON where that is more."""
+    if isinstance(value, bool):
+        shown, exact = "yes" if value else "no", True
+    else:
+        shown = f"{value:.{DIGITS}g}" if isinstance(value, float) else "" if value is None else str(value)
+        exact = isinstance(value, float) and float(shown) != value
     tag = Markup('th scope="row"') if heads else Markup("td")
     number = _number_class(value is None or _is_number(value))
-    return Markup("<{}{}{}>{}</{}>").format(tag, number, exact, shown, tag[:2])
+    data = Markup(' data-value="{}"').format(json.dumps(value)) if exact else ""
+    return Markup("<{}{}{}>{}</{}>").format(tag, number, data, shown, tag[:2])
 
 
 def _number_class(number: bool) -> Markup:

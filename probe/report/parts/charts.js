@@ -15,10 +15,16 @@ function figureOf(box) {
     figure.menus = figure.layout.updatemenus || [];
     delete figure.layout.updatemenus;
     if (figure.menus.length) figure.layout.margin.t = figure.labels.length ? figure.menus[0].pad.b : 16;
+    if (figure.layout.scene && innerWidth < 620) stepBack(figure.layout.scene.camera.eye);
     figures.set(box, figure);
     offerViews(box, figure);
   }
   return figures.get(box);
+}
+
+// On a phone the axes' names would be cut off.
+function stepBack(eye) {
+  for (const axis of ["x", "y", "z"]) eye[axis] *= 1.35;
 }
 
 // Plotly's own buttons cannot be reached by keyboard, so the page makes real ones of them.

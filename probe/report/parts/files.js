@@ -3,7 +3,8 @@
 
 function numbers(table) {
   const value = (cell) => {
-    const text = cell.dataset.value ?? cell.textContent;
+    if (cell.dataset.value !== undefined) return JSON.parse(cell.dataset.value);
+    const text = cell.textContent;
     if (!cell.classList.contains("number")) return text;
     return text === "" ? null : Number(text);
   };
@@ -13,7 +14,7 @@ function numbers(table) {
 
 // Text that a spreadsheet would take for a formula is marked as text; numbers are left alone.
 function field(value) {
-  if (typeof value === "number") return String(value);
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
   const text = /^[=+\-@\t\r]/.test(value ?? "") ? `'${value}` : value ?? "";
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
@@ -49,8 +50,8 @@ async function savePicture(box, name, format) {
   save(`${name}.${format}`, await Plotly.toImage(picture, { format, ...size }));
 }
 
-async function download({ chart, name, kind }) {
-  const table = document.getElementById(`${chart}-table`);
+async function download({ chart, table: id, name, kind }) {
+  const table = document.getElementById(`${id}-table`);
   if (kind === "csv") saveText(`${name}.csv`, "text/csv", asCsv(numbers(table)));
   else if (kind === "json") saveText(`${name}.json`, "application/json", asJson(numbers(table)));
   else await savePicture(document.getElementById(chart), name, kind);
