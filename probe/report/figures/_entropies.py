@@ -37,7 +37,7 @@ def compared(subjects: Sequence[Subject]) -> go.Figure:
 
 
 def _traces(subjects: Sequence[Subject], *, z: bool, depth: bool) -> list[go.Scatter]:
-    traces = []
+    traces: list[go.Scatter] = []
     for name, (profile, _), style in zip(names(subjects), subjects, model_styles(), strict=False):
         x = places(profile.layers + 1, profile.layers, depth)
         for kind in ("visual", "text", "joint"):

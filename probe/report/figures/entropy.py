@@ -129,9 +129,9 @@ CHART = Chart(
     title="Entropy along depth",
     caption=(
         "How many directions the tokens spread over at the input of each layer (truncated matrix entropy): the mean "
-        "over the calibration samples, with one standard deviation as a band. The tints are the stages, the bars on "
-        "the lower edge their beginnings with 90 % intervals. When models are compared, each has one colour: solid lines are "
-        "visual, dashed ones text, and large markers stand where a stage begins."
+        "over the calibration samples, with one standard deviation as a band. The tints are the stages, the bars below "
+        "their beginnings with 90 % intervals. When models are compared, each has one colour: solid lines "
+        "are visual, dashed ones text, and large markers stand where a stage begins."
     ),
     make=figure,
     table=table,

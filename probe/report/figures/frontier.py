@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from halfv_core.profile import Profile, PruningTest
-from probe.report.figures._style import INK, lay_out, model_styles, names, plain
+from probe.report.figures._style import INK, Style, lay_out, model_styles, names, plain
 from probe.report.figures.chart import Chart, Subject, Table
 
 
@@ -16,7 +16,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     drawn = go.Figure()
     for name, (profile, _), style in zip(names(subjects), subjects, model_styles(), strict=False):
         if profile.pruning_tests:
-            _draw(drawn, plain(name), profile, style.color, alone=len(subjects) == 1)
+            _draw(drawn, plain(name), profile, style, alone=len(subjects) == 1)
     if len(subjects) == 1:
         _draw_limits(drawn, subjects[0].profile)
     lay_out(drawn, height=420, top=32, bottom=64)
@@ -74,9 +74,9 @@ def unbeaten(tests: Sequence[PruningTest]) -> list[PruningTest]:
     return front[::-1]
 
 
-def _draw(drawn: go.Figure, name: str, profile: Profile, color: str, *, alone: bool) -> None:
+def _draw(drawn: go.Figure, name: str, profile: Profile, style: Style, *, alone: bool) -> None:
     """Several models have one legend entry each; the marks are explained in the caption."""
-    front = unbeaten(profile.pruning_tests)
+    front, color = unbeaten(profile.pruning_tests), style.color
     drawn.add_scatter(
         name="frontier" if alone else name,
         legendgroup="frontier" if alone else name,
@@ -91,10 +91,11 @@ def _draw(drawn: go.Figure, name: str, profile: Profile, color: str, *, alone: b
     unsafe = [test for test in profile.pruning_tests if not test.safe]
     taken = [test for test in profile.pruning_tests if test.plan == profile.plan]
     kept_apart = [test for test in profile.pruning_tests if test.held_out_agreement is not None]
+    hollow = {"symbol": "square-open", "size": 11, "color": color, "line": {"width": 2}}
     marks = (
-        ("safe", safe, "agreement", {"symbol": "circle", "size": 10, "color": color}),
+        ("safe", safe, "agreement", {"symbol": style.symbol, "size": 10, "color": color}),
         ("not safe", unsafe, "agreement", {"symbol": "x-thin-open", "size": 10, "color": color, "line": {"width": 3}}),
-        ("held-out samples", kept_apart, "held_out_agreement", {"symbol": "square-open", "size": 10, "color": color}),
+        ("held-out samples", kept_apart, "held_out_agreement", hollow),
         ("taken", taken, "agreement", {"symbol": "circle-open", "size": 20, "color": INK, "line": {"width": 2}}),
     )
     for label, tests, field, marker in marks:
@@ -139,8 +140,8 @@ CHART = Chart(
     title="Retention against cost",
     caption=(
         "Each point is a whole plan that was tried: how many times fewer FLOPs it takes, and the share of the full "
-        "model's answers that stay. Dots are safe plans, crosses are not, squares are held-out samples; the line joins "
-        "the plans that no other beats on both, and the ring is the plan that was taken."
+        "model's answers that stay. Filled marks are safe plans, crosses are not; hollow squares are held-out "
+        "samples; the line joins the plans that no other beats on both, and the ring is the plan that was taken."
     ),
     make=figure,
     table=table,

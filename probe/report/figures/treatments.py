@@ -105,8 +105,8 @@ CHART = Chart(
     name="treatments",
     title="What Stage III can do without",
     caption=(
-        "Each visual token frozen, or only a few of them kept, from one layer on: the share of answers that stay "
-        "(above) and the fall in their log-likelihood (below). Filled markers are within both thresholds, which are the dashed "
+        "All visual tokens frozen, or only a few of them kept, from one layer on: the share of answers that stay "
+        "(above) and the fall in their log-likelihood (below). Filled markers are within both thresholds, the dashed "
         "lines."
     ),
     make=figure,
