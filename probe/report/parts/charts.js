@@ -59,7 +59,10 @@ function hasWebGL() {
   return Boolean(context);
 }
 
-function screenLook(box) {
+let opened = null; // what was opened for paper; null on the screen
+
+function lookOf(box) {
+  if (opened) return PAPER;
   const style = getComputedStyle(document.body);
   return { ink: style.color, ground: style.backgroundColor, width: box.clientWidth };
 }
@@ -75,7 +78,7 @@ function fitLabels(figure, width) {
   });
 }
 
-function draw(box, look = screenLook(box)) {
+function draw(box, look = lookOf(box)) {
   const figure = figureOf(box);
   if (figure.data.some((trace) => THREE_D.includes(trace.type)) && !hasWebGL()) {
     box.innerHTML = "<p class='none'>This browser has no WebGL, so there is no 3-D view. The table and the flat view show the same numbers.</p>";
@@ -96,12 +99,11 @@ function redraw() {
   for (const box of boxes) if ("drawn" in box.dataset && box.clientWidth) draw(box);
 }
 
-let opened = null;
 function toPaper() {
   if (opened) return;
   opened = [...document.querySelectorAll("details:not([open])")];
   for (const details of opened) details.open = true;
-  for (const box of boxes) draw(box, PAPER);
+  for (const box of boxes) draw(box);
 }
 function toScreen() {
   for (const details of opened || []) details.open = false;
