@@ -25,7 +25,7 @@ from probe.report.figures import Subject
 from probe.report.words import TYPE_WORDS, Span, stage_spans, verdict_rows
 
 PARTS = Path(__file__).parent / "parts"
-SCRIPTS = ("charts.js", "files.js")
+SCRIPTS = ("views.js", "charts.js", "files.js")
 SURE = ("boundaries", "sample_size")
 """Charts that stand under "How sure"."""
 TIME = ("time",)

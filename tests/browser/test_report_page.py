@@ -90,6 +90,17 @@ def test_the_views_of_a_chart_are_real_buttons(window: Window) -> None:
     ]
 
 
+def test_single_samples_are_shown_on_demand(window: Window) -> None:
+    window.open([SEEN])
+    window.draw("m1-entropy")
+    hidden = "document.getElementById('m1-entropy').data.filter(trace => trace.visible === 'legendonly').length"
+    assert window.value(hidden) == 3
+    press(window, "single samples")
+    window.wait(f"{hidden} === 0")
+    press(window, "single samples")
+    window.wait(f"{hidden} === 3")
+
+
 def press(window: Window, label: str) -> None:
     buttons = window.chrome.find_elements("css selector", "#m1-entropy-views button")
     next(button for button in buttons if button.text == label).click()

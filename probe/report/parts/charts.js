@@ -27,32 +27,6 @@ function stepBack(eye) {
   for (const axis of ["x", "y", "z"]) eye[axis] *= 1.35;
 }
 
-// Plotly's own buttons cannot be reached by keyboard, so the page makes real ones of them.
-function offerViews(box, figure) {
-  const bar = document.getElementById(`${box.id}-views`);
-  for (const menu of figure.menus) {
-    const group = document.createElement("div");
-    group.className = "choice";
-    group.setAttribute("role", "group");
-    group.setAttribute("aria-label", menu.name || "View");
-    (menu.buttons || []).forEach((choice, index) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = choice.label;
-      button.setAttribute("aria-pressed", String(index === (menu.active || 0)));
-      button.addEventListener("click", () => view(box, group, button, choice));
-      group.append(button);
-    });
-    bar.append(group);
-  }
-  bar.hidden = !figure.menus.length;
-}
-
-function view(box, group, button, choice) {
-  for (const other of group.children) other.setAttribute("aria-pressed", String(other === button));
-  Plotly[choice.method](box, ...choice.args);
-}
-
 function hasWebGL() {
   const context = document.createElement("canvas").getContext("webgl");
   context?.getExtension("WEBGL_lose_context")?.loseContext();

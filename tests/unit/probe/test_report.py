@@ -164,7 +164,7 @@ def test_text_from_the_data_stays_text() -> None:
     page = Page(render([Subject(hostile_profile().model_copy(update={"uncertainty": sure}))]))
     assert page.text.count(HOSTILE) >= 4
     kinds = [attrs.get("type") for tag, attrs in page.elements if tag == "script"]
-    assert set(kinds[:-3]) == {"application/json"} and kinds[-3:] == [None] * 3
+    assert set(kinds[:-4]) == {"application/json"} and kinds[-4:] == [None] * 4
     assert not [tag for tag, _ in page.elements if tag == "img"]
 
 
