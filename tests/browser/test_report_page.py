@@ -175,7 +175,7 @@ def test_a_screen_reader_has_headings_names_and_tables(window: Window) -> None:
 
 
 def test_paper_has_every_chart_and_table_and_no_button(window: Window) -> None:
-    window.open(shipped()[:2], scheme="dark")
+    window.open([Subject(profiles.unsaturated()), SMALL], scheme="dark")
     window.on_paper()
     window.wait("document.querySelectorAll('details:not([open])').length == 0")
     window.wait("[...document.querySelectorAll('.chart')].every(box => box.querySelector('.main-svg'))")

@@ -27,10 +27,14 @@ function stepBack(eye) {
   for (const axis of ["x", "y", "z"]) eye[axis] *= 1.35;
 }
 
+let webGL;
 function hasWebGL() {
-  const context = document.createElement("canvas").getContext("webgl");
-  context?.getExtension("WEBGL_lose_context")?.loseContext();
-  return Boolean(context);
+  if (webGL === undefined) {
+    const context = document.createElement("canvas").getContext("webgl");
+    context?.getExtension("WEBGL_lose_context")?.loseContext();
+    webGL = Boolean(context);
+  }
+  return webGL;
 }
 
 let opened = null; // what was opened for paper; null on the screen
