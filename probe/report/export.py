@@ -82,9 +82,10 @@ def for_paper(chart: Chart, subjects: Sequence[Subject]) -> go.Figure:
     assert figure is not None  # or it would not have been asked for
     whose = plain(names(subjects)[0]) if len(subjects) == 1 else f"{len(subjects)} models"
     title = {"text": f"{chart.title}: {whose}", "x": 0.01, "xanchor": "left", "yref": "container", "y": 1}
-    figure.update_layout(paper_bgcolor="white", plot_bgcolor="white", font={"color": "#1B1F24"}, updatemenus=[])
+    figure.layout.updatemenus = ()
+    figure.update_layout(paper_bgcolor="white", plot_bgcolor="white", font={"color": "#1B1F24"})
     figure.update_layout(title={**title, "yanchor": "top", "pad": {"t": 14}, "font": {"size": 18}})
-    figure.update_layout(width=WIDTH, height=figure.layout.height + 40, margin_t=figure.layout.margin.t + 40)
+    figure.update_layout(width=WIDTH, height=figure.layout.height + 40, margin_t=max(64, figure.layout.margin.t + 24))
     return figure
 
 
@@ -130,4 +131,6 @@ def _write_pictures(drawings: Sequence[Drawing], format: str, folder: Path) -> l
 def _draw(figures: list[go.Figure], paths: list[Path], **options: Any) -> None:
     """All in one browser, which takes seconds to start."""
     if figures:
-        plotly.io.write_images(figures, paths, **options)
+        # Without these plotly takes sizes of its own.
+        sizes = {"width": WIDTH, "height": [figure.layout.height for figure in figures]}
+        plotly.io.write_images(figures, paths, **sizes, **options)

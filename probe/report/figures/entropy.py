@@ -85,13 +85,11 @@ def _traces(subject: Subject, z: bool) -> list[go.Scatter]:
     """Spread, means, and all samples one by one, which the legend shows on demand."""
     profile = subject.profile
     x = places(profile.layers + 1, profile.layers, depth=False)
-    traces = []
-    for name, curve, style in kinds_of(profile.curves):
-        scale = z_score(curve) if z else Scale()
-        traces += [band(name, curve, x, style, scale), line(name, curve, x, style, scale, ".3f")]
+    known = [(*kind, z_score(kind[1]) if z else Scale()) for kind in kinds_of(profile.curves)]
+    traces = [band(name, curve, x, style, scale) for name, curve, style, scale in known]
+    traces += [line(name, curve, x, style, scale, ".3f") for name, curve, style, scale in known]
     if subject.observations is not None and subject.observations.samples:
-        for name, curve, style in kinds_of(profile.curves)[:3]:
-            traces.append(_samples(subject, name, style, z_score(curve) if z else Scale()))
+        traces += [_samples(subject, name, style, scale) for name, _, style, scale in known[:3]]
     return traces
 
 

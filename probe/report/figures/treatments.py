@@ -77,7 +77,7 @@ def by_treatment(profile: Profile) -> dict[str, list[CausalTest]]:
     curves: dict[str, dict[int, CausalTest]] = {}
     for test in (*profile.saturation.grid, *profile.saturation.tests):
         curves.setdefault(_name(test), {})[test.plan.first_layer] = test
-    return {name: [tests[layer] for layer in sorted(tests)] for name, tests in sorted(curves.items())}
+    return {name: [tests[layer] for layer in sorted(tests)] for name, tests in curves.items()}
 
 
 def _name(test: CausalTest) -> str:
