@@ -7,8 +7,8 @@ colour of each patch, and learnt matrices by means; how patches are ordered, mer
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType, SimpleNamespace
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -134,7 +134,7 @@ class Setup:
     processor: Any
     connect: Callable[[Any], None]
     tower: Callable[[], Does] | None = None
-    config: Mapping[str, Any] = MappingProxyType({})
+    config: Mapping[str, Any] = field(default_factory=dict)
     """Set in the model's config."""
     nested: bool = False
     """Whether the images of a prompt come as a list of their own."""

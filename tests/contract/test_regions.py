@@ -98,7 +98,7 @@ def test_a_family_without_a_mapping_has_no_regions() -> None:
 
 @pytest.mark.parametrize("name", SETUPS)
 def test_a_processor_of_another_make_gives_no_regions(name: str) -> None:
-    """Inputs that the mapping cannot account for: one token more than images explain, and settings that are not there."""
+    """Inputs that the mapping cannot account for: a token more than images explain, and settings that are not there."""
     model = model_of(name)
     inputs, _ = seen(SETUPS[name], model, [coloured(90, 60)])
     inputs["input_ids"] = torch.cat([inputs["input_ids"], inputs["input_ids"][:, 1:2]], 1)
