@@ -9,6 +9,7 @@ What goes, in this order, and only as far as it must:
 5. samples of the curves, and with them those kept apart, down to `FEWEST` each
 
 The curves, the two tests, the plans and the check on samples kept apart stay, so a budget below them is overshot.
+Examples come last: time that the others did not need after all is theirs again.
 """
 
 import re
