@@ -21,6 +21,7 @@ from probe.report.command import reproduce
 from probe.report.depth import Cell, Mark, boundary_marks, depth_bar
 from probe.report.drawing import Drawing, drawings
 from probe.report.embed import embed
+from probe.report.examples import Card, cards
 from probe.report.figures import Subject
 from probe.report.words import TYPE_WORDS, Span, stage_spans, verdict_rows
 
@@ -45,18 +46,21 @@ class Model(NamedTuple):
     certainty: list[str]
     command: str
     charts: list[Drawing]
+    examples: list[Card]
     sure: list[Drawing]
     time: list[Drawing]
 
     @property
     def drawings(self) -> list[Drawing]:
         """All charts, in the order of the page."""
-        return [*self.charts, *self.sure, *self.time]
+        return [*self.charts, *(card.chart for card in self.examples), *self.sure, *self.time]
 
     @property
     def contents(self) -> list[tuple[str, str]]:
         """Anchor and name of each section."""
         sections = [(f"{chart.id}-title", chart.title) for chart in self.charts]
+        if self.examples:
+            sections.append((f"{self.id}-examples", "Examples"))
         sections.append((f"{self.id}-sure", "How sure"))
         sections += [(f"{chart.id}-title", chart.title) for chart in self.time]
         return [*sections, (f"{self.id}-provenance", "Where this comes from")]
@@ -105,6 +109,7 @@ def _model(subject: Subject, id: str) -> Model:
         certainty=certainty(profile),
         command=reproduce(profile),
         charts=[drawing for name, drawing in drawn.items() if name not in (*SURE, *TIME)],
+        examples=cards(subject, id),
         sure=[drawn[name] for name in SURE if name in drawn],
         time=[drawn[name] for name in TIME if name in drawn],
     )

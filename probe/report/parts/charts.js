@@ -14,12 +14,19 @@ function figureOf(box) {
     figure.labels = (figure.layout.annotations || []).map((note) => note.text);
     figure.menus = figure.layout.updatemenus || [];
     delete figure.layout.updatemenus;
-    if (figure.menus.length) figure.layout.margin.t = figure.labels.length ? figure.menus[0].pad.b : 16;
+    if (figure.menus.length) closeUp(figure);
     if (figure.layout.scene && innerWidth < 620) stepBack(figure.layout.scene.camera.eye);
     figures.set(box, figure);
     offerViews(box, figure);
   }
   return figures.get(box);
+}
+
+// The room that plotly's own buttons had.
+function closeUp({ layout, labels, menus }) {
+  const words = labels.length || layout.title?.text;
+  layout.margin.t = words ? menus[0].pad.b : 16;
+  if (layout.title?.text) layout.title.pad = { t: 4 };
 }
 
 // On a phone the axes' names would be cut off.
