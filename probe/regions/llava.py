@@ -11,7 +11,7 @@ def places(prompt: Prompt) -> Places:
     """A square grid; before it the tower's class token, where the model keeps that."""
     each = prompt.tokens // len(prompt.sizes)
     side = isqrt(each)
-    extra = each - side * side if prompt.config.vision_feature_select_strategy == "full" else 0
+    extra = int(prompt.config.vision_feature_select_strategy == "full" and each > side * side)
     for image, size in enumerate(prompt.sizes):
         yield from [None] * extra
         yield from grid(image, side, side, _view(prompt.image_processor, size))

@@ -56,7 +56,7 @@ def test_calibrate_writes_profile_and_report_and_says_what_it_found(folder: Path
     seen = Observations.of(folder / "profile.json")
     assert seen is not None
     assert len(seen.samples) == len(profile.provenance.sample_ids)
-    assert [example.id for example in seen.examples] == list(profile.provenance.held_out_ids)
+    assert [example.id for example in seen.examples] == list(profile.provenance.sample_ids)
 
 
 def test_without_examples_no_image_is_kept(folder: Path) -> None:
@@ -64,7 +64,7 @@ def test_without_examples_no_image_is_kept(folder: Path) -> None:
     done = run("calibrate", "--model", "./model", "--data", "data.jsonl", *few, folder=folder)
     assert done.returncode == 0, done.stderr
     seen = Observations.load(folder / "bare.observations.json")
-    assert (len(seen.samples), seen.examples) == (3, ())
+    assert (len(seen.samples), seen.examples) == (4, ())
 
 
 def test_calibrate_prints_the_profile_as_json(folder: Path) -> None:
