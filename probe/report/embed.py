@@ -18,11 +18,18 @@ LONG = 60
 
 def embed(figures: Mapping[str, go.Figure]) -> dict[str, Markup]:
     """JSON for each name, and under "shared" the list that `{"$": index}` in the others points into."""
-    plain = {name: _plain(json.loads(figure.to_json())) for name, figure in figures.items()}
+    plain = {name: _plain(_parts(figure)) for name, figure in figures.items()}
     counts = Counter(text for figure in plain.values() for text in _shareable(figure))
     places = {text: place for place, text in enumerate(text for text, count in counts.items() if count > 1)}
     texts = {name: _dump(_point(figure, places)) for name, figure in plain.items()}
     return {name: _inert(text) for name, text in (texts | {"shared": f"[{','.join(places)}]"}).items()}
+
+
+def _parts(figure: go.Figure) -> Any:
+    """Without the template: a page has its own looks, and plotly's default is long."""
+    found = json.loads(figure.to_json())
+    found["layout"].pop("template", None)
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -101,8 +101,21 @@ def test_single_samples_are_shown_on_demand(window: Window) -> None:
     window.wait(f"{hidden} === 3")
 
 
-def press(window: Window, label: str) -> None:
-    buttons = window.chrome.find_elements("css selector", "#m1-entropy-views button")
+def test_an_example_shows_what_is_kept_and_both_answers(window: Window) -> None:
+    window.open([SEEN])
+    window.draw("m1-example-2")
+    assert window.value("document.querySelectorAll('.card').length") == 2
+    picture = "document.querySelector('#m1-example-2 .layer-below image, #m1-example-2 .imagelayer image')"
+    assert window.value(f"{picture}.getAttribute('href') || {picture}.href.baseVal").startswith("data:image/")
+    card = window.value("document.getElementById('m1-example-2').closest('.card').innerText")
+    for words in ("What is this? red circle", "no red circle", "another answer"):
+        assert words in card
+    press(window, "Attention before Stage II", "m1-example-2")
+    window.wait("document.querySelector('#m1-example-2 .gtitle').textContent.includes('attention at layer 1')")
+
+
+def press(window: Window, label: str, chart: str = "m1-entropy") -> None:
+    buttons = window.chrome.find_elements("css selector", f"#{chart}-views button")
     next(button for button in buttons if button.text == label).click()
 
 

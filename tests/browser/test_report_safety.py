@@ -25,6 +25,8 @@ def test_hostile_text_is_shown_and_does_nothing(window: Window) -> None:
     )
     assert all(link.startswith("#") for link in links)
     assert window.value("document.querySelectorAll('body img').length") == 0
+    answer = window.value("document.querySelector('.card dd:last-of-type').textContent.trim()")
+    assert answer.startswith(attack)
     assert window.errors() == []
     assert window.requests() <= {"file", "data", "blob", "about"}
 

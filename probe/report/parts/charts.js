@@ -2,7 +2,8 @@
 "use strict";
 const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "reset" };
 const THREE_D = ["surface", "scatter3d", "mesh3d", "isosurface", "volume"];
-const PAPER = { ink: "#1b1f24", ground: "#ffffff", width: 680 };
+const PICTURE = 560; // pixels of width from which on pictures have their full height
+const PAPER = { ink: "#1b1f24", ground: "#ffffff", width: 650, picture: 400 };
 const embedded = (id) => document.getElementById(`${id}-figure`).textContent;
 const shared = JSON.parse(embedded("shared"));
 const figures = new Map();
@@ -12,6 +13,7 @@ function figureOf(box) {
   if (!figures.has(box)) {
     const figure = JSON.parse(embedded(box.id), (key, value) => (value?.$ === undefined ? value : shared[value.$]));
     figure.labels = (figure.layout.annotations || []).map((note) => note.text);
+    figure.height = figure.layout.height;
     figure.menus = figure.layout.updatemenus || [];
     delete figure.layout.updatemenus;
     if (figure.menus.length) closeUp(figure);
@@ -26,7 +28,7 @@ function figureOf(box) {
 function closeUp({ layout, labels, menus }) {
   const words = labels.length || layout.title?.text;
   layout.margin.t = words ? menus[0].pad.b : 16;
-  if (layout.title?.text) layout.title.pad = { t: 4 };
+  if (layout.title?.text) layout.title.pad = { t: 14 };
 }
 
 // On a phone the axes' names would be cut off.
@@ -63,6 +65,12 @@ function fitLabels(figure, width) {
   });
 }
 
+// A picture gets lower as it gets narrower; a chart stays as it is.
+function heightFor({ layout, height }, width) {
+  const edges = layout.margin.t + layout.margin.b;
+  return layout.images?.length ? edges + (height - edges) * Math.min(1, width / PICTURE) : height;
+}
+
 function draw(box, look = lookOf(box)) {
   const figure = figureOf(box);
   if (figure.data.some((trace) => THREE_D.includes(trace.type)) && !hasWebGL()) {
@@ -70,12 +78,15 @@ function draw(box, look = lookOf(box)) {
     return undefined;
   }
   const { layout } = figure;
-  fitLabels(figure, look.width);
-  layout.width = look.width;
+  const width = look === PAPER && layout.images?.length ? PAPER.picture : look.width;
+  fitLabels(figure, width);
+  layout.width = width;
+  layout.height = heightFor(figure, width);
   layout.font = { ...layout.font, color: look.ink, family: getComputedStyle(document.body).fontFamily, size: 13 };
   layout.hoverlabel = { ...layout.hoverlabel, bgcolor: look.ground, font: { color: look.ink } };
   // A finger that scrolls the page must not zoom the chart.
   layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : layout.dragmode || "zoom";
+  box.style.setProperty("--height", `${layout.height}px`);
   box.dataset.drawn = "";
   return Plotly.react(box, figure.data, layout, CONFIG);
 }
