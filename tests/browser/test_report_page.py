@@ -43,11 +43,14 @@ def shipped() -> list[Subject]:
     return [Subject(Profile.load(path)) for path in SHIPPED]
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_chart_of_a_shipped_profile_is_drawn(window: Window, path: Path) -> None:
-    window.open([Subject(Profile.load(path))])
+def test_every_chart_of_the_shipped_profiles_is_drawn(window: Window) -> None:
+    window.open(shipped())
+    assert window.value("document.querySelector('h1').textContent") == f"{len(SHIPPED)} models compared"
+    window.run("for (const part of document.querySelectorAll('details')) part.open = true")
     drawn = window.draw_all()
-    assert len(drawn) >= 3 and "m1-entropy" in drawn
+    for place in ("all", *(f"m{number}" for number in range(1, len(SHIPPED) + 1))):
+        assert {f"{place}-entropy", f"{place}-redundancy", f"{place}-frontier"} <= set(drawn)
+    assert len(drawn) >= 3 + 8 * len(SHIPPED)
     assert window.errors() == []
     assert window.requests() <= {"file", "data", "blob", "about"}
 
@@ -60,9 +63,7 @@ def test_every_chart_of_a_profile_without_stage_three_is_drawn(window: Window) -
 
 def test_several_models_are_compared_and_each_has_its_own_part(window: Window) -> None:
     window.open(shipped())
-    assert window.value("document.querySelector('h1').textContent") == "3 models compared"
     assert window.value("document.querySelectorAll('.versus tbody tr').length") == 9
-    window.draw("all-entropy")
     assert window.value("document.querySelectorAll('details.model[open]').length") == 0
     window.chrome.find_element("css selector", ".contents a[href='#m2']").click()
     window.wait("document.querySelectorAll('details.model[open]').length == 1")
@@ -188,13 +189,13 @@ def test_a_screen_reader_has_headings_names_and_tables(window: Window) -> None:
 
 
 def test_paper_has_every_chart_and_table_and_no_button(window: Window) -> None:
-    window.open([Subject(profiles.unsaturated()), SMALL], scheme="dark")
+    window.open([SEEN], scheme="dark")
     window.on_paper()
     window.wait("document.querySelectorAll('details:not([open])').length == 0")
     window.wait("[...document.querySelectorAll('.chart')].every(box => box.querySelector('.main-svg'))")
     assert window.value("[...document.querySelectorAll('button')].every(button => !button.checkVisibility())")
     assert window.value("Math.max(...[...document.querySelectorAll('.chart')].map(box => box.layout.width))") < 700
-    ink = window.value("getComputedStyle(document.querySelector('#all-entropy .xtick text')).fill")
+    ink = window.value("getComputedStyle(document.querySelector('#m1-entropy .xtick text')).fill")
     assert brightness(ink) < 60
     window.run("dispatchEvent(new Event('afterprint'))")
     assert window.value("document.querySelectorAll('details[open]').length") == 0
