@@ -132,7 +132,8 @@ CHART = Chart(
     title="Marginal utility of pruning",
     caption=(
         "For one pruning at each layer (across) that keeps each share of the visual tokens (up): the fall in the "
-        "answers' log-likelihood over the share of FLOPs saved. Low, drawn light, is good; the unit is nats a token for the whole cost."
+        "answers' log-likelihood over the share of FLOPs saved. Low, drawn light, is good; the unit is "
+        "nats a token for the whole cost."
     ),
     make=figure,
     table=table,
