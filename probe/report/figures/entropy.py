@@ -6,6 +6,7 @@ from itertools import chain
 import plotly.graph_objects as go
 
 from halfv_core.profile import Curve, Curves, Profile
+from probe.observations import SampleCurves
 from probe.report.figures._controls import Change, add_buttons
 from probe.report.figures._curves import Scale, band, line, places, z_score
 from probe.report.figures._entropies import NATS, Z_SCORE, compared
@@ -88,16 +89,17 @@ def _traces(subject: Subject, z: bool) -> list[go.Scatter]:
     known = [(*kind, z_score(kind[1]) if z else Scale()) for kind in kinds_of(profile.curves)]
     traces = [band(name, curve, x, style, scale) for name, curve, style, scale in known]
     traces += [line(name, curve, x, style, scale, ".3f") for name, curve, style, scale in known]
-    if subject.observations is not None and subject.observations.samples:
-        traces += [_samples(subject, name, style, scale) for name, _, style, scale in known[:3]]
+    samples = subject.observations.samples if subject.observations is not None else ()
+    if samples:
+        traces += [_samples(samples, name, style, scale) for name, _, style, scale in known[:3]]
     return traces
 
 
-def _samples(subject: Subject, name: str, style: Style, scale: Scale) -> go.Scatter:
+def _samples(samples: Sequence[SampleCurves], name: str, style: Style, scale: Scale) -> go.Scatter:
     """One trace with a gap after each sample: a trace for each would be slow."""
     x: list[float | None] = []
     y: list[float | None] = []
-    for sample in subject.observations.samples if subject.observations else ():
+    for sample in samples:
         values = scale.of(getattr(sample, name))
         x += [*range(len(values)), None]
         y += [*values, None]
