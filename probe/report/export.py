@@ -81,7 +81,7 @@ def for_paper(chart: Chart, subjects: Sequence[Subject]) -> go.Figure:
     figure = chart.make(subjects)
     assert figure is not None  # or it would not have been asked for
     whose = plain(names(subjects)[0]) if len(subjects) == 1 else f"{len(subjects)} models"
-    title = {"text": f"{chart.title}: {whose}", "x": 0.01, "xanchor": "left", "yref": "container", "y": 1}
+    title = {"text": f"{chart.title} ({whose})", "x": 0.01, "xanchor": "left", "yref": "container", "y": 1}
     figure.layout.updatemenus = ()
     figure.update_layout(paper_bgcolor="white", plot_bgcolor="white", font={"color": "#1B1F24"})
     figure.update_layout(title={**title, "yanchor": "top", "pad": {"t": 14}, "font": {"size": 18}})

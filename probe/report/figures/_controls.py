@@ -14,12 +14,13 @@ class Change(NamedTuple):
 
 
 def add_buttons(
-    figure: go.Figure, choices: Mapping[str, Change], *, active: str, count: int, right: bool = False
+    figure: go.Figure, choices: Mapping[str, Change], *, active: str, count: int, right: bool = False, rise: int = 8
 ) -> None:
-    """A row of buttons above the stage labels, at the left or right end of the plot.
+    """A row of buttons above the plot, at its left or right end.
 
     Args:
         choices: label -> what it does to the first `count` traces.
+        rise: pixels between plot and buttons.
     """
     which = list(range(count))
     figure.layout.updatemenus += (
@@ -32,7 +33,7 @@ def add_buttons(
             xanchor="right" if right else "left",
             y=1,
             yanchor="bottom",
-            pad={"b": 62},
+            pad={"b": rise},
             # plotly fills the active button with near-white whatever the page's colours are.
             bgcolor="#C9CFD6",
             bordercolor="#8A9199",

@@ -12,24 +12,26 @@ from probe.report.figures.chart import Subject
 
 NATS = "entropy, nats"
 Z_SCORE = "entropy, z-score"
+LAST = 2000
+"""Legend rank beyond plotly's default."""
 
 
 def compared(subjects: Sequence[Subject]) -> go.Figure:
     """Visual is solid, text dashed; the joint curves, dotted, wait in the legend."""
     shown = _traces(subjects, z=True, depth=True)
     drawn = go.Figure(shown)
-    lay_out(drawn, height=480, top=104, bottom=64)
+    lay_out(drawn, height=440, top=60, bottom=64)
     drawn.update_xaxes(title_text="depth, %")
     drawn.update_yaxes(title_text=Z_SCORE)
-    raw = [trace.y for trace in _traces(subjects, z=False, depth=True)]
+    raw, scored = ([trace.y for trace in _traces(subjects, z=z, depth=True)] for z in (False, True))
+    layers, depths = ([trace.x for trace in _traces(subjects, z=True, depth=depth)] for depth in (False, True))
     heights = {
-        "raw": Change({"y": raw}, {"yaxis.title.text": NATS}),
-        "z-score": Change({"y": [trace.y for trace in shown]}, {"yaxis.title.text": Z_SCORE}),
+        "raw": Change({"y": raw}, {"yaxis.title.text": NATS, "yaxis.autorange": True}),
+        "z-score": Change({"y": scored}, {"yaxis.title.text": Z_SCORE, "yaxis.autorange": True}),
     }
-    layers = [trace.x for trace in _traces(subjects, z=True, depth=False)]
     widths = {
-        "layer": Change({"x": layers}, {"xaxis.title.text": "layer"}),
-        "depth %": Change({"x": [trace.x for trace in shown]}, {"xaxis.title.text": "depth, %"}),
+        "layer": Change({"x": layers}, {"xaxis.title.text": "layer", "xaxis.autorange": True}),
+        "depth %": Change({"x": depths}, {"xaxis.title.text": "depth, %", "xaxis.autorange": True}),
     }
     add_buttons(drawn, heights, active="z-score", count=len(shown))
     add_buttons(drawn, widths, active="depth %", count=len(shown), right=True)
@@ -48,7 +50,9 @@ def _traces(subjects: Sequence[Subject], *, z: bool, depth: bool) -> list[go.Sca
             trace.showlegend = kind == "visual"
             if kind == "joint":
                 first = not any(earlier.legendgroup == kind for earlier in traces)
-                trace.update(name="joint curves", legendgroup=kind, showlegend=first, visible="legendonly")
+                trace.update(
+                    name="joint curves", legendgroup=kind, showlegend=first, legendrank=LAST, visible="legendonly"
+                )
             trace.marker.update(size=_sizes(profile), opacity=1, line={"width": 0})
             traces.append(trace)
     return traces

@@ -9,6 +9,8 @@ from probe.report.figures._style import INK
 from probe.report.words import stage_spans
 
 TINTS = {"I": "rgba(128,128,128,.14)", "II": "rgba(230,159,0,.16)", "III": "rgba(86,180,233,.18)"}
+LABELS = 62
+"""Pixels that the labels of the stages take above the plot."""
 
 
 def shade_stages(figure: go.Figure, profile: Profile, *, points: int) -> None:

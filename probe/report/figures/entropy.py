@@ -6,11 +6,12 @@ from itertools import chain
 import plotly.graph_objects as go
 
 from halfv_core.profile import Curve, Curves, Profile
+from probe.observations import SampleCurves
 from probe.report.figures._controls import Change, add_buttons
 from probe.report.figures._curves import Scale, band, line, places, z_score
 from probe.report.figures._entropies import NATS, Z_SCORE, compared
-from probe.report.figures._stages import add_intervals, shade_stages
-from probe.report.figures._style import STYLES, Style, lay_out, names, plain
+from probe.report.figures._stages import LABELS, add_intervals, shade_stages
+from probe.report.figures._style import STYLES, Style, lay_out, names
 from probe.report.figures.chart import Cell, Chart, Subject, Table
 
 
@@ -57,17 +58,17 @@ def _alone(subject: Subject) -> go.Figure:
     raw, scored = (_traces(subject, z=z) for z in (False, True))
     drawn = go.Figure(raw)
     shade_stages(drawn, profile, points=profile.layers + 1)
-    lay_out(drawn, height=520, top=118, bottom=100)
+    lay_out(drawn, height=500, top=118, bottom=64)
     drawn.update_layout(hovermode="x unified")
     drawn.update_xaxes(title_text="layer", range=[-0.5, profile.layers + 0.5], unifiedhovertitle={"text": "layer %{x}"})
     drawn.update_yaxes(title_text=NATS)
     add_intervals(drawn, profile)
     heights = {
-        "raw": Change({"y": [trace.y for trace in raw]}, {"yaxis.title.text": NATS}),
-        "z-score": Change({"y": [trace.y for trace in scored]}, {"yaxis.title.text": Z_SCORE}),
+        "raw": Change({"y": [trace.y for trace in raw]}, {"yaxis.title.text": NATS, "yaxis.autorange": True}),
+        "z-score": Change({"y": [trace.y for trace in scored]}, {"yaxis.title.text": Z_SCORE, "yaxis.autorange": True}),
     }
-    add_buttons(drawn, heights, active="raw", count=len(raw))
-    add_buttons(drawn, _tick_choices(profile.layers), active="layer", count=0, right=True)
+    add_buttons(drawn, heights, active="raw", count=len(raw), rise=LABELS)
+    add_buttons(drawn, _tick_choices(profile.layers), active="layer", count=0, right=True, rise=LABELS)
     return drawn
 
 
@@ -88,28 +89,26 @@ def _traces(subject: Subject, z: bool) -> list[go.Scatter]:
     known = [(*kind, z_score(kind[1]) if z else Scale()) for kind in kinds_of(profile.curves)]
     traces = [band(name, curve, x, style, scale) for name, curve, style, scale in known]
     traces += [line(name, curve, x, style, scale, ".3f") for name, curve, style, scale in known]
-    if subject.observations is not None and subject.observations.samples:
-        traces += [_samples(subject, name, style, scale) for name, _, style, scale in known[:3]]
+    samples = subject.observations.samples if subject.observations is not None else ()
+    if samples:
+        traces += [_samples(samples, name, style, scale) for name, _, style, scale in known[:3]]
     return traces
 
 
-def _samples(subject: Subject, name: str, style: Style, scale: Scale) -> go.Scatter:
+def _samples(samples: Sequence[SampleCurves], name: str, style: Style, scale: Scale) -> go.Scatter:
     """One trace with a gap after each sample: a trace for each would be slow."""
     x: list[float | None] = []
     y: list[float | None] = []
-    ids: list[str | None] = []
-    for sample in subject.observations.samples if subject.observations else ():
+    for sample in samples:
         values = scale.of(getattr(sample, name))
         x += [*range(len(values)), None]
         y += [*values, None]
-        ids += [*[plain(sample.id)] * len(values), None]
     return go.Scatter(
         name="single samples",
         legendgroup="single samples",
         showlegend=name == "visual",
         x=x,
         y=y,
-        text=ids,
         mode="lines",
         line={"color": style.color, "width": 0.8},
         opacity=0.45,

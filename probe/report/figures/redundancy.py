@@ -74,7 +74,8 @@ def _draw(drawn: go.Figure, name: str, profile: Profile, style: Style, floor: fl
     zeros = [layer for layer, value in enumerate(curve.mean) if value <= 0]
     if zeros:
         drawn.add_scatter(
-            name=f"{name} is 0 (at the floor)" if not depth else f"{name}: 0",
+            name=f"{name} is 0 (at the floor)",
+            showlegend=not depth,
             x=[x[layer] for layer in zeros],
             y=[floor] * len(zeros),
             customdata=[(layer, curve.mean[layer]) for layer in zeros],

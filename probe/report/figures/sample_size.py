@@ -31,7 +31,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
             hovertemplate="%{y:.0%}",
         )
     drawn.add_hline(ENOUGH, line={"color": INK, "dash": "dash", "width": 1.5})
-    lay_out(drawn, height=340, top=24, bottom=84)
+    lay_out(drawn, height=340, top=24, bottom=64)
     drawn.update_layout(hovermode="x unified")
     drawn.update_xaxes(title_text="samples", type="log", tickvals=samples, unifiedhovertitle={"text": "%{x} samples"})
     drawn.update_yaxes(title_text="share of draws", tickformat=".0%", range=[0, 1.05])

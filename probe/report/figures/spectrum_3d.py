@@ -30,7 +30,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     )
     drawn = go.Figure(surface)
     lay_out(drawn, height=480, top=0, bottom=0)
-    axis = {"gridcolor": "rgba(128,128,128,.4)", "showbackground": False, "zeroline": False}
+    axis = {"gridcolor": "#8A9199", "showbackground": False, "zeroline": False}
     drawn.update_layout(
         margin={"l": 0, "r": 0},
         scene={

@@ -38,7 +38,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
                 col=1,
             )
     _draw_limits(drawn, profile)
-    lay_out(drawn, height=520, top=44, bottom=92)
+    lay_out(drawn, height=520, top=44, bottom=64)
     drawn.update_xaxes(tickvals=sorted({test.plan.first_layer for tests in curves.values() for test in tests}))
     drawn.update_xaxes(title_text="from layer", row=2, col=1)
     drawn.update_yaxes(title_text="same answers", tickformat=".0%", row=1, col=1)

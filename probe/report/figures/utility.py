@@ -20,7 +20,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     layers, ratios = list(map(str, surface.layers)), [f"{ratio:.0%}" for ratio in surface.keep_ratios]
     drawn = go.Figure(_heat(surface, layers, ratios))
     _mark_candidates(drawn, surface)
-    lay_out(drawn, height=150 + 56 * len(ratios), top=24, bottom=84)
+    lay_out(drawn, height=150 + 56 * len(ratios), top=40, bottom=64)
     drawn.update_xaxes(title_text="pruned at the input of layer", type="category", showgrid=False)
     ends = [-0.5, len(ratios) + (0.3 if surface.candidates else -0.5)]
     ticks = {"tickvals": list(range(len(ratios))), "ticktext": ratios}
@@ -68,8 +68,8 @@ def _heat(surface: UtilitySurface, layers: list[str], ratios: list[str]) -> go.H
         text=[[ratio] * len(layers) for ratio in ratios],
         colorscale="Cividis",
         reversescale=True,
-        colorbar={"title": {"text": "nats a token"}, "thickness": 12},
-        texttemplate="%{z:.3g}",
+        showscale=False,
+        texttemplate="%{z:.2g}",
         xgap=2,
         ygap=2,
         hovertemplate=(
@@ -94,9 +94,10 @@ def _mark_candidates(drawn: go.Figure, surface: UtilitySurface) -> None:
         name="where a signal sees Stage II begin",
         x=[str(layer) for layer in shown],
         y=[len(surface.keep_ratios) - 0.35] * len(shown),
-        text=[plain(" + ".join(signals)) for signals in shown.values()],
+        text=["<br>".join(map(plain, signals)) for signals in shown.values()],
         mode="markers+text",
         textposition="top center",
+        cliponaxis=False,
         textfont={"size": 11},
         marker={"symbol": "triangle-down", "size": 11, "color": INK},
         hovertemplate="layer %{x}: %{text}<extra></extra>",
@@ -131,7 +132,8 @@ CHART = Chart(
     title="Marginal utility of pruning",
     caption=(
         "For one pruning at each layer (across) that keeps each share of the visual tokens (up): the fall in the "
-        "answers' log-likelihood over the share of FLOPs saved. Low, drawn light, is good."
+        "answers' log-likelihood over the share of FLOPs saved. Low, drawn light, is good; the unit is "
+        "nats a token for the whole cost."
     ),
     make=figure,
     table=table,

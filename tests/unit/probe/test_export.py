@@ -57,7 +57,7 @@ def test_a_picture_stands_alone(name: str) -> None:
     if CHARTS[name].make([SUBJECT]) is None:
         return
     figure = for_paper(CHARTS[name], [SUBJECT])
-    assert figure.layout.title.text == f"{CHARTS[name].title}: qwen2.5-vl-7b"
+    assert figure.layout.title.text == f"{CHARTS[name].title} (qwen2.5-vl-7b)"
     assert (figure.layout.paper_bgcolor, figure.layout.updatemenus) == ("white", ())
 
 
