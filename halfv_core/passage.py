@@ -232,8 +232,10 @@ class Passage:
         view = _View(self._parts, index, self._before, hidden, row)
         selector = make_selector(keep.selector, keep.options)
         chosen = selector.select(view, count)
-        anchors = self._slots.visual_slots(row).index_select(0, chosen[: selector.anchors(count)])
-        self.ledger.anchor(keep.layer, row, self._slots.positions[row].index_select(0, anchors))
+        anchors = chosen[: selector.anchors(count)]
+        if len(anchors):
+            slots = self._slots.visual_slots(row).index_select(0, anchors)
+            self.ledger.anchor(keep.layer, row, self._slots.positions[row].index_select(0, slots))
         return chosen
 
     def _finish(self) -> None:

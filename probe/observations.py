@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError, model_validator
 
-from halfv_core.errors import DataError
+from halfv_core.errors import DataError, first_fault
 from halfv_core.profile import Profile, write_atomically
 from halfv_core.records import Record
 
@@ -126,7 +126,7 @@ class Observations(Record):
         except FileNotFoundError:
             raise DataError("no such file", got=str(path)) from None
         except (ValidationError, UnicodeDecodeError) as error:
-            problem = str(error).splitlines()[0]
+            problem = first_fault(error) if isinstance(error, ValidationError) else error
             raise DataError(f"{path} holds no observations: {problem}", remedy="calibrate again") from None
 
     @classmethod

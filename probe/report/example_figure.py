@@ -21,8 +21,8 @@ HEAT = [[0.0, "rgba(20,20,20,.62)"], [0.5, "rgba(230,159,0,.6)"], [1.0, "rgba(25
 """From the dark of what nobody looks at to light."""
 INSET = 0.08
 """Share of a token's box that its outline stays away from the edge, so that neighbours do not hide each other."""
-PANEL_HEIGHT, TOP, BOTTOM = 330, 112, 56
-"""Pixels."""
+PANEL_HEIGHT, TOP, BOTTOM = {1: 330, 2: 260}, 134, 56
+"""Pixels; a panel is less high where two stand side by side."""
 
 Cells = NDArray[np.float64]
 
@@ -101,17 +101,17 @@ def example_figure(example: Example) -> go.Figure:
         for number, ((label, said), _) in enumerate(views)
     ]
     figure.update_layout(
-        height=TOP + BOTTOM + PANEL_HEIGHT * down,
+        height=TOP + BOTTOM + PANEL_HEIGHT[across] * down,
         margin={"l": 8, "r": 8, "t": TOP, "b": BOTTOM},
         title={"text": views[0][0][1] if views else "", "font": {"size": 13}, "x": 0, "xref": "paper",
-               "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 54}},
+               "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 64}},
         legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "itemclick": False,
                 "itemdoubleclick": False},
         plot_bgcolor="rgba(0,0,0,0)",
         paper_bgcolor="rgba(0,0,0,0)",
     )  # fmt: skip
     if len(views) > 1:
-        menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 62}}
+        menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 82}}
         figure.update_layout(updatemenus=[menu])
     return figure
 
@@ -129,14 +129,13 @@ def _stage(example: Example, layer: int) -> str:
 
 
 def _kept_words(example: Example, selection: Selection) -> Words:
-    tokens, anchors = len(selection.kept), len(selection.anchors)
-    placeless, unseen = (
-        sum(example.regions[token] is None for token in tokens) for tokens in (selection.kept, selection.anchors)
-    )
-    said = f"{tokens} of {len(example.regions)} visual tokens stay from layer {selection.layer} on,"
-    said += f"<br>{anchors} of them chosen by attention"
-    if placeless:
-        said += f"; {placeless} ({unseen} of these) mark no place"
+    anchors = set(selection.anchors)
+    others = set(selection.kept) - anchors
+    said = f"{len(selection.kept)} of {len(example.regions)} visual tokens stay from layer {selection.layer} on:"
+    said += f"<br>{len(anchors)} anchors and {len(others)} others"
+    nowhere = [sum(example.regions[token] is None for token in tokens) for tokens in (anchors, others)]
+    if any(nowhere):
+        said += f"<br>not drawn, at no place: {nowhere[0]} anchors, {nowhere[1]} others"
     return f"Kept {_stage(example, selection.layer)}", said
 
 
