@@ -10,6 +10,8 @@ from markupsafe import Markup
 
 from probe.report.figures import CHARTS, Cell, Chart, Subject, Table
 
+WORDS = 40
+"""Letters from which on a text needs a wide column."""
 DIGITS = 6
 """Significant digits of a number that is shown; a download has all of them."""
 
@@ -100,9 +102,10 @@ def _cell(value: Cell, heads: bool) -> Markup:
         shown = f"{value:.{DIGITS}g}" if isinstance(value, float) else "" if value is None else str(value)
         exact = isinstance(value, float) and float(shown) != value
     tag = Markup('th scope="row"') if heads else Markup("td")
-    number = _number_class(value is None or _is_number(value))
+    wide = isinstance(value, str) and len(value) > WORDS
+    kind = Markup(' class="words"') if wide else _number_class(value is None or _is_number(value))
     data = Markup(' data-value="{}"').format(json.dumps(value)) if exact else ""
-    return Markup("<{}{}{}>{}</{}>").format(tag, number, data, shown, tag[:2])
+    return Markup("<{}{}{}>{}</{}>").format(tag, kind, data, shown, tag[:2])
 
 
 def _number_class(number: bool) -> Markup:

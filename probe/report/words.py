@@ -51,6 +51,7 @@ def verdict_rows(profiles: Sequence[Profile]) -> list[tuple[str, list[str]]]:
         "Prefill FLOPs": lambda profile: f"{profile.expected.flops_ratio:.2f}× fewer",
         "KV cache": lambda profile: f"{profile.expected.kv_ratio:.2f}× smaller",
         "Same answers, held out": lambda profile: _agreement(profile.expected.agreement),
+        "Mind": lambda profile: " ".join(profile.cautions) or "nothing",
     }
     return [(name, [cell(profile) for profile in profiles]) for name, cell in rows.items()]
 

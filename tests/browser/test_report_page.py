@@ -63,7 +63,7 @@ def test_every_chart_of_a_profile_without_stage_three_is_drawn(window: Window) -
 
 def test_several_models_are_compared_and_each_has_its_own_part(window: Window) -> None:
     window.open(shipped())
-    assert window.value("document.querySelectorAll('.versus tbody tr').length") == 9
+    assert window.value("document.querySelectorAll('.versus tbody tr').length") == 10
     assert window.value("document.querySelectorAll('details.model[open]').length") == 0
     window.chrome.find_element("css selector", ".contents a[href='#m2']").click()
     window.wait("document.querySelectorAll('details.model[open]').length == 1")
@@ -205,7 +205,7 @@ def test_without_webgl_a_sentence_stands_for_the_3d_view(window: Window) -> None
     added = window.chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NO_WEBGL})
     window.open([SMALL])
     window.run("document.getElementById('m1-spectrum-3d').scrollIntoView()")
-    window.wait("document.querySelector('#m1-spectrum-3d .none')")
+    window.wait("document.querySelector('#m1-spectrum-3d.none').textContent.includes('no WebGL')")
     window.chrome.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
     assert window.errors() == []
 

@@ -65,6 +65,13 @@ function fitLabels(figure, width) {
   });
 }
 
+function explain(box, sentence) {
+  box.textContent = sentence;
+  box.className = "chart none";
+  for (const attribute of ["role", "aria-label", "style"]) box.removeAttribute(attribute);
+  for (const kind of ["png", "svg"]) document.querySelector(`[data-chart=${box.id}][data-kind=${kind}]`).hidden = true;
+}
+
 // A picture gets lower as it gets narrower; a chart stays as it is.
 function heightFor({ layout, height }, width) {
   const edges = layout.margin.t + layout.margin.b;
@@ -74,8 +81,7 @@ function heightFor({ layout, height }, width) {
 function draw(box, look = lookOf(box)) {
   const figure = figureOf(box);
   if (figure.data.some((trace) => THREE_D.includes(trace.type)) && !hasWebGL()) {
-    box.innerHTML = "<p class='none'>This browser has no WebGL, so there is no 3-D view. The table and the flat view show the same numbers.</p>";
-    return undefined;
+    return explain(box, "This browser has no WebGL, so there is no view in 3-D here. The flat chart and its table show the same numbers.");
   }
   const { layout } = figure;
   const width = look === PAPER && layout.images?.length ? PAPER.picture : look.width;
