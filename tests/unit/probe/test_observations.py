@@ -47,13 +47,14 @@ def test_found_beside_the_profile_of_the_same_calibration(tmp_path: Path) -> Non
         assert Observations.of(path) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"examples": 3}', "\udcff"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"examples": 3}', "\udcff", "x" * 9999])
 def test_anything_else_is_one_clear_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "o.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(DataError, match="holds no observations: .*; calibrate again") as raised:
         Observations.load(path)
     assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 400
     with pytest.raises(DataError, match="no such file"):
         Observations.load(tmp_path / "none.json")
 
