@@ -131,9 +131,12 @@ def test_pointing_at_a_layer_shows_its_values(window: Window) -> None:
     assert f"layer {middle}" in shown and f"{QWEN.curves.visual.mean[middle]:.3f}" in shown
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(PHONE, "light"), (LAPTOP, "dark")])
-def test_the_page_fits_and_its_labels_can_be_read(window: Window, width: int, scheme: str) -> None:
-    window.open([SMALL], width, scheme=scheme)
+@pytest.mark.parametrize(
+    ("subject", "width", "scheme"),
+    [("deep", PHONE, "light"), ("measured", PHONE, "dark"), ("deep", LAPTOP, "dark")],
+)
+def test_the_page_fits_and_its_labels_can_be_read(window: Window, subject: str, width: int, scheme: str) -> None:
+    window.open([SEEN if subject == "deep" else shipped()[-1]], width, scheme=scheme)
     window.draw_all()
     assert window.value("document.documentElement.scrollWidth") <= width
     ink, paper = window.run(
