@@ -16,12 +16,13 @@ OUTLINES = {
     OTHER: {"color": "#56B4E9", "width": 2, "dash": "dot"},
 }
 """Colours after Okabe and Ito; the dash tells the same."""
-VEIL = "rgba(20,20,20,.62)"
-HEAT = [[0.0, "rgba(20,20,20,.62)"], [0.5, "rgba(230,159,0,.6)"], [1.0, "rgba(255,240,60,.85)"]]
+VEIL = "rgba(120,120,120,.78)"
+"""Grey, so that it shows on white pages and on night scenes alike."""
+HEAT = [[0.0, "rgba(20,20,20,.62)"], [0.5, "rgba(230,159,0,.5)"], [1.0, "rgba(255,240,60,.65)"]]
 """From the dark of what nobody looks at to light."""
 INSET = 0.08
 """Share of a token's box that its outline stays away from the edge, so that neighbours do not hide each other."""
-PANEL_HEIGHT, TOP, BOTTOM = {1: 330, 2: 260}, 134, 56
+PANEL_HEIGHT, TOP, BOTTOM = {1: 330, 2: 260}, 138, 56
 """Pixels; a panel is less high where two stand side by side."""
 
 Cells = NDArray[np.float64]
@@ -104,14 +105,14 @@ def example_figure(example: Example) -> go.Figure:
         height=TOP + BOTTOM + PANEL_HEIGHT[across] * down,
         margin={"l": 8, "r": 8, "t": TOP, "b": BOTTOM},
         title={"text": views[0][0][1] if views else "", "font": {"size": 13}, "x": 0, "xref": "paper",
-               "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 64}},
+               "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 70}},
         legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "itemclick": False,
                 "itemdoubleclick": False},
         plot_bgcolor="rgba(0,0,0,0)",
         paper_bgcolor="rgba(0,0,0,0)",
     )  # fmt: skip
     if len(views) > 1:
-        menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 82}}
+        menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 84}}
         figure.update_layout(updatemenus=[menu])
     return figure
 
