@@ -68,6 +68,9 @@ def calibrate(
         str | None,
         typer.Option(help="Time for measuring, loading apart, as in 5min; what is needed least is dropped first."),
     ] = None,
+    examples: Annotated[
+        int, typer.Option(help="Samples kept with their images, small, beside the profile for the report; 0: no image.")
+    ] = 6,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer that is compared.")] = 32,
     entropy_k: Annotated[int, typer.Option(help="Eigenvalues in the entropy.")] = 50,
     release_curve: Annotated[
@@ -81,9 +84,9 @@ def calibrate(
     """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
     from cli.summary import summary_table
     from probe.budget import parse_budget
-    from probe.calibrate import Settings
-    from probe.calibrate import calibrate as run
-    from probe.report import write_report
+    from probe.calibrate import Settings, calibrate_in_full
+    from probe.observations import beside
+    from probe.report import Subject, write_report
 
     seconds = None if budget is None else parse_budget(budget)
     found = read_data(data, column, images, split, subset, instruction, fetch_images)
@@ -103,6 +106,7 @@ def calibrate(
         target_flops=target_flops,
         max_new_tokens=max_new_tokens,
         budget=seconds,
+        examples=examples,
     )
     for path in (output, report):
         if path is not None:
@@ -111,7 +115,7 @@ def calibrate(
     loaded = load_quietly(model, dtype, device, trust_remote_code)
     journal = unfinished(output)
     with progress_bar() as on_progress, writing(journal):
-        profile = run(
+        profile, observations = calibrate_in_full(
             loaded.model,
             loaded.processor,
             found,
@@ -123,11 +127,12 @@ def calibrate(
             on_progress=on_progress,
         )
     with writing(output):
+        observations.save(beside(output))
         profile.save(output)
         journal.unlink(missing_ok=True)
     if report is not None:
         with writing(report):
-            write_report(profile, report)
+            write_report([Subject(profile, observations)], report)
     if as_json:
         print_json(profile.model_dump(mode="json"))
         return

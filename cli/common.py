@@ -94,8 +94,8 @@ def unfinished(output: Path) -> Path:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write `path` into the user's one line.
+def writing(path: Path, option: str = "--output") -> Iterator[None]:
+    """Turn a failure to write `path`, which `option` names, into the user's one line.
 
     Raises:
         HalfVError: it cannot be written.
@@ -105,4 +105,4 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HalfVError(f"cannot write {path}: {error.strerror or error}", remedy="choose another --output") from None
+        raise HalfVError(f"cannot write {path}: {error.strerror or error}", remedy=f"choose another {option}") from None

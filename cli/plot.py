@@ -1,32 +1,77 @@
-"""`halfv-probe plot`: a profile as one HTML page that opens without a network.
+"""`halfv-probe plot`: profiles as one HTML page that opens without a network, and its charts as files.
 
 halfv-probe plot profile.json --output report.html --open
+halfv-probe plot A.json B.json --export csv,png figures
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common import JsonOption, ProfileArgument, print_json, stdout, writing
+from cli.common import JsonOption, print_json, stdout, writing
+
+if TYPE_CHECKING:
+    from probe.report.export import Format
+
+ProfilesArgument = Annotated[list[Path], typer.Argument(help="Made by `halfv-probe calibrate`.", show_default=False)]
+ExportOption = Annotated[
+    tuple[str, Path],
+    typer.Option(
+        "--export",
+        metavar="FORMATS DIR",
+        help="Also write every chart into a folder, as csv, json, png or svg; several with commas, as in csv,svg. "
+        "png and svg need the optional package kaleido, and Chromium or Chrome.",
+        show_default=False,
+    ),
+]
 
 
 def plot(
-    profile: ProfileArgument,
+    profiles: ProfilesArgument,
     output: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("report.html"),
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    export: ExportOption = ("", Path()),
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a profile's curves, stages, tests and provenance as one HTML page."""
+    """Draw curves, stages, tests and provenance of one or several profiles as one HTML page."""
     from halfv_core.profile import Profile
-    from probe.report import write_report
+    from probe.observations import Observations
+    from probe.report import Subject, write_report
+    from probe.report.export import export as write_charts
 
-    loaded = Profile.load(profile)
+    names, folder = export
+    formats = [_format(name) for name in names.split(",")] if names else []
+    subjects = [Subject(Profile.load(path), Observations.of(path)) for path in profiles]
     with writing(output):
-        write_report(loaded, output)
+        write_report(subjects, output)
+    exported: dict[str, list[Path]] = {}
+    for format in formats:
+        with writing(folder, option="folder for --export"):
+            exported[format] = write_charts(dict(zip(stems(profiles), subjects, strict=True)), format, folder)
     if as_json:
-        print_json({"report": str(output), "bytes": output.stat().st_size})
+        files = {format: [str(path) for path in paths] for format, paths in exported.items()}
+        print_json({"report": str(output), "bytes": output.stat().st_size, **({"exported": files} if exported else {})})
     else:
-        stdout.print(f"report: {output}", markup=False, highlight=False, soft_wrap=True)
+        lines = [f"{format}: {len(paths)} files in {folder}" for format, paths in exported.items()]
+        stdout.print("\n".join([f"report: {output}", *lines]), markup=False, highlight=False, soft_wrap=True)
     if open_page:
         typer.launch(output.resolve().as_uri())
+
+
+def stems(profiles: list[Path]) -> list[str]:
+    """What the files of each profile begin with: its name, after its folder's where two have the same."""
+    found = [path.stem for path in profiles]
+    return [
+        f"{path.resolve().parent.name}-{path.stem}" if found.count(path.stem) > 1 else path.stem for path in profiles
+    ]
+
+
+def _format(name: str) -> "Format":
+    from halfv_core.errors import HalfVError
+    from probe.report.export import FORMATS
+
+    for known in FORMATS:
+        if name == known:
+            return known
+    raise HalfVError("unknown --export format", got=repr(name), expected=f"one of {', '.join(FORMATS)}")

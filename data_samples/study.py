@@ -17,7 +17,7 @@ from halfv_core.profile import write_atomically
 from probe import calibrate, load_samples
 from probe.evaluate import Evaluation, evaluate
 from probe.progress import OnProgress, counter
-from probe.report import write_report
+from probe.report import Subject, write_report
 
 
 class Study(NamedTuple):
@@ -54,7 +54,7 @@ def study(model: str, output: Path) -> Study:
             on_progress=on_progress,
         )
         profile.save(output / "profile.json")
-        write_report(profile, output / "report.html")
+        write_report([Subject(profile)], output / "report.html")
         full = _answer(loaded, Plan(()), "full model", on_progress)
         fast = _answer(loaded, profile, "accelerated", on_progress)
     found = Study(model, profile, full, fast, time.monotonic() - began)

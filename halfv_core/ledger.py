@@ -17,6 +17,8 @@ class Ledger:
     def __init__(self, plan: Plan, layers: int, rows: int) -> None:
         self.kept = {keep.layer: [torch.empty(0, dtype=torch.long)] * rows for keep in plan.keeps}
         """By layer of each Keep: for each batch row the (kept,) ascending positions of the visual tokens kept there."""
+        self.anchors = {keep.layer: [torch.empty(0, dtype=torch.long)] * rows for keep in plan.keeps}
+        """Likewise, of those that attention chose, in any order."""
         self._tokens: list[list[LayerTokens]] = [[] for _ in range(layers)]
         self._new_tokens = 0
         self._earlier: list[tuple[list[list[LayerTokens]], int]] = []
@@ -26,6 +28,10 @@ class Ledger:
         for row, earlier in enumerate(self.kept[layer]):
             found = slots.positions[row].index_select(0, slots.visual_slots(row))
             self.kept[layer][row] = torch.cat([earlier.to(found.device), found])
+
+    def anchor(self, layer: int, row: int, positions: torch.Tensor) -> None:
+        """Note which tokens of a row attention chose for the Keep at `layer`."""
+        self.anchors[layer][row] = torch.cat([self.anchors[layer][row].to(positions.device), positions])
 
     def enter(self, layer: int, slots: Slots, frozen: bool, cached: int) -> None:
         """Note the tokens that go into a layer, `cached` others being in its cache."""

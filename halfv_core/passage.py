@@ -225,12 +225,18 @@ class Passage:
 
     @torch.no_grad()
     def _choose(self, keep: Keep, index: int, hidden: torch.Tensor, row: int, count: int) -> torch.Tensor:
-        """(count,) indices into the row's living visual tokens."""
+        """(count,) indices into the row's living visual tokens; notes which of them attention chose."""
         if count == 0:
             return torch.empty(0, dtype=torch.long, device=hidden.device)
         assert self._before is not None, "layer 0 is never pruned, so a layer came before"
         view = _View(self._parts, index, self._before, hidden, row)
-        return make_selector(keep.selector, keep.options).select(view, count)
+        selector = make_selector(keep.selector, keep.options)
+        chosen = selector.select(view, count)
+        anchors = chosen[: selector.anchors(count)]
+        if len(anchors):
+            slots = self._slots.visual_slots(row).index_select(0, anchors)
+            self.ledger.anchor(keep.layer, row, self._slots.positions[row].index_select(0, slots))
+        return chosen
 
     def _finish(self) -> None:
         for group, slots in enumerate(self._turn):

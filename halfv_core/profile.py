@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 import tempfile
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from halfv_core.errors import ProfileError, first_fault
+from halfv_core.errors import HalfVError, ProfileError, first_fault
 from halfv_core.plan import Plan
 from halfv_core.records import (
     CausalTest,
@@ -54,6 +55,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Literal[1] = 1
+FIGURES = "halfv_core.figures"
+"""Entry point group of what draws profiles, (profile, name) -> figure: plotly is no business of a deployment."""
 
 
 class Profile(Record):
@@ -114,6 +117,25 @@ class Profile(Record):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise ProfileError(f"profile {path} is not valid: {first_fault(error)}", remedy=remedy) from None
+
+    def figure(self, name: str) -> Any:
+        """One of the report's charts as a plotly figure, for a notebook: `profile.figure("entropy")`.
+
+        Raises:
+            HalfVError: no such figure, nothing in this profile to draw in it, or the drawing part is not installed.
+        """
+        for drawing in entry_points(group=FIGURES):
+            try:
+                draw = drawing.load()
+            except ImportError:
+                break
+            return draw(self, name)
+        raise HalfVError(
+            "cannot draw figures",
+            got=f"no package that draws them (entry point {FIGURES})",
+            expected="halfv-probe with plotly",
+            remedy="`pip install halfv-probe`",
+        )
 
     def check_model(self, config: "PreTrainedConfig") -> None:
         """Refuse a model whose architecture is not the one that was calibrated.

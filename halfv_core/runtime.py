@@ -122,6 +122,11 @@ class Run:
         return {} if self._latest is None else self._latest.kept
 
     @property
+    def anchors(self) -> dict[int, list[torch.Tensor]]:
+        """Likewise, in any order, of those among them that attention chose; the others were kept for another reason."""
+        return {} if self._latest is None else self._latest.anchors
+
+    @property
     def cost(self) -> Cost:
         """Cost of the latest prompt and of what was generated after it.
 

@@ -8,14 +8,16 @@ from probe.ablation import ablate
 from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.saturation import classify_saturation
 from probe.analyzers.tme import entropy_curves, truncated_matrix_entropy
-from probe.calibrate import Settings, calibrate
+from probe.calibrate import Calibrated, Settings, calibrate, calibrate_in_full
 from probe.samples import load_samples
 from probe.stages import detect_stages
 
 __all__ = [
+    "Calibrated",
     "Settings",
     "ablate",
     "calibrate",
+    "calibrate_in_full",
     "classify_saturation",
     "detect_stages",
     "entropy_curves",

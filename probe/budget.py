@@ -2,12 +2,14 @@
 
 What goes, in this order, and only as far as it must:
 
-1. the grid of Stage III beyond the two tests that decide
-2. the marginal utility surface
-3. cases of the tests of Stage III and of the whole plans, down to `FEWEST`
-4. samples of the curves, and with them those kept apart, down to `FEWEST` each
+1. examples for the report
+2. the grid of Stage III beyond the two tests that decide
+3. the marginal utility surface
+4. cases of the tests of Stage III and of the whole plans, down to `FEWEST`
+5. samples of the curves, and with them those kept apart, down to `FEWEST` each
 
 The curves, the two tests, the plans and the check on samples kept apart stay, so a budget below them is overshot.
+Examples come last: time that the others did not need after all is theirs again.
 """
 
 import re
@@ -52,6 +54,8 @@ class Work(NamedTuple):
     """Whether marginal utility is measured."""
     grid: bool = True
     """Whether Stage III's treatments are tried beyond the two tests that decide."""
+    examples: int = 0
+    """Samples that are shown with what is kept of them."""
 
     def least(self) -> "Work":
         """What no budget goes below."""
@@ -78,6 +82,8 @@ class Prices(NamedTuple):
     """The plan that is taken on one sample kept apart."""
     once: float
     """What does not grow with the samples."""
+    example: float = 0.0
+    """One sample shown with what is kept of it."""
 
     def of(self, work: Work, measured: int = 0) -> float:
         """Seconds of all of it, when the curves of `measured` samples are done."""
@@ -87,6 +93,7 @@ class Prices(NamedTuple):
             + work.surface * work.samples * self.surface
             + work.tests * (self.test + work.grid * self.grid)
             + work.plans * self.plan
+            + work.examples * self.example
             + self.once
         )
 
@@ -109,7 +116,7 @@ def _ladder(asked: Work, least: Work) -> Iterator[Work]:
     """From all down to the least, one thing dropped at each rung and none ever picked up again."""
     work = asked
     yield work
-    for names in (("grid",), ("surface",), ("tests", "plans"), ("samples", "held_out")):
+    for names in (("examples",), ("grid",), ("surface",), ("tests", "plans"), ("samples", "held_out")):
         top, bottom = ([int(getattr(end, name)) for name in names] for end in (work, least))
         rungs = max((high - low for high, low in zip(top, bottom, strict=True)), default=0)
         for rung in range(1, rungs + 1):
@@ -121,6 +128,8 @@ def _ladder(asked: Work, least: Work) -> Iterator[Work]:
 def in_words(asked: Work, done: Work) -> tuple[str, ...]:
     """What was dropped, a sentence each, what is needed least first."""
     said = []
+    if done.examples < asked.examples:
+        said.append(f"What is kept is shown for {done.examples} of {asked.examples} samples.")
     if asked.grid and not done.grid:
         said.append("Stage III's treatments were not tried beyond the two tests that decide.")
     if asked.surface and not done.surface:

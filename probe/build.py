@@ -1,7 +1,8 @@
 """Measurements -> Profile, without a model or a disk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,14 @@ class Measurements:
     """Each (L+1,), nats; empty unless asked for."""
     visual_tokens: list[int] = field(default_factory=list)
     text_tokens: list[int] = field(default_factory=list)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """One sample's curves and token counts, by the names of the fields."""
+        for name in ("visual", "text", "joint", "kl", "spectrum", "visual_release"):
+            if record[name] is not None:
+                getattr(self, name).append(np.array(record[name]))
+        for name in ("visual_tokens", "text_tokens"):
+            getattr(self, name).append(record[name])
 
     @property
     def mean_tokens(self) -> tuple[int, int]:

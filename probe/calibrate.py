@@ -7,11 +7,12 @@ profile = calibrate(model, processor, load_samples("scenes"), model_id=name, dat
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import JsonValue
 from transformers import PreTrainedModel
@@ -20,13 +21,14 @@ from halfv_core.errors import DataError
 from halfv_core.families import Family
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile, Provenance, config_fingerprint
-from probe.build import expected
+from probe.build import Measurements, expected
 from probe.cautions import cautions
 from probe.decide import decide_stages
 from probe.draw import draw_readable, hold_out
 from probe.identity import setup_fingerprint, weights_fingerprint
 from probe.journal import Journal
 from probe.memo import Memo
+from probe.observations import Example, Observations, SampleCurves
 from probe.pace import Pace
 from probe.progress import OnProgress
 from probe.samples import SHOWN, Sample, Samples, data_fingerprint
@@ -34,9 +36,18 @@ from probe.settings import Settings
 from probe.study import Study
 from probe.uncertainty import stage_uncertainty
 
-__all__ = ["Settings", "calibrate"]
+__all__ = ["Calibrated", "Settings", "calibrate", "calibrate_in_full"]
 
+_CURVES = ("visual", "text", "joint", "kl")
 _PACKAGES = ("halfv-probe", "torch", "transformers", "nnsight", "numpy")
+
+
+class Calibrated(NamedTuple):
+    """What a calibration gives."""
+
+    profile: Profile
+    observations: Observations
+    """What it saw sample by sample, for the report."""
 
 
 def calibrate(
@@ -52,7 +63,35 @@ def calibrate(
     journal: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Profile:
-    """Measure a model on samples and write down what was learnt.
+    """Measure a model on samples and write down what was learnt: the profile of `calibrate_in_full`."""
+    return calibrate_in_full(
+        model,
+        processor,
+        samples,
+        settings,
+        model_id=model_id,
+        data=data,
+        arguments=arguments,
+        family=family,
+        journal=journal,
+        on_progress=on_progress,
+    ).profile
+
+
+def calibrate_in_full(
+    model: PreTrainedModel,
+    processor: PromptProcessor,
+    samples: Sequence[Sample],
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+    *,
+    model_id: str = "",
+    data: str = "",
+    arguments: dict[str, JsonValue] | None = None,
+    family: Family | None = None,
+    journal: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> Calibrated:
+    """Measure a model on samples and write down what was learnt, and what was seen on the way.
 
     Args:
         samples: all there are; `settings.samples` of them are drawn, those whose images cannot be opened passed over.
@@ -89,7 +128,7 @@ def calibrate(
     }
     with nullcontext(None) if journal is None else Journal.open(journal, identity) as notes:
         memo = Memo(notes)
-        pace = Pace(settings.budget, len(measured_on), len(kept_apart), memo, began)
+        pace = Pace(settings.budget, len(measured_on), len(kept_apart), memo, began, settings.examples)
         study = Study(model, processor, settings, family, on_progress or (lambda *_: None), memo, pace)
         measurements, cases, unmeasured = study.measure(measured_on)
         if len(cases) < 2:
@@ -103,6 +142,7 @@ def calibrate(
             uncertainty = stage_uncertainty(measurements, surface, settings.seed)
         saturation = study.classify(cases, stages, measurements)
         tests, taken, unseen = study.search(cases, held_out, measurements, stages, saturation)
+        shown = study.examples(drawn, held_out or cases, measurements, stages, taken.plan)
     rejected = [*(samples.rejected if isinstance(samples, Samples) else ()), *unreadable, *unmeasured, *unanswered]
     profile = Profile(
         plan=taken.plan,
@@ -139,4 +179,23 @@ def calibrate(
             dropped=pace.dropped,
         ),
     )
-    return profile.model_copy(update={"cautions": cautions(profile)})
+    profile = profile.model_copy(update={"cautions": cautions(profile)})
+    return Calibrated(profile, _observations(profile, measurements, shown))
+
+
+def _observations(profile: Profile, measured: Measurements, examples: tuple[Example, ...]) -> Observations:
+    where, curves = profile.provenance, zip(measured.visual, measured.text, measured.joint, measured.kl, strict=True)
+    return Observations(
+        config_fingerprint=where.config_fingerprint,
+        created=where.created,
+        samples=tuple(
+            SampleCurves(id=name, **{kind: _short(curve) for kind, curve in zip(_CURVES, own, strict=True)})
+            for name, own in zip(where.sample_ids, curves, strict=True)
+        ),
+        examples=examples,
+    )
+
+
+def _short(curve: Iterable[float]) -> tuple[float, ...]:
+    """To 4 significant digits: a chart shows no more, and a hundred samples stay small."""
+    return tuple(float(f"{value:.4g}") for value in curve)

@@ -126,7 +126,7 @@ class Observations(Record):
         except FileNotFoundError:
             raise DataError("no such file", got=str(path)) from None
         except (ValidationError, UnicodeDecodeError) as error:
-            problem = str(error).splitlines()[0]
+            problem = _problem(error) if isinstance(error, ValidationError) else error
             raise DataError(f"{path} holds no observations: {problem}", remedy="calibrate again") from None
 
     @classmethod
@@ -147,3 +147,9 @@ class Observations(Record):
 def beside(profile_path: Path) -> Path:
     """Where the observations of a profile are kept: profile.json -> profile.observations.json."""
     return profile_path.with_suffix(".observations.json")
+
+
+def _problem(error: ValidationError) -> str:
+    """The first one, without the value: that may be the whole file."""
+    first = error.errors(include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}"

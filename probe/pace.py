@@ -21,18 +21,20 @@ PASSED_OVER = "Plans that may keep enough answers were passed over, unchecked, f
 class Pace:
     """`done` is what the calibration does; without a budget that is all that is asked for."""
 
-    def __init__(self, budget: float | None, samples: int, held_out: int, memo: Memo, began: float) -> None:
+    def __init__(
+        self, budget: float | None, samples: int, held_out: int, memo: Memo, began: float, examples: int = 0
+    ) -> None:
         """Begin.
 
         Args:
             budget: seconds, or None.
-            samples, held_out: that are asked for.
+            samples, held_out, examples: that are asked for.
             began: when the seconds began to run, on the clock of `time.monotonic`.
         """
         self._budget = budget
         self._memo = memo
         self._began = began
-        self._asked = self._most = self.done = Work(samples, held_out, samples, samples)
+        self._asked = self._most = self.done = Work(samples, held_out, samples, samples, examples=examples)
         self._least = self._asked.least()
         self._passed_over = False
         self._paid: dict[str, float] = {}

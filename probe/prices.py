@@ -96,4 +96,5 @@ def prices_of(
         plan=trials(candidate_plans(stages, kind, layers, settings)),
         check=trials([Plan(())]),
         once=SELF_CHECKS * seconds.sample + RESAMPLING,
+        example=seconds.inputs + seconds.prefill + seconds.answer,
     )

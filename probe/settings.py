@@ -44,6 +44,8 @@ class Settings(BaseModel):
     around the detected stages that does it is taken, instead of the cheapest safe one at the stages themselves."""
     target_flops: float | None = Field(default=None, gt=1.0)
     """Prefill FLOPs ratio of the decoder that must be reached: of the plans that do, the one that changes least."""
+    examples: int = Field(default=6, ge=0)
+    """Samples whose pictures and kept tokens go into the observations; with 0 no image leaves the data."""
     budget: float | None = Field(default=None, gt=0.0)
     """Seconds that measuring may take; what is needed least is dropped first (see probe.budget)."""
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -28,15 +27,17 @@ from probe.budget import Prices
 from probe.build import Measurements
 from probe.capture import Capture, capture
 from probe.checks import self_checks
+from probe.examples import attended_layers, choose, make_examples
 from probe.grids import stage_three_grid, utility_grid
 from probe.memo import Memo
+from probe.observations import Example
 from probe.pace import Pace
 from probe.prices import Seconds, prices_of
 from probe.progress import OnProgress, counter
 from probe.samples import Rejected, Sample, check_enough
 from probe.search import as_tests, candidate_plans, in_question
 from probe.settings import Settings
-from probe.trials import Case, Quality, try_plans
+from probe.trials import Case, Quality, Readings, try_plans
 
 
 class Study:
@@ -62,6 +63,7 @@ class Study:
         self._sample_seconds: list[dict[str, float]] = []
         self.seconds: dict[str, float] = defaultdict(float)
         """Wall-clock time by step."""
+        self._changed: set[str] = set()  # ids of samples whose answer the plan that is taken changes
         self._visual_ids = parts_of(model, family).visual_ids
         value_bytes = next(model.parameters()).element_size()
         self.shape = DecoderShape.of(model.config.get_text_config(), value_bytes)
@@ -97,7 +99,7 @@ class Study:
                     rejected.append(Rejected(sample.id, record["rejected"]))
                 else:
                     cases.append(self._as_case(sample, record))
-                    _add(found, record)
+                    found.add(record)
                     self._sample_seconds.append(record["seconds"])
                 on_sample()
         check_enough("samples", len(cases), rejected, "give samples that the model can be measured on")
@@ -251,17 +253,22 @@ class Study:
                 continue
             unseen = self._check(kept_apart, taken.plan, len(tried))
             if unseen is None:
+                self._note_changed(cases, readings[plans.index(taken.plan)])
                 return tests, taken, None
-            tried[tests.index(taken)] = unseen
-            if unseen.agreement >= wanted:
+            self._note_changed(kept_apart, unseen)
+            tried[tests.index(taken)] = unseen.quality()
+            if tried[tests.index(taken)].agreement >= wanted:
                 break
         noted = tuple(
             test.model_copy(update={"held_out_agreement": tried[index].agreement}) if index in tried else test
             for index, test in enumerate(tests)
         )
-        return noted, noted[tests.index(taken)], unseen
+        return noted, noted[tests.index(taken)], tried[tests.index(taken)]
 
-    def _check(self, cases: Sequence[Case], plan: Plan, number: int) -> Quality | None:
+    def _note_changed(self, cases: Sequence[Case], readings: Readings) -> None:
+        self._changed = {case.id for case, agrees in zip(cases, readings.agrees, strict=True) if not agrees}
+
+    def _check(self, cases: Sequence[Case], plan: Plan, number: int) -> Readings | None:
         """A plan on samples that it was not chosen on; None without any."""
         if not cases:
             return None
@@ -277,17 +284,36 @@ class Study:
                 step=f"{step} {number}",
                 memo=self._memo,
             )
-        return readings.quality()
+        return readings
+
+    def examples(
+        self, samples: Sequence[Sample], cases: Sequence[Case], found: Measurements, stages: Stages, plan: Plan
+    ) -> tuple[Example, ...]:
+        """A few of the samples that `cases` are of, under the plan; none where the budget has no room.
+
+        Those of which it is not known what their visual tokens look at are left out.
+        """
+        step, settings = "examples", self._settings
+        self._pace.finished("plan", "check")
+        count = self._pace.decide(step, partial(self._prices, found, stages)).examples
+        answers = {case.id: case.answer for case in cases}
+        chosen = choose([sample for sample in samples if sample.id in answers], self._changed, count)
+        on_sample = counter(self._on_progress, step, len(chosen))
+        with self.timed(step):
+            return make_examples(
+                self._model,
+                self._processor,
+                chosen,
+                answers,
+                plan,
+                layers=attended_layers(stages),
+                max_new_tokens=settings.max_new_tokens,
+                family=self._family,
+                on_sample=on_sample,
+                memo=self._memo,
+            )
 
     def checks(self, sample: Sample) -> tuple[Check, ...]:
         """Self-checks on one sample."""
         with self.timed("self-checks"):
             return self_checks(self._model, self._inputs(sample), self._settings.entropy_k, family=self._family)
-
-
-def _add(found: Measurements, record: dict[str, Any]) -> None:
-    for name in ("visual", "text", "joint", "kl", "spectrum", "visual_release"):
-        if record[name] is not None:
-            getattr(found, name).append(np.array(record[name]))
-    for name in ("visual_tokens", "text_tokens"):
-        getattr(found, name).append(record[name])

@@ -1,6 +1,10 @@
 """Realistic profiles without a model, for tests of what reads them: one like Qwen, one like LLaVA, one of type none."""
 
+import base64
 import math
+from io import BytesIO
+
+from PIL import Image
 
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.profile import (
@@ -17,6 +21,7 @@ from halfv_core.profile import (
     Uncertainty,
 )
 from halfv_core.records import BoundaryUncertainty, SampleSize, Winner
+from probe.observations import Attention, Example, Observations, Picture, Region, SampleCurves, Selection
 
 IVR = {"anchor_share": 0.1, "scoring": "attention"}
 
@@ -170,3 +175,48 @@ def _curve(mean: list[float], spread: float) -> Curve:
 def _shares(count: int, decay: float) -> tuple[float, ...]:
     weights = [math.exp(-decay * rank) for rank in range(count)]
     return tuple(weight / sum(weights) for weight in weights)
+
+
+def observations(profile: Profile, *, samples: int = 100, examples: int = 2, text: str = "red circle") -> Observations:
+    """What a calibration of this profile may have seen; `text` is in every id, question and answer."""
+    seen = tuple(_sample(f"{text} {index}", profile.curves, 0.01 * (index - samples / 2)) for index in range(samples))
+    where = profile.provenance
+    return Observations(
+        config_fingerprint=where.config_fingerprint,
+        created=where.created,
+        samples=seen,
+        examples=tuple(example(f"{text} {index}", text, same=index % 2 == 0) for index in range(examples)),
+    )
+
+
+def example(id: str, text: str, *, same: bool) -> Example:
+    """A picture of four by four tokens, a quarter kept at layer 2 and one of them at layer 21."""
+    regions = tuple(
+        Region(0, column / 4, row / 4, (column + 1) / 4, (row + 1) / 4) for row in range(4) for column in range(4)
+    )
+    second = Selection(layer=2, selector="anchor_coverage", kept=(0, 5, 10, 15), anchors=(5,))
+    third = Selection(layer=21, selector="attention", kept=(5,), anchors=())
+    return Example(
+        id=id,
+        question=f"What is this? {text}",
+        references=(text,),
+        full=text,
+        accelerated=text if same else f"no {text}",
+        pictures=(Picture(width=64, height=48, webp=_webp()),),
+        regions=regions,
+        selections=(second, third),
+        attentions=tuple(Attention(layer=layer, shares=(0.05,) * 16) for layer in (1, 21)),
+    )
+
+
+def _sample(id: str, curves: Curves, offset: float) -> SampleCurves:
+    visual, text, joint = (
+        tuple(value + offset for value in curve.mean) for curve in (curves.visual, curves.text, curves.joint)
+    )
+    return SampleCurves(id=id, visual=visual, text=text, joint=joint, kl=curves.kl.mean)
+
+
+def _webp() -> str:
+    file = BytesIO()
+    Image.effect_noise((64, 48), 60).convert("RGB").save(file, "WEBP")
+    return base64.b64encode(file.getvalue()).decode()

@@ -32,12 +32,16 @@ class AnchorCoverage(Selector):
 
     def select(self, context: SelectionContext, count: int) -> torch.Tensor:
         """See `Selector.select`."""
-        anchors = math.floor(count * self.anchor_share)
+        anchors = self.anchors(count)
         if anchors == 0:
             seeds = _least_typical(context.normed_hidden())
         else:
             seeds = context.attention_scores(self.scoring, self.rope).topk(anchors).indices
         return cover(context.normed_hidden(), seeds, count)
+
+    def anchors(self, count: int) -> int:
+        """See `Selector.anchors`."""
+        return math.floor(count * self.anchor_share)
 
 
 def _least_typical(hidden: torch.Tensor) -> torch.Tensor:

@@ -24,3 +24,7 @@ class Attention(Selector):
     def select(self, context: SelectionContext, count: int) -> torch.Tensor:
         """See `Selector.select`."""
         return context.attention_scores(self.scoring, self.rope).topk(count).indices
+
+    def anchors(self, count: int) -> int:
+        """See `Selector.anchors`."""
+        return count

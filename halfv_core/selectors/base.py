@@ -42,8 +42,13 @@ class Selector(ABC):
         """Choose `count` of the V tokens, 1 <= count < V.
 
         Returns:
-            (count,) LongTensor on the context's device, distinct indices into the V tokens, in any order.
+            (count,) LongTensor on the context's device, distinct indices into the V tokens; the anchors first, those
+            and the others in any order.
         """
+
+    def anchors(self, count: int) -> int:
+        """How many of `count` chosen tokens attention chose; the others are there for another reason."""
+        return 0
 
 
 SELECTORS: Registry[type[Selector]] = Registry("selector", PlanError)

@@ -1,8 +1,9 @@
 """Stages and saturation types in words, for the report."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from halfv_core.profile import Stages
+from halfv_core.profile import Profile, Stages
 
 TYPE_WORDS = {
     "layer_inactivity": "Stage III barely changes visual tokens, so they can be frozen there",
@@ -36,3 +37,28 @@ def stage_spans(stages: Stages, layers: int) -> list[Span]:
         Span("III", "saturation", third, layers - 1),
     ]
     return [span for span in spans if span.first <= span.last]
+
+
+def verdict_rows(profiles: Sequence[Profile]) -> list[tuple[str, list[str]]]:
+    """What was decided for each of the profiles and what it brings: a row each, a cell for each profile."""
+    rows: dict[str, Callable[[Profile], str]] = {
+        "Decoder layers": lambda profile: str(profile.layers),
+        "Visual tokens a prompt": lambda profile: f"{profile.expected.visual_tokens:.0f}",
+        "Stage II begins": lambda profile: _begins(profile.stages.aggregation_start),
+        "Stage III begins": lambda profile: _begins(profile.stages.saturation_start),
+        "Saturation type": lambda profile: profile.saturation.type,
+        "Plan": lambda profile: "; ".join(profile.plan.describe()),
+        "Prefill FLOPs": lambda profile: f"{profile.expected.flops_ratio:.2f}× fewer",
+        "KV cache": lambda profile: f"{profile.expected.kv_ratio:.2f}× smaller",
+        "Same answers, held out": lambda profile: _agreement(profile.expected.agreement),
+        "Mind": lambda profile: " ".join(profile.cautions) or "nothing",
+    }
+    return [(name, [cell(profile) for profile in profiles]) for name, cell in rows.items()]
+
+
+def _begins(layer: int | None) -> str:
+    return "never" if layer is None else f"layer {layer}"
+
+
+def _agreement(share: float | None) -> str:
+    return "not measured" if share is None else f"{100 * share:.3g} %"

@@ -59,6 +59,15 @@ def test_selector_chooses_that_many_distinct_tokens(
 
 
 @SELECTOR
+def test_anchors_are_the_best_attended_of_those_chosen(name: str) -> None:
+    selector, tokens = make_selector(name, {}), Tokens(40)
+    assert 0 <= selector.anchors(20) <= 20
+    best = tokens.attention_scores("attention", False).topk(selector.anchors(20)).indices
+    assert set(selector.select(tokens, 20)[: selector.anchors(20)].tolist()) == set(best.tolist())
+    assert (selector.anchors(20) > 0) == (name in ("anchor_coverage", "attention"))
+
+
+@SELECTOR
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 @pytest.mark.parametrize("ratio", [0.01, 0.3, 0.999])
 def test_selector_inside_a_model(name: str, family: str, ratio: float) -> None:

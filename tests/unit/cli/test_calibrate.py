@@ -10,6 +10,7 @@ import pytest
 
 from cli.main import main
 from halfv_core import Profile
+from probe.observations import Observations
 from tests.checkpoints import save_checkpoint
 from tests.unit.probe.test_calibrate import write_samples
 
@@ -52,6 +53,18 @@ def test_calibrate_writes_profile_and_report_and_says_what_it_found(folder: Path
     ):
         assert part in said
     assert "<html" in (folder / "report.html").read_text()
+    seen = Observations.of(folder / "profile.json")
+    assert seen is not None
+    assert len(seen.samples) == len(profile.provenance.sample_ids)
+    assert [example.id for example in seen.examples] == list(profile.provenance.sample_ids)
+
+
+def test_without_examples_no_image_is_kept(folder: Path) -> None:
+    few = [*FAST, "--examples", "0", "--output", "bare.json"]
+    done = run("calibrate", "--model", "./model", "--data", "data.jsonl", *few, folder=folder)
+    assert done.returncode == 0, done.stderr
+    seen = Observations.load(folder / "bare.observations.json")
+    assert (len(seen.samples), seen.examples) == (4, ())
 
 
 def test_calibrate_prints_the_profile_as_json(folder: Path) -> None:

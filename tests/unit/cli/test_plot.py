@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from halfv_core.errors import HalfVError
-from probe.report import render
+from probe.report import Subject, render
 from tests import profiles
 
 
@@ -23,7 +23,7 @@ def test_it_writes_the_report(profile: Path, tmp_path: Path) -> None:
     output = tmp_path / "new" / "report.html"
     result = CliRunner().invoke(app, ["plot", str(profile), "--output", str(output)])
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"report: {output}\n", "")
-    assert output.read_text(encoding="utf-8") == render(profiles.llava_like())
+    assert output.read_text(encoding="utf-8") == render([Subject(profiles.llava_like())])
 
 
 def test_json_says_the_same_for_machines(profile: Path, tmp_path: Path) -> None:

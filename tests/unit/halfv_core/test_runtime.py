@@ -147,6 +147,25 @@ def test_two_caches_taken_in_turn() -> None:
     assert all(torch.equal(a, b) for a, b in zip(alone, mixed, strict=True))
 
 
+def test_anchors_are_told_row_by_row_as_each_row_would_have_them_alone() -> None:
+    prompts = [{}, {"images": 2}]
+    plan = Plan((Keep(layer=2, keep_ratio=0.5, options={"anchor_share": 0.5}), Keep(layer=3, keep_ratio=0.25)))
+    batch = tiny_batch("llava", prompts)
+    model = tiny_model("llava")
+    with torch.no_grad(), apply(model, plan) as run:
+        model(**batch)
+        together = run.anchors
+        for row, prompt in enumerate(prompts):
+            alone = tiny_prompt("llava", seed=row, **prompt)
+            gap = batch["input_ids"].shape[1] - alone["input_ids"].shape[1]
+            model(**alone)
+            for layer, share in ((2, 0.5), (3, 0.1)):
+                kept, anchors = run.kept[layer][0].tolist(), run.anchors[layer][0].tolist()
+                assert len(anchors) == int(len(kept) * share)
+                assert set(anchors) <= set(kept)
+                assert {position + gap for position in anchors} == set(together[layer][row].tolist())
+
+
 def test_a_cache_filled_before_apply_is_continued_unpruned() -> None:
     model, inputs, token = tiny_model("qwen2_5_vl"), tiny_prompt("qwen2_5_vl"), torch.tensor([[5]])
     with torch.no_grad():

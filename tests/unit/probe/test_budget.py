@@ -7,14 +7,16 @@ from hypothesis import strategies as st
 from halfv_core.errors import DataError
 from probe.budget import FEWEST, Prices, Work, fit, in_words, parse_budget
 
-PRICES = Prices(sample=4.0, answer=1.0, surface=2.0, test=1.0, grid=5.0, plan=2.0, check=1.0, once=3.0)
-ASKED = Work(samples=80, held_out=20, tests=80, plans=80)
+PRICES = Prices(sample=4.0, answer=1.0, surface=2.0, test=1.0, grid=5.0, plan=2.0, check=1.0, once=3.0, example=1.5)
+ASKED = Work(samples=80, held_out=20, tests=80, plans=80, examples=6)
 LEAST = ASKED.least()
 
 counts = st.integers(0, 120)
 amounts = st.floats(0.0, 1e4)
-works = st.builds(lambda samples, held_out: Work(samples, held_out, samples, samples), counts, counts)
-prices = st.builds(Prices, *[amounts] * 8)
+works = st.builds(
+    lambda samples, held_out, shown: Work(samples, held_out, samples, samples, examples=shown), counts, counts, counts
+)
+prices = st.builds(Prices, *[amounts] * 9)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +49,11 @@ def test_nonsense_is_one_clear_line(text: str) -> None:
 def test_what_is_needed_least_goes_first() -> None:
     whole = PRICES.of(ASKED)
     assert fit(ASKED, LEAST, PRICES, whole) == ASKED
-    no_grid = fit(ASKED, LEAST, PRICES, whole - 1.0)
-    assert no_grid == ASKED._replace(grid=False)
+    fewer_examples = fit(ASKED, LEAST, PRICES, whole - 1.0)
+    assert fewer_examples == ASKED._replace(examples=5)
+    no_examples = ASKED._replace(examples=0)
+    no_grid = fit(ASKED, LEAST, PRICES, PRICES.of(no_examples) - 1.0)
+    assert no_grid == no_examples._replace(grid=False)
     no_surface = fit(ASKED, LEAST, PRICES, PRICES.of(no_grid) - 1.0)
     assert no_surface == no_grid._replace(surface=False)
     fewer_cases = fit(ASKED, LEAST, PRICES, PRICES.of(no_surface) - 1.0)
@@ -91,6 +96,7 @@ def test_each_thing_dropped_is_one_sentence(asked: Work, done: Work) -> None:
 def test_words() -> None:
     assert in_words(ASKED, ASKED) == ()
     assert in_words(ASKED, LEAST) == (
+        "What is kept is shown for 0 of 6 samples.",
         "Stage III's treatments were not tried beyond the two tests that decide.",
         "Marginal utility was not measured, so it settles no doubt about where Stage II begins.",
         "The tests of Stage III ran on 10 of 80 samples.",

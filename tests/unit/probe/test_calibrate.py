@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,9 +17,10 @@ from halfv_core.errors import DataError
 from halfv_core.models import LoadedModel, load_model
 from halfv_core.processors import PromptProcessor
 from halfv_core.selectors import SELECTORS, make_selector
-from probe import calibrate, load_samples
+from probe import calibrate, calibrate_in_full, load_samples
 from probe.calibrate import Settings
 from probe.evaluate import evaluate
+from probe.observations import Observations
 from probe.samples import Sample
 from tests.checkpoints import CHECKPOINTS, save_checkpoint
 from tests.tiny import LAYERS
@@ -52,7 +54,7 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     loaded = load(family, tmp_path)
     told: list[tuple[str, int, int]] = []
     settings = Settings(samples=8, held_out=0.25, max_new_tokens=4, entropy_k=5)
-    profile = calibrate(
+    profile, observations = calibrate_in_full(
         loaded.model,
         loaded.processor,
         samples,
@@ -63,6 +65,7 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
         on_progress=lambda *step: told.append(step),
     )
     assert profile.layers == LAYERS
+    check_observations(profile, observations)
     assert len(profile.provenance.sample_ids) == 6
     assert len(profile.provenance.held_out_ids) == profile.expected.held_out == 2
     assert not set(profile.provenance.sample_ids) & set(profile.provenance.held_out_ids)
@@ -86,7 +89,7 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     assert [size.samples for size in profile.uncertainty.sample_sizes] == [1, 3, 6]
     assert all(test.safe_share is not None for test in profile.pruning_tests)
     assert (profile.saturation.confidence is None) == (profile.stages.saturation_start is None)
-    steps = {"curves", "held-out answers", "marginal utility", "Stage III", "plans", "held-out"}
+    steps = {"curves", "held-out answers", "marginal utility", "Stage III", "plans", "held-out", "examples"}
     assert steps == {step for step, _, _ in told}
     assert set(profile.provenance.seconds_by_step) == steps | {"self-checks", "uncertainty"}
     assert all(0 <= done <= total for _, done, total in told)
@@ -99,11 +102,28 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     assert run.cost.flops_ratio == pytest.approx(profile.expected.flops_ratio)
 
 
+def check_observations(profile: Profile, found: Observations) -> None:
+    where = profile.provenance
+    assert (found.created, found.config_fingerprint) == (where.created, where.config_fingerprint)
+    assert tuple(sample.id for sample in found.samples) == where.sample_ids
+    for name in ("visual", "text", "joint", "kl"):
+        mean = np.mean([getattr(sample, name) for sample in found.samples], axis=0)
+        assert mean == pytest.approx(getattr(profile.curves, name).mean, rel=1e-3)
+    assert {example.id for example in found.examples} == set(where.held_out_ids)
+    for example in found.examples:
+        assert example.regions
+        assert [selection.layer for selection in example.selections] == [keep.layer for keep in profile.plan.keeps]
+        assert len(example.attentions) == 1 + (profile.stages.saturation_start is not None)
+
+
 @FAMILY
 def test_same_seed_same_profile(family: str, tmp_path: Path, samples: list[Sample]) -> None:
     loaded = load(family, tmp_path)
     settings = Settings(samples=4, max_new_tokens=2)
-    one, two = (calibrate(loaded.model, loaded.processor, samples, settings) for _ in range(2))
+    (one, seen), (two, seen_again) = (
+        calibrate_in_full(loaded.model, loaded.processor, samples, settings) for _ in range(2)
+    )
+    assert seen.model_copy(update={"created": ""}) == seen_again.model_copy(update={"created": ""})
     timeless = {"created": "", "seconds": 0.0, "seconds_by_step": {}}
     strip = [profile.provenance.model_copy(update=timeless) for profile in (one, two)]
     assert one.model_copy(update={"provenance": strip[0]}) == two.model_copy(update={"provenance": strip[1]})

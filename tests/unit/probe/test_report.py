@@ -9,8 +9,8 @@ import pytest
 
 from halfv_core.plan import Freeze, Plan
 from halfv_core.profile import Curve, Profile, Stages
-from probe.report import entropy_figure, render, spectrum_figure, stage_spans, write_report
-from probe.report.page import depth_bar
+from probe.report import Subject, entropy_figure, render, spectrum_figure, stage_spans, write_report
+from probe.report.depth import depth_bar
 from tests import profiles
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
@@ -38,16 +38,16 @@ class Page(HTMLParser):
         self.text += "" if self._raw else f"{data} "
 
 
-def hostile_profile() -> Profile:
+def hostile_profile(text: str = HOSTILE) -> Profile:
     return profiles.build(
         8,
         2,
         5,
         Plan((Freeze(layers=[5, 6, 7]),)),
         "layer_inactivity",
-        model_id=HOSTILE,
-        data=HOSTILE,
-        sample_ids=(HOSTILE,),
+        model_id=text,
+        data=text,
+        sample_ids=(text,),
     )
 
 
@@ -124,9 +124,9 @@ def test_the_depth_bar_shows_what_the_plan_leaves() -> None:
 
 def test_the_page_says_what_matters() -> None:
     profile = profiles.qwen_like()
-    text = " ".join(Page(render(profile)).text.split())
+    text = " ".join(Page(render([Subject(profile)])).text.split())
     for words in (
-        "28 decoder layers. Visual information is gathered from layer 2 on and is saturated from layer 21 on.",
+        "Visual information is gathered from layer 2 on and is saturated from layer 21 on.",
         "Saturation type token_sparsity",
         "3.31× fewer",
         "2.84× smaller",
@@ -138,6 +138,9 @@ def test_the_page_says_what_matters() -> None:
         "Stage III begins at layer 21 (90% interval 20–21, wins 80% of 200 resamples; layer 20 wins 15%).",
         "The tests of Stage III give token_sparsity in 94% of their resamples.",
         "The plan is safe in 92% of the resamples of its test. 80 samples were enough.",
+        "28 decoder layers, qwen2_5_vl.",
+        "layers 21–27 (90 % interval of its start: 20–21)",
+        "halfv-probe calibrate --model qwen2.5-vl-7b --data scenes --samples 100",
         profile.provenance.config_fingerprint,
         "nnsight 0.8.1",
         *profile.provenance.sample_ids,
@@ -146,29 +149,30 @@ def test_the_page_says_what_matters() -> None:
 
 
 def test_the_page_says_what_is_missing() -> None:
-    text = " ".join(Page(render(profiles.unsaturated())).text.split())
+    text = " ".join(Page(render([Subject(profiles.unsaturated())])).text.split())
     for words in (
         "no layer was found at which it is saturated",
         "type none",
         "not measured",
-        "No treatment was tried.",
+        "The calibration did not measure this.",
     ):
         assert words in text
 
 
 def test_text_from_the_data_stays_text() -> None:
     sure = profiles.uncertainty(verdict=HOSTILE)
-    page = Page(render(hostile_profile().model_copy(update={"uncertainty": sure})))
+    page = Page(render([Subject(hostile_profile().model_copy(update={"uncertainty": sure}))]))
     assert page.text.count(HOSTILE) >= 4
-    assert [attrs.get("type") for tag, attrs in page.elements if tag == "script"] == ["application/json", None, None]
+    kinds = [attrs.get("type") for tag, attrs in page.elements if tag == "script"]
+    assert set(kinds[:-4]) == {"application/json"} and kinds[-4:] == [None] * 4
     assert not [tag for tag, _ in page.elements if tag == "img"]
 
 
 def test_the_page_refers_to_nothing_outside() -> None:
-    text = render(profiles.llava_like())
+    text = render([Subject(profiles.llava_like())])
     page = Page(text)
     loads = [value for _, attrs in page.elements for name, value in attrs.items() if name in ("src", "href", "action")]
-    assert loads == ["data:,"]
+    assert loads[0] == "data:," and all(str(address).startswith("#") for address in loads[1:])
     assert [tag for tag, _ in page.elements if tag in ("iframe", "object", "embed", "form", "base")] == []
     style = text[text.index("<style>") : text.index("</style>")]
     assert "url(" not in style and "@import" not in style
@@ -178,7 +182,7 @@ def test_the_page_refers_to_nothing_outside() -> None:
 
 def test_the_file_is_whole_and_small(tmp_path: Path) -> None:
     path = tmp_path / "new" / "report.html"
-    write_report(profiles.qwen_like(), path)
-    assert path.read_text(encoding="utf-8") == render(profiles.qwen_like())
+    write_report([Subject(profiles.qwen_like())], path)
+    assert path.read_text(encoding="utf-8") == render([Subject(profiles.qwen_like())])
     assert path.stat().st_size < 6_000_000
     assert list(path.parent.iterdir()) == [path]

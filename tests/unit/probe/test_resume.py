@@ -22,7 +22,8 @@ from tests.unit.probe.test_calibrate import write_samples
 SETTINGS = Settings(
     samples=5, held_out=0.4, max_new_tokens=3, entropy_k=5, min_agreement=0.5, max_log_likelihood_drop=9
 )
-STEPS = {"curves": 3, "held-out answers": 2, "marginal utility": 3, "Stage III": 3, "plans": 3, "held-out": 2}
+STEPS = {"curves": 3, "held-out answers": 2, "marginal utility": 3, "Stage III": 3, "plans": 3, "held-out": 2,
+         "examples": 2}  # fmt: skip
 """In their order, with the samples of each."""
 
 
@@ -107,7 +108,8 @@ def test_a_journal_does_not_change_the_profile(work: Work, peace: tuple[str, int
 
 def test_each_sample_is_noted_once_in_each_step(peace: tuple[str, int, list[Any]]) -> None:
     steps = Counter(name.rpartition("/")[0] for name in peace[2])
-    assert steps == {"curves": 3, "answer": 2, "marginal utility": 3, "Stage III": 3, "plans": 3, "held-out 0": 2}
+    assert steps == {"curves": 3, "answer": 2, "marginal utility": 3, "Stage III": 3, "plans": 3, "held-out 0": 2,
+                     "examples": 2}  # fmt: skip
     assert len(set(peace[2])) == len(peace[2])
 
 

@@ -1,37 +1,16 @@
-"""The charts of the report: Profile -> plotly figure, pure.
-
-entropy_figure(Profile.load("profile.json")).show()
-"""
+"""Entropy and redundancy in one picture of two panels, as the READMEs show it."""
 
 import math
-from typing import NamedTuple
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from halfv_core.profile import Curve, Profile
+from probe.report.figures import spectrum
+from probe.report.figures._stages import TINTS as STAGE_TINTS
+from probe.report.figures._style import STYLES, Style
+from probe.report.figures.chart import Subject
 from probe.report.words import stage_spans
-
-
-class Style(NamedTuple):
-    """How one curve looks; colours after Okabe and Ito, 3:1 on white and near-black; dash and marker tell more."""
-
-    color: str
-    band: str
-    dash: str
-    symbol: str
-
-
-STYLES = {
-    "visual": Style("#1A80C4", "rgba(26,128,196,.2)", "solid", "circle"),
-    "text": Style("#D55E00", "rgba(213,94,0,.18)", "dash", "square"),
-    "release": Style("#6C7A89", "rgba(108,122,137,.18)", "dashdot", "cross"),
-    "joint": Style("#009E73", "rgba(0,158,115,.18)", "dot", "diamond"),
-    "KL": Style("#9A5BB5", "rgba(154,91,181,.18)", "solid", "circle"),
-}
-DARKEST = -6
-"""Shares of the spectrum below this power of ten are drawn alike: they are rounding, and would take the whole scale."""
-STAGE_TINTS = {"I": "rgba(128,128,128,.14)", "II": "rgba(230,159,0,.16)", "III": "rgba(86,180,233,.18)"}
 
 
 def entropy_figure(profile: Profile) -> go.Figure:
@@ -58,28 +37,8 @@ def entropy_figure(profile: Profile) -> go.Figure:
 
 
 def spectrum_figure(profile: Profile) -> go.Figure:
-    """How much of the visual tokens' variance each leading eigenvalue holds, layer by layer, as a heat map."""
-    spectrum = profile.curves.spectrum
-    ranks = max(len(row) for row in spectrum)
-    shares = [[row[rank] if rank < len(row) else None for row in spectrum] for rank in range(ranks)]
-    logs = [[math.log10(share) if share and share > 0 else None for share in row] for row in shares]
-    known = [value for row in logs for value in row if value is not None] or [0.0]
-    darkest = max(math.floor(min(known)), DARKEST)
-    heat = go.Heatmap(
-        z=logs,
-        zmin=darkest,
-        zmax=0,
-        customdata=shares,
-        y=list(range(1, ranks + 1)),
-        colorscale="Cividis",
-        colorbar={"title": "share", "thickness": 12, **_powers_of_ten(darkest)},
-        hovertemplate="input of layer %{x}<br>eigenvalue %{y}<br>share %{customdata:.2e}<extra></extra>",
-    )
-    figure = go.Figure(heat)
-    _lay_out(figure, height=400, top=32, bottom=48)
-    figure.update_xaxes(title="layer", title_standoff=6, showgrid=False)
-    figure.update_yaxes(title="eigenvalue, largest first", autorange="reversed", showgrid=False)
-    return figure
+    """The chart `spectrum`, under its old name."""
+    return spectrum.figure([Subject(profile)])
 
 
 def _line(name: str, curve: Curve, style: Style, value: str) -> go.Scatter:
@@ -145,11 +104,6 @@ def _floor(curve: Curve) -> float:
 def _decades(curve: Curve) -> int:
     """Whole decades between ticks, so that a wide log axis has about five."""
     return max(1, round((math.log10(max(*curve.mean, _floor(curve))) - math.log10(_floor(curve))) / 5))
-
-
-def _powers_of_ten(lowest: int) -> dict[str, list[int] | list[str]]:
-    exponents = list(range(0, lowest - 1, -1))
-    return {"tickvals": exponents, "ticktext": [f"10<sup>{e}</sup>" if e else "1" for e in exponents]}
 
 
 def _shade_stages(figure: go.Figure, profile: Profile) -> None:

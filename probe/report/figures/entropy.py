@@ -1,0 +1,137 @@
+"""Truncated matrix entropy against depth: one model with spread, stages and intervals, or several compared."""
+
+from collections.abc import Sequence
+from itertools import chain
+
+import plotly.graph_objects as go
+
+from halfv_core.profile import Curve, Curves, Profile
+from probe.observations import SampleCurves
+from probe.report.figures._controls import Change, add_buttons
+from probe.report.figures._curves import Scale, band, line, places, z_score
+from probe.report.figures._entropies import NATS, Z_SCORE, compared
+from probe.report.figures._stages import LABELS, add_intervals, shade_stages
+from probe.report.figures._style import STYLES, Style, lay_out, names
+from probe.report.figures.chart import Cell, Chart, Subject, Table
+
+
+def figure(subjects: Sequence[Subject]) -> go.Figure:
+    """One model: all curves, raw, by layer. Several: a colour for each, z-scored, by depth."""
+    return _alone(subjects[0]) if len(subjects) == 1 else compared(subjects)
+
+
+def table(subjects: Sequence[Subject]) -> Table:
+    """A row for each model and layer."""
+    columns = ["model", "layer", "depth %"]
+    kinds = [kind for kind in ("visual", "text", "joint", "visual_release") if _any(subjects, kind)]
+    columns += [f"{kind} {what}" for kind in kinds for what in ("mean", "std")]
+    rows = []
+    for name, (profile, _) in zip(names(subjects), subjects, strict=True):
+        depths = places(profile.layers + 1, profile.layers, depth=True)
+        for layer, depth in enumerate(depths):
+            curves = (getattr(profile.curves, kind) for kind in kinds)
+            values = ((curve.mean[layer], curve.std[layer]) if curve else (None, None) for curve in curves)
+            row: list[Cell] = [name, layer, depth, *chain.from_iterable(values)]
+            rows.append(tuple(row))
+    return Table(tuple(columns), tuple(rows))
+
+
+def summary(profile: Profile) -> str:
+    """From the first layer to the lowest point."""
+    visual = profile.curves.visual.mean
+    low = min(range(len(visual)), key=visual.__getitem__)
+    if low == 0:
+        return f"Visual entropy is lowest at layer 0, with {visual[0]:.2f} nats, and ends at {visual[-1]:.2f}."
+    fall = f"Visual entropy goes from {visual[0]:.2f} nats at layer 0 to its lowest, {visual[low]:.2f}, at layer {low}"
+    return f"{fall}." if low == len(visual) - 1 else f"{fall}, and ends at {visual[-1]:.2f}."
+
+
+def kinds_of(curves: Curves) -> list[tuple[str, Curve, Style]]:
+    """Name, curve and style of all entropies that were measured."""
+    found = [(name, getattr(curves, name), STYLES[name]) for name in ("visual", "text", "joint")]
+    release = curves.visual_release
+    return found + ([("visual, public code", release, STYLES["release"])] if release is not None else [])
+
+
+def _alone(subject: Subject) -> go.Figure:
+    profile = subject.profile
+    raw, scored = (_traces(subject, z=z) for z in (False, True))
+    drawn = go.Figure(raw)
+    shade_stages(drawn, profile, points=profile.layers + 1)
+    lay_out(drawn, height=500, top=118, bottom=64)
+    drawn.update_layout(hovermode="x unified")
+    drawn.update_xaxes(title_text="layer", range=[-0.5, profile.layers + 0.5], unifiedhovertitle={"text": "layer %{x}"})
+    drawn.update_yaxes(title_text=NATS)
+    add_intervals(drawn, profile)
+    heights = {
+        "raw": Change({"y": [trace.y for trace in raw]}, {"yaxis.title.text": NATS, "yaxis.autorange": True}),
+        "z-score": Change({"y": [trace.y for trace in scored]}, {"yaxis.title.text": Z_SCORE, "yaxis.autorange": True}),
+    }
+    add_buttons(drawn, heights, active="raw", count=len(raw), rise=LABELS)
+    add_buttons(drawn, _tick_choices(profile.layers), active="layer", count=0, right=True, rise=LABELS)
+    return drawn
+
+
+def _tick_choices(layers: int) -> dict[str, Change]:
+    """Points stay where they are; only the axis reads otherwise."""
+    quarters = {"xaxis.tickvals": [layers * part / 4 for part in range(5)]}
+    percent = {"xaxis.ticktext": ["0", "25", "50", "75", "100"], "xaxis.tickmode": "array"}
+    return {
+        "layer": Change({}, {"xaxis.title.text": "layer", "xaxis.tickmode": "auto"}),
+        "depth %": Change({}, {"xaxis.title.text": "depth, %", **quarters, **percent}),
+    }
+
+
+def _traces(subject: Subject, z: bool) -> list[go.Scatter]:
+    """Spread, means, and all samples one by one, which the legend shows on demand."""
+    profile = subject.profile
+    x = places(profile.layers + 1, profile.layers, depth=False)
+    known = [(*kind, z_score(kind[1]) if z else Scale()) for kind in kinds_of(profile.curves)]
+    traces = [band(name, curve, x, style, scale) for name, curve, style, scale in known]
+    traces += [line(name, curve, x, style, scale, ".3f") for name, curve, style, scale in known]
+    samples = subject.observations.samples if subject.observations is not None else ()
+    if samples:
+        traces += [_samples(samples, name, style, scale) for name, _, style, scale in known[:3]]
+    return traces
+
+
+def _samples(samples: Sequence[SampleCurves], name: str, style: Style, scale: Scale) -> go.Scatter:
+    """One trace with a gap after each sample: a trace for each would be slow."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for sample in samples:
+        values = scale.of(getattr(sample, name))
+        x += [*range(len(values)), None]
+        y += [*values, None]
+    return go.Scatter(
+        name="single samples",
+        legendgroup="single samples",
+        showlegend=name == "visual",
+        x=x,
+        y=y,
+        mode="lines",
+        line={"color": style.color, "width": 0.8},
+        opacity=0.45,
+        visible="legendonly",
+        hoverinfo="skip",
+    )
+
+
+def _any(subjects: Sequence[Subject], kind: str) -> bool:
+    return any(getattr(profile.curves, kind) is not None for profile, _ in subjects)
+
+
+CHART = Chart(
+    name="entropy",
+    title="Entropy along depth",
+    caption=(
+        "How many directions the tokens spread over at the input of each layer (truncated matrix entropy): the mean "
+        "over the calibration samples, with one standard deviation as a band. The tints are the stages, the bars below "
+        "their beginnings with 90 % intervals. When models are compared, each has one colour: solid lines "
+        "are visual, dashed ones text, and large markers stand where a stage begins."
+    ),
+    make=figure,
+    table=table,
+    summary=summary,
+    many=True,
+)

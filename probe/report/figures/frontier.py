@@ -1,0 +1,150 @@
+"""Retention against cost for all plans that were tried, with the ones that no other beats on both."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from halfv_core.profile import Profile, PruningTest
+from probe.report.figures._style import INK, Style, lay_out, model_styles, names, plain
+from probe.report.figures.chart import Chart, Subject, Table
+
+
+def figure(subjects: Sequence[Subject]) -> go.Figure | None:
+    """All plans of all subjects; one subject brings its thresholds along."""
+    if not any(profile.pruning_tests for profile, _ in subjects):
+        return None
+    drawn = go.Figure()
+    for name, (profile, _), style in zip(names(subjects), subjects, model_styles(), strict=False):
+        if profile.pruning_tests:
+            _draw(drawn, plain(name), profile, style, alone=len(subjects) == 1)
+    if len(subjects) == 1:
+        _draw_limits(drawn, subjects[0].profile)
+    lay_out(drawn, height=420, top=32, bottom=64)
+    drawn.update_xaxes(title_text="times fewer FLOPs")
+    drawn.update_yaxes(title_text="same answers", tickformat=".0%")
+    return drawn
+
+
+def table(subjects: Sequence[Subject]) -> Table | None:
+    """A row for each plan."""
+    columns = ("model", "plan", "FLOPs ratio", "KV ratio", "agreement", "held-out agreement", "log-likelihood drop")
+    rows = [
+        (
+            name,
+            in_words(test),
+            test.flops_ratio,
+            test.kv_ratio,
+            test.agreement,
+            test.held_out_agreement,
+            test.log_likelihood_drop,
+            test.safe,
+            test.safe_share,
+            test.plan == profile.plan,
+        )
+        for name, (profile, _) in zip(names(subjects), subjects, strict=True)
+        for test in profile.pruning_tests
+    ]
+    return Table((*columns, "safe", "safe in resamples", "taken"), tuple(rows)) if rows else None
+
+
+def summary(profile: Profile) -> str:
+    """How many were tried, and what became of it."""
+    tests = profile.pruning_tests
+    if not tests:
+        return ""
+    safe = sum(test.safe for test in tests)
+    said = f"{len(tests)} plans were tried, {safe} of them safe" if len(tests) > 1 else "One plan was tried"
+    taken = next((test for test in tests if test.plan == profile.plan), None)
+    if taken is None:
+        return f"{said}."
+    return f"{said}; the one taken keeps {taken.agreement:.1%} of the answers at {taken.flops_ratio:.2f}x fewer FLOPs."
+
+
+def in_words(test: PruningTest) -> str:
+    """The plan of a test."""
+    return "; ".join(test.plan.describe()) or "change nothing"
+
+
+def unbeaten(tests: Sequence[PruningTest]) -> list[PruningTest]:
+    """The Pareto frontier: no other test has at least as much of both and more of one. By cost, dearest first."""
+    front: list[PruningTest] = []
+    for test in sorted(tests, key=lambda test: (-test.flops_ratio, -test.agreement)):
+        if not front or test.agreement > front[-1].agreement:
+            front.append(test)
+    return front[::-1]
+
+
+def _draw(drawn: go.Figure, name: str, profile: Profile, style: Style, *, alone: bool) -> None:
+    """Several models have one legend entry each; the marks are explained in the caption."""
+    front, color = unbeaten(profile.pruning_tests), style.color
+    drawn.add_scatter(
+        name="frontier" if alone else name,
+        legendgroup="frontier" if alone else name,
+        x=[test.flops_ratio for test in front],
+        y=[test.agreement for test in front],
+        mode="lines",
+        line={"color": color, "width": 1.5},
+        showlegend=True,
+        hoverinfo="skip",
+    )
+    safe = [test for test in profile.pruning_tests if test.safe]
+    unsafe = [test for test in profile.pruning_tests if not test.safe]
+    taken = [test for test in profile.pruning_tests if test.plan == profile.plan]
+    kept_apart = [test for test in profile.pruning_tests if test.held_out_agreement is not None]
+    hollow = {"symbol": "square-open", "size": 11, "color": color, "line": {"width": 2}}
+    marks = (
+        ("safe", safe, "agreement", {"symbol": style.symbol, "size": 10, "color": color}),
+        ("not safe", unsafe, "agreement", {"symbol": "x-thin-open", "size": 10, "color": color, "line": {"width": 3}}),
+        ("held-out samples", kept_apart, "held_out_agreement", hollow),
+        ("taken", taken, "agreement", {"symbol": "circle-open", "size": 20, "color": INK, "line": {"width": 2}}),
+    )
+    for label, tests, field, marker in marks:
+        if tests:
+            drawn.add_scatter(
+                name=label if alone else f"{name}, {label}",
+                legendgroup=label if alone else name,
+                showlegend=alone,
+                x=[test.flops_ratio for test in tests],
+                y=[getattr(test, field) for test in tests],
+                text=[plain(in_words(test)).replace("; ", "<br>") for test in tests],
+                mode="markers",
+                marker=marker,
+                cliponaxis=False,
+                hovertemplate="%{y:.1%} same answers, %{x:.2f}x fewer FLOPs<br>%{text}",
+            )
+
+
+def _draw_limits(drawn: go.Figure, profile: Profile) -> None:
+    """What a plan had to reach; the labels lie where the lines begin."""
+    resolved = profile.provenance.arguments_resolved
+    drawn.add_hline(profile.saturation.min_agreement, line={"color": INK, "dash": "dash", "width": 1.5})
+    _label(
+        drawn, f"safe from {profile.saturation.min_agreement:.0%}", 0, profile.saturation.min_agreement, x_on="paper"
+    )
+    retention, flops = resolved.get("target_retention"), resolved.get("target_flops")
+    if isinstance(retention, float) and retention != profile.saturation.min_agreement:
+        drawn.add_hline(retention, line={"color": INK, "dash": "dot", "width": 1.5})
+        _label(drawn, f"target {retention:.0%}", 0, retention, x_on="paper")
+    if isinstance(flops, float | int):
+        drawn.add_vline(flops, line={"color": INK, "dash": "dot", "width": 1.5})
+        _label(drawn, f"target {flops:g}x", flops, 1, y_on="paper")
+
+
+def _label(drawn: go.Figure, text: str, x: float, y: float, *, x_on: str = "x", y_on: str = "y") -> None:
+    at = {"x": x, "y": y, "xref": x_on, "yref": y_on, "xanchor": "left", "yanchor": "bottom"}
+    drawn.add_annotation(text=text, showarrow=False, font={"size": 11}, **at)
+
+
+CHART = Chart(
+    name="frontier",
+    title="Retention against cost",
+    caption=(
+        "Each point is a whole plan that was tried: how many times fewer FLOPs it takes, and the share of the full "
+        "model's answers that stay. Filled marks are safe plans, crosses are not; hollow squares are held-out "
+        "samples; the line joins the plans that no other beats on both, and the ring is the plan that was taken."
+    ),
+    make=figure,
+    table=table,
+    summary=summary,
+    many=True,
+)

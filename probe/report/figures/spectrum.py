@@ -1,0 +1,109 @@
+"""The spectrum of the visual tokens as a heat map: layer across, eigenvalue down, its share as colour."""
+
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from halfv_core.profile import Profile
+from probe.report.figures._style import lay_out
+from probe.report.figures.chart import Chart, Subject, Table
+
+DARKEST = -6
+"""Shares of the spectrum below this power of ten are drawn alike: they are rounding, and would take the whole scale."""
+
+Shares = tuple[tuple[float, ...], ...]
+
+
+def figure(subjects: Sequence[Subject]) -> go.Figure | None:
+    """How much of the visual tokens' variance each leading eigenvalue holds, layer by layer."""
+    ranks = by_rank(subjects[0].profile.curves.spectrum)
+    if not ranks:
+        return None
+    lowest = darkest(subjects[0].profile.curves.spectrum)
+    heat = go.Heatmap(
+        z=[[logarithm(share) for share in row] for row in ranks],
+        zmin=lowest,
+        zmax=0,
+        customdata=ranks,
+        y=list(range(1, len(ranks) + 1)),
+        colorscale="Cividis",
+        colorbar={"title": "share", "thickness": 12, **powers_of_ten(lowest)},
+        hovertemplate="input of layer %{x}<br>eigenvalue %{y}<br>share %{customdata:.2e}<extra></extra>",
+    )
+    drawn = go.Figure(heat)
+    lay_out(drawn, height=400, top=32)
+    drawn.update_xaxes(title_text="layer", showgrid=False)
+    drawn.update_yaxes(title_text="eigenvalue, largest first", autorange="reversed", showgrid=False)
+    return drawn
+
+
+def table(subjects: Sequence[Subject]) -> Table | None:
+    """A row for each layer, a column for each eigenvalue."""
+    ranks = by_rank(subjects[0].profile.curves.spectrum)
+    if not ranks:
+        return None
+    columns = ("layer", *(f"eigenvalue {rank}" for rank in range(1, len(ranks) + 1)))
+    return Table(columns, tuple((layer, *row) for layer, row in enumerate(zip(*ranks, strict=True))))
+
+
+def summary(profile: Profile) -> str:
+    """How many eigenvalues hold nine tenths, first and last."""
+    spectrum = profile.curves.spectrum
+    if not any(spectrum):
+        return ""
+    first, last = _holding(spectrum[0]), _holding(spectrum[-1])
+    return (
+        f"Nine tenths of what the measured eigenvalues hold is in the first {first} of them at layer 0 and in the "
+        f"first {last} after the last layer."
+    )
+
+
+def by_rank(spectrum: Shares) -> list[list[float | None]]:
+    """A row for each eigenvalue, a column for each layer; null where a layer has fewer."""
+    ranks = max(map(len, spectrum), default=0)
+    return [[row[rank] if rank < len(row) else None for row in spectrum] for rank in range(ranks)]
+
+
+def logarithm(share: float | None) -> float | None:
+    """Power of ten; none for rounding at and below zero."""
+    return math.log10(share) if share and share > 0 else None
+
+
+def height(share: float | None, lowest: int) -> float | None:
+    """Where a share stands on a scale that ends at `lowest`; what is below lies on its floor."""
+    return None if share is None else max(math.log10(share), lowest) if share > 0 else lowest
+
+
+def darkest(spectrum: Shares) -> int:
+    """The power of ten at the low end of the scale."""
+    known = [value for row in spectrum for share in row if (value := logarithm(share)) is not None]
+    return min(-1, max(math.floor(min(known, default=0.0)), DARKEST))
+
+
+def powers_of_ten(lowest: int) -> dict[str, list[int] | list[str]]:
+    """Ticks of a scale in powers of ten."""
+    exponents = list(range(0, lowest - 1, -1))
+    return {"tickvals": exponents, "ticktext": [f"10<sup>{e}</sup>" if e else "1" for e in exponents]}
+
+
+def _holding(shares: Sequence[float], part: float = 0.9) -> int:
+    whole, held = sum(shares), 0.0
+    for rank, share in enumerate(shares, start=1):
+        held += share
+        if held >= part * whole:
+            return rank
+    return len(shares)
+
+
+CHART = Chart(
+    name="spectrum",
+    title="Spectrum of the visual tokens",
+    caption=(
+        "Each column is a layer, each row one eigenvalue of the visual tokens' covariance, largest on top; the colour "
+        "is its share of the whole, on a log scale. Entropy is low where few eigenvalues hold everything."
+    ),
+    make=figure,
+    table=table,
+    summary=summary,
+)

@@ -1,0 +1,141 @@
+// Draws the figures that the page embeds: in its colours, as they come near, and all of them for paper.
+"use strict";
+const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "reset" };
+const THREE_D = ["surface", "scatter3d", "mesh3d", "isosurface", "volume"];
+const PICTURE = 560; // pixels of width from which on pictures have their full height
+const PAPER = { ink: "#1b1f24", ground: "#ffffff", width: 650, picture: 400 };
+const embedded = (id) => document.getElementById(`${id}-figure`).textContent;
+const shared = JSON.parse(embedded("shared"));
+const figures = new Map();
+const boxes = [...document.querySelectorAll(".chart")];
+
+function figureOf(box) {
+  if (!figures.has(box)) {
+    const figure = JSON.parse(embedded(box.id), (key, value) => (value?.$ === undefined ? value : shared[value.$]));
+    figure.labels = (figure.layout.annotations || []).map((note) => note.text);
+    figure.height = figure.layout.height;
+    figure.menus = figure.layout.updatemenus || [];
+    delete figure.layout.updatemenus;
+    if (figure.menus.length) closeUp(figure);
+    if (figure.layout.scene && innerWidth < 620) stepBack(figure.layout.scene.camera.eye);
+    figures.set(box, figure);
+    offerViews(box, figure);
+  }
+  return figures.get(box);
+}
+
+// The room that plotly's own buttons had.
+function closeUp({ layout, labels, menus }) {
+  const words = labels.length || layout.title?.text;
+  layout.margin.t = words ? menus[0].pad.b : 16;
+  if (layout.title?.text) layout.title.pad = { t: 14 };
+}
+
+// On a phone the axes' names would be cut off.
+function stepBack(eye) {
+  for (const axis of ["x", "y", "z"]) eye[axis] *= 1.35;
+}
+
+let webGL;
+function hasWebGL() {
+  if (webGL === undefined) {
+    const context = document.createElement("canvas").getContext("webgl");
+    context?.getExtension("WEBGL_lose_context")?.loseContext();
+    webGL = Boolean(context);
+  }
+  return webGL;
+}
+
+let opened = null; // what was opened for paper; null on the screen
+
+function lookOf(box) {
+  if (opened) return PAPER;
+  const style = getComputedStyle(document.body);
+  return { ink: style.color, ground: style.backgroundColor, width: box.clientWidth };
+}
+
+// A stage's label is cut to its numeral, the annotation's name, where the stage is too narrow for it.
+function fitLabels(figure, width) {
+  const { layout, labels } = figure;
+  const [first, last] = layout.xaxis?.range || [0, 1];
+  const perUnit = (width - layout.margin.l - layout.margin.r) / (last - first);
+  (layout.annotations || []).forEach((note, index) => {
+    const shape = note.name && (layout.shapes || []).find((shape) => (shape.x0 + shape.x1) / 2 === note.x);
+    if (shape) note.text = (shape.x1 - shape.x0) * perUnit < 84 ? `<b>${note.name}</b>` : labels[index];
+  });
+}
+
+function explain(box, sentence) {
+  box.textContent = sentence;
+  box.className = "chart none";
+  for (const attribute of ["role", "aria-label", "style"]) box.removeAttribute(attribute);
+  for (const kind of ["png", "svg"]) document.querySelector(`[data-chart=${box.id}][data-kind=${kind}]`).hidden = true;
+}
+
+// A picture gets lower as it gets narrower; a chart stays as it is.
+function heightFor({ layout, height }, width) {
+  const edges = layout.margin.t + layout.margin.b;
+  return layout.images?.length ? edges + (height - edges) * Math.min(1, width / PICTURE) : height;
+}
+
+function draw(box, look = lookOf(box)) {
+  const figure = figureOf(box);
+  if (figure.data.some((trace) => THREE_D.includes(trace.type)) && !hasWebGL()) {
+    return explain(box, "This browser has no WebGL, so there is no view in 3-D here. The flat chart and its table show the same numbers.");
+  }
+  const { layout } = figure;
+  const width = look === PAPER && layout.images?.length ? PAPER.picture : look.width;
+  fitLabels(figure, width);
+  layout.width = width;
+  layout.height = heightFor(figure, width);
+  layout.font = { ...layout.font, color: look.ink, family: getComputedStyle(document.body).fontFamily, size: 13 };
+  layout.hoverlabel = { ...layout.hoverlabel, bgcolor: look.ground, font: { color: look.ink } };
+  // A finger that scrolls the page must not zoom the chart.
+  layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : layout.dragmode || "zoom";
+  box.style.setProperty("--height", `${layout.height}px`);
+  box.dataset.drawn = "";
+  return Plotly.react(box, figure.data, layout, CONFIG);
+}
+
+function redraw() {
+  for (const box of boxes) if ("drawn" in box.dataset && box.clientWidth) draw(box);
+}
+
+function toPaper() {
+  if (opened) return;
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const details of opened) details.open = true;
+  for (const box of boxes) draw(box);
+}
+function toScreen() {
+  for (const details of opened || []) details.open = false;
+  opened = null;
+  redraw();
+}
+
+function openTarget() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let element = target; element; element = element.parentElement) if (element.tagName === "DETAILS") element.open = true;
+  if (target) target.scrollIntoView();
+}
+
+const near = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    near.unobserve(target);
+    draw(target);
+  }
+}, { rootMargin: "400px 0px" });
+for (const box of boxes) near.observe(box);
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+matchMedia("print").addEventListener("change", (event) => (event.matches ? toPaper() : toScreen()));
+addEventListener("beforeprint", toPaper);
+addEventListener("afterprint", toScreen);
+addEventListener("hashchange", openTarget);
+let width = innerWidth;
+addEventListener("resize", () => requestAnimationFrame(() => {
+  if (innerWidth !== width && !opened) redraw();
+  width = innerWidth;
+}));
+openTarget();

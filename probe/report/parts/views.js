@@ -1,0 +1,58 @@
+// The choices above a chart: how it is drawn, and what else it can show.
+"use strict";
+
+// Plotly's own buttons cannot be reached by keyboard, so the page makes real ones of them.
+function offerViews(box, figure) {
+  const bar = document.getElementById(`${box.id}-views`);
+  for (const menu of figure.menus) {
+    const group = addGroup(bar, "View");
+    (menu.buttons || []).forEach((choice, index) => {
+      const button = addButton(group, choice.label, index === (menu.active || 0));
+      button.addEventListener("click", () => {
+        for (const other of group.children) press(other, other === button);
+        Plotly[choice.method](box, ...choice.args);
+      });
+    });
+  }
+  for (const group of hiddenGroups(figure)) offerHidden(addGroup(bar, "Show"), box, group);
+  bar.hidden = !bar.children.length;
+}
+
+// What waits in the legend, by the group that it belongs to.
+function hiddenGroups(figure) {
+  const waits = (trace) => trace.visible === "legendonly" && trace.legendgroup;
+  return new Set(figure.data.filter(waits).map((trace) => trace.legendgroup));
+}
+
+function offerHidden(bar, box, group) {
+  const members = [...figureOf(box).data.keys()].filter((index) => figureOf(box).data[index].legendgroup === group);
+  const named = members.map((index) => figureOf(box).data[index]).find((trace) => trace.showlegend !== false);
+  const button = addButton(bar, named.name, false);
+  button.addEventListener("click", () => {
+    const shown = box.data[members[0]].visible !== true;
+    press(button, shown);
+    Plotly.restyle(box, { visible: shown ? true : "legendonly" }, members);
+  });
+}
+
+function addGroup(bar, name) {
+  const group = document.createElement("div");
+  group.className = "choice";
+  group.setAttribute("role", "group");
+  group.setAttribute("aria-label", name);
+  bar.append(group);
+  return group;
+}
+
+function addButton(group, label, pressed) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = label;
+  press(button, pressed);
+  group.append(button);
+  return button;
+}
+
+function press(button, pressed) {
+  button.setAttribute("aria-pressed", String(pressed));
+}

@@ -1,0 +1,72 @@
+"""`halfv-probe plot --export`: every chart as a file, for one or several profiles."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import cli.plot
+from cli.main import app
+from halfv_core.errors import HalfVError
+from probe.report.export import export
+from probe.report.figures import Subject
+from tests import profiles
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    path = tmp_path / "a" / "profile.json"
+    profiles.qwen_like().save(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[Subject]]:
+    """The subjects of each page that was written; the page itself is tested elsewhere."""
+    written: list[list[Subject]] = []
+
+    def write(subjects: list[Subject], output: Path) -> None:
+        written.append(subjects)
+        output.write_text("page")
+
+    monkeypatch.setattr(cli.plot, "_write_page", write)
+    monkeypatch.chdir(tmp_path)
+    return written
+
+
+def test_every_chart_becomes_a_file(profile: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["plot", str(profile), "--export", "csv,json", "figures"])
+    expected = [path.name for path in export({"profile": Subject(profiles.qwen_like())}, "csv", tmp_path / "again")]
+    lines = [f"{kind}: {len(expected)} files in figures" for kind in ("csv", "json")]
+    assert (result.exit_code, result.stdout.splitlines()) == (0, ["report: report.html", *lines])
+    assert sorted(path.name for path in Path("figures").glob("*.csv")) == sorted(expected)
+    assert len(list(Path("figures").iterdir())) == 2 * len(expected)
+
+
+def test_json_names_the_files(profile: Path) -> None:
+    result = CliRunner().invoke(app, ["plot", str(profile), "--export", "csv", "figures", "--json"])
+    assert "figures/profile-entropy.csv" in json.loads(result.stdout)["exported"]["csv"]
+
+
+def test_several_profiles_of_one_name_are_told_apart(profile: Path, tmp_path: Path, page: list[list[Subject]]) -> None:
+    other = tmp_path / "b" / "profile.json"
+    profiles.llava_like().save(other)
+    result = CliRunner().invoke(app, ["plot", str(profile), str(other), "--export", "csv", "figures"])
+    assert result.exit_code == 0
+    assert [subject.profile for subject in page[0]] == [profiles.qwen_like(), profiles.llava_like()]
+    names = {path.name.split("-entropy")[0] for path in Path("figures").glob("*-entropy.csv")}
+    assert names == {"a-profile", "b-profile", "comparison"}
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(profile: Path) -> None:
+    result = CliRunner().invoke(app, ["plot", str(profile), "--export", "csv,pdf", "figures"])
+    assert isinstance(result.exception, HalfVError)
+    assert str(result.exception) == "unknown --export format; got 'pdf'; expected one of png, svg, csv, json"
+    assert not Path("figures").exists() and not Path("report.html").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(profile: Path) -> None:
+    result = CliRunner().invoke(app, ["plot", str(profile), "--export", "csv", str(profile)])
+    assert isinstance(result.exception, HalfVError)
+    assert str(result.exception) == f"cannot write {profile}: File exists; choose another folder for --export"
