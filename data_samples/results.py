@@ -3,7 +3,7 @@
     make results
 
 Writes a folder for each model into runs/results, and what is shipped: data_samples/results.json, which the tables in
-the READMEs come from, and a profile for each model in data_samples/profiles.
+the READMEs come from, and a profile for each model in data_samples/profiles, with its observations.
 """
 
 import json
@@ -15,6 +15,7 @@ from cli.common import stdout
 from data_samples.study import as_data, study
 from halfv_core.models import bundled_models
 from halfv_core.profile import write_atomically
+from probe.observations import beside
 
 OUTPUT = Path("runs/results")
 RESULTS = Path(__file__).parent / "results.json"
@@ -24,7 +25,9 @@ PROFILES = Path(__file__).parent / "profiles"
 def main() -> None:
     found = [study(model, OUTPUT / model) for model in bundled_models()]
     for one in found:
-        one.profile.save(PROFILES / f"{one.model}.json")
+        path = PROFILES / f"{one.model}.json"
+        one.observations.save(beside(path))
+        one.profile.save(path)
     results = [as_data(one) for one in found]
     write_atomically(RESULTS, json.dumps(results, indent=1) + "\n")
     for table in (models_table(results), families_table(results)):

@@ -14,8 +14,9 @@ from cli.common import load_quietly, progress_bar
 from halfv_core import Plan, Profile
 from halfv_core.models import LoadedModel
 from halfv_core.profile import write_atomically
-from probe import calibrate, load_samples
+from probe import calibrate_in_full, load_samples
 from probe.evaluate import Evaluation, evaluate
+from probe.observations import Observations, beside
 from probe.progress import OnProgress, counter
 from probe.report import Subject, write_report
 
@@ -25,6 +26,7 @@ class Study(NamedTuple):
 
     model: str
     profile: Profile
+    observations: Observations
     full: Evaluation
     """Held-out scenes without a plan."""
     fast: Evaluation
@@ -40,12 +42,12 @@ class Study(NamedTuple):
 def study(model: str, output: Path) -> Study:
     """Calibrate on the 100 calibration scenes and compare on the 300 held-out ones.
 
-    Writes profile.json, report.html and results.json into `output`.
+    Writes profile.json with its observations, report.html and results.json into `output`.
     """
     began = time.monotonic()
     loaded = load_quietly(model, "auto", "auto", False)
     with progress_bar() as on_progress:
-        profile = calibrate(
+        profile, observations = calibrate_in_full(
             loaded.model,
             loaded.processor,
             load_samples("scenes"),
@@ -53,11 +55,12 @@ def study(model: str, output: Path) -> Study:
             data="scenes",
             on_progress=on_progress,
         )
+        observations.save(beside(output / "profile.json"))
         profile.save(output / "profile.json")
-        write_report([Subject(profile)], output / "report.html")
+        write_report([Subject(profile, observations)], output / "report.html")
         full = _answer(loaded, Plan(()), "full model", on_progress)
         fast = _answer(loaded, profile, "accelerated", on_progress)
-    found = Study(model, profile, full, fast, time.monotonic() - began)
+    found = Study(model, profile, observations, full, fast, time.monotonic() - began)
     write_atomically(output / "results.json", json.dumps(as_data(found), indent=1) + "\n")
     return found
 

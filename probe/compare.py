@@ -18,6 +18,7 @@ from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty, Record, SaturationType
 from probe.certainty import interval_words
 from probe.curve_distance import CurvePair, curve_distances
+from probe.settings import Settings
 
 BoundaryName = Literal["aggregation_start", "saturation_start"]
 
@@ -155,7 +156,9 @@ def _conditions(profile: Profile) -> dict[str, JsonValue]:
         "device": where.device,
     }
     conditions |= {f"images: {name}": value for name, value in where.image_processor.items()}
-    conditions |= {f"setting {name}": value for name, value in where.arguments_resolved.items()}
+    # What an older version did not know yet stood at today's default; what the report shows decides nothing.
+    settings = Settings().model_dump(mode="json") | where.arguments_resolved
+    conditions |= {f"setting {name}": value for name, value in settings.items() if name != "examples"}
     return conditions | {f"version of {name}": value for name, value in where.versions.items()}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from halfv_core import Profile
+from halfv_core.models import bundled_models
 from halfv_core.profile import Curve, Stages
 from probe.observations import Observations, SampleCurves
 from tests import profiles
@@ -52,7 +53,7 @@ PROFILES: list[Callable[[], Profile]] = [
     profiles.qwen_like,
     profiles.llava_like,
     profiles.unsaturated,
-    *(lambda name=path.stem: shipped(name) for path in sorted(SHIPPED.glob("*.json"))),
+    *(lambda name=name: shipped(name) for name in bundled_models()),
     two_layers,
     hostile,
 ]

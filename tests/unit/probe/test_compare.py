@@ -100,7 +100,7 @@ def test_the_share_kept_at_stage_two_is_not_that_of_stage_three() -> None:
 
 def test_what_the_calibrations_did_not_share_is_named() -> None:
     base = profiles.qwen_like()
-    settings = base.provenance.arguments_resolved | {"entropy_k": 4}
+    settings = base.provenance.arguments_resolved | {"entropy_k": 4, "examples": 0, "budget": None}
     where = base.provenance.model_copy(
         update={"dtype": "bfloat16", "sample_ids": ("a", "b"), "arguments_resolved": settings}
     )

@@ -9,10 +9,11 @@ import plotly.io
 import pytest
 
 from halfv_core import HalfVError, Profile
+from halfv_core.models import bundled_models
 from probe.report.figures import CHARTS, Chart, Subject, draw
 from probe.report.figures._style import MODELS, STYLES, names, plain
 from tests import profiles
-from tests.unit.probe.figure_subjects import PROFILES, SHIPPED, hostile, observed
+from tests.unit.probe.figure_subjects import PROFILES, hostile, observed, shipped
 
 all_charts = pytest.mark.parametrize("chart", CHARTS.values(), ids=list(CHARTS))
 
@@ -65,8 +66,8 @@ def test_the_names_are_what_other_programs_ask_for() -> None:
 
 
 def test_the_shipped_profiles_show_everything() -> None:
-    for path in SHIPPED.glob("*.json"):
-        assert all(chart.make([Subject(Profile.load(path))]) for chart in CHARTS.values())
+    for name in bundled_models():
+        assert all(chart.make([Subject(shipped(name))]) for chart in CHARTS.values())
 
 
 @pytest.mark.parametrize("background", [1.0, 0.006])  # luminance of white, and of near-black
