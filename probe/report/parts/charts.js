@@ -2,8 +2,8 @@
 "use strict";
 const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "reset" };
 const THREE_D = ["surface", "scatter3d", "mesh3d", "isosurface", "volume"];
-const PICTURE = 560; // pixels of width from which on pictures have their full height
-const PAPER = { ink: "#1b1f24", ground: "#ffffff", width: 650, picture: 400 };
+const PICTURE = 400; // pixels of width from which on pictures have their full height
+const PAPER = { ink: "#1b1f24", ground: "#ffffff", width: 650, picture: 300 };
 const embedded = (id) => document.getElementById(`${id}-figure`).textContent;
 const shared = JSON.parse(embedded("shared"));
 const figures = new Map();
