@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+from probe.grading import exact_match
 from probe.observations import Example
 from probe.report.drawing import Drawing, file_name
-from probe.report.example_figure import example_figure
 from probe.report.figures import Subject
+from probe.report.figures.example import example_figure
 
 
 class Card(NamedTuple):
@@ -18,6 +19,14 @@ class Card(NamedTuple):
     def same(self) -> bool:
         """Whether both models answer alike."""
         return self.seen.full == self.seen.accelerated
+
+    @property
+    def verdict(self) -> str:
+        """The same in words, and whether another answer is a right one."""
+        if self.same:
+            return "✓ same answer"
+        right = exact_match(self.seen.accelerated, self.seen.references) == 1.0
+        return "≠ another answer, a right one" if right else "✗ another answer"
 
 
 def cards(subject: Subject, prefix: str) -> list[Card]:

@@ -18,7 +18,7 @@ import plotly.io
 
 from halfv_core.errors import HalfVError
 from halfv_core.profile import write_atomically
-from probe.report.figures import CHARTS, Chart, Subject, Table
+from probe.report.figures import CHARTS, Cell, Chart, Subject, Table
 from probe.report.figures._style import names, plain
 
 Format = Literal["png", "svg", "csv", "json"]
@@ -64,10 +64,16 @@ def export(
 
 
 def as_csv(table: Table) -> str:
-    """A header row, then the rows; nothing stands for null."""
+    """A header row, then the rows; nothing stands for null, and text that a spreadsheet would calculate is quoted."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([table.columns, *table.rows])
+    csv.writer(text, lineterminator="\n").writerows([map(_field, row) for row in (table.columns, *table.rows)])
     return text.getvalue()
+
+
+def _field(value: Cell) -> Cell:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def as_json(chart: Chart, table: Table) -> str:

@@ -21,7 +21,6 @@ from probe.report.figures import (
 )
 from probe.report.figures._style import STYLES
 from probe.report.figures.chart import Cell, Chart, Subject, Table
-from probe.report.figures.combined import entropy_figure, spectrum_figure
 
 _FILES = (
     entropy,
@@ -55,4 +54,4 @@ def draw(profile: Profile, name: str) -> go.Figure:
     return figure
 
 
-__all__ = ["CHARTS", "STYLES", "Cell", "Chart", "Subject", "Table", "draw", "entropy_figure", "spectrum_figure"]
+__all__ = ["CHARTS", "STYLES", "Cell", "Chart", "Subject", "Table", "draw"]

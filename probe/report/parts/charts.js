@@ -2,7 +2,6 @@
 "use strict";
 const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "reset" };
 const THREE_D = ["surface", "scatter3d", "mesh3d", "isosurface", "volume"];
-const PICTURE = 400; // pixels of width from which on pictures have their full height
 const PAPER = { ink: "#1b1f24", ground: "#ffffff", width: 650, picture: 300 };
 const embedded = (id) => document.getElementById(`${id}-figure`).textContent;
 const shared = JSON.parse(embedded("shared"));
@@ -72,10 +71,10 @@ function explain(box, sentence) {
   for (const kind of ["png", "svg"]) document.querySelector(`[data-chart=${box.id}][data-kind=${kind}]`).hidden = true;
 }
 
-// A picture gets lower as it gets narrower; a chart stays as it is.
-function heightFor({ layout, height }, width) {
-  const edges = layout.margin.t + layout.margin.b;
-  return layout.images?.length ? edges + (height - edges) * Math.min(1, width / PICTURE) : height;
+// Pictures are as high as their width asks for, up to a limit; a chart stays as it is.
+function heightFor({ layout: { margin, meta }, height }, width) {
+  const edges = margin.t + margin.b;
+  return meta?.aspect ? Math.min(height, edges + (width - margin.l - margin.r) * meta.aspect) : height;
 }
 
 function draw(box, look = lookOf(box)) {

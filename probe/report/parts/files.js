@@ -20,11 +20,7 @@ function field(value) {
 }
 
 function asCsv({ columns, rows }) {
-  return [columns, ...rows].map((row) => row.map(field).join(",") + "\r\n").join("");
-}
-
-function asJson({ columns, rows }) {
-  return JSON.stringify(rows.map((row) => Object.fromEntries(row.map((value, index) => [columns[index], value]))), null, 1);
+  return [columns, ...rows].map((row) => row.map(field).join(",") + "\n").join("");
 }
 
 function save(name, address) {
@@ -53,7 +49,7 @@ async function savePicture(box, name, format) {
 async function download({ chart, table: id, name, kind }) {
   const table = document.getElementById(`${id}-table`);
   if (kind === "csv") saveText(`${name}.csv`, "text/csv", asCsv(numbers(table)));
-  else if (kind === "json") saveText(`${name}.json`, "application/json", asJson(numbers(table)));
+  else if (kind === "json") saveText(`${name}.json`, "application/json", JSON.stringify(numbers(table), null, 1));
   else await savePicture(document.getElementById(chart), name, kind);
 }
 

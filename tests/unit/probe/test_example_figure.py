@@ -6,7 +6,7 @@ import pytest
 
 from probe.observations import Attention, Example, Picture, Region, Selection
 from probe.regions.base import View, grid
-from probe.report.example_figure import example_figure, panels_of
+from probe.report.figures.example import example_figure, panels_of
 
 PIXEL = "UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAgA0JaQAA3AA/vuUAAA="
 

@@ -28,12 +28,16 @@ def test_csv_holds_the_table(tmp_path: Path) -> None:
         assert table is not None
         rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
         assert rows[0] == list(table.columns)
-        assert rows[1:] == [["" if cell is None else str(cell) for cell in row] for row in table.rows]
+        flags = {True: "true", False: "false"}
+        assert rows[1:] == [
+            ["" if cell is None else flags[cell] if isinstance(cell, bool) else str(cell) for cell in row]
+            for row in table.rows
+        ]
 
 
-def test_csv_keeps_commas_quotes_and_lines() -> None:
-    table = Table(("what", "much"), (('a, "b"\nc', 0.1), ("=1+1", None)))
-    assert list(csv.reader(io.StringIO(as_csv(table)))) == [["what", "much"], ['a, "b"\nc', "0.1"], ["=1+1", ""]]
+def test_csv_keeps_commas_quotes_and_lines_and_a_spreadsheet_meets_no_formula() -> None:
+    table = Table(("what", "much"), (('a, "b"\nc', -0.1), ("=1+1", None)))
+    assert list(csv.reader(io.StringIO(as_csv(table)))) == [["what", "much"], ['a, "b"\nc', "-0.1"], ["'=1+1", ""]]
 
 
 def test_json_holds_the_table_and_the_words(tmp_path: Path) -> None:

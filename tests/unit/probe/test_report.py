@@ -4,12 +4,11 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import plotly.graph_objects as go
 import pytest
 
 from halfv_core.plan import Freeze, Plan
-from halfv_core.profile import Curve, Profile, Stages
-from probe.report import Subject, entropy_figure, render, spectrum_figure, stage_spans, write_report
+from halfv_core.profile import Profile, Stages
+from probe.report import CHARTS, Subject, render, stage_spans, write_report
 from probe.report.depth import depth_bar
 from tests import profiles
 
@@ -51,48 +50,10 @@ def hostile_profile(text: str = HOSTILE) -> Profile:
     )
 
 
-def drawn(figure: go.Figure, name: str) -> go.Scatter:
-    return next(trace for trace in figure.data if trace.name == name)
-
-
-@pytest.mark.parametrize("make", PROFILES)
-def test_every_curve_value_is_drawn(make: type[Profile]) -> None:
-    profile = make()
-    figure = entropy_figure(profile)
-    for name in ("visual", "text", "joint"):
-        curve = getattr(profile.curves, name)
-        assert drawn(figure, name).y == curve.mean
-        assert drawn(figure, name).customdata == curve.std
-        assert drawn(figure, name).x == tuple(range(profile.layers + 1))
-    assert drawn(figure, "KL").y == tuple(value or None for value in profile.curves.kl.mean)
-    ranks = spectrum_figure(profile).data[0].customdata
-    assert tuple(zip(*ranks, strict=True)) == profile.curves.spectrum
-
-
-def test_a_zero_on_the_log_axis_is_marked_below_all_other_values() -> None:
-    figure = entropy_figure(profiles.qwen_like())
-    zeros = drawn(figure, "KL is 0 (drawn at the floor)")
-    assert zeros.x == (27,)
-    assert 0 < zeros.y[0] < min(value for value in drawn(figure, "KL").y if value)
-
-
-def test_a_kl_curve_of_zeros_only_can_be_drawn() -> None:
-    profile = profiles.qwen_like()
-    flat = Curve(mean=(0.0,) * 28, std=(0.0,) * 28)
-    profile = profile.model_copy(update={"curves": profile.curves.model_copy(update={"kl": flat})})
-    assert len(drawn(entropy_figure(profile), "KL is 0 (drawn at the floor)").x) == 28
-
-
-def test_a_spectrum_with_rounding_in_it_can_be_drawn() -> None:
-    profile = profiles.unsaturated()
-    rows = ((0.9, 0.1, 1e-30, 0.0, -1e-18),) * 13
-    heat = spectrum_figure(profile.model_copy(update={"curves": profile.curves.model_copy(update={"spectrum": rows})}))
-    assert (heat.data[0].zmin, heat.data[0].zmax) == (-6, 0)
-    assert [row[0] for row in heat.data[0].z][3:] == [None, None]
-
-
 def test_stage_labels_name_the_layers() -> None:
-    labels = [note.text for note in entropy_figure(profiles.llava_like()).layout.annotations]
+    figure = CHARTS["entropy"].make([Subject(profiles.llava_like())])
+    assert figure is not None
+    labels = [note.text for note in figure.layout.annotations]
     assert [re.sub("<.*?>", " ", label).split() for label in labels] == [
         ["I", "alignment", "layers", "0–2"],
         ["II", "aggregation", "layers", "3–14"],

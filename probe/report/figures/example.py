@@ -22,8 +22,10 @@ HEAT = [[0.0, "rgba(20,20,20,.62)"], [0.5, "rgba(230,159,0,.5)"], [1.0, "rgba(25
 """From the dark of what nobody looks at to light."""
 INSET = 0.08
 """Share of a token's box that its outline stays away from the edge, so that neighbours do not hide each other."""
-PANEL_HEIGHT, TOP, BOTTOM = {1: 330, 2: 260}, 138, 56
+PANEL_HEIGHT, TOP, BOTTOM = {1: 360, 2: 280}, 138, 56
 """Pixels; a panel is less high where two stand side by side."""
+BETWEEN = 0.12
+"""Of a panel's height."""
 
 Cells = NDArray[np.float64]
 
@@ -78,7 +80,7 @@ def example_figure(example: Example) -> go.Figure:
     panels = panels_of(example)
     across = min(2, max(1, len(panels)))
     down = max(1, -(-len(panels) // across))
-    figure = make_subplots(down, across, horizontal_spacing=0.03, vertical_spacing=0.12 / down)
+    figure = make_subplots(down, across, horizontal_spacing=0.03, vertical_spacing=BETWEEN / down)
     views = [
         *((_kept_words(example, selection), _kept_traces(example, selection)) for selection in example.selections),
         *((_attention_words(example, attention), _attention_traces(attention)) for attention in example.attentions),
@@ -102,6 +104,7 @@ def example_figure(example: Example) -> go.Figure:
         for number, ((label, said), _) in enumerate(views)
     ]
     figure.update_layout(
+        meta={"aspect": _aspect(example, panels) * down / across * (1 + BETWEEN)},  # for pages that know their width
         height=TOP + BOTTOM + PANEL_HEIGHT[across] * down,
         margin={"l": 8, "r": 8, "t": TOP, "b": BOTTOM},
         title={"text": views[0][0][1] if views else "", "font": {"size": 13}, "x": 0, "xref": "paper",
@@ -115,6 +118,12 @@ def example_figure(example: Example) -> go.Figure:
         menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 84}}
         figure.update_layout(updatemenus=[menu])
     return figure
+
+
+def _aspect(example: Example, panels: Sequence[Panel]) -> float:
+    """Height over width of the tallest picture."""
+    pictures = [example.pictures[panel.picture] for panel in panels]
+    return max((picture.height / picture.width for picture in pictures), default=1.0)
 
 
 Words = tuple[str, str]
