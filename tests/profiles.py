@@ -4,8 +4,6 @@ import base64
 import math
 from io import BytesIO
 
-from PIL import Image
-
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.profile import (
     CausalTest,
@@ -22,6 +20,7 @@ from halfv_core.profile import (
 )
 from halfv_core.records import BoundaryUncertainty, SampleSize, Winner
 from probe.observations import Attention, Example, Observations, Picture, Region, SampleCurves, Selection
+from tests.pictures import noise
 
 IVR = {"anchor_share": 0.1, "scoring": "attention"}
 
@@ -218,5 +217,5 @@ def _sample(id: str, curves: Curves, offset: float) -> SampleCurves:
 
 def _webp() -> str:
     file = BytesIO()
-    Image.effect_noise((64, 48), 60).convert("RGB").save(file, "WEBP")
+    noise(64, 48, 60).save(file, "WEBP")
     return base64.b64encode(file.getvalue()).decode()

@@ -67,15 +67,16 @@ def uncertainty(values: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
     """How far the entropy of eigenvalues (..., k) may be off if each may be larger by its error: (...), nats, or NaN.
 
     Two terms of its series. The slope of H in a share p is -ln p - H, of either sign: what errors do to a flat spectrum
-    nearly vanishes, which bounds on its eigenvalues alone would not show.
+    nearly vanishes, which bounds on its eigenvalues alone would not show. The second term has a part of each share, and
+    one of their sum.
     """
     tiny = torch.finfo(values.dtype).tiny
     total = values.sum(-1, keepdim=True).clamp(min=tiny)
     shares, off = values / total, errors / total
     most = (shares + off).clamp(min=tiny)
     first = (-most.log() - torch.special.entr(shares).sum(-1, keepdim=True)) * off
-    second = off**2 / most / 2
-    return torch.maximum(first.clamp(min=0).sum(-1), -first.clamp(max=0).sum(-1)) + second.sum(-1)
+    second = (off**2 / most).sum(-1) / 2 + off.sum(-1) ** 2 / 2
+    return torch.maximum(first.clamp(min=0).sum(-1), -first.clamp(max=0).sum(-1)) + second
 
 
 def exact_spectrum(batch: Batch, k: int, clamp_gram: bool = False) -> torch.Tensor:

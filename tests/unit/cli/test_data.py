@@ -16,6 +16,7 @@ from probe.columns import Columns
 from probe.draw import draw
 from probe.samples import Rejected, data_fingerprint, load_samples
 from tests.checkpoints import save_checkpoint
+from tests.pictures import noise
 from tests.unit.cli.test_calibrate import FAST, run
 
 MAPPING = ["--column", "question=frage", "--column", "answer=antwort"]
@@ -28,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_checkpoint("qwen2_5_vl", root / "model")
     rows: list[dict[str, Any]] = []
     for index in range(9):
-        Image.effect_noise((64, 64), 10 + 20 * index).convert("RGB").save(root / f"{index}.png")
+        noise(64, 64, 10 + 20 * index, index).save(root / f"{index}.png")
         rows.append(
             {"image": f"{index}.png", "frage": f"w{20 + index} w9", "antwort": "w3", "category": "ab"[index % 2]}
         )

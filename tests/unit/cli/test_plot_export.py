@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import cli.plot
 from cli.main import app
 from halfv_core.errors import HalfVError
 from probe.report.export import export
@@ -22,17 +21,9 @@ def profile(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[Subject]]:
-    """The subjects of each page that was written; the page itself is tested elsewhere."""
-    written: list[list[Subject]] = []
-
-    def write(subjects: list[Subject], output: Path) -> None:
-        written.append(subjects)
-        output.write_text("page")
-
-    monkeypatch.setattr(cli.plot, "_write_page", write)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the commands run."""
     monkeypatch.chdir(tmp_path)
-    return written
 
 
 def test_every_chart_becomes_a_file(profile: Path, tmp_path: Path) -> None:
@@ -49,12 +40,12 @@ def test_json_names_the_files(profile: Path) -> None:
     assert "figures/profile-entropy.csv" in json.loads(result.stdout)["exported"]["csv"]
 
 
-def test_several_profiles_of_one_name_are_told_apart(profile: Path, tmp_path: Path, page: list[list[Subject]]) -> None:
+def test_several_profiles_of_one_name_are_told_apart(profile: Path, tmp_path: Path) -> None:
     other = tmp_path / "b" / "profile.json"
     profiles.llava_like().save(other)
     result = CliRunner().invoke(app, ["plot", str(profile), str(other), "--export", "csv", "figures"])
     assert result.exit_code == 0
-    assert [subject.profile for subject in page[0]] == [profiles.qwen_like(), profiles.llava_like()]
+    assert "<h1>2 models compared</h1>" in Path("report.html").read_text()
     names = {path.name.split("-entropy")[0] for path in Path("figures").glob("*-entropy.csv")}
     assert names == {"a-profile", "b-profile", "comparison"}
 

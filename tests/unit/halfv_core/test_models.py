@@ -12,9 +12,10 @@ from halfv_core.families import FAMILIES
 from halfv_core.models import MODEL_NAMES, load_model, resolve
 from halfv_core.processors import ComposedProcessor
 from tests.checkpoints import CHECKPOINTS, NOT_COVERED, save_checkpoint
+from tests.pictures import noise
 from tests.tiny import IMAGE
 
-PICTURES = [Image.new("RGB", (50, 50), (200, 30, 30)), Image.effect_noise((64, 64), 60).convert("RGB")]
+PICTURES = [Image.new("RGB", (50, 50), (200, 30, 30)), noise(64, 64, 60)]
 
 
 def test_families_without_a_checkpoint_are_named() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from halfv_core import Keep, Plan, Profile, apply
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
@@ -23,6 +22,7 @@ from probe.evaluate import evaluate
 from probe.observations import Observations
 from probe.samples import Sample
 from tests.checkpoints import CHECKPOINTS, save_checkpoint
+from tests.pictures import noise
 from tests.tiny import LAYERS
 
 FAMILY = pytest.mark.parametrize("family", sorted(CHECKPOINTS))
@@ -32,7 +32,7 @@ def write_samples(folder: Path, count: int = 10) -> Path:
     """Noise pictures with questions of two families."""
     rows = []
     for index in range(count):
-        Image.effect_noise((64, 64), 10 + 20 * index).convert("RGB").save(folder / f"{index}.png")
+        noise(64, 64, 10 + 20 * index, index).save(folder / f"{index}.png")
         row = {"id": f"s{index}", "image": f"{index}.png", "question": f"w{20 + index} w9", "answer": "w3"}
         rows.append(row | {"family": "ab"[index % 2]})
     path = folder / "data.jsonl"

@@ -16,7 +16,7 @@ from halfv_core.families import family_of, parts_of
 from halfv_core.models import LoadedModel, load_model
 from probe import calibrate, load_samples
 from probe.calibrate import Settings
-from probe.report import render
+from probe.report import Subject, render
 from probe.samples import Sample
 from tests.checkpoints import save_checkpoint
 from tests.unit.probe.test_calibrate import write_samples
@@ -38,7 +38,7 @@ def run(loaded: LoadedModel, samples: list[Sample], settings: Settings = SETTING
     """A profile that is written, read, drawn and applied."""
     profile = calibrate(loaded.model, loaded.processor, samples, settings, model_id="m")
     assert Profile.model_validate_json(profile.model_dump_json()) == profile
-    assert "Stage" in render(profile)
+    assert "Stage" in render([Subject(profile)])
     with apply(loaded.model, profile):
         loaded.model(**loaded.processor.prompt(samples[0].open_images(), "w8 w9"))
     return profile

@@ -18,6 +18,7 @@ from probe.examples import LONGEST, attended_layers, choose, make_examples
 from probe.observations import Example
 from probe.samples import Sample, load_samples
 from tests.checkpoints import CHECKPOINTS, save_checkpoint
+from tests.pictures import noise
 from tests.tiny import IMAGE, tiny_model, tiny_prompt
 from tests.unit.probe.test_calibrate import write_samples
 
@@ -95,7 +96,7 @@ def test_answers_and_picture(loaded: LoadedModel, samples: list[Sample]) -> None
 
 
 def test_large_pictures_are_kept_small(loaded: LoadedModel, tmp_path: Path) -> None:
-    Image.effect_noise((900, 300), 90).convert("RGB").save(tmp_path / "large.png")
+    noise(900, 300, 90).save(tmp_path / "large.png")
     sample = Sample(id="a", images=[tmp_path / "large.png"], question="w3 w4")
     (picture,) = made(loaded, sample).pictures
     assert (picture.width, picture.height) == (900, 300)
