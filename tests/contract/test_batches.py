@@ -64,7 +64,7 @@ def test_right_padding_too(family: str, kernel: str, name: str) -> None:
 
 
 @FAMILY
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_batch_under_any_plan(family: str, data: st.DataObject) -> None:
     prompt = st.fixed_dictionaries(

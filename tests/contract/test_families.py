@@ -111,7 +111,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 @FAMILY
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_plan_equals_masked_reference(family: str, data: st.DataObject) -> None:
     images = data.draw(st.integers(1, 2))

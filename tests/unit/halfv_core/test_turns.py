@@ -82,7 +82,7 @@ def test_an_image_in_a_later_turn_equals_the_masked_reference(family: str, plan:
 
 
 @FAMILY
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 @torch.no_grad()
 def test_any_conversation_equals_the_masked_reference(family: str, data: st.DataObject) -> None:
