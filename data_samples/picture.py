@@ -5,11 +5,13 @@
 Needs Chromium and chromedriver (Debian: chromium, chromium-driver).
 """
 
+import shutil
 import tempfile
 import time
 from pathlib import Path
 
 from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from data_samples.results import PROFILES
@@ -28,12 +30,13 @@ def main() -> None:
     subjects = [Subject(Profile.load(path), Observations.of(path)) for path in paths]
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
-        options = ChromeOptions()
+        options, driver = ChromeOptions(), Service(shutil.which("chromedriver"))
+        options.binary_location = str(shutil.which("chromium"))
         for flag in FLAGS:
             options.add_argument(flag)
-        with Chrome(options=options) as browser:
+        with Chrome(options=options, service=driver) as browser:
             write_report([subject for subject in subjects if "qwen" in subject.profile.provenance.model_id], page)
-            shoot(browser, page, "body", DOCS / "report.png", 1330)
+            shoot(browser, page, "body", DOCS / "report.png", 1720)
             shoot(browser, page, "article.card", DOCS / "example.png", 1000)
             write_report(subjects, page)
             shoot(browser, page, "section:has(#all-entropy)", DOCS / "models.png", 1000)
