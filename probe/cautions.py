@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from halfv_core.profile import Profile, PruningTest
+from probe.certainty import SURE, confidences
 
 IDLE = 0.01
 """KL in Stage III as a share of the curve's largest value, up to which the curve speaks of idle layers."""
@@ -24,6 +25,9 @@ def _cautions(profile: Profile) -> Iterator[str]:
     yield from _held_out(profile)
     yield from _targets(profile)
     yield from _kl_against_tests(profile)
+    for found in confidences(profile):
+        if found.share < SURE:
+            yield found.sentence
     if profile.uncertainty is not None and not profile.uncertainty.enough:
         yield profile.uncertainty.verdict
     yield from _utility(profile)

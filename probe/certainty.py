@@ -1,5 +1,7 @@
 """How sure a profile is of itself, in words, for the report and the command line."""
 
+from typing import NamedTuple
+
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
 
@@ -12,23 +14,38 @@ def certainty(profile: Profile) -> list[str]:
 
     What the profile does not say is left out.
     """
-    said, found = [], profile.uncertainty
+    said: list[str] = []
+    found = profile.uncertainty
     if found is not None:
         stages = profile.stages
         second = _boundary("II", stages.aggregation_start, found.aggregation_start, found.resamples)
         third = _boundary("III", stages.saturation_start, found.saturation_start, found.resamples)
         said += [second, third]
-    if profile.saturation.confidence is not None:
-        share = profile.saturation.confidence
-        remedy = "" if share >= SURE else "; more samples would settle the type"
-        said.append(f"The tests of Stage III give {profile.saturation.type} in {share:.0%} of their resamples{remedy}.")
-    tried = (test.safe_share for test in profile.pruning_tests if test.plan == profile.plan)
-    if (safe := next((share for share in tried if share is not None), None)) is not None:
-        remedy = "" if safe >= SURE else "; look at the held-out samples, or calibrate on more"
-        said.append(f"The plan is safe in {safe:.0%} of the resamples of its test{remedy}.")
+    said += [confidence.sentence for confidence in confidences(profile)]
     if found is not None:
         said.append(found.verdict)
     return said
+
+
+class Confidence(NamedTuple):
+    """In what share of the resamples a test says what it says."""
+
+    share: float
+    sentence: str
+
+
+def confidences(profile: Profile) -> list[Confidence]:
+    """Of the saturation type, and of the plan, as far as the profile knows them."""
+    found, kind = [], profile.saturation
+    if kind.confidence is not None:
+        remedy = "" if kind.confidence >= SURE else "; more samples would settle the type"
+        said = f"The tests of Stage III give {kind.type} in {kind.confidence:.0%} of their resamples{remedy}."
+        found.append(Confidence(kind.confidence, said))
+    tried = (test.safe_share for test in profile.pruning_tests if test.plan == profile.plan)
+    if (safe := next((share for share in tried if share is not None), None)) is not None:
+        remedy = "" if safe >= SURE else "; look at the held-out samples, or calibrate on more"
+        found.append(Confidence(safe, f"The plan is safe in {safe:.0%} of the resamples of its test{remedy}."))
+    return found
 
 
 def beside_certainty(profile: Profile) -> list[str]:

@@ -188,3 +188,11 @@ def test_a_later_layer_that_is_far_cheaper_than_the_start_of_stage_two() -> None
         "Pruning costs least for what it saves at layer 5 (0.2 nats a token, against 0.6 at layer 3), later than the "
         "signals put Stage II; --target-retention tries later layers too.",
     )
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.89, 1), (0.9, 0)])
+def test_a_plan_that_was_lucky_is_said(share: float, said: int) -> None:
+    profile = profiles.qwen_like()
+    taken = profile.pruning_tests[-1].model_copy(update={"plan": profile.plan, "safe_share": share})
+    found = cautions(profile.model_copy(update={"pruning_tests": (taken,)}))
+    assert sum(sentence.startswith("The plan is safe in 89% of the resamples") for sentence in found) == said
