@@ -192,7 +192,7 @@ def test_a_later_layer_that_is_far_cheaper_than_the_start_of_stage_two() -> None
 
 @pytest.mark.parametrize(("share", "said"), [(0.89, 1), (0.9, 0)])
 def test_a_plan_that_was_lucky_is_said(share: float, said: int) -> None:
-    profile = profiles.qwen_like()
+    profile = clean()
     taken = profile.pruning_tests[-1].model_copy(update={"plan": profile.plan, "safe_share": share})
     found = cautions(profile.model_copy(update={"pruning_tests": (taken,)}))
     assert sum(sentence.startswith("The plan is safe in 89% of the resamples") for sentence in found) == said
