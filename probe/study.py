@@ -6,29 +6,23 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
 from halfv_core.cost import DecoderShape
-from halfv_core.errors import DataError, ModelError
-from halfv_core.families import Family, parts_of
-from halfv_core.layout import TokenLayout
+from halfv_core.errors import ModelError
+from halfv_core.families import Family
 from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.records import Check, PruningTest, Saturation, Stages
-from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.marginal_utility import UtilitySurface, grid_plans, utility_surface
 from probe.analyzers.saturation import classify_saturation
-from probe.analyzers.tme import entropy, spectra, truncated_matrix_entropy
-from probe.answers import Inputs, greedy_answer, read_answer
 from probe.budget import Prices
 from probe.build import Measurements
-from probe.capture import Capture, capture
 from probe.checks import self_checks
 from probe.examples import attended_layers, choose, make_examples
 from probe.grids import stage_three_grid, utility_grid
+from probe.measure import SampleMeter
 from probe.memo import Memo
 from probe.observations import Example
 from probe.pace import Pace
@@ -64,7 +58,7 @@ class Study:
         self.seconds: dict[str, float] = defaultdict(float)
         """Wall-clock time by step."""
         self._changed: set[str] = set()  # ids of samples whose answer the plan that is taken changes
-        self._visual_ids = parts_of(model, family).visual_ids
+        self._meter = SampleMeter(model, processor, settings, family)
         value_bytes = next(model.parameters()).element_size()
         self.shape = DecoderShape.of(model.config.get_text_config(), value_bytes)
         if self.shape.layers < 2:
@@ -94,11 +88,11 @@ class Study:
             for sample in samples:
                 if self._pace.enough(sample.id, len(cases), partial(self._prices, found)):
                     break
-                record = self._memo(f"curves/{sample.id}", partial(self._measured, sample))
+                record = self._memo(f"curves/{sample.id}", partial(self._meter.curves, sample))
                 if "rejected" in record:
                     rejected.append(Rejected(sample.id, record["rejected"]))
                 else:
-                    cases.append(self._as_case(sample, record))
+                    cases.append(self._meter.case(sample, record))
                     found.add(record)
                     self._sample_seconds.append(record["seconds"])
                 on_sample()
@@ -110,62 +104,6 @@ class Study:
         seconds = Seconds.mean(self._sample_seconds)
         return prices_of(seconds, self._settings, self.shape.layers, found.mean_tokens, stages, type_)
 
-    def _measured(self, sample: Sample) -> dict[str, Any]:
-        began = time.monotonic()
-        try:
-            inputs = self._inputs(sample)
-            opened = time.monotonic()
-            states = capture(self._model, inputs, family=self._family)
-            groups = spectra(states.hidden, states.visual, k=self._settings.entropy_k)
-            kl = layer_redundancy(self._model, inputs, family=self._family)
-            if not bool(kl.isfinite().all()):
-                raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
-            record = self._answered(inputs)
-        except DataError as error:
-            return {"rejected": str(error)}
-        record["seconds"] |= {"inputs": opened - began, "sample": time.monotonic() - began}
-        return record | {
-            "visual": entropy(groups.visual).tolist(),
-            "text": entropy(groups.text).tolist(),
-            "joint": entropy(groups.joint).tolist(),
-            "spectrum": groups.visual.tolist(),
-            "kl": kl.tolist(),
-            "visual_release": self._release_curve(states),
-            "visual_tokens": int(states.visual.sum()),
-            "text_tokens": int((~states.visual).sum()),
-        }
-
-    def _release_curve(self, states: Capture) -> list[float] | None:
-        if not self._settings.release_curve:
-            return None
-        visual = states.hidden[:, states.visual]  # (L+1, V, D)
-        return truncated_matrix_entropy(visual, self._settings.entropy_k, "release").tolist()
-
-    def _answer(self, sample: Sample) -> dict[str, Any]:
-        try:
-            inputs = self._inputs(sample)
-            if not TokenLayout.find(inputs["input_ids"], self._visual_ids).has_visual:
-                raise DataError("there is no visual token", got=f"{inputs['input_ids'].shape[1]} tokens")
-            return self._answered(inputs)
-        except DataError as error:
-            return {"rejected": str(error)}
-
-    def _answered(self, inputs: Inputs) -> dict[str, Any]:
-        began = time.monotonic()
-        answer = greedy_answer(self._model, inputs, self._settings.max_new_tokens)
-        answered = time.monotonic()
-        read = read_answer(self._model, inputs, answer)
-        ended, prefill = time.monotonic(), read.first_token_seconds
-        seconds = {"prefill": prefill, "reading": ended - answered - prefill, "answer": ended - began}
-        return {"answer": answer.tolist(), "log_likelihood": read.log_likelihood, "seconds": seconds}
-
-    def _as_case(self, sample: Sample, record: dict[str, Any]) -> Case:
-        answer = torch.tensor(record["answer"], device=self._model.device)
-        return Case(partial(self._inputs, sample), answer, record["log_likelihood"], sample.id)
-
-    def _inputs(self, sample: Sample) -> Inputs:
-        return self._processor.prompt(sample.open_images(), sample.prompt, self._model.device)
-
     def cases(self, samples: Sequence[Sample], measurements: Measurements) -> tuple[list[Case], list[Rejected]]:
         """The full model's answers to samples that are kept apart, as many as the budget has room for.
 
@@ -176,11 +114,11 @@ class Study:
         on_sample = counter(self._on_progress, "held-out answers", len(samples))
         with self.timed("held-out answers"):
             for sample in samples:
-                record = self._memo(f"answer/{sample.id}", partial(self._answer, sample))
+                record = self._memo(f"answer/{sample.id}", partial(self._meter.answer, sample))
                 if "rejected" in record:
                     rejected.append(Rejected(sample.id, record["rejected"]))
                 else:
-                    found.append(self._as_case(sample, record))
+                    found.append(self._meter.case(sample, record))
                 on_sample()
         self._pace.answered(len(found), len(rejected))
         return found, rejected
@@ -316,4 +254,4 @@ class Study:
     def checks(self, sample: Sample) -> tuple[Check, ...]:
         """Self-checks on one sample."""
         with self.timed("self-checks"):
-            return self_checks(self._model, self._inputs(sample), self._settings.entropy_k, family=self._family)
+            return self_checks(self._model, self._meter.inputs(sample), self._settings.entropy_k, family=self._family)

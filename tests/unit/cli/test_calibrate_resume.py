@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from cli.main import main
 from halfv_core import Profile
+from probe.measure import SampleMeter
 from probe.study import Study
 from tests.checkpoints import save_checkpoint
 from tests.unit.probe.test_calibrate import write_samples
@@ -91,13 +92,13 @@ def test_after_kill_9_the_same_command_ends_with_the_same_profile(
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the samples that are measured from now on."""
-    found, measured = [], Study._measured
+    found, measured = [], SampleMeter.curves
 
-    def noted(self: Study, sample: Any) -> dict[str, Any]:
+    def noted(self: SampleMeter, sample: Any) -> dict[str, Any]:
         found.append(sample.id)
         return measured(self, sample)
 
-    monkeypatch.setattr(Study, "_measured", noted)
+    monkeypatch.setattr(SampleMeter, "curves", noted)
     return found
 
 
