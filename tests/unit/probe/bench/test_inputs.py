@@ -2,15 +2,21 @@
 
 import pytest
 import torch
+from transformers import LlavaOnevisionConfig, Mistral3Config
 
 from halfv_core import Keep, Plan, apply
 from halfv_core.errors import UnsupportedError
+from halfv_core.families import FAMILIES
 from probe.bench.inputs import PAINTERS, synthetic_inputs
 from probe.bench.synthetic import config_of
 from tests.tiny import IMAGE, tiny_model
 
-GRIDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-"""Families whose images can have almost any number of tokens; those of the tiny others have 16."""
+GRIDS = ("idefics3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm")
+"""Families whose tiny images can have more tokens than 16."""
+
+
+def test_every_family_has_inputs() -> None:
+    assert set(PAINTERS) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("family", sorted(PAINTERS))
@@ -43,14 +49,26 @@ def test_any_resolution_takes_the_nearest_size_of_image(wanted: int, got: int) -
     assert image["pixel_values"].shape[2:] == (3, 336, 336) and image["image_sizes"].shape == (1, 2)
 
 
+def test_onevision_takes_no_more_tiles_than_stay_in_full_size() -> None:
+    config = LlavaOnevisionConfig(image_grid_pinpoints=[[384, 384], [768, 1152], [2304, 2304]])
+    tokens, image = PAINTERS["llava_onevision"](config, 99999, torch.Generator())
+    assert tokens == 27 * 27 + 2 * 27 * (3 * 27 + 1)
+    assert image["pixel_values"].shape[1] == 7
+
+
+def test_mistral_images_are_no_larger_than_the_tower_takes() -> None:
+    tokens, image = PAINTERS["mistral3"](Mistral3Config(), 99999, torch.Generator())
+    assert (tokens, image["pixel_values"].shape[2:]) == (55 * 55, (1540, 1540))
+
+
 def test_llava_images_all_have_576_tokens() -> None:
     assert PAINTERS["llava"](config_of("llava-1.5-7b"), 1200, torch.Generator())[0] == 576
 
 
 def test_what_cannot_be_built_is_said_in_one_line() -> None:
-    with pytest.raises(
-        UnsupportedError, match="unknown model_type for synthetic inputs; got 'gemma3'; expected one of"
-    ):
-        synthetic_inputs(tiny_model("gemma3"), visual_tokens=16)
+    other = tiny_model("llava")
+    other.config.model_type = "other"
+    with pytest.raises(UnsupportedError, match="unknown model_type for synthetic inputs; got 'other'; expected one of"):
+        synthetic_inputs(other, visual_tokens=16)
     with pytest.raises(UnsupportedError, match="too little text around the image; got 3; expected 4"):
         synthetic_inputs(tiny_model("llava"), visual_tokens=16, text_tokens=3)
