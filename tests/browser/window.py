@@ -57,9 +57,9 @@ class Window:
         return self.run(f"return {expression}")
 
     def wait(self, condition: str) -> None:
-        """Until an expression is true."""
+        """Until an expression is true; what is not there yet is not true."""
         deadline = time.monotonic() + 20
-        while not self.value(f"Boolean({condition})"):
+        while not self.run(f"try {{ return Boolean({condition}) }} catch {{ return false }}"):
             assert time.monotonic() < deadline, f"never true: {condition}"
             time.sleep(0.03)
 
