@@ -14,7 +14,7 @@ from tests.tiny import IMAGE, LAYERS, TINY, continued, padded, tiny_model, tiny_
 
 FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 KERNEL = pytest.mark.parametrize("kernel", ["eager", "sdpa"])
-GREEDY = {"do_sample": False, "max_new_tokens": 8}
+GREEDY = {"do_sample": False, "max_new_tokens": 5}
 
 PLANS = {
     "keep_half": Plan((Keep(layer=2, keep_ratio=0.5),)),
