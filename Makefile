@@ -19,19 +19,19 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: venv
-	$(BIN)/python -m data_samples.demo
+	$(BIN)/python -m data_samples.studies.demo
 
 results: venv
-	$(BIN)/python -m data_samples.results
+	$(BIN)/python -m data_samples.studies.results
 
 ablation: venv
-	$(BIN)/python -m data_samples.ablation
+	$(BIN)/python -m data_samples.studies.ablation
 
 picture: venv
-	$(BIN)/python -m data_samples.picture
+	$(BIN)/python -m data_samples.studies.picture
 
 selectors: venv
-	$(BIN)/python -m data_samples.selector_table
+	$(BIN)/python -m data_samples.studies.selector_table
 
 # Slices of real 7B shapes in bfloat16; CPU time of one thread, so that neighbours on the machine do not count.
 BENCH := $(BIN)/halfv-probe bench --clock cpu --threads 1
@@ -41,7 +41,7 @@ bench: venv
 	$(BENCH) --model qwen2.5-vl-7b $(SLICE) --visual-tokens 1024 --rounds 3 --output docs/benchmarks/qwen2.5-vl-7b.json
 	$(BENCH) --model llava-1.5-7b $(SLICE) --visual-tokens 576 --output docs/benchmarks/llava-1.5-7b.json
 	$(BENCH) --model tiny-qwen2.5-vl --visual-tokens 196 --rounds 20 --output docs/benchmarks/tiny-qwen2.5-vl.json
-	$(BIN)/python -m data_samples.benchmarks
+	$(BIN)/python -m data_samples.studies.benchmarks
 
 test: venv
 	$(BIN)/python -m pytest -q --numprocesses logical --dist loadfile

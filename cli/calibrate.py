@@ -83,9 +83,9 @@ def calibrate(
 ) -> None:
     """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
     from cli.summary import summary_table
-    from probe.budget import parse_budget
-    from probe.calibrate import Settings, calibrate_in_full
-    from probe.observations import beside
+    from probe.calibration.budget.budget import parse_budget
+    from probe.calibration.calibrate import Settings, calibrate_in_full
+    from probe.calibration.observations import beside
     from probe.report import Subject, write_report
 
     seconds = None if budget is None else parse_budget(budget)

@@ -14,7 +14,7 @@ from rich.table import Table
 from cli.common import JsonOption, print_json, stdout
 
 if TYPE_CHECKING:
-    from probe.compare import ProfileComparison
+    from probe.calibration.compare import ProfileComparison
 
 ROW_LABELS = {
     "aggregation_start": "Stage II begins",
@@ -34,8 +34,8 @@ def compare(
 ) -> None:
     """Say whether two profiles agree: stages, saturation type and share kept, and how far their curves are apart."""
     from halfv_core.profile import Profile
-    from probe.compare import compare as run
-    from probe.compare import verdict
+    from probe.calibration.compare import compare as run
+    from probe.calibration.compare import verdict
 
     found = run(Profile.load(a), Profile.load(b))
     if as_json:
@@ -50,7 +50,7 @@ def compare(
 
 def comparison_table(found: "ProfileComparison") -> Table:
     """What each calibration found and promises, and what they were not done alike with."""
-    from probe.certainty import interval_words
+    from probe.calibration.certainty import interval_words
 
     table = Table(box=None, pad_edge=False)
     for column in ("", "A", "B", ""):

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from probe.samples import Samples
+    from probe.data.samples import Samples
 
 DataOption = Annotated[
     str,
@@ -51,8 +51,8 @@ def read_data(
     Raises:
         DataError: see `probe.load_samples`.
     """
-    from probe.columns import Columns
-    from probe.samples import load_samples
+    from probe.data.columns import Columns
+    from probe.data.samples import load_samples
 
     found = load_samples(
         data,
@@ -69,7 +69,7 @@ def read_data(
 
 def say_rejected(rejected: Sequence[object], rows: int) -> None:
     """One line for the count and one for each of the first."""
-    from probe.samples import SHOWN
+    from probe.data.samples import SHOWN
 
     if not rejected:
         return

@@ -24,7 +24,7 @@ from cli.data_options import (
 if TYPE_CHECKING:
     from PIL import Image
 
-    from probe.samples import Sample, Samples
+    from probe.data.samples import Sample, Samples
 
 TESTED_PYTHON = "3.11"
 TESTED = {
@@ -110,7 +110,7 @@ def examine(name: str, dtype: str, device: str, trust_remote_code: bool) -> dict
 
 def look_at(samples: "Samples") -> dict[str, Any]:
     """How data are read: columns, counts, and what a model would be asked."""
-    from probe.images import name_of, open_image
+    from probe.data.images import name_of, open_image
 
     shown = next((sample for sample in samples if _opens(sample)), samples[0])  # if none does, say why not
     return {

@@ -63,11 +63,11 @@ def evaluate(
     """Compare the full model, each part of the plan, the whole plan, and the wrong treatment of Stage III."""
     from cli.evaluate_table import ablation_table, remarks
     from halfv_core import HalfVError, Profile
-    from probe.ablation import ablate
-    from probe.draw import draw_readable
-    from probe.evaluate import with_references
-    from probe.grading import as_grading
-    from probe.variants import variants_of
+    from probe.data.draw import draw_readable
+    from probe.evaluation.ablation import ablate
+    from probe.evaluation.evaluate import with_references
+    from probe.evaluation.grading import as_grading
+    from probe.evaluation.variants import variants_of
 
     chosen = as_grading(grading)
     loaded_profile = Profile.load(profile)

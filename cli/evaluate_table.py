@@ -5,9 +5,9 @@ from collections.abc import Callable
 from rich.markup import escape
 from rich.table import Table
 
-from probe.ablation import Ablation
-from probe.outcomes import Summary
-from probe.statistics import CONFIDENCE
+from probe.common.statistics import CONFIDENCE
+from probe.evaluation.ablation import Ablation
+from probe.evaluation.outcomes import Summary
 
 Cell = Callable[[Summary], str]
 

@@ -30,7 +30,7 @@ def generate(
 ) -> None:
     """Answer a question about an image."""
     from halfv_core import HalfVError, Plan, Profile
-    from probe.images import open_image
+    from probe.data.images import open_image
 
     if compare and profile is None:
         raise HalfVError("--compare has nothing to compare with", remedy="add --profile profile.json")
@@ -53,7 +53,7 @@ def _answer(
     loaded: "LoadedModel", inputs: dict[str, Any], plan: "Plan | Profile", max_new_tokens: int
 ) -> dict[str, Any]:
     from halfv_core import apply
-    from probe.answers import greedy_answer
+    from probe.trials.answers import greedy_answer
 
     with apply(loaded.model, plan) as run:
         began = time.perf_counter()

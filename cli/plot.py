@@ -36,7 +36,7 @@ def plot(
 ) -> None:
     """Draw curves, stages, tests and provenance of one or several profiles as one HTML page."""
     from halfv_core.profile import Profile
-    from probe.observations import Observations
+    from probe.calibration.observations import Observations
     from probe.report import Subject, write_report
     from probe.report.export import export as write_charts
 

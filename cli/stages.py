@@ -21,8 +21,8 @@ def stages(
     as_json: JsonOption = False,
 ) -> None:
     """Find the stages in curves from CSV files (a header row; column `value`, optional column `layer`)."""
-    from probe.curves_csv import read_curve
-    from probe.from_curves import stages_of_curves
+    from probe.stages.curves_csv import read_curve
+    from probe.stages.from_curves import stages_of_curves
 
     text_curve, joint_curve, kl_curve = (None if path is None else read_curve(path) for path in (text, joint, kl))
     found = stages_of_curves(read_curve(visual), text_curve, joint_curve, kl_curve)

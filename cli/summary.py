@@ -4,8 +4,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from halfv_core.profile import Profile
-from probe.certainty import beside_certainty, certainty
-from probe.report.words import stage_spans
+from probe.calibration.certainty import beside_certainty, certainty
+from probe.report.labels import stage_spans
 
 
 def summary_table(profile: Profile) -> Table:

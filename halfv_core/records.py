@@ -112,7 +112,7 @@ class SampleSize(Record):
 
 
 class Uncertainty(Record):
-    """How sure the stages are, as far as the samples can tell (see probe.uncertainty)."""
+    """How sure the stages are, as far as the samples can tell (see probe.calibration.uncertainty)."""
 
     resamples: int
     """How many times the samples were drawn anew, with replacement."""
@@ -197,7 +197,7 @@ class UtilitySurface(Record):
 
 
 class Check(Record):
-    """One self-check of a calibration (see probe.checks)."""
+    """One self-check of a calibration (see probe.calibration.checks)."""
 
     name: str
     passed: bool

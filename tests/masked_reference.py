@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from halfv_core import Plan
 from halfv_core.families import parts_of
-from halfv_core.patching import Wrap, wrapped
+from halfv_core.runtime.patching import Wrap, wrapped
 from tests.tiny import continued
 
 

@@ -19,7 +19,7 @@ from halfv_core.profile import (
     Uncertainty,
 )
 from halfv_core.records import BoundaryUncertainty, SampleSize, Winner
-from probe.observations import Attention, Example, Observations, Picture, Region, SampleCurves, Selection
+from probe.calibration.observations import Attention, Example, Observations, Picture, Region, SampleCurves, Selection
 from tests.pictures import noise
 
 IVR = {"anchor_share": 0.1, "scoring": "attention"}

@@ -1,1 +1,4 @@
-"""Measurements on hidden states and on models, one file each."""
+"""One measurement a file: its formula, its source and its cost.
+
+Not here: where the tensors come from (capture), and what a calibration does with the numbers (calibration, stages).
+"""

@@ -19,8 +19,8 @@ from transformers import PreTrainedModel
 
 from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
-from halfv_core.layout import TokenLayout
-from halfv_core.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.layout import TokenLayout
+from halfv_core.runtime.patching import Forward, Wrap, wrapped
 
 Direction = Literal["forward", "reverse"]
 

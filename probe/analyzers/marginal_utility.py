@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from halfv_core import records
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.plan import Keep, Option, Plan
-from probe.resamples import Indices, with_replacement
-from probe.trials import Readings
+from probe.common.resamples import Indices, with_replacement
+from probe.trials.try_plans import Readings
 
 Array = NDArray[np.float64]
 

@@ -20,9 +20,9 @@ from transformers import PreTrainedModel
 from halfv_core.families import Family
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.records import CausalTest, Saturation, SaturationType, Treatment
-from probe.memo import Memo
-from probe.resamples import with_replacement
-from probe.trials import Case, Readings, Thresholds, try_plans
+from probe.common.resamples import with_replacement
+from probe.common.result_cache import ResultCache
+from probe.trials.try_plans import Case, Readings, Thresholds, try_plans
 
 
 def treatments(saturation_start: int, layers: int, top_share: float) -> dict[str, Plan]:
@@ -54,7 +54,7 @@ def classify_saturation(
     family: Family | None = None,
     on_case: Callable[[], None] | None = None,
     seed: int = 0,
-    memo: Memo | None = None,
+    memo: ResultCache | None = None,
 ) -> Saturation:
     """Try both treatments on the cases.
 

@@ -10,13 +10,13 @@ from transformers import PreTrainedModel
 
 from halfv_core.cost import Cost
 from halfv_core.families import parts_of
-from halfv_core.passage import Passage
-from halfv_core.patching import Wrap, wrapped
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from halfv_core.runtime import apply
+from halfv_core.runtime.patching import Wrap, wrapped
+from halfv_core.runtime.prefill_state import PrefillState
 from probe.bench.meters import CLOCKS, Clock, PeakMemory, Stopwatch, cache_bytes
-from probe.flops import counter
+from probe.evaluation.flops import counter
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ def selection(model: PreTrainedModel, plan: Plan, inputs: Inputs, clock: Clock =
     timed = [Wrap(parts_of(model).decoder, "forward", prefill.around)]
     with (
         apply(model, plan),
-        patch.object(Passage, "_prune", choosing.around(Passage._prune)),
+        patch.object(PrefillState, "_prune", choosing.around(PrefillState._prune)),
         wrapped(timed),
     ):
         model(**inputs, use_cache=True, logits_to_keep=1)

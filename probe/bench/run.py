@@ -23,8 +23,8 @@ from probe.bench.measure import Request, executed_flops, in_turn, planned_reques
 from probe.bench.meters import CLOCKS
 from probe.bench.records import Analytic, Benchmark, Machine, Measured, Ratios, Spread, Subject
 from probe.bench.synthetic import depths
-from probe.flops import outside_flops
-from probe.progress import OnProgress, counter
+from probe.common.progress import OnProgress, counter
+from probe.evaluation.flops import outside_flops
 
 _PACKAGES = ("halfv-probe", "torch", "transformers")
 

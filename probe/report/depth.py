@@ -5,8 +5,8 @@ from typing import NamedTuple
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
-from probe.certainty import interval_words
-from probe.report.words import stage_spans
+from probe.calibration.certainty import interval_words
+from probe.report.labels import stage_spans
 
 NUMBERS = 12
 """Layer numbers below the bar, at most: more do not fit on a phone."""

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from probe.grading import exact_match
-from probe.observations import Example
+from probe.calibration.observations import Example
+from probe.evaluation.grading import exact_match
 from probe.report.drawing import Drawing, file_name
 from probe.report.figures import Subject
 from probe.report.figures.example import example_figure

@@ -16,14 +16,14 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from halfv_core.profile import Profile, write_atomically
-from probe.certainty import certainty
+from probe.calibration.certainty import certainty
 from probe.report.command import reproduce
 from probe.report.depth import Cell, Mark, boundary_marks, depth_bar
 from probe.report.drawing import Drawing, drawings
 from probe.report.embed import embed
 from probe.report.examples import Card, cards
 from probe.report.figures import Subject
-from probe.report.words import TYPE_WORDS, Span, stage_spans, verdict_rows
+from probe.report.labels import TYPE_WORDS, Span, stage_spans, verdict_rows
 
 PARTS = Path(__file__).parent / "parts"
 SCRIPTS = ("views.js", "charts.js", "files.js")

@@ -3,7 +3,7 @@
 from probe.report import Subject
 from tests import profiles
 from tests.browser.window import Window
-from tests.unit.probe.test_report import hostile_profile
+from tests.unit.probe.report.test_report import hostile_profile
 
 ATTACKS = (
     "</script><script>document.title='owned'</script>",

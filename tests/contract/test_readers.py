@@ -18,8 +18,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from halfv_core.errors import DataError
-from probe.readers import READERS, Source, open_table
-from probe.samples import Samples, data_fingerprint, load_samples
+from probe.data.readers import READERS, Source, open_table
+from probe.data.samples import Samples, data_fingerprint, load_samples
 
 Rows = list[dict[str, Any]]
 HUB = "someone/something"

@@ -4,9 +4,9 @@ import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
-from probe.certainty import interval_words
+from probe.calibration.certainty import interval_words
 from probe.report.figures._style import INK
-from probe.report.words import stage_spans
+from probe.report.labels import stage_spans
 
 TINTS = {"I": "rgba(128,128,128,.14)", "II": "rgba(230,159,0,.16)", "III": "rgba(86,180,233,.18)"}
 LABELS = 62

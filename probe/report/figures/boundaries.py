@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
-from probe.certainty import interval_words
+from probe.calibration.certainty import interval_words
 from probe.report.figures._style import lay_out
 from probe.report.figures.chart import Chart, Subject, Table
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
-from probe.observations import Observations
+from probe.calibration.observations import Observations
 
 Cell = str | int | float | bool | None
 

@@ -6,7 +6,7 @@ from itertools import chain
 import plotly.graph_objects as go
 
 from halfv_core.profile import Curve, Curves, Profile
-from probe.observations import SampleCurves
+from probe.calibration.observations import SampleCurves
 from probe.report.figures._controls import Change, add_buttons
 from probe.report.figures._curves import Scale, band, line, places, z_score
 from probe.report.figures._entropies import NATS, Z_SCORE, compared

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from probe.observations import Attention, Example, Selection
+from probe.calibration.observations import Attention, Example, Selection
 
 ANCHOR, OTHER, DROPPED = "anchor", "kept", "dropped"
 OUTLINES = {

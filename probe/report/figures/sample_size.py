@@ -6,9 +6,9 @@ import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
 from halfv_core.records import SampleSize
+from probe.calibration.uncertainty import ENOUGH
 from probe.report.figures._style import INK, STYLES, lay_out
 from probe.report.figures.chart import Chart, Subject, Table
-from probe.uncertainty import ENOUGH
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:

@@ -10,9 +10,9 @@ import pytest
 
 from cli.main import main
 from halfv_core import Profile
-from probe.observations import Observations
+from probe.calibration.observations import Observations
 from tests.checkpoints import save_checkpoint
-from tests.unit.probe.test_calibrate import write_samples
+from tests.unit.probe.calibration.test_calibrate import write_samples
 
 FAST = ["--samples", "4", "--max-new-tokens", "2", "--entropy-k", "5"]
 

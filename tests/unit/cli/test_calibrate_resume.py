@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from cli.main import main
 from halfv_core import Profile
-from probe.measure import SampleMeter
-from probe.study import Study
+from probe.calibration.measure import SampleMeter
+from probe.calibration.study import Study
 from tests.checkpoints import save_checkpoint
-from tests.unit.probe.test_calibrate import write_samples
+from tests.unit.probe.calibration.test_calibrate import write_samples
 
 COMMAND = ["calibrate", "--model", "./model", "--data", "data.jsonl", "--samples", "8", "--held-out", "0.25"]
 FAST = [*COMMAND, "--max-new-tokens", "3", "--entropy-k", "5"]

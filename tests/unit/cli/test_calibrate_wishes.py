@@ -9,7 +9,7 @@ import pytest
 from cli.main import main
 from halfv_core import Profile
 from tests.checkpoints import save_checkpoint
-from tests.unit.probe.test_calibrate import write_samples
+from tests.unit.probe.calibration.test_calibrate import write_samples
 
 COMMAND = ["calibrate", "--model", "./model", "--data", "data.jsonl", "--max-new-tokens", "2", "--entropy-k", "5"]
 

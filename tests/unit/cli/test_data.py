@@ -12,9 +12,9 @@ from PIL import Image
 from cli.data_options import say_rejected
 from cli.main import main
 from halfv_core import Profile
-from probe.columns import Columns
-from probe.draw import draw
-from probe.samples import Rejected, data_fingerprint, load_samples
+from probe.data.columns import Columns
+from probe.data.draw import draw
+from probe.data.samples import Rejected, data_fingerprint, load_samples
 from tests.checkpoints import save_checkpoint
 from tests.pictures import noise
 from tests.unit.cli.test_calibrate import FAST, run

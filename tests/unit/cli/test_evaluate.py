@@ -14,12 +14,12 @@ import pytest
 from cli.main import main
 from halfv_core import Profile
 from halfv_core.models import bundled_models, load_model
-from probe.ablation import Ablation
-from probe.comparison import Comparer
+from probe.evaluation.ablation import Ablation
+from probe.evaluation.comparison import Comparer
 from tests.checkpoints import save_checkpoint
 from tests.profiles import unsaturated
-from tests.unit.probe.test_ablation import timeless, tiny_profile
-from tests.unit.probe.test_calibrate import write_samples
+from tests.unit.probe.calibration.test_calibrate import write_samples
+from tests.unit.probe.evaluation.test_ablation import timeless, tiny_profile
 
 BUNDLED = "tiny-llava"
 SHIPPED = bundled_models()[BUNDLED].parents[1] / "profiles" / f"{BUNDLED}.json"

@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
-from data_samples.training.evaluate import chance, markdown
+from data_samples.making.training.evaluate import chance, markdown
 from halfv_core import Plan
 from halfv_core.models import LoadedModel, load_model
 from probe import load_samples
-from probe.evaluate import evaluate
-from probe.samples import Sample
+from probe.data.samples import Sample
+from probe.evaluation.evaluate import evaluate
 
 MODELS = Path(__file__).parents[3] / "data_samples" / "models"
 CLASSES = {

@@ -9,7 +9,7 @@ from transformers import DynamicCache
 
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.families import parts_of
-from halfv_core.passage import Passage
+from halfv_core.runtime.prefill_state import PrefillState
 from probe.bench.inputs import PAINTERS, synthetic_inputs
 from probe.bench.measure import in_turn, planned_request, request, selection
 from probe.bench.meters import CLOCKS, PeakMemory, Stopwatch, cache_bytes
@@ -85,19 +85,19 @@ def test_a_request_times_its_parts_and_gives_the_tokens_of_generate(monkeypatch:
 
 def test_selection_is_the_pruning_alone_and_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llava")
-    parts, prune = parts_of(model), Passage._prune
+    parts, prune = parts_of(model), PrefillState._prune
     inputs = synthetic_inputs(model, visual_tokens=16)
-    plain = Passage.arrive
+    plain = PrefillState.arrive
 
     def slowly(*args: object) -> object:
         time.sleep(0.01)  # of every layer, not of the pruning
         return plain(*args)
 
-    monkeypatch.setattr(Passage, "arrive", slowly)
+    monkeypatch.setattr(PrefillState, "arrive", slowly)
     found = selection(model, PLAN, inputs)
     assert 0 < found.share < 0.5 and found.seconds / found.share > 0.05
     request(model, inputs, new_tokens=1)
-    assert Passage._prune is prune
+    assert PrefillState._prune is prune
     assert not {"forward", "get_image_features"} & (parts.core.__dict__.keys() | parts.decoder.__dict__.keys())
 
 

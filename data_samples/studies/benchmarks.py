@@ -1,0 +1,81 @@
+"""The table of docs/benchmarks.md, from the records beside it.
+
+make bench      # measures anew (see the Makefile for the commands), then writes the table
+"""
+
+from collections.abc import Callable, Sequence
+
+from cli.bench_table import depth_text, megabytes, milliseconds, ratio
+from data_samples.studies.tables import RECORDS, write_table
+from probe.bench import Benchmark
+from probe.bench.records import CONVENTIONS, Measured, Spread
+
+COMMAND = "python -m data_samples.studies.benchmarks"
+MODELS = ("qwen2.5-vl-7b", "llava-1.5-7b", "tiny-qwen2.5-vl")
+
+
+def main() -> None:
+    write_table(COMMAND, benchmarks_table(read_records()))
+
+
+def read_records() -> list[Benchmark]:
+    """The shipped benchmarks."""
+    return [Benchmark.load(RECORDS / f"{model}.json") for model in MODELS]
+
+
+def benchmarks_table(records: Sequence[Benchmark]) -> str:
+    """Markdown: a column for each benchmark, measured beside what arithmetic says."""
+    rows: dict[str, Callable[[Benchmark], str]] = {
+        "weights": lambda one: "random" if one.subject.random_weights else "trained",
+        "layers of the decoder": lambda one: depth_text(one.subject.layers, one.subject.whole_layers),
+        "layers of the vision tower": lambda one: depth_text(
+            one.subject.vision_layers, one.subject.whole_vision_layers
+        ),
+        "precision": lambda one: one.subject.dtype,
+        "visual + text tokens": lambda one: f"{one.subject.visual_tokens} + {one.subject.text_tokens}",
+        "plan": lambda one: "; ".join(one.subject.plan.describe()),
+        "clock, threads": lambda one: f"{one.subject.clock}, {one.machine.threads}",
+        "rounds": lambda one: str(one.subject.rounds),
+        "prefill of the decoder, full": _seconds("prefill_seconds", "full"),
+        "prefill of the decoder, plan": _seconds("prefill_seconds", "accelerated"),
+        "**prefill ratio** (rounds)": lambda one: f"**{ratio(one.ratios.prefill)}**",
+        f"FLOPs ratio: {CONVENTIONS['decoder']}": lambda one: f"{one.analytic.decoder_flops_ratio:.2f}x",
+        "**share of it that arrives**": lambda one: f"**{one.prefill_share:.0%}**",
+        f"FLOPs ratio: {CONVENTIONS['visual']}": lambda one: f"{one.analytic.visual_flops_ratio:.2f}x",
+        "first token ratio (rounds)": lambda one: ratio(one.ratios.first_token),
+        f"FLOPs ratio: {CONVENTIONS['model']}": lambda one: f"{one.analytic.model_flops_ratio:.2f}x",
+        "selection": lambda one: f"{milliseconds(one.selection_seconds)}, {one.selection_share.median:.1%} of prefill",
+        "decode, a token, full": _seconds("decode_seconds", "full"),
+        "decode ratio (rounds)": lambda one: ratio(one.ratios.decode),
+        "KV cache": lambda one: f"{megabytes(one.full.kv_bytes)} -> {megabytes(one.accelerated.kv_bytes)}",
+        "KV cache by arithmetic": lambda one: (
+            f"{megabytes(one.analytic.kv_bytes_full)} -> {megabytes(one.analytic.kv_bytes)}"
+        ),
+        "peak memory ratio (rounds)": lambda one: "-" if one.ratios.peak is None else ratio(one.ratios.peak),
+        "goals met": lambda one: ", ".join(goal.name for goal in one.goals if goal.met),
+        "goals not met": lambda one: ", ".join(goal.name for goal in one.goals if not goal.met) or "none",
+    }
+    head = ["", *(f"`{one.subject.model}`" for one in records)]
+    lines = [head, ["---"] * len(head), *([name, *map(cell, records)] for name, cell in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def in_short(one: Benchmark) -> str:
+    """One benchmark in half a sentence, as the README has it."""
+    flops = f"{one.analytic.decoder_flops_ratio:.2f}x fewer FLOPs of the decoder ({one.prefill_share:.0%})"
+    first, decode = ratio(one.ratios.first_token), ratio(one.ratios.decode)
+    prefill = f"prefill {ratio(one.ratios.prefill)} as fast at {flops}"
+    return f"`{one.subject.model}`: {prefill}, first token {first}, decoding {decode}"
+
+
+def _seconds(field: str, side: str) -> Callable[[Benchmark], str]:
+    def cell(one: Benchmark) -> str:
+        measured: Measured = getattr(one, side)
+        spread: Spread = getattr(measured, field)
+        return milliseconds(spread)
+
+    return cell
+
+
+if __name__ == "__main__":
+    main()

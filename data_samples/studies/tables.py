@@ -1,0 +1,25 @@
+"""The tables of docs/benchmarks.md: each stands between two marks that name the command that writes it."""
+
+from pathlib import Path
+
+from halfv_core.profile import write_atomically
+
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+RECORDS = PAGE.with_suffix("")
+"""Folder of the records that the tables are made of."""
+
+
+def write_table(command: str, table: str) -> None:
+    """Put a table, Markdown, in its place; all else on the page is written by hand."""
+    mark = _mark(command)
+    before, _, after = PAGE.read_text(encoding="utf-8").split(mark)
+    write_atomically(PAGE, mark.join([before, table, after]))
+
+
+def read_table(command: str) -> str:
+    """What the page has."""
+    return PAGE.read_text(encoding="utf-8").split(_mark(command))[1]
+
+
+def _mark(command: str) -> str:
+    return f"<!-- table: {command} -->\n"

@@ -1,0 +1,64 @@
+"""Self-checks of a calibration: identities that hold whatever the model has learnt, tried on the model at hand.
+
+A check that fails means that the numbers cannot be trusted: the family is described wrongly, the dtype is too narrow,
+or the device does not compute the same twice.
+"""
+
+import math
+
+import torch
+from transformers import PreTrainedModel
+
+from halfv_core.families import Family, parts_of
+from halfv_core.plan import Keep, Plan
+from halfv_core.records import Check
+from halfv_core.runtime import apply
+from probe.analyzers.layer_redundancy import layer_redundancy
+from probe.analyzers.tme import truncated_matrix_entropy
+from probe.capture.hidden_states import capture
+from probe.capture.replay import Replay
+from probe.trials.answers import Inputs
+
+LOGITS_SHARE = 0.02
+"""Largest difference of logits, as a share of their spread, that rounding explains: the head sees one row or many."""
+
+
+@torch.no_grad()
+def self_checks(
+    model: PreTrainedModel, inputs: Inputs, entropy_k: int, *, family: Family | None = None
+) -> tuple[Check, ...]:
+    """All checks on one prompt; they take about four passes of it and a KL curve."""
+    parts = parts_of(model, family)
+    logits = model(**inputs, logits_to_keep=1).logits[0, -1].float()
+    states, again = (capture(model, inputs, family=family) for _ in range(2))
+    rebuilt = parts.head(states.hidden[-1, -1]).float()
+    spread = float(logits.std())
+    off = float((rebuilt - logits).abs().max())
+    kl = float(layer_redundancy(model, inputs, family=family)[-1])
+    idle = Plan((Keep(layer=len(parts.layers) - 1, keep_ratio=1.0),))
+    with apply(model, idle, family=family):
+        untouched = torch.equal(model(**inputs, logits_to_keep=1).logits[0, -1].float(), logits)
+    replay = Replay(model, inputs, family=family)
+    with replay.from_layer(len(parts.layers) // 2):
+        replayed = torch.equal(model(**inputs, use_cache=True, logits_to_keep=1).logits[0, -1], replay.logits)
+    return (
+        Check(name="entropy of a known matrix", passed=_known_entropy(entropy_k), found="ln k for k equal directions"),
+        Check(
+            name="captured states give the model's logits",
+            passed=off <= LOGITS_SHARE * spread,
+            found=f"largest difference {off:.2g}, spread of the logits {spread:.2g}",
+        ),
+        Check(
+            name="the same prompt twice", passed=torch.equal(states.hidden, again.hidden), found="states, bit by bit"
+        ),
+        Check(name="KL at the last layer is 0", passed=kl == 0.0, found=f"{kl:.3g} nats"),
+        Check(name="a plan that does nothing", passed=untouched, found="logits, bit by bit"),
+        Check(name="a run from the middle", passed=replayed, found="logits, bit by bit"),
+    )
+
+
+def _known_entropy(k: int) -> bool:
+    """Rows +e and -e of k directions spread evenly over them, however far they lie from the origin."""
+    directions = torch.eye(k)
+    tokens = torch.cat([directions, -directions]) + 100.0
+    return math.isclose(float(truncated_matrix_entropy(tokens, k)), math.log(k), abs_tol=1e-3)

@@ -1,0 +1,181 @@
+"""Whether two profiles agree: of one model on other data, with other samples or in another dtype, or of two models.
+
+    boundaries    equal, or each lies in the other's 90 % interval; half a layer of the shallower model is allowed
+    agree         both boundaries, the saturation type and the share kept at Stage II agree
+
+A profile without intervals stands for its own layers alone. Depth is relative, layer / L, so that models of different
+depth can be compared; between models of the same depth half a layer changes nothing. "No Stage III" agrees with itself,
+and with an interval that reaches it.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from pydantic import JsonValue
+
+from halfv_core.profile import Profile
+from halfv_core.records import BoundaryUncertainty, Record, SaturationType
+from probe.calibration.certainty import interval_words
+from probe.calibration.curve_distance import CurvePair, curve_distances
+from probe.calibration.settings import Settings
+
+BoundaryName = Literal["aggregation_start", "saturation_start"]
+
+
+class Interval(Record):
+    """One boundary in one profile; null is "no such stage"."""
+
+    layer: int | None
+    low: int | None
+    """Ends of the 90 % interval; the layer itself where the profile has none."""
+    high: int | None
+
+
+class BoundaryPair(Record):
+    """One boundary in both profiles."""
+
+    name: BoundaryName
+    a: Interval
+    b: Interval
+    agree: bool
+
+
+class NumberPair(Record):
+    """What both plans promise."""
+
+    name: str
+    a: float | None
+    b: float | None
+
+
+class ProfileComparison(Record):
+    """All that two profiles share and do not."""
+
+    same_model: bool
+    """By the fingerprint of the config; the name and the path do not matter."""
+    differs: dict[str, tuple[JsonValue, JsonValue]]
+    """What the calibrations did not have in common: data, samples, dtype, seed, settings."""
+    boundaries: tuple[BoundaryPair, ...]
+    types: tuple[SaturationType, SaturationType]
+    keep_ratios: tuple[float, float]
+    """Share kept at Stage II; 1 where the plan does not prune there."""
+    same_plan: bool
+    curves: tuple[CurvePair, ...]
+    expected: tuple[NumberPair, ...]
+
+    @property
+    def agree(self) -> bool:
+        """Whether what was found agrees; how it was found and how far the curves are apart do not enter."""
+        same = self.types[0] == self.types[1] and self.keep_ratios[0] == self.keep_ratios[1]
+        return same and all(pair.agree for pair in self.boundaries)
+
+
+def compare(a: Profile, b: Profile) -> ProfileComparison:
+    """Compare what two calibrations found; neither model is run."""
+    names = ("flops_ratio", "kv_ratio", "agreement", "log_likelihood_drop")
+    return ProfileComparison(
+        same_model=a.provenance.config_fingerprint == b.provenance.config_fingerprint,
+        differs=dict(_differences(a, b)),
+        boundaries=tuple(_boundaries(a, b)),
+        types=(a.saturation.type, b.saturation.type),
+        keep_ratios=(keep_ratio(a), keep_ratio(b)),
+        same_plan=a.plan == b.plan,
+        curves=tuple(curve_distances(a.curves, b.curves)),
+        expected=tuple(
+            NumberPair(name=name, a=getattr(a.expected, name), b=getattr(b.expected, name)) for name in names
+        ),
+    )
+
+
+def verdict(comparison: ProfileComparison) -> str:
+    """In a sentence or two: what agrees, or what does not."""
+    types, ratios = comparison.types, comparison.keep_ratios
+    phrases = [_boundary_phrase(pair) for pair in comparison.boundaries]
+    phrases.append(_phrase("the saturation type is", *types))
+    phrases.append(_phrase("the share kept at Stage II is", *(f"{ratio:g}" for ratio in ratios)))
+    told = "; ".join(phrase.text for phrase in phrases if phrase.agree == comparison.agree)
+    said = f"The profiles {'agree' if comparison.agree else 'disagree'}: {told}."
+    if comparison.same_model:
+        return said
+    return f"{said} They are of different models, so layers were compared as shares of the depth."
+
+
+def keep_ratio(profile: Profile) -> float:
+    """Share of the visual tokens that the plan keeps before Stage III."""
+    start = profile.stages.saturation_start
+    before = (keep.keep_ratio for keep in profile.plan.keeps if start is None or keep.layer < start)
+    return min(before, default=1.0)
+
+
+def _boundaries(a: Profile, b: Profile) -> Iterator[BoundaryPair]:
+    names: tuple[BoundaryName, ...] = ("aggregation_start", "saturation_start")
+    slack = 0.5 / min(a.layers, b.layers)
+    for name in names:
+        one, two = _interval(a, name), _interval(b, name)
+        agree = _within(one, a.layers, two, b.layers, slack) and _within(two, b.layers, one, a.layers, slack)
+        yield BoundaryPair(name=name, a=one, b=two, agree=agree)
+
+
+def _interval(profile: Profile, name: BoundaryName) -> Interval:
+    layer: int | None = getattr(profile.stages, name)
+    if profile.uncertainty is None:
+        return Interval(layer=layer, low=layer, high=layer)
+    found: BoundaryUncertainty = getattr(profile.uncertainty, name)
+    return Interval(layer=layer, low=found.low, high=found.high)
+
+
+def _within(one: Interval, one_layers: int, two: Interval, two_layers: int, slack: float) -> bool:
+    """Whether the first boundary lies in the second one's interval."""
+    low, high = _depth(two.low, two_layers) - slack, _depth(two.high, two_layers) + slack
+    return low <= _depth(one.layer, one_layers) <= high or one.layer == two.layer and one_layers == two_layers
+
+
+def _depth(layer: int | None, layers: int) -> float:
+    return math.inf if layer is None else layer / layers
+
+
+def _differences(a: Profile, b: Profile) -> Iterator[tuple[str, tuple[JsonValue, JsonValue]]]:
+    one, two = _conditions(a), _conditions(b)
+    for name in one | two:
+        if one.get(name) != two.get(name):
+            yield name, (one.get(name), two.get(name))
+
+
+def _conditions(profile: Profile) -> dict[str, JsonValue]:
+    """What a calibration was done with, by name."""
+    where = profile.provenance
+    conditions: dict[str, JsonValue] = {
+        "model": where.model_id,
+        "layers": profile.layers,
+        "data": where.data,
+        "data fingerprint": where.data_fingerprint[:12],
+        "samples": len(where.sample_ids),
+        "held-out samples": len(where.held_out_ids),
+        "dtype": where.dtype,
+        "device": where.device,
+    }
+    conditions |= {f"images: {name}": value for name, value in where.image_processor.items()}
+    # What an older version did not know yet stood at today's default; what the report shows decides nothing.
+    settings = Settings().model_dump(mode="json") | where.arguments_resolved
+    conditions |= {f"setting {name}": value for name, value in settings.items() if name != "examples"}
+    return conditions | {f"version of {name}": value for name, value in where.versions.items()}
+
+
+class _Phrase(NamedTuple):
+    agree: bool
+    text: str
+
+
+def _boundary_phrase(pair: BoundaryPair) -> _Phrase:
+    stage = "Stage II begins" if pair.name == "aggregation_start" else "Stage III begins"
+    layers = ("nowhere" if side.layer is None else f"at layer {side.layer}" for side in (pair.a, pair.b))
+    phrase = _phrase(stage, *layers)._replace(agree=pair.agree)
+    if pair.a == pair.b:
+        return phrase
+    intervals = " and ".join(interval_words(side.low, side.high) for side in (pair.a, pair.b))
+    return phrase._replace(text=f"{phrase.text} (90% intervals {intervals})")
+
+
+def _phrase(what: str, one: str, two: str) -> _Phrase:
+    return _Phrase(one == two, f"{what} {one} in both" if one == two else f"{what} {one} in A and {two} in B")

@@ -1,0 +1,62 @@
+"""How far the mean curves of two calibrations are apart, in units of how much samples differ, and in shape.
+
+    distance      |a - b| / sqrt((s_a^2 + s_b^2) / 2) at each layer, s the standard deviations over samples
+    correlation   Spearman's, of the mean curves over layers
+
+Curves of different depth are compared at the points of the shallower one, evenly spaced over the depth.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from halfv_core.records import Curve, Curves, Record
+from probe.stages.curve_shapes import Array
+
+CurveName = Literal["visual", "text", "joint", "kl"]
+
+
+class CurvePair(Record):
+    """How far two mean curves are apart."""
+
+    name: CurveName
+    mean: float | None
+    """Of the distance over layers; null when the curves differ at a layer where neither has any spread."""
+    largest: float | None
+    """Of the distances; null likewise."""
+    rank_correlation: float | None
+    """-1..1; null when a curve is constant."""
+
+
+def curve_distances(a: Curves, b: Curves) -> Iterator[CurvePair]:
+    """All four curves."""
+    names: tuple[CurveName, ...] = ("visual", "text", "joint", "kl")
+    for name in names:
+        one: Curve = getattr(a, name)
+        two: Curve = getattr(b, name)
+        points = min(len(one.mean), len(two.mean))
+        (mean_a, std_a), (mean_b, std_b) = _at(one, points), _at(two, points)
+        distance = _distance(mean_a - mean_b, np.sqrt((std_a**2 + std_b**2) / 2))
+        constant = np.ptp(mean_a) == 0 or np.ptp(mean_b) == 0
+        yield CurvePair(
+            name=name,
+            mean=None if distance is None else float(distance.mean()),
+            largest=None if distance is None else float(distance.max()),
+            rank_correlation=None if constant else float(spearmanr(mean_a, mean_b).statistic),
+        )
+
+
+def _at(curve: Curve, points: int) -> tuple[Array, Array]:
+    """Mean and standard deviation, each (points,), evenly spaced over the depth."""
+    wanted, given = np.linspace(0, 1, points), np.linspace(0, 1, len(curve.mean))
+    return np.interp(wanted, given, curve.mean), np.interp(wanted, given, curve.std)
+
+
+def _distance(difference: Array, spread: Array) -> Array | None:
+    """(points,); 0 where both curves are the same number without spread, as the KL of the last layer is."""
+    apart = np.abs(difference)
+    if ((spread == 0) & (apart > 0)).any():
+        return None
+    return np.divide(apart, spread, out=np.zeros_like(apart), where=spread > 0)

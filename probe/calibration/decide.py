@@ -1,0 +1,59 @@
+"""Curves and marginal utility -> the stages: the one rule by which a calibration settles where they begin.
+
+Each signal names a candidate for the start of Stage II (probe.stages.detect): the end of the text entropy's collapse,
+the end of the KL curve's, the visual curve's early peak. The later of text and KL counts, unless the marginal utility
+of pruning there is clearly worse than at another candidate (probe.analyzers.marginal_utility): then the best of them
+does.
+"""
+
+from typing import NamedTuple
+
+from halfv_core.records import Stages
+from probe.analyzers.marginal_utility import UtilitySurface, settle
+from probe.stages.curve_shapes import CurveLike
+from probe.stages.detect import Boundary, aggregation_candidates, detect_stages
+
+SIGNALS = {"text": "the text entropy", "kl": "the KL curve", "visual": "the visual entropy's early peak"}
+
+
+class Decision(NamedTuple):
+    """The stages, and what stood for election."""
+
+    stages: Stages
+    candidates: dict[str, int]
+    """Signal (`text`, `kl`, `visual`) -> the layer at which it sees Stage II begin."""
+
+
+def decide_stages(
+    visual: CurveLike, text: CurveLike, kl: CurveLike, surface: UtilitySurface | None, seed: int = 0
+) -> Decision:
+    """Find both boundaries.
+
+    Args:
+        visual, text, kl: mean curves, as `detect_stages` takes them.
+        surface: marginal utility on the same samples; None where it was not measured.
+        seed: of the resamples that compare candidates.
+    """
+    signals = aggregation_candidates(visual, text, kl)
+    candidates = {name: boundary.layer for name, boundary in signals.items() if boundary.layer is not None}
+    layers, by_curves = sorted(set(candidates.values())), detect_stages(visual, text, kl)
+    if surface is None or len(layers) < 2 or not set(layers) <= set(surface.layers):
+        return Decision(by_curves, candidates)
+    layer, worse = settle(layers, surface, by_curves.aggregation_start, seed)
+    settled = Boundary(layer, _evidence(candidates, by_curves.aggregation_start, layer, worse, surface))
+    return Decision(detect_stages(visual, text, kl, settled=settled), candidates)
+
+
+def _evidence(
+    candidates: dict[str, int], by_curves: int, layer: int, worse: dict[int, float], surface: UtilitySurface
+) -> str:
+    said = ", ".join(f"{SIGNALS[name]} says layer {at}" for name, at in candidates.items())
+    means = dict(zip(surface.layers, surface.utility.mean(1).tolist(), strict=True))
+    costs = ", ".join(f"{means[at]:.3g} at layer {at}" for at in worse)
+    compared = f"{said}. Marginal utility of pruning, nats a token for the whole prefill saved: {costs}"
+    if layer == by_curves:
+        return f"Signals differ: {compared}. It does not speak against layer {layer}, the later of text and KL."
+    return (
+        f"Signals differ: {compared}. At layer {by_curves} it is worse than at layer {layer} in {worse[by_curves]:.0%} "
+        f"of the resamples, so Stage II starts at layer {layer}."
+    )

@@ -1,0 +1,54 @@
+"""Hidden states of one prompt at every layer, through nnsight; the only file that imports it."""
+
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import NamedTuple
+
+import torch
+from nnsight import NNsight
+from transformers import PreTrainedModel
+
+from halfv_core.errors import DataError
+from halfv_core.families import Family, family_of, parts_of
+from halfv_core.runtime.layout import TokenLayout
+
+
+class Capture(NamedTuple):
+    """What one prompt of N tokens looks like inside a decoder of L layers."""
+
+    hidden: torch.Tensor
+    """(L+1, N, D): entry i is the input of layer i, entry L the output of the last layer."""
+    visual: torch.Tensor
+    """(N,) bool, by token id."""
+
+
+@torch.no_grad()
+def capture(
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, normed: bool = True, family: Family | None = None
+) -> Capture:
+    """Run the prompt once and read the residual stream at L+1 points.
+
+    Args:
+        inputs: model inputs of one prompt, batch of one; padding positions are left out of the answer.
+        normed: pass every state through the model's final norm, as the entropies want it.
+
+    Raises:
+        DataError: more than one prompt.
+    """
+    if inputs["input_ids"].shape[0] != 1:
+        raise DataError("capture takes one prompt at a time", got=f"a batch of {inputs['input_ids'].shape[0]}")
+    family = family or family_of(model)
+    parts = parts_of(model, family)
+    layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
+    traced = NNsight(model)
+    decoder = attrgetter(family.decoder)(traced)
+    states: list[torch.Tensor] = []
+    with traced.trace(**inputs, use_cache=False, logits_to_keep=1):
+        for layer in decoder.layers:
+            states.append(layer.input.save())
+        states.append(decoder.layers[-1].output.save())
+    real = layout.real[0]
+    hidden = torch.cat([state.to(real.device) for state in states])[:, real]  # (L+1, N, D)
+    if normed:
+        hidden = torch.stack([parts.norm(state) for state in hidden])
+    return Capture(hidden, layout.visual[0, real])

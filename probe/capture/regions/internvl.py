@@ -1,0 +1,42 @@
+"""InternVL: tiles of the image, stretched to fill them, row by row, then the whole image as a thumbnail."""
+
+from math import isqrt
+
+from PIL import Image
+
+from probe.capture.regions.base import REGIONS, WHOLE, Places, Prompt, Size, View, grid
+
+
+@REGIONS.register("internvl")
+def places(prompt: Prompt) -> Places:
+    """Tiles were made where there are more of them than images."""
+    shown = len(prompt.inputs["pixel_values"])
+    side = isqrt(prompt.tokens // shown)
+    for image, size in enumerate(prompt.sizes):
+        views = [WHOLE] if shown == len(prompt.sizes) else _views(prompt, size)
+        for view in views:
+            yield from grid(image, side, side, view)
+
+
+def _views(prompt: Prompt, size: Size) -> list[View]:
+    blank = Image.new("RGB", size)
+    (count,) = prompt.image_processor(images=[blank], crop_to_patches=True, return_tensors="pt")["num_patches"].tolist()
+    if count == 1:
+        return [WHOLE]
+    return [*tiles(*_shape(size, count - 1)), WHOLE]
+
+
+def tiles(rows: int, columns: int) -> list[View]:
+    """Row by row."""
+    return [
+        WHOLE.part(column / columns, row / rows, (column + 1) / columns, (row + 1) / rows)
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+def _shape(size: Size, count: int) -> tuple[int, int]:
+    """(rows, columns): of all rectangles of so many tiles the one closest to the image's aspect ratio."""
+    aspect = size[0] / size[1]
+    columns = min((n for n in range(1, count + 1) if count % n == 0), key=lambda n: abs(aspect - n * n / count))
+    return count // columns, columns

@@ -1,0 +1,33 @@
+"""LLaVA-OneVision: tiles as in LLaVA-NeXT, shrunk where they are many; padded squares where images are several."""
+
+from math import ceil
+
+from probe.capture.regions.base import REGIONS, Places, Prompt, View, grid
+from probe.capture.regions.llava_next import tiled
+
+
+@REGIONS.register("llava_onevision")
+def places(prompt: Prompt) -> Places:
+    """Images, then videos: each frame a grid of half the side, and one newline token at a video's end."""
+    tower = prompt.config.vision_config
+    side = tower.image_size // tower.patch_size
+    images = len(prompt.inputs.get("image_sizes", ()))
+    together = [int(count) for count in prompt.inputs.get("batch_num_images", [1] * images) for _ in range(count)]
+    most = int(prompt.config.vision_aspect_ratio.removeprefix("anyres_max_"))
+    for image, count in enumerate(together):
+        if count == 1:
+            yield from tiled(prompt, image, most)
+        else:
+            yield from grid(image, side, side, _square(*prompt.sizes[image]))
+            yield None
+    videos = prompt.inputs.get("pixel_values_videos", ())  # (videos, frames, channels, height, width)
+    for video, frames in enumerate(videos):
+        for frame in range(len(frames)):
+            yield from grid(images + video * len(frames) + frame, ceil(side / 2), ceil(side / 2))
+        yield None
+
+
+def _square(width: int, height: int) -> View:
+    side = max(width, height)
+    left, top = (side - width) // 2, (side - height) // 2
+    return View(-left / width, -top / height, (side - left) / width, (side - top) / height)

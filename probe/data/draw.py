@@ -1,0 +1,72 @@
+"""Which samples are used: seeded, in equal shares of the question families, and only those whose images open."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from halfv_core.errors import DataError
+from probe.data.samples import Rejected, Sample, check_enough
+
+
+def draw(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
+    """`count` samples, seeded, in equal shares of the question families as far as they reach; all, if there are fewer.
+
+    Raises:
+        DataError: count below 1.
+    """
+    _check(count)
+    return [sample for sample, _ in zip(_in_order(samples, seed), range(count), strict=False)]
+
+
+def draw_readable(samples: Sequence[Sample], count: int, seed: int) -> tuple[list[Sample], list[Rejected]]:
+    """Like `draw`, but samples with an image that cannot be opened are passed over, and named.
+
+    Raises:
+        DataError: count below 1, or more samples with bad images than with good ones.
+    """
+    _check(count)
+    drawn: list[Sample] = []
+    rejected: list[Rejected] = []
+    for sample in _in_order(samples, seed):
+        if len(drawn) == count or len(rejected) >= count:  # enough, or too many bad ones for whatever follows
+            break
+        try:
+            sample.open_images()
+            drawn.append(sample)
+        except DataError as error:
+            rejected.append(Rejected.because(sample.id, error))
+    check_enough("samples drawn", len(drawn), rejected, "mend their images, or give others")
+    return drawn, rejected
+
+
+def _check(count: int) -> None:
+    if count < 1:
+        raise DataError("at least one sample is needed", got=count)
+
+
+def _in_order(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
+    """Families in turn, in an order of their own for each seed, and so are the samples of each."""
+    generator = random.Random(seed)
+    families: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        families[sample.family or ""].append(sample)
+    names = sorted(families)
+    for name in names:
+        generator.shuffle(families[name])
+    generator.shuffle(names)
+    while any(families.values()):
+        for name in names:
+            if families[name]:
+                yield families[name].pop()
+
+
+def hold_out(samples: Sequence[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
+    """Split drawn samples into those to measure on and the first `share`, kept apart; a draw mixes families throughout.
+
+    Raises:
+        DataError: a share outside 0..0.9.
+    """
+    if not 0.0 <= share <= 0.9:
+        raise DataError("the held-out share is out of range", got=share, expected="0..0.9")
+    kept_apart = int(len(samples) * share)
+    return list(samples[kept_apart:]), list(samples[:kept_apart])

@@ -1,0 +1,81 @@
+"""One sample under every variant, in turn: its answers, their grades, likelihoods, costs and times."""
+
+from collections.abc import Mapping
+
+import torch
+from transformers import PreTrainedModel
+
+from halfv_core.errors import DataError
+from halfv_core.families import Family
+from halfv_core.plan import Plan
+from halfv_core.processors import PromptProcessor
+from halfv_core.runtime import apply
+from probe.data.samples import Sample
+from probe.evaluation.evaluate import family_of
+from probe.evaluation.flops import outside_flops
+from probe.evaluation.grading import Grading, grade, kind_of
+from probe.evaluation.outcomes import Comparison, Outcome
+from probe.trials.answers import Inputs, greedy_answer, read_answer
+
+
+class Comparer:
+    """Runs samples under the variants, one variant after the other, and keeps nothing of a sample but numbers."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: PromptProcessor,
+        plans: Mapping[str, Plan],
+        grading: Grading,
+        max_new_tokens: int,
+        family: Family | None,
+    ) -> None:
+        self._model = model
+        self._processor = processor
+        self._plans = plans
+        self._grading = grading
+        self._max_new_tokens = max_new_tokens
+        self._family = family
+        self._outside: dict[tuple[tuple[str, torch.Size], ...], int] = {}
+        self._warm = False
+
+    def compare(self, index: int, sample: Sample) -> Comparison:
+        """One sample. Which variant goes first moves on from sample to sample, so that none always pays for it."""
+        inputs = self._processor.prompt(sample.open_images(), sample.prompt, self._model.device)
+        if not self._warm:  # the first run of each kernel takes longer
+            for plan in self._plans.values():
+                self._outcome(sample, inputs, plan)
+            self._warm = True
+        names = list(self._plans)
+        first = index % len(names)
+        found = {name: self._outcome(sample, inputs, self._plans[name]) for name in names[first:] + names[:first]}
+        return Comparison(
+            id=sample.id,
+            family=family_of(sample),
+            references=sample.answers,
+            grading=kind_of(sample, self._grading),
+            outside_flops=self._outside_flops(inputs),
+            outcomes={name: found[name] for name in names},
+        )
+
+    def _outcome(self, sample: Sample, inputs: Inputs, plan: Plan) -> Outcome:
+        reference = self._processor.encode(sample.answers[0], self._model.device)
+        if not len(reference):
+            raise DataError("the tokenizer has no tokens for a reference answer", got=repr(sample.answers[0]))
+        with apply(self._model, plan, family=self._family) as run:
+            reading = read_answer(self._model, inputs, reference)
+            answer = self._processor.decode(greedy_answer(self._model, inputs, self._max_new_tokens))
+        return Outcome(
+            answer=answer,
+            grade=grade(sample, answer, self._grading).value,
+            log_likelihood=reading.log_likelihood,
+            first_token_seconds=reading.first_token_seconds,
+            cost=run.cost,
+        )
+
+    def _outside_flops(self, inputs: Inputs) -> int:
+        """Counted once for inputs of the same shapes."""
+        shapes = tuple((name, tensor.shape) for name, tensor in sorted(inputs.items()))
+        if shapes not in self._outside:
+            self._outside[shapes] = outside_flops(self._model, inputs, family=self._family)
+        return self._outside[shapes]

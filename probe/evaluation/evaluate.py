@@ -1,0 +1,102 @@
+"""Accuracy of a model under one plan: greedy answers against the reference answers, and what they cost.
+
+full = evaluate(model, processor, samples, Plan(()))
+fast = evaluate(model, processor, samples, profile)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from transformers import PreTrainedModel
+
+from halfv_core.errors import DataError
+from halfv_core.plan import Plan
+from halfv_core.processors import PromptProcessor
+from halfv_core.profile import Profile
+from halfv_core.runtime import apply
+from probe.common.statistics import by_family
+from probe.data.samples import Sample
+from probe.evaluation.grading import grade
+from probe.trials.answers import greedy_answer
+
+
+class Evaluation(NamedTuple):
+    """Results over a set of samples."""
+
+    answers: tuple[str, ...]
+    """The model's, in the order of the samples."""
+    grades: tuple[float, ...]
+    """How right each is, 0..1; see probe.evaluation.grading."""
+    accuracy: dict[str, float]
+    """Mean grade by question family."""
+    flops_ratio: float
+    """Prefill FLOPs of all prompts without the plan over those with it; see halfv_core.cost."""
+    kv_ratio: float
+    """KV-cache bytes after each answer, summed, without the plan over those with it."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over the families, so that no family weighs more for having more questions."""
+        return sum(self.accuracy.values()) / len(self.accuracy)
+
+
+def evaluate(
+    model: PreTrainedModel,
+    processor: PromptProcessor,
+    samples: Sequence[Sample],
+    plan: Plan | Profile,
+    *,
+    max_new_tokens: int = 32,
+    on_sample: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Answer every sample under the plan.
+
+    Raises:
+        DataError: no samples, or one without a reference answer.
+    """
+    check_references(samples)
+    answers, costs = [], []
+    with apply(model, plan) as run:
+        for sample in samples:
+            inputs = processor.prompt(sample.open_images(), sample.prompt, model.device)
+            answers.append(processor.decode(greedy_answer(model, inputs, max_new_tokens)))
+            costs.append(run.cost)
+            if on_sample is not None:
+                on_sample()
+    grades = [grade(sample, answer).value for sample, answer in zip(samples, answers, strict=True)]
+    return Evaluation(
+        answers=tuple(answers),
+        grades=tuple(grades),
+        accuracy=by_family(grades, [family_of(sample) for sample in samples]),
+        flops_ratio=sum(cost.prefill_flops_full for cost in costs) / sum(cost.prefill_flops for cost in costs),
+        kv_ratio=sum(cost.kv_bytes_full for cost in costs) / sum(cost.kv_bytes for cost in costs),
+    )
+
+
+def check_references(samples: Sequence[Sample]) -> None:
+    """Raise DataError: no samples, or one without a reference answer."""
+    missing = [sample.id for sample in samples if not sample.answers]
+    if missing or not samples:
+        got = f"sample '{missing[0]}' without one" if missing else "no samples"
+        raise DataError("accuracy needs samples with reference answers", got=got)
+
+
+def with_references(samples: Sequence[Sample]) -> list[Sample]:
+    """Those that can be graded.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = [sample for sample in samples if sample.answers]
+    if not found:
+        raise DataError(
+            "no sample has a reference answer",
+            got=f"{len(samples)} without",
+            remedy="name the column with --column answer=COLUMN",
+        )
+    return found
+
+
+def family_of(sample: Sample) -> str:
+    """Its kind of question; `all` where the data tell no kinds."""
+    return sample.family or "all"

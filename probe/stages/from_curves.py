@@ -1,0 +1,81 @@
+"""Stages and a guess at the saturation type from curves alone, for those who have no model at hand.
+
+    largest KL of a layer of Stage III  <  0.003 nats:  layer_inactivity,   else token_sparsity
+
+Published curves (HalfV, arXiv 2604.16462): LLaVA-1.5 stays below 1e-4 nats from 60 % of the depth on and freezes;
+Qwen2.5-VL has its minimum of 6e-4 at 82 %, rises to 0.1 or more at the end, and must not. The threshold is the
+geometric mean of 1e-4 and 0.1. One layer's KL says little about many layers frozen together: `calibrate` tries that.
+"""
+
+from typing import NamedTuple
+
+from halfv_core.errors import DataError
+from halfv_core.profile import SaturationType
+from probe.stages.curve_shapes import CurveLike, as_curve
+from probe.stages.detect import as_kl, detect_stages
+
+INACTIVE_KL = 3e-3
+"""KL, nats, below which leaving the visual tokens unchanged in a layer changes nothing."""
+
+
+class StagesFound(NamedTuple):
+    """What curves alone say, with a sentence for each field."""
+
+    aggregation_start: int
+    saturation_start: int | None
+    saturation_type: SaturationType | None
+    """A guess; None without a KL curve."""
+    evidence: dict[str, str]
+
+
+class TypeGuess(NamedTuple):
+    """What the KL curve suggests about Stage III."""
+
+    type: SaturationType
+    reason: str
+
+
+def stages_of_curves(
+    visual: CurveLike, text: CurveLike | None = None, joint: CurveLike | None = None, kl: CurveLike | None = None
+) -> StagesFound:
+    """Boundaries and a guess at the saturation type, for those who have curves and no model.
+
+    Args:
+        joint: entropy of all tokens, L+1 points; reported, no rule uses it.
+
+    Raises:
+        DataError: as `detect_stages`.
+    """
+    found = detect_stages(visual, text, kl)
+    guess = None if kl is None else saturation_type_from_kl(kl, found.saturation_start)
+    reason = "No KL curve was given, and the entropies do not tell the type." if guess is None else guess.reason
+    evidence = found.evidence | {"saturation_type": reason}
+    if joint is not None:
+        curve = as_curve("joint", joint, len(visual))
+        ends = f"starts at {curve[0]:.3g}, is lowest at layer {int(curve.argmin())} ({curve.min():.3g})"
+        evidence["joint"] = f"The joint entropy {ends} and ends at {curve[-1]:.3g}; no rule uses it."
+    return StagesFound(found.aggregation_start, found.saturation_start, guess and guess.type, evidence)
+
+
+def saturation_type_from_kl(kl: CurveLike, saturation_start: int | None) -> TypeGuess:
+    """Guess the kind of Stage III: inactive when no layer of it, left out for the visual tokens, changes the answer.
+
+    The last layer does not count, since nothing after it could see the change.
+
+    Raises:
+        DataError: values that are not finite, a negative KL, or fewer layers than `saturation_start` needs.
+    """
+    if saturation_start is None:
+        return TypeGuess("none", "The curves show no Stage III, so there is no redundancy of its own to treat.")
+    kl = as_kl(kl)
+    if saturation_start >= len(kl):
+        raise DataError("the kl curve is too short", got=f"{len(kl)} points", expected=f"more than {saturation_start}")
+    deep = kl[saturation_start:-1] if saturation_start < len(kl) - 1 else kl[-1:]
+    layer = saturation_start + int(deep.argmax())
+    inactive = bool(deep.max() < INACTIVE_KL)
+    reason = (
+        f"Leaving visual tokens unchanged in one layer of Stage III costs up to {deep.max():.2g} nats (layer {layer}), "
+        f"{'below' if inactive else 'not below'} {INACTIVE_KL:g}. This is a guess from the curve: calibrate tries both "
+        "treatments on the model and decides by the answers."
+    )
+    return TypeGuess("layer_inactivity" if inactive else "token_sparsity", reason)

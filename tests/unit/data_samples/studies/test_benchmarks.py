@@ -1,0 +1,62 @@
+"""What `make bench` ships: records that the code can read, and the table that says what is in them."""
+
+import json
+
+import pytest
+
+from data_samples.studies import calibration_benchmark, entropy_benchmark
+from data_samples.studies.benchmarks import COMMAND, benchmarks_table, in_short, read_records
+from data_samples.studies.tables import PAGE, read_table
+from halfv_core.models import load_model
+from probe import load_samples
+
+SHIPPED = read_records()
+CALIBRATION, ENTROPY = (
+    json.loads(module.OUTPUT.read_text(encoding="utf-8"))["results"]
+    for module in (calibration_benchmark, entropy_benchmark)
+)
+MAKEFILE = (PAGE.parents[1] / "Makefile").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("command", "table"),
+    [
+        (COMMAND, benchmarks_table(SHIPPED)),
+        (calibration_benchmark.COMMAND, calibration_benchmark.table(CALIBRATION)),
+        (entropy_benchmark.COMMAND, entropy_benchmark.table(ENTROPY)),
+    ],
+)
+def test_the_table_in_the_document_is_that_of_the_records(command: str, table: str) -> None:
+    assert read_table(command) == table
+
+
+def test_the_two_ways_of_calibrating_agree_and_sharing_costs_less() -> None:
+    found = calibration_benchmark.measure(load_model("tiny-qwen2.5-vl"), load_samples("scenes")[:1])
+    assert found["variants"]["KL curve"] == found["layers"] == 12
+    for name in ("KL curve", "marginal utility", "Stage III"):
+        ways = found["plain_passes"][name]
+        assert ways["shared"] < ways["separate"]
+
+
+def test_the_readme_says_what_is_in_the_records() -> None:
+    readme = " ".join((PAGE.parents[1] / "README.md").read_text(encoding="utf-8").split())
+    for record in SHIPPED:
+        assert in_short(record) in readme
+
+
+def test_every_record_comes_from_a_command_of_the_makefile() -> None:
+    for record in SHIPPED:
+        model = record.subject.model
+        command = next(line for line in MAKEFILE.splitlines() if f"--model {model} " in line)
+        assert f"--visual-tokens {record.subject.visual_tokens} " in command
+        assert f"--output docs/benchmarks/{model}.json" in command
+        assert ("--rounds" in command) == ("rounds" in record.arguments)
+
+
+def test_counted_is_what_arithmetic_says_in_every_record() -> None:
+    for record in SHIPPED:
+        analytic = record.analytic
+        assert (record.full.kv_bytes, record.accelerated.kv_bytes) == (analytic.kv_bytes_full, analytic.kv_bytes)
+        assert record.full.executed_flops == analytic.decoder_flops_full
+        selection = record.accelerated.executed_flops / analytic.decoder_flops - 1
+        assert 0 < selection < 0.05

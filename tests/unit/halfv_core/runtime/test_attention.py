@@ -1,0 +1,145 @@
+"""Scores and coverage against slow, obvious references."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from halfv_core import Keep, Plan, apply
+from halfv_core.families import FAMILIES, parts_of
+from halfv_core.runtime.attention import attention_scores
+from halfv_core.selectors.anchor_coverage import AnchorCoverage, cover
+from tests.masked_reference import layer_calls
+from tests.tiny import IMAGE, tiny_model, tiny_prompt
+
+FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
+KERNEL = pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+
+
+@FAMILY
+@KERNEL
+@torch.no_grad()
+def test_attention_selector_reads_the_true_attention_map(family: str, kernel: str) -> None:
+    """The model's own eager attention of layer l-1, last row, head mean, says which tokens stay at layer l."""
+    inputs = tiny_prompt(family, images=2)
+    eager = tiny_model(family, kernel="eager")
+    attentions = eager(**inputs, output_attentions=True, use_cache=False).attentions
+    visual = (inputs["input_ids"][0] == IMAGE).nonzero().squeeze(1)
+    model = tiny_model(family, kernel=kernel)
+    for layer in (1, 2, 4):
+        scores = attentions[layer - 1][0, :, -1].mean(0)[visual]
+        expected = visual[scores.topk(5).indices].sort().values
+        with apply(model, Plan((Keep(layer=layer, keep_ratio=5 / 32, selector="attention"),))) as run:
+            model(**inputs)
+        assert run.kept[layer][0].tolist() == expected.tolist()
+
+
+@FAMILY
+@pytest.mark.parametrize("rope", [False, True])
+@torch.no_grad()
+def test_release_scoring_is_unscaled_and_over_visual_keys_only(family: str, rope: bool) -> None:
+    model, inputs = tiny_model(family), tiny_prompt(family)
+    parts = parts_of(model)
+    visual = (inputs["input_ids"][0] == IMAGE).nonzero().squeeze(1)
+    calls = layer_calls(model, inputs)
+    hidden, (cos, sin) = calls.hidden[1], calls.arguments[1]["position_embeddings"]
+    attention, normed = parts.layers[1].self_attn, parts.layers[1].input_layernorm(hidden)
+    heads = model.config.get_text_config().num_attention_heads
+    q_norm, k_norm = (getattr(attention, name, torch.nn.Identity()) for name in ("q_norm", "k_norm"))
+    query = q_norm(attention.q_proj(normed).view(1, -1, heads, 8)).transpose(1, 2)
+    keys = k_norm(attention.k_proj(normed).view(1, len(hidden[0]), -1, 8)).transpose(1, 2)
+    if rope:
+        query, keys = parts.rotary(query, keys, cos, sin)
+    keys = keys.repeat_interleave(heads // keys.shape[1], dim=1)
+    total = torch.zeros(len(visual))
+    for head in range(heads):
+        total += torch.softmax(keys[0, head, visual] @ query[0, head, -1], dim=0) / heads
+    expected = visual[total.topk(4).indices].sort().values
+    options = {"scoring": "release", "rope": rope}
+    with apply(model, Plan((Keep(layer=2, keep_ratio=0.25, selector="attention", options=options),))) as run:
+        model(**inputs)
+    assert run.kept[2][0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])  # without and with biases
+@torch.no_grad()
+def test_keys_need_not_be_made_to_score_them(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores past the keys are those of keys, which are still made where the projection is no plain matrix."""
+    model = tiny_model(family)
+    inputs, found = tiny_prompt(family), []
+
+    def scores(*arguments: Any) -> torch.Tensor:
+        found.append(attention_scores(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr("halfv_core.runtime.prefill_state.attention_scores", scores)
+    plan = Plan((Keep(layer=2, keep_ratio=0.5, selector="attention", options={"rope": False}),))
+    made: list[int] = []
+    attention = parts_of(model).layers[1].self_attn
+    for _ in range(2):
+        with apply(model, plan):
+            model(**inputs)
+        attention.k_proj = torch.nn.Sequential(attention.k_proj)  # as an adapter would
+        attention.k_proj.register_forward_hook(lambda *_: made.append(1))
+    assert len(made) == 2  # the layer's own keys, and the selector's
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-7)
+
+
+def slow_cover(states: torch.Tensor, seeds: list[int], count: int) -> list[int]:
+    """Farthest-point fill, one pair at a time."""
+    chosen = list(seeds)
+    while len(chosen) < count:
+        best, farthest = -1, -float("inf")
+        for token in range(len(states)):
+            if token in chosen:
+                continue
+            nearest = min(1 - float(torch.cosine_similarity(states[token], states[other], dim=0)) for other in chosen)
+            if nearest > farthest:
+                best, farthest = token, nearest
+        chosen.append(best)
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cover_equals_the_slow_fill(seed: int) -> None:
+    states = torch.randn(20, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
+    assert cover(states, torch.tensor([3, 7]), 12).tolist() == slow_cover(states, [3, 7], 12)
+
+
+def test_cover_finds_every_cluster_before_any_twin() -> None:
+    centres = torch.eye(5).repeat_interleave(4, dim=0)  # five clusters of four equal tokens
+    chosen = cover(centres, torch.tensor([0]), 5)
+    assert sorted((chosen // 4).tolist()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_two_equally_untypical_tokens_the_first_is_chosen(seed: int) -> None:
+    class Two(Scored):
+        visual_count = 2
+
+        def normed_hidden(self) -> torch.Tensor:
+            return torch.randn(2, 32, generator=torch.Generator().manual_seed(seed))
+
+    assert AnchorCoverage().select(Two(), 1).tolist() == [0]
+
+
+class Scored:
+    """Ten tokens in two groups of directions; token 9 is attended most."""
+
+    visual_count = 10
+    device = torch.device("cpu")
+
+    def attention_scores(self, scoring: str, rope: bool) -> torch.Tensor:
+        self.asked = (scoring, rope)
+        return torch.arange(10).float()
+
+    def normed_hidden(self) -> torch.Tensor:
+        return torch.eye(10)
+
+
+def test_anchors_come_first_and_are_floor_of_the_share() -> None:
+    scored = Scored()
+    chosen = AnchorCoverage(anchor_share=0.5).select(scored, 5)
+    assert chosen[:2].tolist() == [9, 8]
+    assert scored.asked == ("attention", False)
+    assert AnchorCoverage(anchor_share=1.0).select(scored, 4).tolist() == [9, 8, 7, 6]

@@ -1,0 +1,131 @@
+"""Calibrations under a budget, on a clock that only the rows of the decoder's MLPs move."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from halfv_core.errors import HalfVError
+from halfv_core.families import parts_of
+from halfv_core.models import LoadedModel, load_model
+from halfv_core.profile import Profile
+from probe.calibration.calibrate import Settings, calibrate
+from probe.data.samples import Sample, load_samples
+from tests.checkpoints import save_checkpoint
+from tests.unit.probe.calibration.test_calibrate import write_samples
+
+SETTINGS = Settings(samples=30, held_out=0.4, max_new_tokens=2, entropy_k=5)
+WHOLE = (18, 12)
+"""Samples for the curves, and kept apart."""
+ROW = 0.001
+"""Seconds that a token takes in a layer."""
+
+
+class Clock:
+    """Time passes when the model works."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def read(self) -> float:
+        return self.now
+
+    def pay(self, module: Any, given: tuple[Any, ...]) -> None:
+        self.now += ROW * given[0].shape[0] * given[0].shape[1]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return load_model(str(save_checkpoint("llava", tmp_path_factory.mktemp("model"))))
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    return load_samples(write_samples(tmp_path_factory.mktemp("data"), 30))
+
+
+@pytest.fixture
+def clock(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    with ticking(loaded, monkeypatch) as found:
+        yield found
+
+
+@contextmanager
+def ticking(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    found = Clock()
+    shown = SimpleNamespace(monotonic=found.read, perf_counter=found.read)
+    for name in ("calibrate", "study", "measure", "pace", "answers"):
+        monkeypatch.setattr(sys.modules[f"probe.{name}"], "time", shown)
+    hooks = [layer.mlp.register_forward_pre_hook(found.pay) for layer in parts_of(loaded.model).layers]
+    yield found
+    for hook in hooks:
+        hook.remove()
+
+
+def run(loaded: LoadedModel, samples: list[Sample], budget: float | None, **given: Any) -> Profile:
+    settings = SETTINGS.model_copy(update={"budget": budget})
+    return calibrate(loaded.model, loaded.processor, samples, settings, **given)
+
+
+def numbers(profile: Profile) -> tuple[int, int, int, bool, int]:
+    """Samples, kept apart, cases of the surface, whether there is a grid, and sentences about what was dropped."""
+    where, surface = profile.provenance, profile.utility
+    grid = len(profile.saturation.grid) > len(profile.saturation.tests)
+    return len(where.sample_ids), len(where.held_out_ids), surface.samples if surface else 0, grid, len(where.dropped)
+
+
+def test_a_budget_is_kept_and_the_least_needed_goes_first(
+    loaded: LoadedModel, samples: list[Sample], clock: Clock
+) -> None:
+    whole = run(loaded, samples, None)
+    needed = clock.now
+    assert numbers(whole) == (*WHOLE, 18, True, 0)
+    ample = run(loaded, samples, 2 * needed)
+    kept = {"provenance", "cautions"}
+    assert ample.model_dump(exclude=kept) == whole.model_dump(exclude=kept)
+    assert (ample.provenance.dropped, ample.cautions) == ((), whole.cautions)
+    found = []
+    for share in (0.9, 0.7, 0.5):
+        clock.now = 0.0
+        found.append(run(loaded, samples, share * needed))
+        assert clock.now <= 1.05 * share * needed
+        said = [f"Cut short by the budget: {sentence}" for sentence in found[-1].provenance.dropped]
+        assert said
+        assert set(said) <= set(found[-1].cautions)
+    clock.now = 0.0
+    least = run(loaded, samples, 0.001)
+    assert numbers(least)[:4] == (10, 10, 0, False)
+    assert least.expected.agreement is not None
+    sizes = [numbers(profile) for profile in (whole, *found, least)]
+    assert sizes == sorted(sizes, key=lambda size: [-int(number) for number in size[:4]])
+
+
+def test_killed_and_continued_keeps_to_what_was_decided(
+    loaded: LoadedModel, samples: list[Sample], clock: Clock, tmp_path: Path
+) -> None:
+    journal = tmp_path / "notes"
+    budget = 20.0
+    straight = run(loaded, samples, budget)
+    assert straight.provenance.dropped
+
+    def stop(step: str, done: int, total: int) -> None:
+        if step == "plans" and done == 3:
+            raise KeyboardInterrupt
+
+    clock.now = 0.0
+    with pytest.raises(KeyboardInterrupt):
+        run(loaded, samples, budget, journal=journal, on_progress=stop)
+    clock.now = -1e6  # all the time in the world
+    continued = run(loaded, samples, budget, journal=journal)
+    for name in ("curves", "stages", "utility", "saturation", "pruning_tests"):
+        assert getattr(continued, name) == getattr(straight, name)
+    assert continued.provenance.held_out_ids == straight.provenance.held_out_ids
+    examples, *others = straight.provenance.dropped
+    assert examples == "What is kept is shown for 0 of 6 samples."
+    assert continued.provenance.dropped == tuple(others)  # examples were not decided yet, and now there was time
+    with pytest.raises(HalfVError, match="holds unfinished work with another budget; got 40.0; expected 20.0"):
+        run(loaded, samples, 2 * budget, journal=journal)

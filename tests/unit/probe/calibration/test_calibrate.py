@@ -1,0 +1,204 @@
+"""A calibration from checkpoint and JSONL to profile, on random models; behaviour is tested elsewhere."""
+
+import json
+import weakref
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from halfv_core import Keep, Plan, Profile, apply
+from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
+from halfv_core.errors import DataError
+from halfv_core.models import LoadedModel, load_model
+from halfv_core.processors import PromptProcessor
+from halfv_core.selectors import SELECTORS, make_selector
+from probe import calibrate, calibrate_in_full, load_samples
+from probe.calibration.calibrate import Settings
+from probe.calibration.observations import Observations
+from probe.data.samples import Sample
+from probe.evaluation.evaluate import evaluate
+from tests.checkpoints import CHECKPOINTS, save_checkpoint
+from tests.pictures import noise
+from tests.tiny import LAYERS
+
+FAMILY = pytest.mark.parametrize("family", sorted(CHECKPOINTS))
+
+
+def write_samples(folder: Path, count: int = 10) -> Path:
+    """Noise pictures with questions of two families."""
+    rows = []
+    for index in range(count):
+        noise(64, 64, 10 + 20 * index, index).save(folder / f"{index}.png")
+        row = {"id": f"s{index}", "image": f"{index}.png", "question": f"w{20 + index} w9", "answer": "w3"}
+        rows.append(row | {"family": "ab"[index % 2]})
+    path = folder / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    return load_samples(write_samples(tmp_path))
+
+
+def load(family: str, folder: Path) -> LoadedModel:
+    return load_model(str(save_checkpoint(family, folder / "checkpoint")))
+
+
+@FAMILY
+def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load(family, tmp_path)
+    told: list[tuple[str, int, int]] = []
+    settings = Settings(samples=8, held_out=0.25, max_new_tokens=4, entropy_k=5)
+    profile, observations = calibrate_in_full(
+        loaded.model,
+        loaded.processor,
+        samples,
+        settings,
+        model_id="mine",
+        data="noise",
+        arguments={"samples": 8},
+        on_progress=lambda *step: told.append(step),
+    )
+    assert profile.layers == LAYERS
+    check_observations(profile, observations)
+    assert len(profile.provenance.sample_ids) == 6
+    assert len(profile.provenance.held_out_ids) == profile.expected.held_out == 2
+    assert not set(profile.provenance.sample_ids) & set(profile.provenance.held_out_ids)
+    assert profile.curves.kl.mean[-1] == profile.curves.kl.std[-1] == 0.0
+    assert all(sum(row) == pytest.approx(1.0) for row in profile.curves.spectrum)
+    visual = round(profile.expected.visual_tokens)
+    assert visual == {"llava_next": 10}.get(family, 16)
+    taken = next(test for test in profile.pruning_tests if test.plan == profile.plan)
+    cheaper = [test for test in profile.pruning_tests if test.flops_ratio > taken.flops_ratio]
+    assert taken.held_out_agreement == profile.expected.agreement
+    assert not any(test.safe for test in cheaper)
+    assert taken.safe or taken == profile.pruning_tests[-1]
+    assert [check.name for check in profile.checks if not check.passed] == []
+    assert len(profile.checks) == 6
+    assert profile.utility is not None
+    assert (profile.utility.layers, profile.utility.samples) == ((1,), 6)
+    assert {test.treatment for test in profile.saturation.grid} == {"layer_inactivity", "token_sparsity"}
+    assert profile.provenance.arguments_resolved["entropy_k"] == 5
+    assert "size" in profile.provenance.image_processor
+    assert profile.uncertainty is not None
+    assert [size.samples for size in profile.uncertainty.sample_sizes] == [1, 3, 6]
+    assert all(test.safe_share is not None for test in profile.pruning_tests)
+    assert (profile.saturation.confidence is None) == (profile.stages.saturation_start is None)
+    steps = {"curves", "held-out answers", "marginal utility", "Stage III", "plans", "held-out", "examples"}
+    assert steps == {step for step, _, _ in told}
+    assert set(profile.provenance.seconds_by_step) == steps | {"self-checks", "uncertainty"}
+    assert all(0 <= done <= total for _, done, total in told)
+    profile.save(tmp_path / "p.json")
+    with apply(loaded.model, Profile.load(tmp_path / "p.json")) as run:
+        loaded.model(**loaded.processor.prompt(samples[0].open_images(), "w8 w9"))
+    shape = DecoderShape.of(loaded.model.config.get_text_config(), 4)
+    text = round(profile.expected.text_tokens)
+    assert run.cost == cost_of(shape, tokens_by_layer(profile.plan, LAYERS, visual, text))
+    assert run.cost.flops_ratio == pytest.approx(profile.expected.flops_ratio)
+
+
+def check_observations(profile: Profile, found: Observations) -> None:
+    where = profile.provenance
+    assert (found.created, found.config_fingerprint) == (where.created, where.config_fingerprint)
+    assert tuple(sample.id for sample in found.samples) == where.sample_ids
+    for name in ("visual", "text", "joint", "kl"):
+        mean = np.mean([getattr(sample, name) for sample in found.samples], axis=0)
+        assert mean == pytest.approx(getattr(profile.curves, name).mean, rel=1e-3)
+    assert {example.id for example in found.examples} == set(where.held_out_ids)
+    for example in found.examples:
+        assert example.regions
+        assert [selection.layer for selection in example.selections] == [keep.layer for keep in profile.plan.keeps]
+        assert len(example.attentions) == 1 + (profile.stages.saturation_start is not None)
+
+
+@FAMILY
+def test_same_seed_same_profile(family: str, tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load(family, tmp_path)
+    settings = Settings(samples=4, max_new_tokens=2)
+    (one, seen), (two, seen_again) = (
+        calibrate_in_full(loaded.model, loaded.processor, samples, settings) for _ in range(2)
+    )
+    assert seen.model_copy(update={"created": ""}) == seen_again.model_copy(update={"created": ""})
+    timeless = {"created": "", "seconds": 0.0, "seconds_by_step": {}}
+    strip = [profile.provenance.model_copy(update=timeless) for profile in (one, two)]
+    assert one.model_copy(update={"provenance": strip[0]}) == two.model_copy(update={"provenance": strip[1]})
+
+
+def test_memory_stays_flat_in_the_number_of_samples(
+    tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many prompts there are, the pixels of two at most are alive at once."""
+    loaded = load("llava", tmp_path)
+    made: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+    prompt = PromptProcessor.prompt
+
+    def watched(self: PromptProcessor, *arguments: Any) -> dict[str, torch.Tensor]:
+        inputs = prompt(self, *arguments)
+        made.append(weakref.ref(inputs["pixel_values"]))
+        alive.append(sum(tensor() is not None for tensor in made))
+        return inputs
+
+    monkeypatch.setattr(PromptProcessor, "prompt", watched)
+    calibrate(loaded.model, loaded.processor, samples, Settings(samples=10, max_new_tokens=2))
+    assert len(made) > 20
+    assert max(alive) <= 2
+
+
+def test_without_held_out_samples_nothing_is_claimed(tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load("llava", tmp_path)
+    profile = calibrate(loaded.model, loaded.processor, samples, Settings(samples=3, held_out=0.0, max_new_tokens=2))
+    assert (profile.expected.agreement, profile.expected.held_out) == (None, 0)
+
+
+def test_too_few_samples(tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load("llava", tmp_path)
+    with pytest.raises(DataError, match="too few samples to calibrate on; got 1; expected 2 or more"):
+        calibrate(loaded.model, loaded.processor, samples[:1])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"samples": 0}, "samples: "), ({"top_share": 2.0}, "top_share: "), ({"colour": 1}, "colour: ")]
+)
+def test_settings_out_of_range_are_one_clear_line(given: dict[str, object], said: str) -> None:
+    with pytest.raises(DataError, match=f"bad setting: {said}"):
+        Settings.from_user(**given)
+
+
+@pytest.mark.parametrize("selector", sorted(SELECTORS))
+def test_options_of_any_selector_are_written_out(selector: str) -> None:
+    settings = Settings(selector=selector)
+    assert settings.options == asdict(make_selector(selector, {}))
+    assert Settings.model_validate(settings.model_dump()) == settings
+
+
+def test_none_stands_for_the_default() -> None:
+    assert Settings.from_user(seed=None, samples=7) == Settings(samples=7)
+
+
+@FAMILY
+def test_evaluation_counts_right_answers_by_family(family: str, tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load(family, tmp_path)
+    full = evaluate(loaded.model, loaded.processor, samples, Plan(()), max_new_tokens=3)
+    truth = [
+        sample.model_copy(update={"answers": (answer if index % 4 else "wrong",)})
+        for index, (sample, answer) in enumerate(zip(samples, full.answers, strict=True))
+    ]
+    again = evaluate(loaded.model, loaded.processor, truth, Plan(()), max_new_tokens=3)
+    assert again.accuracy == {"a": 0.4, "b": 1.0}
+    assert again.mean == pytest.approx(0.7)
+    assert again.flops_ratio == again.kv_ratio == 1.0
+    pruned = evaluate(loaded.model, loaded.processor, truth, Plan((Keep(layer=1, keep_ratio=0.0),)), max_new_tokens=3)
+    assert pruned.flops_ratio > 1.0 < pruned.kv_ratio
+
+
+def test_evaluation_needs_answers(tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load("llava", tmp_path)
+    with pytest.raises(DataError, match="got sample 's0' without one"):
+        blank = [sample.model_copy(update={"answers": ()}) for sample in samples]
+        evaluate(loaded.model, loaded.processor, blank, Plan(()))

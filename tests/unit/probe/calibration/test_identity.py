@@ -1,0 +1,97 @@
+"""Fingerprints: what changes them, and what does not."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from halfv_core.models import load_model
+from halfv_core.processors import PromptProcessor
+from probe.calibration.identity import setup_fingerprint, weights_fingerprint
+from tests.checkpoints import save_checkpoint
+from tests.tiny import tiny_model
+
+
+def test_one_trained_tensor_is_another_model() -> None:
+    """Whichever tensor it is, and however small the step."""
+    model = tiny_model("qwen2_5_vl")
+    before = weights_fingerprint(model)
+    for name, parameter in model.named_parameters():
+        kept = parameter.data
+        parameter.data = kept + 1e-4
+        assert weights_fingerprint(model) != before, name
+        parameter.data = kept
+    assert weights_fingerprint(model) == before
+
+
+def test_every_part_of_a_tensor_is_looked_at() -> None:
+    """Also of one whose length is no multiple of what is looked at."""
+    model = tiny_model("llava")
+    model.extra = torch.nn.Parameter(torch.zeros(511))
+    before = weights_fingerprint(model)
+    for start in range(0, 511, 73):
+        model.extra.data = torch.zeros(511)
+        model.extra.data[start : start + 73] = 1.0
+        assert weights_fingerprint(model) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.train(),
+        lambda model: model.requires_grad_(False),
+        lambda model: model.set_attn_implementation("eager"),
+    ],
+)
+def test_what_is_no_weight_does_not_matter(change: Callable[[PreTrainedModel], object]) -> None:
+    model = tiny_model("llava")
+    before = weights_fingerprint(model)
+    change(model)
+    assert weights_fingerprint(model) == before
+
+
+@pytest.mark.gpu
+def test_a_device_is_no_weight() -> None:
+    model = tiny_model("llava")
+    assert weights_fingerprint(model) == weights_fingerprint(tiny_model("llava").to("cuda"))
+
+
+def test_another_seed_or_dtype_is_another_model() -> None:
+    found = {weights_fingerprint(tiny_model("llava", seed=seed)) for seed in range(3)}
+    assert len(found) == 3
+    assert weights_fingerprint(tiny_model("llava").to(torch.bfloat16)) not in found
+
+
+def test_the_same_checkpoint_loads_to_the_same_fingerprints(tmp_path: Path) -> None:
+    save_checkpoint("qwen2_vl", tmp_path)
+    one, two = (load_model(str(tmp_path), device="cpu") for _ in range(2))
+    assert weights_fingerprint(one.model) == weights_fingerprint(two.model)
+    assert setup_fingerprint(one.model, one.processor) == setup_fingerprint(two.model, two.processor)
+
+
+def _smaller_images(model: PreTrainedModel, processor: PromptProcessor) -> None:
+    processor.backend.image_processor.size = {"shortest_edge": 16}
+
+
+def _another_template(model: PreTrainedModel, processor: PromptProcessor) -> None:
+    processor.backend.chat_template += " w9"
+
+
+def _another_end(model: PreTrainedModel, processor: PromptProcessor) -> None:
+    model.generation_config.eos_token_id = 5
+
+
+def _another_rotation(model: PreTrainedModel, processor: PromptProcessor) -> None:
+    model.config.get_text_config().rope_parameters["rope_theta"] = 5e5
+
+
+@pytest.mark.parametrize("change", [_smaller_images, _another_template, _another_end, _another_rotation])
+def test_whatever_changes_inputs_or_answers_is_another_setup(
+    change: Callable[[PreTrainedModel, PromptProcessor], None], tmp_path: Path
+) -> None:
+    loaded = load_model(str(save_checkpoint("llava", tmp_path)), device="cpu")
+    before = setup_fingerprint(loaded.model, loaded.processor)
+    change(loaded.model, loaded.processor)
+    assert setup_fingerprint(loaded.model, loaded.processor) != before

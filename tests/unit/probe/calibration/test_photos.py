@@ -1,0 +1,45 @@
+"""Real photographs through a saved checkpoint of every family: its real processor, choices, several images."""
+
+from pathlib import Path
+
+import pytest
+
+from halfv_core import Plan, Profile
+from halfv_core.models import load_model
+from probe import Settings, calibrate, load_samples
+from probe.data.draw import draw
+from probe.evaluation.evaluate import evaluate
+from tests.checkpoints import CHECKPOINTS, save_checkpoint
+from tests.tiny import LAYERS
+
+FAMILY = pytest.mark.parametrize("family", sorted(CHECKPOINTS))
+
+
+@FAMILY
+def test_photos_calibrate_a_saved_checkpoint(family: str, tmp_path: Path) -> None:
+    model, processor, _ = load_model(str(save_checkpoint(family, tmp_path / "model")), device="cpu")
+    settings = Settings(samples=4, entropy_k=5, max_new_tokens=2)
+    profile = calibrate(model, processor, load_samples("photos"), settings, model_id=family, data="photos")
+    profile.save(tmp_path / "profile.json")
+    assert Profile.load(tmp_path / "profile.json") == profile
+    assert profile.layers == LAYERS
+    assert len(profile.provenance.sample_ids) + len(profile.provenance.held_out_ids) == 4
+    assert profile.provenance.rejected == 0
+    assert profile.provenance.data_columns["choices"] == "choices"
+
+
+@FAMILY
+def test_pairs_and_frames_run_as_several_images(family: str, tmp_path: Path) -> None:
+    model, processor, _ = load_model(str(save_checkpoint(family, tmp_path / "model")), device="cpu")
+    pairs = [sample for sample in load_samples("photos") if len(sample.images) > 1]
+    samples = [*pairs[:2], *load_samples("photos-video")[:1]]
+    assert [len(sample.images) for sample in samples] == [2, 2, 8]
+    found = evaluate(model, processor, samples, Plan(()), max_new_tokens=2)
+    assert len(found.answers) == 3
+
+
+def test_a_draw_of_the_photos_holds_every_family_and_many_images() -> None:
+    drawn = draw(load_samples("photos"), 60, seed=0)
+    families = ["attribute", "counting", "description", "existence", "reading", "relation"]
+    assert sorted({sample.family or "" for sample in drawn}) == families
+    assert len({sample.images[0] for sample in drawn}) >= 35

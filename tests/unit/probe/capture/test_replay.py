@@ -1,0 +1,70 @@
+"""Runs that begin in the middle equal whole ones, and skip what they say they skip."""
+
+import pytest
+import torch
+
+from halfv_core import Freeze, Keep, Plan, apply
+from halfv_core.errors import DataError, UnsupportedError
+from halfv_core.families import FAMILIES, parts_of
+from probe.capture.replay import Replay
+from probe.evaluation.flops import counter
+from probe.trials.answers import read_answer
+from tests.contract.test_families import KERNEL
+from tests.tiny import LAYERS, tiny_batch, tiny_model, tiny_prompt
+
+ANSWER = torch.tensor([5, 9, 7])
+FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
+
+
+@FAMILY
+@KERNEL
+@pytest.mark.parametrize("layer", [1, LAYERS - 1])
+@torch.no_grad()
+def test_a_variant_equals_the_whole_run(family: str, kernel: str, layer: int) -> None:
+    """Logits, caches and the reading of an answer, bit for bit; several variants, after one another."""
+    model, inputs = tiny_model(family, kernel=kernel), tiny_prompt(family, images=2)
+    plans = [
+        Plan((Keep(layer=layer, keep_ratio=0.5, selector="attention"),)),
+        Plan((Keep(layer=layer, keep_ratio=0.2), Freeze(layers=[LAYERS - 1]))),
+        Plan((Freeze(layers=range(layer, LAYERS)),)),
+        Plan(()),
+    ]
+    whole = []
+    for plan in plans:
+        with apply(model, plan) as run:
+            whole.append(
+                (model(**inputs, logits_to_keep=1).logits[0, -1], read_answer(model, inputs, ANSWER)[:2], run.cost)
+            )
+    replay = Replay(model, inputs)
+    for plan, (logits, reading, cost) in zip(plans, whole, strict=True):
+        with replay.from_layer(layer), apply(model, plan) as run:
+            assert torch.equal(model(**inputs, logits_to_keep=1).logits[0, -1], logits)
+            assert read_answer(model, inputs, ANSWER)[:2] == reading
+            assert run.cost == cost
+    assert torch.equal(replay.logits, whole[-1][0])
+
+
+@FAMILY
+@torch.no_grad()
+def test_only_the_layers_that_are_asked_for_run(family: str) -> None:
+    model, inputs = tiny_model(family), tiny_prompt(family)
+    replay, forwards = Replay(model, inputs), [layer.forward for layer in parts_of(model).layers]
+    counts = []
+    for layer in range(LAYERS + 1):
+        with replay.from_layer(layer), counter() as counting:
+            model(**inputs, logits_to_keep=1)
+        counts.append(counting.get_total_flops())
+    head = 2 * 32 * model.config.get_text_config().vocab_size
+    with apply(model, Plan(())) as run:
+        model(**inputs)
+    assert counts == [head + run.cost.prefill_flops_full * (LAYERS - layer) // LAYERS for layer in range(LAYERS + 1)]
+    assert [layer.forward for layer in parts_of(model).layers] == forwards
+
+
+def test_refusals() -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
+    with pytest.raises(DataError, match="a replay is of one prompt; got a batch of 2"):
+        Replay(model, tiny_batch("llava", [{}, {}]))
+    plan = Plan((Keep(layer=1, keep_ratio=0.5),))
+    with apply(model, plan), pytest.raises(UnsupportedError, match="a plan is applied to this model already"):
+        Replay(model, inputs)

@@ -1,0 +1,99 @@
+"""A journal: what survives, what is dropped, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halfv_core.errors import HalfVError
+from probe.common.journal import Journal
+
+KEY: dict[str, Any] = {"model": "x", "plan": {"layers": [1, 2]}, "seed": 0}
+RECORDS: list[dict[str, Any]] = [{"id": "a", "curve": [0.1, 1 / 3]}, {"id": "ü\n\ud800", "curve": []}]
+
+
+def write(path: Path, records: list[dict[str, Any]] = RECORDS) -> bytes:
+    with Journal.open(path, KEY) as journal:
+        for record in records:
+            journal.add(record)
+    return path.read_bytes()
+
+
+def test_work_goes_on_after_what_is_there(tmp_path: Path) -> None:
+    write(tmp_path / "j")
+    with Journal.open(tmp_path / "j", KEY) as journal:
+        assert journal.records == RECORDS
+        journal.add({"id": "c"})
+    with Journal.open(tmp_path / "j", KEY) as journal:
+        assert journal.records == [*RECORDS, {"id": "c"}]
+        journal.discard()
+    assert not (tmp_path / "j").exists()
+
+
+def test_a_record_is_in_the_file_once_add_returns(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j", KEY) as journal:
+        journal.add(RECORDS[0])
+        assert json.loads((tmp_path / "j").read_bytes().splitlines()[-1]) == RECORDS[0]
+
+
+def test_a_run_cut_off_anywhere_leaves_the_whole_lines(tmp_path: Path) -> None:
+    """However far the last write came, the records before it are there and the work ends as if nothing had been."""
+    whole = write(tmp_path / "j")
+    for length in range(len(whole) + 1):
+        (tmp_path / "j").write_bytes(whole[:length])
+        with Journal.open(tmp_path / "j", KEY) as journal:
+            done = len(journal.records)
+            assert done == max(0, whole[:length].count(b"\n") - 1)
+            for record in RECORDS[done:]:
+                journal.add(record)
+        assert (tmp_path / "j").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 1}, "holds unfinished work with another seed; got 1; expected 0; choose another --output, or delete"),
+        ({"plan": {"layers": [1]}}, 'another plan; got {"layers": [1]}; expected {"layers": [1, 2]}'),
+        ({"new": "y"}, 'another new; got "y"; expected null'),
+        ({"model": "m" * 100}, 'another model; got "' + "m" * 76 + "...; expected"),
+    ],
+)
+def test_other_work_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    before = write(tmp_path / "j")
+    with pytest.raises(HalfVError) as caught:
+        Journal.open(tmp_path / "j", KEY | change)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "j").read_bytes() == before
+
+
+def test_a_key_that_lost_a_field_is_another(tmp_path: Path) -> None:
+    write(tmp_path / "j")
+    with pytest.raises(HalfVError, match="another seed; got null; expected 0"):
+        Journal.open(tmp_path / "j", {name: value for name, value in KEY.items() if name != "seed"})
+
+
+@pytest.mark.parametrize("text", [b"hello\n", b"[1]\n", b'{"id": 1}\n', b'{"key": {}}\n{"id"\n{}\n', b"\xff\n"])
+def test_another_file_is_not_touched(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "j").write_bytes(text)
+    with pytest.raises(HalfVError, match="is not a journal of unfinished work; delete it, or choose another --output"):
+        Journal.open(tmp_path / "j", KEY)
+    assert (tmp_path / "j").read_bytes() == text
+
+
+def test_what_no_other_program_can_read_is_not_written(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j", KEY) as journal:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            journal.add({"loss": float("nan")})
+        assert journal.records == []
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
+def test_numbers_come_back_to_the_last_bit(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j"
+    write(path, [{"curve": list(values)}])
+    with Journal.open(path, KEY) as journal:
+        assert journal.records == [{"curve": values}]

@@ -1,0 +1,74 @@
+"""What the tests of the charts draw: made-up, shipped, degenerate and hostile profiles."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from halfv_core import Profile
+from halfv_core.models import bundled_models
+from halfv_core.profile import Curve, Stages
+from probe.calibration.observations import Observations, SampleCurves
+from tests import profiles
+
+SHIPPED = Path(__file__).parents[4] / "data_samples" / "profiles"
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>%{x}"
+
+
+def shipped(name: str) -> Profile:
+    return Profile.load(SHIPPED / f"{name}.json")
+
+
+def observed(profile: Profile) -> Observations:
+    curves = profile.curves
+    sample = {name: getattr(curves, name).mean for name in ("visual", "text", "joint", "kl")}
+    where = profile.provenance
+    samples = tuple(SampleCurves(id=id, **sample) for id in (HOSTILE, "second"))
+    return Observations(
+        config_fingerprint=where.config_fingerprint, created=where.created, samples=samples, examples=()
+    )
+
+
+def two_layers() -> Profile:
+    """As small as a profile gets: constant curves, KL all zero, no Stage III, nothing tested."""
+    flat, zero = Curve(mean=(0.5,) * 3, std=(0.0,) * 3), Curve(mean=(0.0,) * 2, std=(0.0,) * 2)
+    profile = profiles.unsaturated()
+    curves = {"visual": flat, "text": flat, "joint": flat, "kl": zero, "spectrum": ((1.0,), (1.0, 0.0), (1.0,))}
+    stages = Stages(aggregation_start=1, saturation_start=None, evidence={})
+    less = {"curves": profile.curves.model_copy(update=curves), "stages": stages, "pruning_tests": ()}
+    return profile.model_copy(update=less)
+
+
+def hostile() -> Profile:
+    """The richest shipped profile with HOSTILE wherever a profile holds free text that charts show."""
+    profile = shipped("tiny-llava")
+    assert profile.utility is not None
+    where = {"model_id": f"org/{HOSTILE}", "seconds_by_step": {HOSTILE: 1.0}}
+    utility = profile.utility.model_copy(update={"candidates": {HOSTILE: 2}})
+    provenance = profile.provenance.model_copy(update=where)
+    return profile.model_copy(update={"provenance": provenance, "utility": utility})
+
+
+PROFILES: list[Callable[[], Profile]] = [
+    profiles.qwen_like,
+    profiles.llava_like,
+    profiles.unsaturated,
+    *(lambda name=name: shipped(name) for name in bundled_models()),
+    two_layers,
+    hostile,
+]
+
+
+def numbers(value: object) -> set[float]:
+    """All numbers in nested lists, tuples and dicts."""
+    if isinstance(value, bool):
+        return set()
+    if isinstance(value, int | float):
+        return {float(value)}
+    if isinstance(value, dict):
+        value = list(value.values())
+    return set().union(*map(numbers, value)) if isinstance(value, list | tuple) else set()
+
+
+def drawn(figure: go.Figure, name: str) -> go.Scatter:
+    return next(trace for trace in figure.data if trace.name == name)
