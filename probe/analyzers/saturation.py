@@ -5,7 +5,7 @@ Vicuna, Mistral). `token_sparsity`: freezing is not, but the top few per cent by
 carry everything (Qwen). `none`: neither treatment is safe. Safe means: the full model's own answers keep their
 likelihood and are still given.
 
-    safe          agreement >= 0.95  and  fall in log-likelihood <= 0.05 nats a token      (`trials.Thresholds`)
+    safe          agreement >= 0.95  and  fall in log-likelihood <= 0.05 nats a token      (see `Thresholds`)
     type          the first safe treatment, freezing before keeping few; `none` when neither is safe
     confidence    share of bootstrap resamples of the cases in which this rule gives the same type
 
@@ -14,6 +14,7 @@ a treatment that every case passed is certain to it, however few the cases; Stag
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
@@ -21,7 +22,6 @@ from halfv_core.families import Family
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.records import CausalTest, Saturation, SaturationType, Treatment
 from probe.common.resamples import with_replacement
-from probe.common.result_cache import ResultCache
 from probe.trials.try_plans import Case, Readings, Thresholds, try_plans
 
 
@@ -42,6 +42,61 @@ def treatment_grid(starts: Sequence[int], layers: int, shares: Sequence[float]) 
     return found
 
 
+@dataclass(frozen=True)
+class SaturationTrials:
+    """The treatments that are tried, and what follows from how they do."""
+
+    deciding: tuple[tuple[Treatment, Plan], ...]
+    """Where Stage III begins; the type follows from these."""
+    beside: tuple[tuple[Treatment, Plan], ...]
+    """Elsewhere, for the record."""
+
+    @classmethod
+    def at(
+        cls,
+        saturation_start: int | None,
+        layers: int,
+        top_share: float,
+        *,
+        starts: Sequence[int] = (),
+        shares: Sequence[float] = (),
+    ) -> "SaturationTrials":
+        """Arguments as those of `classify_saturation`, and the number of layers."""
+        deciding = [] if saturation_start is None else treatment_grid([saturation_start], layers, [top_share])
+        beside = [one for one in treatment_grid(starts, layers, shares) if one not in deciding]
+        return cls(tuple(deciding), tuple(beside))
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """All of them, those that decide first."""
+        return tuple(plan for _, plan in (*self.deciding, *self.beside))
+
+    def saturation(self, readings: Sequence[Readings], thresholds: Thresholds, seed: int = 0) -> Saturation:
+        """The type, its reason and its confidence.
+
+        Args:
+            readings: of each of `plans`.
+            seed: of the resamples behind the confidence.
+        """
+        tests = [
+            CausalTest(
+                treatment=treatment, plan=plan, safe=read.quality().within(thresholds), **read.quality()._asdict()
+            )
+            for (treatment, plan), read in zip((*self.deciding, *self.beside), readings, strict=True)
+        ]
+        kind, reason = decide(tests[: len(self.deciding)])
+        named = {treatment: read for (treatment, _), read in zip(self.deciding, readings, strict=False)}
+        return Saturation(
+            type=kind,
+            reason=reason,
+            tests=tuple(tests[: len(self.deciding)]),
+            grid=tuple(tests),
+            min_agreement=thresholds.min_agreement,
+            max_log_likelihood_drop=thresholds.max_log_likelihood_drop,
+            confidence=confidence(named, thresholds, seed) if named else None,
+        )
+
+
 def classify_saturation(
     model: PreTrainedModel,
     cases: Sequence[Case],
@@ -54,7 +109,6 @@ def classify_saturation(
     family: Family | None = None,
     on_case: Callable[[], None] | None = None,
     seed: int = 0,
-    memo: ResultCache | None = None,
 ) -> Saturation:
     """Try both treatments on the cases.
 
@@ -64,29 +118,11 @@ def classify_saturation(
         starts, shares: other layers and shares to try for the record; the type does not depend on them.
         on_case: called after each case, for progress.
         seed: of the resamples behind the confidence.
-        memo: where results of single cases are noted.
     """
     layers = model.config.get_text_config().num_hidden_layers
-    deciding = [] if saturation_start is None else treatment_grid([saturation_start], layers, [top_share])
-    beside = [one for one in treatment_grid(starts, layers, shares) if one not in deciding]
-    plans = [plan for _, plan in (*deciding, *beside)]
-    step = "Stage III"
-    readings = try_plans(model, cases, plans, family=family, on_case=on_case, step=step, memo=memo) if plans else ()
-    tests = [
-        CausalTest(treatment=treatment, plan=plan, safe=read.quality().within(thresholds), **read.quality()._asdict())
-        for (treatment, plan), read in zip((*deciding, *beside), readings, strict=True)
-    ]
-    kind, reason = decide(tests[: len(deciding)])
-    named = {treatment: read for (treatment, _), read in zip(deciding, readings, strict=False)}
-    return Saturation(
-        type=kind,
-        reason=reason,
-        tests=tuple(tests[: len(deciding)]),
-        grid=tuple(tests),
-        min_agreement=thresholds.min_agreement,
-        max_log_likelihood_drop=thresholds.max_log_likelihood_drop,
-        confidence=confidence(named, thresholds, seed) if named else None,
-    )
+    trials = SaturationTrials.at(saturation_start, layers, top_share, starts=starts, shares=shares)
+    readings = try_plans(model, cases, trials.plans, family=family, on_case=on_case) if trials.plans else ()
+    return trials.saturation(readings, thresholds, seed)
 
 
 def confidence(readings: Mapping[Treatment, Readings], thresholds: Thresholds, seed: int = 0) -> float:

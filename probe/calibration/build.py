@@ -1,91 +1,98 @@
-"""Measurements -> Profile, without a model or a disk."""
+"""What a calibration found -> Profile and Observations, without a model or a disk."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.plan import Plan
-from halfv_core.profile import Curve, Curves, Expected
+from halfv_core.profile import Expected, Profile, Provenance
+from halfv_core.records import Check, Saturation, Uncertainty
+from probe.analyzers.marginal_utility import UtilitySurface
+from probe.calibration.cautions import cautions
+from probe.calibration.decide import Decision
+from probe.calibration.measurements import Measurements
+from probe.calibration.observations import Example, Observations, SampleCurves
+from probe.calibration.take import TakenPlan
+from probe.trials.try_plans import Quality
 
-Array = NDArray[np.float64]
-
-
-@dataclass
-class Measurements:
-    """Curves of every sample; a few numbers a layer, so memory does not grow with the prompts."""
-
-    entropy_k: int
-    visual: list[Array] = field(default_factory=list)
-    """Each (L+1,), nats."""
-    text: list[Array] = field(default_factory=list)
-    joint: list[Array] = field(default_factory=list)
-    kl: list[Array] = field(default_factory=list)
-    """Each (L,), nats."""
-    spectrum: list[Array] = field(default_factory=list)
-    """Each (L+1, entropy_k)."""
-    visual_release: list[Array] = field(default_factory=list)
-    """Each (L+1,), nats; empty unless asked for."""
-    visual_tokens: list[int] = field(default_factory=list)
-    text_tokens: list[int] = field(default_factory=list)
-
-    def add(self, record: Mapping[str, Any]) -> None:
-        """One sample's curves and token counts, by the names of the fields."""
-        for name in ("visual", "text", "joint", "kl", "spectrum", "visual_release"):
-            if record[name] is not None:
-                getattr(self, name).append(np.array(record[name]))
-        for name in ("visual_tokens", "text_tokens"):
-            getattr(self, name).append(record[name])
-
-    @property
-    def mean_tokens(self) -> tuple[int, int]:
-        """Visual and text tokens of the mean prompt."""
-        return round(float(np.mean(self.visual_tokens))), round(float(np.mean(self.text_tokens)))
-
-    @property
-    def bytes_per_sample(self) -> int:
-        """Memory that one sample takes, however long its prompt."""
-        arrays = (rows[0] for rows in (self.visual, self.text, self.joint, self.kl, self.spectrum))
-        return sum(array.nbytes for array in arrays)
-
-    def curves(self) -> Curves:
-        """Mean and spread over the samples."""
-        spectrum = np.mean(self.spectrum, axis=0)  # (L+1, entropy_k)
-        return Curves(
-            visual=_curve(self.visual),
-            text=_curve(self.text),
-            joint=_curve(self.joint),
-            kl=_curve(self.kl),
-            spectrum=tuple(tuple(row) for row in spectrum.tolist()),
-            entropy_k=self.entropy_k,
-            visual_release=_curve(self.visual_release) if self.visual_release else None,
-        )
+_CURVES = ("visual", "text", "joint", "kl")
 
 
-def _curve(samples: Sequence[Array]) -> Curve:
-    stacked = np.stack(samples)  # (samples, points)
-    return Curve(mean=tuple(stacked.mean(0).tolist()), std=tuple(stacked.std(0).tolist()))
+@dataclass(frozen=True)
+class Findings:
+    """What the steps and the decisions between them found."""
+
+    shape: DecoderShape
+    sample_ids: tuple[str, ...]
+    """Samples that the curves and trials come from."""
+    held_out_ids: tuple[str, ...]
+    """Samples kept apart."""
+    measurements: Measurements
+    checks: tuple[Check, ...]
+    surface: UtilitySurface | None
+    """Marginal utility; None where it was not measured."""
+    decision: Decision
+    uncertainty: Uncertainty
+    saturation: Saturation
+    taken: TakenPlan
+    examples: tuple[Example, ...]
+
+
+def profile_of(found: Findings, provenance: Provenance) -> Profile:
+    """The profile, with its cautions."""
+    surface, taken = found.surface, found.taken
+    profile = Profile(
+        plan=taken.plan,
+        stages=found.decision.stages,
+        saturation=found.saturation,
+        pruning_tests=taken.tests,
+        curves=found.measurements.curves(),
+        expected=expected(taken.plan, found.shape, found.measurements, len(provenance.held_out_ids), taken.unseen),
+        uncertainty=found.uncertainty,
+        utility=None if surface is None else surface.record(found.decision.candidates),
+        checks=found.checks,
+        provenance=provenance,
+    )
+    return profile.model_copy(update={"cautions": cautions(profile)})
 
 
 def expected(
-    plan: Plan,
-    shape: DecoderShape,
-    measured: Measurements,
-    held_out: int,
-    agreement: float | None,
-    log_likelihood_drop: float | None,
+    plan: Plan, shape: DecoderShape, measured: Measurements, held_out: int, unseen: Quality | None
 ) -> Expected:
-    """What a plan promises for the mean prompt."""
+    """What a plan promises for the mean prompt.
+
+    Args:
+        held_out: number of samples kept apart.
+        unseen: what the plan does to them; None without any.
+    """
     cost = cost_of(shape, tokens_by_layer(plan, shape.layers, *measured.mean_tokens))
     return Expected(
         flops_ratio=cost.flops_ratio,
         kv_ratio=cost.kv_ratio,
         visual_tokens=float(np.mean(measured.visual_tokens)),
         text_tokens=float(np.mean(measured.text_tokens)),
-        agreement=agreement,
-        log_likelihood_drop=log_likelihood_drop,
+        agreement=None if unseen is None else unseen.agreement,
+        log_likelihood_drop=None if unseen is None else unseen.log_likelihood_drop,
         held_out=held_out,
     )
+
+
+def observations_of(found: Findings, profile: Profile) -> Observations:
+    """What was seen sample by sample, for the report."""
+    curves = zip(*(getattr(found.measurements, kind) for kind in _CURVES), strict=True)
+    return Observations(
+        config_fingerprint=profile.provenance.config_fingerprint,
+        created=profile.provenance.created,
+        samples=tuple(
+            SampleCurves(id=name, **_short(dict(zip(_CURVES, own, strict=True))))
+            for name, own in zip(profile.provenance.sample_ids, curves, strict=True)
+        ),
+        examples=found.examples,
+    )
+
+
+def _short(curves: Mapping[str, Iterable[float]]) -> dict[str, tuple[float, ...]]:
+    """To 4 significant digits: a chart shows no more, and a hundred samples stay small."""
+    return {kind: tuple(float(f"{value:.4g}") for value in curve) for kind, curve in curves.items()}

@@ -1,45 +1,50 @@
-"""calibrate(): from a model and samples to a profile; the only place where the steps of a calibration are put in order.
+"""calibrate(): the recipe of a calibration, from a model and samples to a profile.
 
 model, processor, name = load_model("tiny-qwen2.5-vl")
 profile = calibrate(model, processor, load_samples("scenes"), model_id=name, data="scenes")
 """
 
-import platform
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import wraps
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec
 
 from pydantic import JsonValue
 from transformers import PreTrainedModel
 
-from halfv_core.errors import DataError
-from halfv_core.families import Family
+from halfv_core.cost import DecoderShape
+from halfv_core.errors import DataError, ModelError
+from halfv_core.families import Family, parts_of
 from halfv_core.processors import PromptProcessor
-from halfv_core.profile import Profile, Provenance, config_fingerprint
-from probe.calibration.budget.control import BudgetControl
-from probe.calibration.build import Measurements, expected
-from probe.calibration.cautions import cautions
+from halfv_core.profile import Profile
+from probe.calibration.build import Findings, observations_of, profile_of
 from probe.calibration.decide import decide_stages
-from probe.calibration.identity import setup_fingerprint, weights_fingerprint
-from probe.calibration.observations import Example, Observations, SampleCurves
+from probe.calibration.drawn import DrawnSamples
+from probe.calibration.identity import Identity
+from probe.calibration.observations import Observations
+from probe.calibration.provenance import provenance_of
+from probe.calibration.runner import Runner
 from probe.calibration.settings import Settings
-from probe.calibration.study import Study
+from probe.calibration.steps.curves import Curves
+from probe.calibration.steps.examples import Examples, attended_layers, choose
+from probe.calibration.steps.held_out_answers import HeldOutAnswers
+from probe.calibration.steps.held_out_check import HeldOutCheck
+from probe.calibration.steps.plans import Plans
+from probe.calibration.steps.self_checks import SelfChecks
+from probe.calibration.steps.stage_three import StageThree
+from probe.calibration.steps.step import ProbedModel
+from probe.calibration.steps.utility import MarginalUtility
+from probe.calibration.take import take_plan
 from probe.calibration.uncertainty import stage_uncertainty
 from probe.common.journal import Journal
 from probe.common.progress import OnProgress
-from probe.common.result_cache import ResultCache
-from probe.data.draw import draw_readable, hold_out
-from probe.data.samples import SHOWN, Sample, Samples, data_fingerprint
+from probe.data.samples import Sample, check_enough
 
 __all__ = ["Calibrated", "Settings", "calibrate", "calibrate_in_full"]
 
-_CURVES = ("visual", "text", "joint", "kl")
-_PACKAGES = ("halfv-probe", "torch", "transformers", "nnsight", "numpy")
+P = ParamSpec("P")
 
 
 class Calibrated(NamedTuple):
@@ -50,34 +55,6 @@ class Calibrated(NamedTuple):
     """What it saw sample by sample, for the report."""
 
 
-def calibrate(
-    model: PreTrainedModel,
-    processor: PromptProcessor,
-    samples: Sequence[Sample],
-    settings: Settings = Settings(),  # noqa: B008 - frozen
-    *,
-    model_id: str = "",
-    data: str = "",
-    arguments: dict[str, JsonValue] | None = None,
-    family: Family | None = None,
-    journal: Path | None = None,
-    on_progress: OnProgress | None = None,
-) -> Profile:
-    """Measure a model on samples and write down what was learnt: the profile of `calibrate_in_full`."""
-    return calibrate_in_full(
-        model,
-        processor,
-        samples,
-        settings,
-        model_id=model_id,
-        data=data,
-        arguments=arguments,
-        family=family,
-        journal=journal,
-        on_progress=on_progress,
-    ).profile
-
-
 def calibrate_in_full(
     model: PreTrainedModel,
     processor: PromptProcessor,
@@ -86,7 +63,7 @@ def calibrate_in_full(
     *,
     model_id: str = "",
     data: str = "",
-    arguments: dict[str, JsonValue] | None = None,
+    arguments: Mapping[str, JsonValue] | None = None,
     family: Family | None = None,
     journal: Path | None = None,
     on_progress: OnProgress | None = None,
@@ -107,95 +84,92 @@ def calibrate_in_full(
         HalfVError: a journal of other work.
     """
     began = time.monotonic()
-    drawn, unreadable = draw_readable(samples, settings.samples, settings.seed)
-    twice = [name for name, times in Counter(sample.id for sample in drawn).items() if times > 1]
-    if twice:
-        raise DataError("ids of samples must differ", got=f"{twice[0]!r} more than once")
-    measured_on, kept_apart = hold_out(drawn, settings.held_out)
-    if len(measured_on) < 2:
-        raise DataError("too few samples to calibrate on", got=len(measured_on), expected="2 or more")
-    versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
-    identity: dict[str, JsonValue] = {
-        "model": model_id or str(model.config.name_or_path),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-        **settings.model_dump(mode="json"),
-        **versions,
-        "config": config_fingerprint(model.config),
-        "weights": weights_fingerprint(model),
-        "setup": setup_fingerprint(model, processor),
-        "data": data_fingerprint(drawn),
-    }
-    with nullcontext(None) if journal is None else Journal.open(journal, identity) as notes:
-        memo = ResultCache(notes)
-        pace = BudgetControl(settings.budget, len(measured_on), len(kept_apart), memo, began, settings.examples)
-        study = Study(model, processor, settings, family, on_progress or (lambda *_: None), memo, pace)
-        measurements, cases, unmeasured = study.measure(measured_on)
-        if len(cases) < 2:
-            raise DataError("too few samples to calibrate on", got=len(cases), expected="2 or more")
-        held_out, unanswered = study.cases(kept_apart, measurements)
-        checks = study.checks(next(sample for sample in measured_on if sample.id == cases[0].id))
-        curves = measurements.curves()
-        surface = study.utility(cases, measurements)
-        stages, candidates = decide_stages(curves.visual.mean, curves.text.mean, curves.kl.mean, surface, settings.seed)
-        with study.timed("uncertainty"):
-            uncertainty = stage_uncertainty(measurements, surface, settings.seed)
-        saturation = study.classify(cases, stages, measurements)
-        tests, taken, unseen = study.search(cases, held_out, measurements, stages, saturation)
-        shown = study.examples(drawn, held_out or cases, measurements, stages, taken.plan)
-    rejected = [*(samples.rejected if isinstance(samples, Samples) else ()), *unreadable, *unmeasured, *unanswered]
-    profile = Profile(
-        plan=taken.plan,
-        stages=stages,
-        saturation=saturation,
-        pruning_tests=tests,
-        curves=curves,
-        expected=expected(taken.plan, study.shape, measurements, len(held_out), *(unseen or (None, None))),
-        uncertainty=uncertainty,
-        utility=None if surface is None else surface.record(candidates),
-        checks=checks,
-        provenance=Provenance(
-            model_id=str(identity["model"]),
-            model_type=model.config.model_type,
-            config_fingerprint=str(identity["config"]),
-            data=data,
-            data_columns=samples.columns.given() if isinstance(samples, Samples) else {},
-            data_fingerprint=str(identity["data"]),
-            rejected=len(rejected),
-            rejected_first=tuple(map(str, rejected[:SHOWN])),
-            sample_ids=tuple(case.id for case in cases),
-            held_out_ids=tuple(case.id for case in held_out),
-            bytes_per_sample=measurements.bytes_per_sample,
-            image_processor=processor.image_limits(),
-            seed=settings.seed,
-            arguments_given=arguments or {},
-            arguments_resolved=settings.model_dump(mode="json"),
-            versions=versions,
-            device=str(identity["device"]),
-            dtype=str(identity["dtype"]),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - began, 1),
-            seconds_by_step={step: round(seconds, 1) for step, seconds in study.seconds.items()},
-            dropped=pace.dropped,
-        ),
+    drawn = DrawnSamples.draw(samples, settings)
+    probed, shape = ProbedModel(model, processor, family), _decoder_shape(model, family)
+    identity = Identity.of(model, processor, drawn.all, model_id)
+    with nullcontext(None) if journal is None else Journal.open(journal, identity.key(settings)) as notes:
+        run = Runner(probed, settings, shape, drawn.asked(settings), notes, on_progress, began)
+        found = _find(run, drawn, settings, shape)
+    provenance = provenance_of(
+        probed,
+        samples,
+        drawn.unreadable,
+        settings,
+        identity,
+        run,
+        sample_ids=found.sample_ids,
+        held_out_ids=found.held_out_ids,
+        bytes_per_sample=found.measurements.bytes_per_sample,
+        data=data,
+        arguments=arguments or {},
+        seconds=time.monotonic() - began,
     )
-    profile = profile.model_copy(update={"cautions": cautions(profile)})
-    return Calibrated(profile, _observations(profile, measurements, shown))
+    profile = profile_of(found, provenance)
+    return Calibrated(profile, observations_of(found, profile))
 
 
-def _observations(profile: Profile, measured: Measurements, examples: tuple[Example, ...]) -> Observations:
-    where, curves = profile.provenance, zip(measured.visual, measured.text, measured.joint, measured.kl, strict=True)
-    return Observations(
-        config_fingerprint=where.config_fingerprint,
-        created=where.created,
-        samples=tuple(
-            SampleCurves(id=name, **{kind: _short(curve) for kind, curve in zip(_CURVES, own, strict=True)})
-            for name, own in zip(where.sample_ids, curves, strict=True)
-        ),
-        examples=examples,
+def _find(run: Runner, drawn: DrawnSamples, settings: Settings, shape: DecoderShape) -> Findings:
+    """The steps in their order, and the decisions between them."""
+    entropy_k, longest = settings.entropy_k, settings.max_new_tokens
+    measurements, answers = run(Curves(entropy_k, longest, settings.release_curve), drawn.measured_on)
+    check_enough("samples", len(answers), run.rejected, "give samples that the model can be measured on")
+    if len(answers) < 2:
+        raise DataError("too few samples to calibrate on", got=len(answers), expected="2 or more")
+    unseen_answers = run(HeldOutAnswers(longest), drawn.kept_apart)
+    measured_on = [sample for sample in drawn.measured_on if sample.id in answers]
+    kept_apart = [sample for sample in drawn.kept_apart if sample.id in unseen_answers]
+    checks = run(SelfChecks(entropy_k), measured_on[:1])
+
+    utility = MarginalUtility(answers, settings, shape, measurements.mean_tokens)
+    surface = run(utility, measured_on) if utility.plans else None
+    curves = measurements.curves()
+    decision = decide_stages(curves.visual.mean, curves.text.mean, curves.kl.mean, surface, settings.seed)
+    stages = run.estimates.stages = decision.stages
+    with run.timed("uncertainty"):
+        uncertainty = stage_uncertainty(measurements, surface, settings.seed)
+
+    saturation = run(StageThree(answers, settings, shape.layers, stages), measured_on)
+    run.estimates.saturation = saturation
+    tried = run(Plans(answers, settings, shape, measurements.mean_tokens, stages, saturation), measured_on)
+    taken = take_plan(
+        tried,
+        settings,
+        check=lambda plan, number: run(HeldOutCheck(unseen_answers, plan, number), kept_apart),
+        affords=lambda plan, number: run.affords(HeldOutCheck(unseen_answers, plan), number, 2 * len(kept_apart)),
     )
 
+    shown = unseen_answers or answers
+    pool = [sample for sample in drawn.all if sample.id in shown]
+    chosen = choose(pool, taken.changed, settings.examples)
+    examples = run(Examples(shown, taken.plan, attended_layers(stages), longest), chosen)
+    return Findings(
+        shape, tuple(answers), tuple(unseen_answers), measurements, checks, surface, decision, uncertainty, saturation,
+        taken, examples,
+    )  # fmt: skip
 
-def _short(curve: Iterable[float]) -> tuple[float, ...]:
-    """To 4 significant digits: a chart shows no more, and a hundred samples stay small."""
-    return tuple(float(f"{value:.4g}") for value in curve)
+
+def _decoder_shape(model: PreTrainedModel, family: Family | None) -> DecoderShape:
+    """Sizes of a decoder that can be probed.
+
+    Raises:
+        ModelError: it cannot be.
+    """
+    parts_of(model, family)
+    shape = DecoderShape.of(model.config.get_text_config(), next(model.parameters()).element_size())
+    if shape.layers < 2:
+        raise ModelError("a decoder this short has no stages", got=f"{shape.layers} layer", expected="2 or more")
+    return shape
+
+
+def _profile_alone(run: Callable[P, Calibrated]) -> Callable[P, Profile]:
+    @wraps(run)
+    def calibrate(*args: P.args, **kwargs: P.kwargs) -> Profile:
+        return run(*args, **kwargs).profile
+
+    calibrate.__name__ = calibrate.__qualname__ = "calibrate"
+    calibrate.__annotations__ = run.__annotations__ | {"return": Profile}
+    return calibrate
+
+
+calibrate = _profile_alone(calibrate_in_full)
+"""The profile of `calibrate_in_full`, alone."""

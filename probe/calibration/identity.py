@@ -1,14 +1,75 @@
-"""What a model is at this moment: its weights, without reading all of them, and how it and its processor are set."""
+"""Identity: everything that the results of a calibration depend on, as far as it can be told before it begins."""
 
 import hashlib
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 
 import torch
+from pydantic import JsonValue
 from transformers import PreTrainedModel
 
 from halfv_core.processors import PromptProcessor
+from halfv_core.profile import config_fingerprint
+from probe.calibration.settings import Settings
+from probe.data.samples import Sample, data_fingerprint
 
-LOOKED_AT = 256
-"""Numbers of each parameter that are hashed, spread evenly."""
+SAMPLED_VALUES = 256
+"""Values of each parameter that are hashed, spread evenly."""
+
+_PACKAGES = ("halfv-probe", "torch", "transformers", "nnsight", "numpy")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Of a model with its processor, and of the samples drawn."""
+
+    model: str
+    """Name or path as the user gave it."""
+    dtype: str
+    device: str
+    versions: dict[str, str]
+    """Package -> version."""
+    config: str
+    """sha256, as are the following."""
+    weights: str
+    setup: str
+    data: str
+
+    @classmethod
+    def of(
+        cls, model: PreTrainedModel, processor: PromptProcessor, samples: Sequence[Sample], model_id: str = ""
+    ) -> "Identity":
+        """Look at the model and at all samples, images included.
+
+        Args:
+            model_id: name of the model, where it should not be the path that it was loaded from.
+        """
+        return cls(
+            model=model_id or str(model.config.name_or_path),
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(model.device),
+            versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+            config=config_fingerprint(model.config),
+            weights=weights_fingerprint(model),
+            setup=setup_fingerprint(model, processor),
+            data=data_fingerprint(samples),
+        )
+
+    def key(self, settings: Settings) -> dict[str, JsonValue]:
+        """Key of the journal: results noted under another one are not this calibration's."""
+        return {
+            "model": self.model,
+            "dtype": self.dtype,
+            "device": self.device,
+            **settings.model_dump(mode="json"),
+            **self.versions,
+            "config": self.config,
+            "weights": self.weights,
+            "setup": self.setup,
+            "data": self.data,
+        }
 
 
 @torch.no_grad()
@@ -17,7 +78,7 @@ def weights_fingerprint(model: PreTrainedModel) -> str:
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
         flat = parameter.detach().reshape(-1)
-        some = flat[:: max(1, -(-flat.numel() // LOOKED_AT))].float().cpu()
+        some = flat[:: max(1, -(-flat.numel() // SAMPLED_VALUES))].float().cpu()
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
         digest.update(some.numpy().tobytes())
     return digest.hexdigest()

@@ -47,7 +47,7 @@ class Settings(BaseModel):
     examples: int = Field(default=6, ge=0)
     """Samples whose pictures and kept tokens go into the observations; with 0 no image leaves the data."""
     budget: float | None = Field(default=None, gt=0.0)
-    """Seconds that measuring may take; what is needed least is dropped first (see probe.calibration.budget.budget)."""
+    """Seconds that measuring may take; what is needed least is dropped first (see probe.calibration.budget)."""
 
     @model_validator(mode="before")
     @classmethod

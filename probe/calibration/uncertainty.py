@@ -20,8 +20,8 @@ import numpy as np
 from halfv_core.errors import DataError
 from halfv_core.records import BoundaryUncertainty, SampleSize, Uncertainty, Winner
 from probe.analyzers.marginal_utility import UtilitySurface
-from probe.calibration.build import Measurements
 from probe.calibration.decide import decide_stages
+from probe.calibration.measurements import Measurements
 from probe.common.resamples import RESAMPLES, Indices, with_replacement, without_replacement
 
 OUTSIDE = 0.05

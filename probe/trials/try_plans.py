@@ -1,7 +1,6 @@
 """Trials: many plans on the same prompts; a prompt runs once in full, and each plan from its first intervention on."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,6 @@ from halfv_core.plan import Plan
 from halfv_core.runtime import apply
 from probe.capture.replay import Replay
 from probe.common.resamples import with_replacement
-from probe.common.result_cache import ResultCache
 from probe.trials.answers import Inputs, read_answer
 
 
@@ -80,33 +78,37 @@ def try_plans(
     *,
     family: Family | None = None,
     on_case: Callable[[], None] | None = None,
-    step: str = "",
-    memo: ResultCache | None = None,
 ) -> tuple[Readings, ...]:
     """Read every case's answer under every plan.
 
     Args:
         on_case: called after each case, for progress.
-        step, memo: name under which each case's result is noted, and where.
 
     Returns:
         for each plan its readings, in the order of the plans.
+
+    Raises:
+        DataError: see `try_on`.
     """
-    remember, rows = memo or ResultCache(), []
+    rows = []
     for case in cases:
-        rows.append(remember(f"{step}/{case.id}", partial(_try_on, model, case, plans, family)))
+        rows.append(try_on(model, case, plans, family))
         if on_case is not None:
             on_case()
-    columns = ([row[index] for row in rows] for index in range(len(plans)))
-    return tuple(
-        Readings(tuple(agrees for agrees, _ in column), tuple(drop for _, drop in column)) for column in columns
-    )
+    return readings_of(rows, len(plans))
 
 
-def _try_on(
-    model: PreTrainedModel, case: Case, plans: Sequence[Plan], family: Family | None
+def try_on(
+    model: PreTrainedModel, case: Case, plans: Sequence[Plan], family: Family | None = None
 ) -> list[tuple[bool, float]]:
-    """For each plan whether it agrees, and the fall in log-likelihood."""
+    """Read one case's answer under every plan.
+
+    Returns:
+        for each plan whether it agrees, and the fall in log-likelihood, nats a token.
+
+    Raises:
+        DataError: the answer cannot be read under a plan (see `read_answer`).
+    """
     inputs, found = case.inputs(), []
     replay = Replay(model, inputs, family=family)
     for plan in plans:
@@ -117,3 +119,15 @@ def _try_on(
                 raise DataError(f"{case.id} under the plan '{'; '.join(plan.describe())}': {error}") from None
         found.append((reading.agrees, case.log_likelihood - reading.log_likelihood))
     return found
+
+
+def readings_of(rows: Sequence[Sequence[tuple[bool, float]]], plans: int) -> tuple[Readings, ...]:
+    """What `try_on` gave for each case, by plan.
+
+    Args:
+        plans: how many were tried.
+    """
+    columns = ([row[index] for row in rows] for index in range(plans))
+    return tuple(
+        Readings(tuple(agrees for agrees, _ in column), tuple(drop for _, drop in column)) for column in columns
+    )

@@ -62,6 +62,10 @@ class Work(NamedTuple):
         samples, held_out, tests, plans = (min(count, FEWEST) for count in self[:4])
         return Work(samples, held_out, tests, plans, surface=False, grid=False)
 
+    def on_at_most(self, samples: int) -> "Work":
+        """The same where no plan is tried on more samples than have curves."""
+        return self._replace(tests=min(self.tests, samples), plans=min(self.plans, samples))
+
 
 class CostEstimates(NamedTuple):
     """Seconds that one of each is expected to take."""

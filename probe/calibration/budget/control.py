@@ -1,12 +1,12 @@
 """BudgetControl: holds a calibration to its budget while it runs, and notes what it decides.
 
 A decision is a result like any other: it is noted under its step, and a run that goes on after having been stopped
-keeps to it. So the cases and plans of a step are those that its noted results are of, however much time the second run
-has. The budget is of each run by itself; what is recalled costs nothing.
+keeps to it. So the samples and plans of a step are those that its noted results are of, however much time the second
+run has. The budget is that of each run by itself; what is recalled costs nothing.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from probe.calibration.budget.budget import CostEstimates, Work, fit, in_words
@@ -19,72 +19,83 @@ PASSED_OVER = "Plans that may keep enough answers were passed over, unchecked, f
 
 
 class BudgetControl:
-    """`done` is what the calibration does; without a budget that is all that is asked for."""
+    """`work` is what the calibration does; without a budget that is all that is asked for."""
 
     def __init__(
-        self, budget: float | None, samples: int, held_out: int, memo: ResultCache, began: float, examples: int = 0
+        self,
+        budget: float | None,
+        asked: Work,
+        estimates: Callable[[], CostEstimates],
+        cache: ResultCache,
+        began: float,
     ) -> None:
         """Begin.
 
         Args:
             budget: seconds, or None.
-            samples, held_out, examples: that are asked for.
-            began: when the seconds began to run, on the clock of `time.monotonic`.
+            asked: all that is wanted.
+            estimates: what is still to be done will cost, by what is known when it is called.
+            cache: where decisions are noted.
+            began: when the budget began to run, on the clock of `time.monotonic`.
         """
         self._budget = budget
-        self._memo = memo
+        self._estimates = estimates
+        self._cache = cache
         self._began = began
-        self._asked = self._most = self.done = Work(samples, held_out, samples, samples, examples=examples)
-        self._least = self._asked.least()
+        self._asked = self._most = self.work = asked
+        self._least = asked.least()
         self._passed_over = False
-        self._paid: dict[str, float] = {}
+        self._spent: dict[str, float] = {}
 
     @property
     def dropped(self) -> tuple[str, ...]:
         """What was left out, a sentence each."""
-        said = in_words(self._asked, self.done)
-        return (*said, PASSED_OVER) if self._passed_over else said
+        sentences = in_words(self._asked, self.work)
+        return (*sentences, PASSED_OVER) if self._passed_over else sentences
 
-    def enough(self, sample: str, measured: int, prices: Callable[[], CostEstimates]) -> bool:
-        """Whether the curves of `measured` samples must do, before those of another."""
+    def decide(self, step: str, measured: int = 0) -> Work:
+        """What is done from this step on; called before it.
+
+        Args:
+            measured: samples whose curves are done, while others are still to come.
+        """
+        if self._budget is not None:
+            self.work = Work(*self._cache(f"budget/{step}", lambda: list(self._fit(measured))))
+        return self.work
+
+    def enough(self, step: str, sample: str, measured: int) -> bool:
+        """Whether `measured` samples of a step must do, before another sample is measured."""
         if self._budget is None or measured < FIRST:
             return False
-        return measured >= self.decide(f"curves/{sample}", prices, measured).samples
+        return measured >= self.decide(f"{step}/{sample}", measured).samples
 
-    def decide(self, step: str, prices: Callable[[], CostEstimates], measured: int = 0) -> Work:
-        """What is done from this step on; called before it."""
-        if self._budget is not None:
-            found = self._memo(f"budget/{step}", lambda: list(self._fit(prices(), measured)))
-            self.done = Work(*found)
-        return self.done
-
-    def affords_check(self, number: str, seconds: float) -> bool:
-        """Whether one more plan can be checked on the samples kept apart, which nobody counted on."""
-        fits = self._budget is None or bool(self._memo(f"budget/held-out {number}", lambda: seconds <= self._left()))
+    def affords_check(self, number: int, seconds: Callable[[], float]) -> bool:
+        """Whether one more plan can be checked on the samples kept apart, which no estimate has counted on."""
+        if self._budget is None:
+            return True
+        fits = bool(self._cache(f"budget/held-out {number}", lambda: seconds() <= self._left()))
         self._passed_over = self._passed_over or not fits
         return fits
 
-    def finished(self, *paid: str, **done: Any) -> None:
-        """A step is over: what it did is settled (fields of `Work`), and costs no more (fields of `CostEstimates`)."""
-        self._paid |= dict.fromkeys(paid, 0.0)
-        self._most, self._least, self.done = (one._replace(**done) for one in (self._most, self._least, self.done))
+    def finished(
+        self, spent: Sequence[str], settled: Mapping[str, Any], bad_samples: Mapping[str, int] | None = None
+    ) -> None:
+        """A step is over.
 
-    def measured(self, cases: int, unusable: int) -> None:
-        """The curves are over; samples that cannot be measured were not dropped."""
-        self._asked = self._asked._replace(samples=self._asked.samples - unusable)
-        self._asked, self._most, self._least, self.done = (
-            one._replace(tests=min(one.tests, cases), plans=min(one.plans, cases))
-            for one in (self._asked, self._most, self._least, self.done)
+        Args:
+            spent: fields of `CostEstimates` that cost no more.
+            settled: fields of `Work` that no later decision changes, and their values.
+            bad_samples: by field of `Work`, how many samples could not be measured; those the budget did not drop.
+        """
+        self._spent |= dict.fromkeys(spent, 0.0)
+        bad = {field: getattr(self._asked, field) - count for field, count in (bad_samples or {}).items()}
+        most, least, work = (one._replace(**settled) for one in (self._most, self._least, self.work))
+        self._asked, self._most, self._least, self.work = (
+            one.on_at_most(work.samples) for one in (self._asked._replace(**bad), most, least, work)
         )
-        self.finished("sample", samples=cases)
 
-    def answered(self, cases: int, unusable: int) -> None:
-        """The same of the samples kept apart."""
-        self._asked = self._asked._replace(held_out=self._asked.held_out - unusable)
-        self.finished("answer", held_out=cases)
-
-    def _fit(self, prices: CostEstimates, measured: int) -> Work:
-        return fit(self._most, self._least, prices._replace(**self._paid), self._left(), measured)
+    def _fit(self, measured: int) -> Work:
+        return fit(self._most, self._least, self._estimates()._replace(**self._spent), self._left(), measured)
 
     def _left(self) -> float:
         assert self._budget is not None

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from cli.main import main
 from halfv_core import Profile
-from probe.calibration.measure import SampleMeter
-from probe.calibration.study import Study
+from probe.calibration.steps.curves import Curves
+from probe.calibration.steps.held_out_answers import HeldOutAnswers
 from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
 
@@ -92,13 +92,13 @@ def test_after_kill_9_the_same_command_ends_with_the_same_profile(
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the samples that are measured from now on."""
-    found, measured = [], SampleMeter.curves
+    found, measured = [], Curves.measure
 
-    def noted(self: SampleMeter, sample: Any) -> dict[str, Any]:
+    def noted(self: Curves, model: Any, sample: Any) -> Any:
         found.append(sample.id)
-        return measured(self, sample)
+        return measured(self, model, sample)
 
-    monkeypatch.setattr(SampleMeter, "curves", noted)
+    monkeypatch.setattr(Curves, "measure", noted)
     return found
 
 
@@ -114,7 +114,7 @@ def unfinished(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise Stopped
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(Study, "cases", stop)
+        patch.setattr(HeldOutAnswers, "count", stop)
         patch.setattr(sys, "argv", ["halfv-probe", *FAST])
         main()
     assert count(folder / "profile.json.unfinished") == 7

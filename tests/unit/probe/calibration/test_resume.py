@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import probe.calibration.study
+import probe.calibration.steps.self_checks
 from halfv_core import Profile
 from halfv_core.errors import DataError, HalfVError
 from halfv_core.models import LoadedModel, load_model
@@ -62,7 +62,7 @@ class Work:
         )
 
 
-CHECKS = probe.calibration.study.self_checks
+CHECKS = probe.calibration.steps.self_checks.self_checks
 
 
 def llava(folder: Path) -> LoadedModel:
@@ -74,7 +74,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
     folder = tmp_path_factory.mktemp("work")
     found = Work(llava(folder), list(load_samples(write_samples(folder))))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe.calibration.study, "self_checks", found.checks)
+        patch.setattr(probe.calibration.steps.self_checks, "self_checks", found.checks)
         yield found
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfv_core.errors import DataError
-from probe.calibration.build import Measurements
+from probe.calibration.measurements import Measurements
 from probe.calibration.uncertainty import boundary_uncertainty, stage_uncertainty
 from probe.common.resamples import with_replacement, without_replacement
 from probe.stages.detect import detect_stages

@@ -58,7 +58,8 @@ def clock(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloc
 def ticking(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     found = Clock()
     shown = SimpleNamespace(monotonic=found.read, perf_counter=found.read)
-    for name in ("calibrate", "study", "measure", "pace", "answers"):
+    calibration = ("calibrate", "runner", "steps.curves", "steps.answer", "budget.control")
+    for name in (*(f"calibration.{module}" for module in calibration), "trials.answers"):
         monkeypatch.setattr(sys.modules[f"probe.{name}"], "time", shown)
     hooks = [layer.mlp.register_forward_pre_hook(found.pay) for layer in parts_of(loaded.model).layers]
     yield found

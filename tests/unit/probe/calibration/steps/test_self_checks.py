@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-import probe.calibration.checks
 from halfv_core import Keep, Plan, apply
 from halfv_core.families import parts_of
-from probe.calibration.checks import self_checks
+from probe.calibration.steps import self_checks as module
+from probe.calibration.steps.self_checks import self_checks
 from probe.capture.hidden_states import Capture
 from probe.capture.replay import Replay
 from tests.tiny import TINY, tiny_model, tiny_prompt
@@ -61,16 +61,14 @@ def _not_normed(found: Capture) -> Capture:
 
 @pytest.mark.parametrize("wrong", [_one_layer_late, _one_token_late, _not_normed])
 def test_states_that_are_not_the_models(wrong: Callable[[Capture], Capture], monkeypatch: pytest.MonkeyPatch) -> None:
-    capture = probe.calibration.checks.capture
-    monkeypatch.setattr(probe.calibration.checks, "capture", lambda *args, **options: wrong(capture(*args, **options)))
+    capture = module.capture
+    monkeypatch.setattr(module, "capture", lambda *args, **options: wrong(capture(*args, **options)))
     assert failed(tiny_model("llava"), "llava") == {LOGITS}
 
 
 def test_an_entropy_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    entropy = probe.calibration.checks.truncated_matrix_entropy
-    monkeypatch.setattr(
-        probe.calibration.checks, "truncated_matrix_entropy", lambda tokens, k: entropy(tokens, k) + 0.01
-    )
+    entropy = module.truncated_matrix_entropy
+    monkeypatch.setattr(module, "truncated_matrix_entropy", lambda tokens, k: entropy(tokens, k) + 0.01)
     assert failed(tiny_model("llava"), "llava") == {ENTROPY}
 
 
@@ -113,9 +111,7 @@ def test_a_prompt_that_ends_in_a_visual_token() -> None:
 
 def test_a_plan_that_does_something(monkeypatch: pytest.MonkeyPatch) -> None:
     harm = Plan((Keep(layer=2, keep_ratio=0.5),))
-    monkeypatch.setattr(
-        probe.calibration.checks, "apply", lambda model, plan, family: apply(model, harm, family=family)
-    )
+    monkeypatch.setattr(module, "apply", lambda model, plan, family: apply(model, harm, family=family))
     assert failed(tiny_model("llava"), "llava") == {IDLE}
 
 

@@ -1,10 +1,12 @@
-"""Self-checks of a calibration: identities that hold whatever the model has learnt, tried on the model at hand.
+"""Step `self-checks`: identities that hold whatever the model has learnt, tried on the model at hand.
 
 A check that fails means that the numbers cannot be trusted: the family is described wrongly, the dtype is too narrow,
 or the device does not compute the same twice.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
@@ -15,12 +17,36 @@ from halfv_core.records import Check
 from halfv_core.runtime import apply
 from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.tme import truncated_matrix_entropy
+from probe.calibration.budget.mean_sample import MeanSample
+from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.capture.hidden_states import capture
 from probe.capture.replay import Replay
+from probe.data.samples import Sample
 from probe.trials.answers import Inputs
 
 LOGITS_SHARE = 0.02
 """Largest difference of logits, as a share of their spread, that rounding explains: the head sees one row or many."""
+
+
+@dataclass(frozen=True)
+class SelfChecks(Step[tuple[Check, ...]]):
+    """All checks on one sample. They speak of the process that they run in, so no journal brings them back."""
+
+    name = "self-checks"
+    recorded = False
+
+    entropy_k: int
+
+    def measure(self, model: ProbedModel, sample: Sample) -> Item:
+        checks = self_checks(model.model, model.inputs(sample), self.entropy_k, family=model.family)
+        return [check.model_dump(mode="json") for check in checks]
+
+    def add_up(self, items: Mapping[str, Item]) -> tuple[Check, ...]:
+        return tuple(Check.model_validate(check) for item in items.values() for check in item)
+
+    def cost(self, mean: MeanSample) -> float:
+        # Two captures, a KL curve and a few runs of the model.
+        return 2.0 * mean.sample
 
 
 @torch.no_grad()

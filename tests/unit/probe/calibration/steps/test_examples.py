@@ -12,8 +12,10 @@ from halfv_core import Family, Keep, Plan, apply
 from halfv_core.models import LoadedModel, load_model
 from halfv_core.records import Stages
 from halfv_core.runtime.layout import TokenLayout
-from probe.calibration.examples import LONGEST, attended_layers, choose, make_examples
 from probe.calibration.observations import Example
+from probe.calibration.steps.answer import Answer
+from probe.calibration.steps.examples import LONGEST, Examples, attended_layers, choose
+from probe.calibration.steps.step import ProbedModel
 from probe.capture.attention import attention_of_last
 from probe.data.samples import Sample, load_samples
 from probe.trials.answers import greedy_answer
@@ -43,8 +45,10 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 def made(loaded: LoadedModel, sample: Sample, plan: Plan = PLAN) -> Example:
     inputs = loaded.processor.prompt(sample.open_images(), sample.prompt)
-    answers = {sample.id: greedy_answer(loaded.model, inputs, 4)}
-    (found,) = make_examples(loaded.model, loaded.processor, [sample], answers, plan, layers=(0, 3), max_new_tokens=4)
+    answers = {sample.id: Answer(tuple(greedy_answer(loaded.model, inputs, 4).tolist()), 0.0)}
+    step = Examples(answers, plan, layers=(0, 3), max_new_tokens=4)
+    item = step.measure(ProbedModel(loaded.model, loaded.processor), sample)
+    (found,) = step.add_up({sample.id: item})
     return found
 
 
@@ -110,16 +114,9 @@ def test_a_model_without_a_mapping_has_no_examples(
     loaded: LoadedModel, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loaded.model.config, "model_type", "homemade")
-    found = make_examples(
-        loaded.model,
-        loaded.processor,
-        samples[:1],
-        {samples[0].id: torch.tensor([3])},
-        PLAN,
-        layers=(0,),
-        max_new_tokens=2,
-        family=Family("Homemade", ("llama",), ("image_token_id",)),
-    )
+    family = Family("Homemade", ("llama",), ("image_token_id",))
+    step = Examples({samples[0].id: Answer((3,), 0.0)}, PLAN, layers=(0,), max_new_tokens=2)
+    found = step.add_up({"a": step.measure(ProbedModel(loaded.model, loaded.processor, family), samples[0])})
     assert found == ()
 
 

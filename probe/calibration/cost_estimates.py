@@ -1,0 +1,66 @@
+"""CostEstimator: what the steps that are still to come will cost, by what is known so far.
+
+Each step says what one sample costs it (`Step.cost`). Before the stages are found, Stage II is taken to begin after a
+third of the layers, and a Stage III whose layers are idle after half.
+"""
+
+from halfv_core.cost import DecoderShape
+from halfv_core.plan import Plan
+from halfv_core.records import Saturation, Stages
+from probe.calibration.budget.budget import CostEstimates
+from probe.calibration.budget.mean_sample import MeanSample
+from probe.calibration.settings import Settings
+from probe.calibration.steps.curves import Curves
+from probe.calibration.steps.examples import Examples
+from probe.calibration.steps.held_out_answers import HeldOutAnswers
+from probe.calibration.steps.held_out_check import HeldOutCheck
+from probe.calibration.steps.plans import Plans
+from probe.calibration.steps.self_checks import SelfChecks
+from probe.calibration.steps.stage_three import StageThree
+from probe.calibration.steps.step import Item
+from probe.calibration.steps.utility import MarginalUtility
+
+RESAMPLING = 1.0
+"""Seconds of the uncertainty, which runs no model."""
+
+
+class CostEstimator:
+    """Called when an estimate is needed; what is found on the way makes it better."""
+
+    def __init__(self, settings: Settings, shape: DecoderShape) -> None:
+        self._settings = settings
+        self._shape = shape
+        self._timed: list[Item] = []
+        self.stages = Stages(aggregation_start=shape.layers // 3, saturation_start=shape.layers // 2, evidence={})
+        """As found, or assumed."""
+        self.saturation = Saturation(
+            type="layer_inactivity", reason="", tests=(), min_agreement=1.0, max_log_likelihood_drop=0.0
+        )
+        """As found, or assumed."""
+
+    def add(self, item: Item) -> None:
+        """Learn from one more item of `Curves`."""
+        self._timed.append(item)
+
+    @property
+    def mean(self) -> MeanSample:
+        """Of the samples so far, one or more."""
+        return MeanSample.of(self._timed, self._shape.layers)
+
+    def __call__(self) -> CostEstimates:
+        """Seconds for one sample in each step."""
+        settings, shape, mean = self._settings, self._shape, self.mean
+        tokens = mean.visual, mean.text
+        stage_three = StageThree({}, settings, shape.layers, self.stages)
+        deciding = StageThree({}, settings, shape.layers, self.stages, with_grid=False).cost(mean)
+        return CostEstimates(
+            sample=Curves(settings.entropy_k, settings.max_new_tokens).cost(mean),
+            answer=HeldOutAnswers(settings.max_new_tokens).cost(mean),
+            surface=MarginalUtility({}, settings, shape, tokens).cost(mean),
+            test=deciding,
+            grid=stage_three.cost(mean) - deciding,
+            plan=Plans({}, settings, shape, tokens, self.stages, self.saturation).cost(mean),
+            check=HeldOutCheck({}, Plan(())).cost(mean),
+            once=SelfChecks(settings.entropy_k).cost(mean) + RESAMPLING,
+            example=Examples({}, Plan(()), (), settings.max_new_tokens).cost(mean),
+        )

@@ -1,0 +1,43 @@
+"""DrawnSamples: the samples of a calibration, and which of them are kept apart."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from halfv_core.errors import DataError
+from probe.calibration.budget.budget import Work
+from probe.calibration.settings import Settings
+from probe.data.draw import draw_readable, hold_out
+from probe.data.samples import Rejected, Sample
+
+
+class DrawnSamples(NamedTuple):
+    """Drawn once, before the model runs."""
+
+    all: list[Sample]
+    measured_on: list[Sample]
+    kept_apart: list[Sample]
+    """To see what the plan does to prompts that it was not chosen on."""
+    unreadable: list[Rejected]
+    """Passed over in the draw, because an image cannot be opened."""
+
+    @classmethod
+    def draw(cls, samples: Sequence[Sample], settings: Settings) -> "DrawnSamples":
+        """Draw as the settings say.
+
+        Raises:
+            DataError: too few samples, too few that can be opened, or two with the same id.
+        """
+        drawn, unreadable = draw_readable(samples, settings.samples, settings.seed)
+        twice = [name for name, times in Counter(sample.id for sample in drawn).items() if times > 1]
+        if twice:
+            raise DataError("ids of samples must differ", got=f"{twice[0]!r} more than once")
+        measured_on, kept_apart = hold_out(drawn, settings.held_out)
+        if len(measured_on) < 2:
+            raise DataError("too few samples to calibrate on", got=len(measured_on), expected="2 or more")
+        return cls(drawn, measured_on, kept_apart, unreadable)
+
+    def asked(self, settings: Settings) -> Work:
+        """All the work that a calibration on them is asked for."""
+        count = len(self.measured_on)
+        return Work(count, len(self.kept_apart), count, count, examples=settings.examples)

@@ -1,0 +1,79 @@
+"""Step `curves`: entropies, spectrum and KL redundancy along depth, and the full model's answer.
+
+Hidden states come from one run of the prompt through nnsight; see probe.analyzers for the formulas.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from halfv_core.errors import DataError
+from probe.analyzers.layer_redundancy import layer_redundancy
+from probe.analyzers.tme import entropy, spectra, truncated_matrix_entropy
+from probe.calibration.budget.mean_sample import MeanSample
+from probe.calibration.measurements import Measurements
+from probe.calibration.steps.answer import Answer, answer_fully
+from probe.calibration.steps.step import Item, ProbedModel, Step
+from probe.capture.hidden_states import Capture, capture
+from probe.data.samples import Sample
+
+
+class MeasuredSamples(NamedTuple):
+    """What the curves step gives."""
+
+    measurements: Measurements
+    answers: dict[str, Answer]
+    """By sample id, in the order of the measurements."""
+
+
+@dataclass(frozen=True)
+class Curves(Step[MeasuredSamples]):
+    """Curves of every sample."""
+
+    name = "curves"
+    skips_bad_samples = True
+    budgeted = "before each sample"
+    spends = ("sample",)
+
+    entropy_k: int
+    max_new_tokens: int
+    release_curve: bool = False
+    """Whether the visual entropy is also computed as the public release does."""
+
+    def measure(self, model: ProbedModel, sample: Sample) -> Item:
+        began = time.monotonic()
+        inputs = model.inputs(sample)
+        opened = time.monotonic()
+        states = capture(model.model, inputs, family=model.family)
+        groups = spectra(states.hidden, states.visual, k=self.entropy_k)
+        kl = layer_redundancy(model.model, inputs, family=model.family)
+        if not bool(kl.isfinite().all()):
+            raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
+        item = answer_fully(model, inputs, self.max_new_tokens)
+        item["seconds"] |= {"inputs": opened - began, "sample": time.monotonic() - began}
+        return item | {
+            "visual": entropy(groups.visual).tolist(),
+            "text": entropy(groups.text).tolist(),
+            "joint": entropy(groups.joint).tolist(),
+            "spectrum": groups.visual.tolist(),
+            "kl": kl.tolist(),
+            "visual_release": self._release_curve(states),
+            "visual_tokens": int(states.visual.sum()),
+            "text_tokens": int((~states.visual).sum()),
+        }
+
+    def add_up(self, items: Mapping[str, Item]) -> MeasuredSamples:
+        measurements = Measurements(entropy_k=self.entropy_k)
+        for item in items.values():
+            measurements.add(item)
+        return MeasuredSamples(measurements, {name: Answer.of(item) for name, item in items.items()})
+
+    def cost(self, mean: MeanSample) -> float:
+        return mean.sample
+
+    def _release_curve(self, states: Capture) -> list[float] | None:
+        if not self.release_curve:
+            return None
+        visual = states.hidden[:, states.visual]  # (L+1, V, D)
+        return truncated_matrix_entropy(visual, self.entropy_k, "release").tolist()

@@ -1,0 +1,139 @@
+"""Step `examples`: a few samples under the plan that is taken, with their pictures, for a person to look at."""
+
+import base64
+import io
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from halfv_core.families import parts_of
+from halfv_core.plan import Plan
+from halfv_core.records import Stages
+from halfv_core.runtime import Run, apply
+from halfv_core.runtime.layout import TokenLayout
+from probe.calibration.budget.mean_sample import MeanSample
+from probe.calibration.observations import Attention, Example, Picture, Region, Selection
+from probe.calibration.steps.answer import Answer
+from probe.calibration.steps.step import Item, ProbedModel, Step
+from probe.capture.attention import attention_of_last
+from probe.capture.regions import regions_of
+from probe.data.samples import Sample
+from probe.trials.answers import greedy_answer
+
+LONGEST = 448
+"""Pixels of a picture's longer side, at most."""
+
+QUALITY = 80
+"""WebP quality of a picture, 0-100."""
+
+SHARE_DIGITS = 4
+"""Significant digits of a share of attention."""
+
+EDGE_DIGITS = 4
+"""Decimals of a region's edges."""
+
+
+def choose(samples: Sequence[Sample], changed: Collection[str], count: int) -> list[Sample]:
+    """Up to `count` samples, of as many question families as there are, one whose answer the plan changes among them.
+
+    Args:
+        changed: ids of samples whose answer is another under the plan.
+    """
+    first = next((sample for sample in samples if sample.id in changed), None)
+    by_family: dict[str | None, list[Sample]] = {}
+    for sample in sorted(samples, key=lambda sample: sample is not first):
+        by_family.setdefault(sample.family, []).append(sample)
+    turns = max(map(len, by_family.values()), default=0)
+    in_turn = [own[turn] for turn in range(turns) for own in by_family.values() if turn < len(own)]
+    return in_turn[:count]
+
+
+def attended_layers(stages: Stages) -> tuple[int, ...]:
+    """Layers whose attention is shown: the one before Stage II, and the first of Stage III, if there is one."""
+    return tuple(sorted({max(stages.aggregation_start - 1, 0), *filter(None, [stages.saturation_start])}))
+
+
+@dataclass(frozen=True)
+class Examples(Step[tuple[Example, ...]]):
+    """Samples whose visual tokens are known to look at certain places of an image; the others are left out."""
+
+    name = "examples"
+    budgeted = "before the step"
+    counted_as = "examples"
+    spends = ("example",)
+
+    answers: Mapping[str, Answer]
+    """The full model's, by sample id."""
+    plan: Plan
+    layers: tuple[int, ...]
+    """Whose attention is read."""
+    max_new_tokens: int
+
+    def measure(self, model: ProbedModel, sample: Sample) -> Item:
+        images = sample.open_images()
+        inputs = model.processor.prompt(images, sample.prompt, model.model.device)
+        regions = regions_of(
+            model.model, model.processor, inputs, [image.size for image in images], family=model.family
+        )
+        if regions is None:
+            return None
+        attentions = attention_of_last(model.model, inputs, self.layers, family=model.family)
+        with apply(model.model, self.plan, family=model.family) as run:
+            accelerated = greedy_answer(model.model, inputs, self.max_new_tokens)
+        visual_ids = parts_of(model.model, model.family).visual_ids
+        visual = TokenLayout.find(inputs["input_ids"], visual_ids).visual[0].nonzero().squeeze(1)
+        example = Example(
+            id=sample.id,
+            question=sample.prompt,
+            references=sample.answers,
+            full=model.processor.decode(torch.tensor(self.answers[sample.id].ids)),
+            accelerated=model.processor.decode(accelerated),
+            pictures=tuple(_picture(image) for image in images),
+            regions=tuple(_rounded(region) for region in regions),
+            selections=_selections(self.plan, run, visual),
+            attentions=tuple(
+                Attention(layer=layer, shares=tuple(float(f"{share:.{SHARE_DIGITS}g}") for share in shares.tolist()))
+                for layer, shares in sorted(attentions.items())
+            ),
+        )
+        return example.model_dump(mode="json")
+
+    def add_up(self, items: Mapping[str, Item]) -> tuple[Example, ...]:
+        return tuple(Example.model_validate(item) for item in items.values() if item is not None)
+
+    def cost(self, mean: MeanSample) -> float:
+        return mean.inputs + mean.prefill + mean.answer
+
+
+def _selections(plan: Plan, run: Run, visual: torch.Tensor) -> tuple[Selection, ...]:
+    """By layer; positions (V,) in the prompt become indices into its visual tokens."""
+    index = {position: number for number, position in enumerate(visual.tolist())}
+
+    def numbers(positions: torch.Tensor) -> tuple[int, ...]:
+        return tuple(sorted(index[position] for position in positions.tolist()))
+
+    return tuple(
+        Selection(
+            layer=keep.layer,
+            selector=keep.selector,
+            kept=numbers(run.kept[keep.layer][0]),
+            anchors=numbers(run.anchors[keep.layer][0]),
+        )
+        for keep in plan.keeps
+    )
+
+
+def _picture(image: Image.Image) -> Picture:
+    small = image.copy()
+    small.thumbnail((LONGEST, LONGEST))
+    file = io.BytesIO()
+    small.save(file, "WEBP", quality=QUALITY)
+    return Picture(width=image.width, height=image.height, webp=base64.b64encode(file.getvalue()).decode())
+
+
+def _rounded(region: Region | None) -> Region | None:
+    if region is None:
+        return None
+    return Region(region.image, *(round(edge, EDGE_DIGITS) for edge in region[1:]))

@@ -1,0 +1,62 @@
+"""Step `plans`: whole plans around the stages that were found, from which one is taken."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from halfv_core.cost import DecoderShape
+from halfv_core.plan import Plan
+from halfv_core.records import PruningTest, Saturation, Stages
+from probe.calibration.search import as_tests, candidate_plans
+from probe.calibration.settings import Settings
+from probe.calibration.steps.step import Item
+from probe.calibration.steps.trial_step import TrialStep
+from probe.trials.try_plans import Readings
+
+
+class TriedPlans(NamedTuple):
+    """What the plans do to the samples."""
+
+    tests: tuple[PruningTest, ...]
+    """Cheapest first."""
+    plans: tuple[Plan, ...]
+    readings: tuple[Readings, ...]
+    """Of each of `plans`."""
+    samples: tuple[str, ...]
+    """Ids, in the order of the readings."""
+
+    def changed(self, plan: Plan) -> frozenset[str]:
+        """Ids of the samples whose answer is another under the plan."""
+        return changed_by(self.readings[self.plans.index(plan)], self.samples)
+
+
+def changed_by(readings: Readings, samples: tuple[str, ...]) -> frozenset[str]:
+    """Ids of the samples that do not agree."""
+    return frozenset(name for name, agrees in zip(samples, readings.agrees, strict=True) if not agrees)
+
+
+@dataclass(frozen=True)
+class Plans(TrialStep[TriedPlans]):
+    """All candidate plans on the samples."""
+
+    name = "plans"
+    budgeted = "before the step"
+    counted_as = "plans"
+    spends = ("plan",)
+
+    settings: Settings
+    shape: DecoderShape
+    tokens: tuple[int, int]
+    """Visual and text, of the mean prompt."""
+    stages: Stages
+    saturation: Saturation
+
+    @cached_property
+    def plans(self) -> tuple[Plan, ...]:
+        return tuple(candidate_plans(self.stages, self.saturation, self.shape.layers, self.settings))
+
+    def add_up(self, items: Mapping[str, Item]) -> TriedPlans:
+        readings = self.readings(items)
+        tests = as_tests(self.plans, readings, self.shape, self.tokens, self.settings)
+        return TriedPlans(tests, self.plans, readings, tuple(items))

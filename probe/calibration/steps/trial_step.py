@@ -1,0 +1,34 @@
+"""TrialStep: base of the steps that read the full model's answer to a sample under several plans."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from halfv_core.plan import Plan
+from probe.calibration.budget.mean_sample import MeanSample
+from probe.calibration.steps.answer import Answer
+from probe.calibration.steps.step import Item, ProbedModel, Result, Step
+from probe.data.samples import Sample
+from probe.trials.try_plans import Readings, readings_of, try_on
+
+
+@dataclass(frozen=True)
+class TrialStep(Step[Result]):
+    """A sample runs once in full, and each plan from its first layer on."""
+
+    answers: Mapping[str, Answer]
+    """The full model's, by sample id."""
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """Those that are tried."""
+        raise NotImplementedError
+
+    def measure(self, model: ProbedModel, sample: Sample) -> Item:
+        return try_on(model.model, self.answers[sample.id].case(model, sample), self.plans, model.family)
+
+    def cost(self, mean: MeanSample) -> float:
+        return mean.of_trials(self.plans)
+
+    def readings(self, items: Mapping[str, Item]) -> tuple[Readings, ...]:
+        """Of each plan, in the order of the plans."""
+        return readings_of(list(items.values()), len(self.plans))

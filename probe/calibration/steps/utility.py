@@ -1,0 +1,46 @@
+"""Step `marginal utility`: what pruning costs at each of the early layers, for each share of the cost that it saves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from halfv_core.cost import DecoderShape
+from halfv_core.plan import Plan
+from probe.analyzers.marginal_utility import UtilitySurface, grid_plans, utility_surface
+from probe.calibration.budget.budget import Work
+from probe.calibration.grids import utility_grid
+from probe.calibration.settings import Settings
+from probe.calibration.steps.step import Item
+from probe.calibration.steps.trial_step import TrialStep
+
+
+@dataclass(frozen=True)
+class MarginalUtility(TrialStep[UtilitySurface | None]):
+    """The surface over layers and keep ratios; None where it was not measured."""
+
+    name = "marginal utility"
+    budgeted = "before the step"
+    spends = ("surface",)
+
+    settings: Settings
+    shape: DecoderShape
+    tokens: tuple[int, int]
+    """Visual and text, of the mean prompt."""
+
+    @cached_property
+    def plans(self) -> tuple[Plan, ...]:
+        layers, ratios = utility_grid(self.shape.layers, self.settings)
+        return tuple(grid_plans(layers, ratios, self.settings.selector, self.settings.options))
+
+    def add_up(self, items: Mapping[str, Item]) -> UtilitySurface | None:
+        if not items:
+            return None
+        layers, ratios = utility_grid(self.shape.layers, self.settings)
+        return utility_surface(layers, ratios, self.readings(items), self.shape, *self.tokens)
+
+    def count(self, work: Work) -> int:
+        return work.samples if work.surface and self.plans else 0
+
+    def settles(self, work: Work, measured: int) -> dict[str, int | bool]:
+        # Without room for the surface there was none for the grid of Stage III, and none is made for it later.
+        return {"surface": True} if work.surface else {"surface": False, "grid": False}
