@@ -1,0 +1,159 @@
+"""What every step of a calibration keeps to, so that the runner may measure its samples in any order and place."""
+
+import json
+import math
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import probe.calibration.calibrate  # noqa: F401 - the steps that it takes are tested here
+from halfv_core.cost import DecoderShape
+from halfv_core.models import load_model
+from halfv_core.plan import Freeze, Keep, Plan
+from halfv_core.records import Saturation, Stages
+from probe.calibration.budget.budget import CostEstimates, Work
+from probe.calibration.budget.mean_sample import MeanSample
+from probe.calibration.settings import Settings
+from probe.calibration.steps.answer import Answer
+from probe.calibration.steps.curves import Curves
+from probe.calibration.steps.examples import Examples
+from probe.calibration.steps.held_out_answers import HeldOutAnswers
+from probe.calibration.steps.held_out_check import HeldOutCheck
+from probe.calibration.steps.plans import Plans
+from probe.calibration.steps.self_checks import SelfChecks
+from probe.calibration.steps.stage_three import StageThree
+from probe.calibration.steps.step import Item, ProbedModel, Step
+from probe.calibration.steps.utility import MarginalUtility
+from probe.data.samples import Sample, load_samples
+from tests.checkpoints import save_checkpoint
+from tests.unit.probe.calibration.test_calibrate import write_samples
+
+SETTINGS = Settings(entropy_k=5, max_new_tokens=3, keep_ratios=(0.25, 0.5))
+STAGES = Stages(aggregation_start=1, saturation_start=3, evidence={})
+IDLE = Saturation(type="layer_inactivity", reason="", tests=(), min_agreement=1.0, max_log_likelihood_drop=0.0)
+PLAN = Plan((Keep(layer=1, keep_ratio=0.5), Freeze(layers=[3])))
+MEAN = MeanSample(layers=5, visual=16, text=8, inputs=0.25, prefill=1.0, reading=0.5, answer=2.0, sample=4.0)
+WHOLE, NOTHING = Work(8, 2, 8, 8, examples=6), Work(0, 0, 0, 0, surface=False, grid=False)
+
+
+def concrete(kind: type[Step[Any]]) -> Iterator[type[Step[Any]]]:
+    """All steps that there are."""
+    for below in kind.__subclasses__():
+        yield from concrete(below)
+        if not below.__abstractmethods__ and below.__module__.startswith("probe."):
+            yield below
+
+
+STEPS = sorted(set(concrete(Step)), key=lambda step: step.name)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    return list(load_samples(write_samples(tmp_path_factory.mktemp("data"), 3)))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ProbedModel:
+    loaded = load_model(str(save_checkpoint("llava", tmp_path_factory.mktemp("model"))), device="cpu")
+    return ProbedModel(loaded.model, loaded.processor)
+
+
+@pytest.fixture(scope="module")
+def made(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], Step[Any]]:
+    """One of each."""
+    shape = DecoderShape.of(model.model.config.get_text_config(), 4)
+    answering = HeldOutAnswers(3)
+    answers = answering.add_up({sample.id: answering.measure(model, sample) for sample in samples})
+    steps: list[Step[Any]] = [
+        Curves(5, 3, release_curve=True),
+        answering,
+        SelfChecks(5),
+        MarginalUtility(answers, SETTINGS, shape, (16, 8)),
+        StageThree(answers, SETTINGS, shape.layers, STAGES),
+        Plans(answers, SETTINGS, shape, (16, 8), STAGES, IDLE),
+        HeldOutCheck(answers, PLAN),
+        Examples(answers, PLAN, (0, 3), 3),
+    ]
+    return {type(step): step for step in steps}
+
+
+def test_every_step_is_tested(made: Mapping[type[Step[Any]], Step[Any]]) -> None:
+    assert set(made) == set(STEPS)
+
+
+def test_names_and_keys_tell_steps_apart(made: Mapping[type[Step[Any]], Step[Any]]) -> None:
+    assert len({step.name for step in STEPS}) == len(STEPS)
+    keys = {step.key for step in made.values()}
+    assert len(keys) == len(STEPS)
+    assert not any("/" in key for key in keys)
+
+
+def timeless(item: Item) -> Item:
+    """Without the seconds that it took."""
+    return {name: value for name, value in item.items() if name != "seconds"} if isinstance(item, dict) else item
+
+
+@pytest.mark.parametrize("kind", STEPS, ids=lambda kind: kind.name)
+def test_an_item_needs_nothing_but_the_step_the_model_and_the_sample(
+    kind: type[Step[Any]], made: Mapping[type[Step[Any]], Step[Any]], model: ProbedModel, samples: list[Sample]
+) -> None:
+    """A copy that has come from elsewhere measures the same, after other samples and another step's work."""
+    step = made[kind]
+    items = [step.measure(model, sample) for sample in samples]
+    copy = pickle.loads(pickle.dumps(step))  # noqa: S301 - our own, of a moment ago
+    made[HeldOutCheck].measure(model, samples[0])
+    again = [copy.measure(model, sample) for sample in reversed(samples)]
+    assert [timeless(item) for item in reversed(again)] == [timeless(item) for item in items]
+
+
+@pytest.mark.parametrize("kind", STEPS, ids=lambda kind: kind.name)
+def test_items_are_json_and_add_up_alike_when_they_were_read_from_a_file(
+    kind: type[Step[Any]], made: Mapping[type[Step[Any]], Step[Any]], model: ProbedModel, samples: list[Sample]
+) -> None:
+    step = made[kind]
+    items = {sample.id: step.measure(model, sample) for sample in samples}
+    read = json.loads(json.dumps(items, allow_nan=False))
+    np.testing.assert_equal(plain(step.add_up(read)), plain(step.add_up(items)))
+
+
+def plain(result: Any) -> Any:
+    """Comparable whatever it is made of."""
+    if hasattr(result, "__dataclass_fields__"):
+        return {name: plain(getattr(result, name)) for name in result.__dataclass_fields__}
+    if isinstance(result, tuple | list):
+        return [plain(one) for one in result]
+    return result
+
+
+@pytest.mark.parametrize("kind", STEPS, ids=lambda kind: kind.name)
+def test_it_speaks_the_language_of_the_budget(kind: type[Step[Any]], made: Mapping[type[Step[Any]], Step[Any]]) -> None:
+    step = made[kind]
+    assert 0.0 < step.cost(MEAN) < math.inf
+    assert set(step.spends) <= set(CostEstimates._fields)
+    assert step.counted_as in Work._fields
+    if step.budgeted != "never":
+        assert step.count(WHOLE) == getattr(WHOLE, step.counted_as)
+        assert step.within(NOTHING).count(NOTHING) == 0
+        assert set(step.settles(WHOLE, 1)) <= set(Work._fields)
+
+
+def test_every_estimate_is_spent_by_one_step() -> None:
+    """What nothing spends would be set aside for ever."""
+    spent = [field for step in STEPS for field in step.spends]
+    assert sorted(spent) == sorted(CostEstimates._fields)
+
+
+def test_a_narrower_step_costs_less(made: Mapping[type[Step[Any]], Step[Any]]) -> None:
+    step = made[StageThree]
+    narrow = step.within(WHOLE._replace(grid=False))
+    assert narrow == replace(step, with_grid=False)  # type: ignore[type-var]
+    assert 0.0 < narrow.cost(MEAN) < step.cost(MEAN)
+
+
+def test_answers_survive_as_plain_values() -> None:
+    answer = Answer((5, 2), -0.5)
+    assert Answer.of(json.loads(json.dumps({"answer": answer.ids, "log_likelihood": answer.log_likelihood}))) == answer

@@ -1,0 +1,130 @@
+"""The runner on a step that needs no model: what it notes, recalls, counts, times and passes over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from halfv_core.cost import DecoderShape
+from halfv_core.errors import DataError
+from probe.calibration.budget.budget import Work
+from probe.calibration.runner import Runner
+from probe.calibration.settings import Settings
+from probe.calibration.steps.step import Item, ProbedModel, Step
+from probe.common.journal import Journal
+from probe.data.samples import Sample
+
+SHAPE = DecoderShape(layers=4, hidden=8, query_width=8, kv_width=8, mlp=16, value_bytes=4)
+ASKED = Work(9, 9, 9, 9)
+MODEL = ProbedModel(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Lengths(Step[int]):
+    """Letters of all questions."""
+
+    name = "lengths"
+    longest: int = 10
+    measured: list[str] = field(default_factory=list)
+    """Ids, as they come."""
+
+    def measure(self, model: ProbedModel, sample: Sample) -> Item:
+        self.measured.append(sample.id)
+        if len(sample.question) > self.longest:
+            raise DataError("the question is too long", got=len(sample.question), expected=self.longest)
+        return {"letters": len(sample.question)}
+
+    def add_up(self, items: Mapping[str, Item]) -> int:
+        return sum(item["letters"] for item in items.values())
+
+
+@dataclass(frozen=True)
+class Tolerant(Lengths):
+    name = "tolerant"
+    key = "short"
+    skips_bad_samples = True
+
+
+@dataclass(frozen=True)
+class Fleeting(Lengths):
+    name = "fleeting"
+    recorded = False
+
+
+@dataclass(frozen=True)
+class Counted(Lengths):
+    name = "counted"
+    budgeted = "before the step"
+    counted_as = "plans"
+
+
+def samples(*questions: str) -> list[Sample]:
+    return [Sample(id=f"s{at}", images=[Path("none.png")], question=text) for at, text in enumerate(questions)]
+
+
+def runner(journal: Journal | None = None, told: list[Any] | None = None, asked: Work = ASKED) -> Runner:
+    report = None if told is None else lambda *step: told.append(step)
+    return Runner(MODEL, Settings(), SHAPE, asked, journal, report, 0.0)
+
+
+def test_every_sample_is_measured_in_order_and_counted() -> None:
+    told: list[Any] = []
+    run, step = runner(told=told), Lengths()
+    assert run(step, samples("a", "bb", "ccc")) == 6
+    assert step.measured == ["s0", "s1", "s2"]
+    assert told == [("lengths", done, 3) for done in range(4)]
+    assert run.seconds["lengths"] >= 0.0
+    assert set(run.seconds) == {"lengths"}
+
+
+def test_what_is_in_the_journal_is_not_measured_again(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j", {}) as journal:
+        runner(journal)(Lengths(), samples("a", "bb"))
+        assert [record["name"] for record in journal.records] == ["lengths/s0", "lengths/s1"]
+    step = Lengths()
+    with Journal.open(tmp_path / "j", {}) as journal:
+        assert runner(journal)(step, samples("a", "bb", "ccc")) == 6
+    assert step.measured == ["s2"]
+
+
+def test_a_bad_sample_ends_the_run_unless_the_step_skips_it(tmp_path: Path) -> None:
+    given = samples("a", "b" * 11, "cc")
+    with pytest.raises(DataError, match="the question is too long; got 11; expected 10"):
+        runner()(Lengths(), given)
+    with Journal.open(tmp_path / "j", {}) as journal:
+        run = runner(journal)
+        assert run(Tolerant(), given) == 3
+    step = Tolerant()
+    with Journal.open(tmp_path / "j", {}) as journal:
+        assert [record["name"] for record in journal.records] == ["short/s0", "short/s1", "short/s2"]
+        again = runner(journal)
+        assert again(step, given) == 3
+    assert step.measured == []
+    for one in (run, again):
+        assert list(map(str, one.rejected)) == ["s1: the question is too long; got 11; expected 10"]
+
+
+def test_what_belongs_to_the_process_is_neither_noted_nor_counted(tmp_path: Path) -> None:
+    told: list[Any] = []
+    with Journal.open(tmp_path / "j", {}) as journal:
+        run = runner(journal, told)
+        assert run(Fleeting(), samples("a")) == 1
+        assert journal.records == []
+    assert told == []
+    assert "fleeting" in run.seconds
+
+
+def test_the_budget_says_on_how_many_samples() -> None:
+    step = Counted()
+    assert runner(asked=Work(9, 9, 9, 2))(step, samples("a", "bb", "ccc")) == 3
+    assert step.measured == ["s0", "s1"]
+
+
+def test_a_step_without_samples_leaves_no_trace() -> None:
+    told: list[Any] = []
+    run = runner(told=told)
+    assert run(Lengths(), []) == 0
+    assert (told, dict(run.seconds)) == ([], {})
