@@ -6,12 +6,13 @@ the rule of DivPrune (arXiv 2503.02175) seeded with the anchors.
 
 import math
 from dataclasses import dataclass
-
-import torch
-from torch.nn.functional import normalize
+from typing import TYPE_CHECKING
 
 from halfv_core.errors import PlanError
 from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector
+
+if TYPE_CHECKING:
+    import torch
 
 
 @SELECTORS.register("anchor_coverage")
@@ -30,7 +31,7 @@ class AnchorCoverage(Selector):
         if not 0.0 <= self.anchor_share <= 1.0:
             raise PlanError("anchor_share is a share", got=self.anchor_share, expected="0..1")
 
-    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+    def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
         """See `Selector.select`."""
         anchors = self.anchors(count)
         if anchors == 0:
@@ -44,17 +45,19 @@ class AnchorCoverage(Selector):
         return math.floor(count * self.anchor_share)
 
 
-def _least_typical(hidden: torch.Tensor) -> torch.Tensor:
+def _least_typical(hidden: "torch.Tensor") -> "torch.Tensor":
     """(V, D) -> (1,) index of the token least like the mean, where a fill without anchors starts.
 
     The first of those that are equally unlike it: two tokens always are, and rounding would choose between them.
     """
+    from torch.nn.functional import normalize
+
     unit = normalize(hidden.float(), dim=-1)
     likeness = unit @ unit.mean(0)  # (V,)
     return (likeness <= likeness.min() + 1e-6).int().argmax(keepdim=True)
 
 
-def cover(hidden: torch.Tensor, seeds: torch.Tensor, count: int) -> torch.Tensor:
+def cover(hidden: "torch.Tensor", seeds: "torch.Tensor", count: int) -> "torch.Tensor":
     """Greedy k-centre: add, until `count` tokens are chosen, the token farthest from all that are chosen.
 
     Distance is 1 - cosine. One similarity matrix, and three small kernels a step without host synchronisation: on an
@@ -68,6 +71,9 @@ def cover(hidden: torch.Tensor, seeds: torch.Tensor, count: int) -> torch.Tensor
     Returns:
         (count,) LongTensor, the seeds first, then in the order of choice.
     """
+    import torch
+    from torch.nn.functional import normalize
+
     unit = normalize(hidden.float(), dim=-1)  # (V, D)
     distance = (unit @ unit.T).neg_().add_(1.0)  # (V, V)
     # A chosen token must never win again, even among exact duplicates at distance 0.

@@ -5,10 +5,12 @@ is also FastV's rule (arXiv 2403.06764).
 """
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector
+
+if TYPE_CHECKING:
+    import torch
 
 
 @SELECTORS.register("attention")
@@ -21,7 +23,7 @@ class Attention(Selector):
     rope: bool = True
     """Whether queries and keys carry their rotary positions."""
 
-    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+    def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
         """See `Selector.select`."""
         return context.attention_scores(self.scoring, self.rope).topk(count).indices
 

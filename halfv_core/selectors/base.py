@@ -4,13 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from halfv_core.errors import PlanError, first_fault
 from halfv_core.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
 
 Scoring = Literal["attention", "release"]
 
@@ -23,13 +25,13 @@ class SelectionContext(Protocol):
         """V."""
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """Where the answer belongs."""
 
-    def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
+    def attention_scores(self, scoring: Scoring, rope: bool) -> "torch.Tensor":
         """(V,) float32: how much the last prompt token attends to each visual token in the layer before."""
 
-    def normed_hidden(self) -> torch.Tensor:
+    def normed_hidden(self) -> "torch.Tensor":
         """(V, D): the layer's input after the model's final norm."""
 
 
@@ -38,7 +40,7 @@ class Selector(ABC):
     """A rule that chooses visual tokens. Subclasses are frozen dataclasses whose fields are the options of a Keep."""
 
     @abstractmethod
-    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+    def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
         """Choose `count` of the V tokens, 1 <= count < V.
 
         Returns:

@@ -1,10 +1,12 @@
 """Selector `random`: a seeded uniform draw, the control that every other selector has to beat."""
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from halfv_core.selectors.base import SELECTORS, SelectionContext, Selector
+
+if TYPE_CHECKING:
+    import torch
 
 
 @SELECTORS.register("random")
@@ -14,7 +16,9 @@ class Random(Selector):
 
     seed: int = 0
 
-    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+    def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
         """See `Selector.select`."""
+        import torch
+
         generator = torch.Generator().manual_seed(self.seed)
         return torch.randperm(context.visual_count, generator=generator)[:count].to(context.device)

@@ -18,7 +18,7 @@ from halfv_core import records
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.plan import Keep, Option, Plan
 from probe.common.resamples import Indices, with_replacement
-from probe.trials.try_plans import Readings
+from probe.trials.readings import Readings
 
 Array = NDArray[np.float64]
 

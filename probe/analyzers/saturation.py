@@ -22,7 +22,8 @@ from halfv_core.families import Family
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.records import CausalTest, Saturation, SaturationType, Treatment
 from probe.common.resamples import with_replacement
-from probe.trials.try_plans import Case, Readings, Thresholds, try_plans
+from probe.trials.readings import Readings, Thresholds
+from probe.trials.try_plans import Case, try_plans
 
 
 def treatments(saturation_start: int, layers: int, top_share: float) -> dict[str, Plan]:

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from string import ascii_uppercase as LETTERS
 
-from probe.data.fields import LETTERS
 from probe.evaluation.normalise import normalise
 
 _SAID = re.compile(

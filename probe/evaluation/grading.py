@@ -4,12 +4,14 @@ grade(sample, "A red car.").value
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
 
 from halfv_core.errors import DataError, HalfVError
-from probe.data.samples import Sample
 from probe.evaluation.choice_letters import chosen_letter
 from probe.evaluation.normalise import normalise
+
+if TYPE_CHECKING:
+    from probe.data.samples import Sample
 
 Kind = Literal["exact", "soft", "letter"]
 Grading = Literal["auto", "exact", "soft", "letter"]
@@ -38,7 +40,7 @@ class Grade(NamedTuple):
     kind: Kind
 
 
-def kind_of(sample: Sample, grading: Grading = "auto") -> Kind:
+def kind_of(sample: "Sample", grading: Grading = "auto") -> Kind:
     """The measure of a sample: `letter` where there are choices, `soft` where annotators voted, else `exact`.
 
     Raises:
@@ -53,7 +55,7 @@ def kind_of(sample: Sample, grading: Grading = "auto") -> Kind:
     return "letter" if sample.choices else "soft" if sample.votes else "exact"
 
 
-def grade(sample: Sample, answer: str, grading: Grading = "auto") -> Grade:
+def grade(sample: "Sample", answer: str, grading: Grading = "auto") -> Grade:
     """How right an answer to a sample with references is.
 
     Raises:

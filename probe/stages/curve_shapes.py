@@ -8,17 +8,18 @@ Curves are scaled to 0..1 before the fits, so that a curve and its z-scores have
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 from halfv_core.errors import DataError
 
+if TYPE_CHECKING:
+    import torch
+
 Array = NDArray[np.float64]
-CurveLike = Sequence[float] | Array | torch.Tensor
+CurveLike = Union[Sequence[float], Array, "torch.Tensor"]
 
 _TIE = 1e-12
 """Squared error of a 0..1 curve below which two fits are equally good; the earlier one is taken."""
@@ -56,7 +57,7 @@ def as_curve(name: str, values: CurveLike, points: int | None = None) -> Array:
         DataError: not a row of numbers, too short, of the wrong length, or not finite.
     """
     what = f"the {name} curve"
-    numbers = values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else values
+    numbers = values.detach().cpu().double().numpy() if hasattr(values, "detach") else values
     try:
         curve = np.asarray(numbers, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -121,6 +122,8 @@ def _two_lines(curve: Array, index: int) -> _TwoLines:
 
 
 def _fall_then_rise(curve: Array, turn: int) -> Array:
+    from scipy.optimize import isotonic_regression  # half a second to import
+
     fall = isotonic_regression(curve[: turn + 1], increasing=False).x
     rise = isotonic_regression(curve[turn + 1 :]).x if turn + 1 < len(curve) else curve[:0]
     return np.concatenate([fall, rise])

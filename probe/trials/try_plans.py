@@ -1,6 +1,6 @@
 """Trials: many plans on the same prompts; a prompt runs once in full, and each plan from its first intervention on."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,8 +11,8 @@ from halfv_core.families import Family
 from halfv_core.plan import Plan
 from halfv_core.runtime import apply
 from probe.capture.replay import Replay
-from probe.common.resamples import with_replacement
 from probe.trials.answers import Inputs, read_answer
+from probe.trials.readings import Readings
 
 
 class Case(NamedTuple):
@@ -26,49 +26,6 @@ class Case(NamedTuple):
     """Of the answer under the full model, nats a token."""
     id: str = ""
     """Of the sample."""
-
-
-class Thresholds(NamedTuple):
-    """When a plan counts as safe."""
-
-    min_agreement: float = 0.95
-    max_log_likelihood_drop: float = 0.05
-
-
-class Quality(NamedTuple):
-    """What a plan costs in answers."""
-
-    agreement: float
-    """Share of cases whose greedy answer is the full model's."""
-    log_likelihood_drop: float
-    """Mean fall in the answer's log-likelihood, nats a token."""
-
-    def within(self, thresholds: Thresholds) -> bool:
-        """Whether this counts as safe."""
-        return (
-            self.agreement >= thresholds.min_agreement
-            and self.log_likelihood_drop <= thresholds.max_log_likelihood_drop
-        )
-
-
-class Readings(NamedTuple):
-    """What a plan does to each case, in the cases' order."""
-
-    agrees: tuple[bool, ...]
-    """Whether the greedy answer is the full model's."""
-    drops: tuple[float, ...]
-    """Fall in the answer's log-likelihood, nats a token."""
-
-    def quality(self, chosen: Iterable[int] | None = None) -> Quality:
-        """Means over the chosen cases, which may repeat; over all by default."""
-        rows = list(range(len(self.drops)) if chosen is None else chosen)
-        agreed, fallen = (sum(column[row] for row in rows) for column in self)
-        return Quality(agreed / len(rows), fallen / len(rows))
-
-    def safe_share(self, thresholds: Thresholds, seed: int = 0) -> float:
-        """Share of bootstrap resamples of the cases in which this counts as safe."""
-        draws = with_replacement(len(self.drops), seed).tolist()
-        return sum(self.quality(chosen).within(thresholds) for chosen in draws) / len(draws)
 
 
 def try_plans(

@@ -10,7 +10,8 @@ from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from probe.analyzers.marginal_utility import EPS, UtilitySurface, grid_plans, settle, utility_surface
 from probe.trials.answers import greedy_answer, read_answer
-from probe.trials.try_plans import Case, Readings, try_plans
+from probe.trials.readings import Readings
+from probe.trials.try_plans import Case, try_plans
 from tests.tiny import LAYERS, tiny_model, tiny_prompt
 
 SHAPE = DecoderShape(layers=4, hidden=8, query_width=8, kv_width=4, mlp=16, value_bytes=2)

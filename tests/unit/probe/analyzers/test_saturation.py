@@ -16,7 +16,8 @@ from probe.analyzers.saturation import (
     treatments,
 )
 from probe.trials.answers import greedy_answer, read_answer
-from probe.trials.try_plans import Case, Quality, Readings, Thresholds, try_plans
+from probe.trials.readings import Quality, Readings, Thresholds
+from probe.trials.try_plans import Case, try_plans
 from tests.tiny import LAYERS, tiny_model, tiny_prompt
 
 
