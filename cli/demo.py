@@ -10,15 +10,17 @@ from typing import Annotated
 
 import typer
 
-from cli.common import JsonOption, ModelOption, given_arguments, load_quietly, print_json, progress_bar, stdout, writing
+from cli.common import JsonOption, given_arguments, load_quietly, print_json, progress_bar, stdout, writing
 
 
 def demo(
     context: typer.Context,
-    model: ModelOption = "tiny-qwen2.5-vl",
-    output: Annotated[Path, typer.Option(help="Folder that profile, report and results go to.")] = Path("runs/demo"),
-    samples: Annotated[int, typer.Option(help="Scenes to calibrate on, of 100.")] = 100,
-    questions: Annotated[int, typer.Option(help="Held-out scenes to judge the plan with, of 300.")] = 300,
+    model: Annotated[str, typer.Option(help="A bundled model; see `halfv-probe models`.")] = "tiny-qwen2.5-vl",
+    output: Annotated[Path, typer.Option(help="Folder for the profile, the report and the results.")] = Path(
+        "runs/demo"
+    ),
+    samples: Annotated[int, typer.Option(help="Scenes to calibrate on; 100 are bundled.")] = 100,
+    questions: Annotated[int, typer.Option(help="Held-out scenes to test the plan on; 300 are bundled.")] = 300,
     as_json: JsonOption = False,
 ) -> None:
     """Calibrate a bundled model on bundled scenes, and compare its answers with and without the plan."""

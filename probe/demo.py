@@ -1,4 +1,4 @@
-"""One model from end to end: calibrate it on the bundled scenes, then answer held-out ones with and without the plan.
+"""The whole path for one model: calibrate it on bundled scenes, then answer held-out ones with and without the plan.
 
 found = run_demo(load_model("tiny-qwen2.5-vl"), Path("runs/demo"))
 found.results()["retention"]
@@ -6,7 +6,6 @@ found.results()["retention"]
 
 import json
 import platform
-import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,54 +29,54 @@ from probe.evaluation.variants import FULL, Variants
 from probe.report import Subject, write_report
 
 ACCELERATED = "accelerated"
-"""The variant under the profile's plan."""
+"""Name of the variant that runs under the profile's plan."""
 
 
 class Files(NamedTuple):
-    """What a demo writes into its folder."""
+    """The files that a demo writes into its folder."""
 
     profile: Path
-    """With its observations beside it."""
+    """The profile; its observations are written beside it."""
     report: Path
     results: Path
     scene: Path
-    """The picture of one held-out scene."""
+    """The image of one held-out scene, to try the profile on."""
 
     @classmethod
     def of(cls, folder: Path) -> "Files":
-        """Their paths in a folder."""
+        """The paths of the files in a folder."""
         return cls(*(folder / name for name in ("profile.json", "report.html", "results.json", "scene.png")))
 
 
 class Demo(NamedTuple):
-    """What came out for one model."""
+    """What was measured on one model."""
 
     profile: Profile
     observations: Observations
     ablation: Ablation
-    """The held-out scenes without a plan and under the profile's."""
+    """The answers to the held-out scenes, by the full model and under the plan."""
     scene: Sample
-    """One of them, whose picture was written."""
+    """The held-out scene whose image was written."""
     seconds: float
     """Wall-clock time of this run."""
 
     @property
     def model(self) -> str:
-        """Name as the user gave it."""
+        """The name of the model, as the user gave it."""
         return self.ablation.model_id
 
     @property
     def full(self) -> Summary:
-        """Without a plan."""
+        """Results without a plan."""
         return self.ablation.variants[FULL]
 
     @property
     def fast(self) -> Summary:
-        """Under the profile's plan."""
+        """Results under the profile's plan."""
         return self.ablation.variants[ACCELERATED]
 
     def results(self) -> dict[str, Any]:
-        """As JSON: what was decided, and what it does to held-out scenes."""
+        """The content of results.json: what was decided, and what that does to the answers."""
         profile, full, fast = self.profile, self.full, self.fast
         return {
             "model": self.model,
@@ -115,21 +114,21 @@ def run_demo(
     arguments: dict[str, JsonValue] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Demo:
-    """Calibrate a model, write what was found, and measure what the plan costs.
+    """Calibrate a model, write its profile and report, and compare its answers with and without the plan.
 
-    A run that was stopped goes on where it was when it is started again with the same folder.
+    A run that was interrupted continues where it stopped when it is started again with the same folder.
 
     Args:
-        folder: where the profile, the report, the results and one picture go; made if need be.
+        folder: where the files go, see `Files`; created if it does not exist.
         samples: calibration scenes drawn from the 100 bundled ones.
         questions: held-out scenes drawn from the 300 bundled ones.
         arguments: options of `halfv-probe calibrate` that the user gave, for the profile's provenance.
-        on_progress: told about each step.
+        on_progress: called as each step advances.
 
     Raises:
-        DataError: too few samples or questions, or the bundled scenes are missing.
+        DataError: too few samples or questions, or the bundled scenes are not installed.
         ModelError: a model that cannot be probed.
-        HalfVError: the folder holds unfinished work on another model, with other numbers or versions.
+        HalfVError: the folder holds unfinished work with another model, other settings or other package versions.
     """
     began = time.monotonic()
     settings = Settings.from_user(samples=samples)
@@ -162,7 +161,7 @@ def run_demo(
         journal=journals[1],
         on_progress=on_progress,
     )
-    shutil.copyfile(str(held_out[0].images[0]), files.scene)
+    held_out[0].open_images()[0].save(files.scene)
     found = Demo(profile, observations, ablation, held_out[0], time.monotonic() - began)
     write_atomically(files.results, json.dumps(found.results(), indent=1) + "\n")
     for journal in journals:

@@ -149,12 +149,14 @@ def load_samples(
         fetch_images: download images that are given as URLs, when they are opened.
 
     Raises:
-        DataError: the data cannot be read, hold no rows, or too few good ones (see `check_enough`); bundled data are
-            missing from the installation.
+        DataError: the data cannot be read, hold no rows, or too few good ones (see `check_enough`); or bundled
+            data are not installed.
     """
     bundled = BUNDLED_DATA.get(str(data))
     if bundled is not None and not bundled.is_file():
-        raise DataError(f"the bundled data '{data}' are missing: no file {bundled}", remedy="reinstall halfv-probe")
+        raise DataError(
+            f"the bundled data '{data}' are not installed: no file {bundled}", remedy="reinstall halfv-probe"
+        )
     source = Source(
         str(bundled or data),
         split=split,

@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from halfv_core import HalfVError
+from halfv_core.models import resolve
+from probe.data.samples import BUNDLED_DATA, load_samples
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"halfv_core", "probe", "cli", "data_samples"}
 DATA = ("models", "scenes", "photos", "profiles")
@@ -109,3 +113,12 @@ def test_the_quick_start_works_from_an_empty_folder(
 
     run(programs / "halfv-probe", "plot", written / "profile.json", cwd=empty)
     assert "tiny-qwen2.5-vl" in (empty / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_installation_without_its_data_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("halfv_core.models.BUNDLED", tmp_path)
+    with pytest.raises(HalfVError, match=f"there are no bundled models in {tmp_path}/models: reinstall halfv-probe"):
+        resolve("tiny-llava")
+    monkeypatch.setitem(BUNDLED_DATA, "scenes", tmp_path / "scenes.jsonl")
+    with pytest.raises(HalfVError, match=f"'scenes' are not installed: no file {tmp_path}/scenes.jsonl; reinstall"):
+        load_samples("scenes")
