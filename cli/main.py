@@ -12,6 +12,7 @@ import typer
 from cli.bench import bench
 from cli.calibrate import calibrate
 from cli.compare import compare
+from cli.demo import demo
 from cli.doctor import doctor
 from cli.evaluate import evaluate
 from cli.export import export
@@ -26,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (calibrate, stages, plot, compare, export, generate, evaluate, bench, models, doctor):
+for command in (demo, calibrate, stages, plot, compare, export, generate, evaluate, bench, models, doctor):
     app.command()(flattened(command))
 
 

@@ -6,6 +6,7 @@ model, processor, name = load_model("qwen2.5-vl-7b")
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from halfv_core.bundled import BUNDLED
 from halfv_core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -49,9 +50,8 @@ class LoadedModel(NamedTuple):
 
 
 def bundled_models() -> dict[str, Path]:
-    """Name -> folder of the small trained models of the repository; empty in an installation without it."""
-    folder = Path(__file__).parent.parent / "data_samples" / "models"
-    return {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}
+    """Name -> folder of the small trained models that ship with the package."""
+    return {path.parent.name: path.parent for path in sorted((BUNDLED / "models").glob("*/config.json"))}
 
 
 def resolve(name: str) -> str:
@@ -73,7 +73,11 @@ def resolve(name: str) -> str:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     known = ", ".join([*bundled, *MODEL_NAMES])
-    raise ModelError(f"no model '{name}'", expected=f"a folder, a hub id (owner/name), or one of {known}")
+    raise ModelError(
+        f"no model '{name}'",
+        expected=f"a folder, a hub id (owner/name), or one of {known}",
+        remedy=None if bundled else f"there are no bundled models in {BUNDLED / 'models'}: reinstall halfv-probe",
+    )
 
 
 def load_model(

@@ -14,20 +14,20 @@ from typing import NamedTuple, overload
 from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from halfv_core.bundled import BUNDLED
 from halfv_core.errors import DataError, first_fault
 from probe.data.columns import Columns
 from probe.data.fields import LETTERS, Values, read_fields, unwrapped
 from probe.data.images import Embedded, Picture, from_text, image_bytes, open_image
 from probe.data.readers import Row, Source, open_table
 
-_DATA = Path(__file__).parents[2] / "data_samples"
 BUNDLED_DATA: dict[str, Path] = {
-    "scenes": _DATA / "scenes" / "calibration.jsonl",
-    "scenes-heldout": _DATA / "scenes" / "heldout.jsonl",
-    "photos": _DATA / "photos" / "photos.jsonl",
-    "photos-video": _DATA / "photos" / "videos.jsonl",
+    "scenes": BUNDLED / "scenes" / "calibration.jsonl",
+    "scenes-heldout": BUNDLED / "scenes" / "heldout.jsonl",
+    "photos": BUNDLED / "photos" / "photos.jsonl",
+    "photos-video": BUNDLED / "photos" / "videos.jsonl",
 }
-"""Bundled name -> file; the files are there in a clone of the repository."""
+"""Bundled name -> file."""
 
 LETTER_INSTRUCTION = "Answer with the option's letter from the given choices directly."
 """Asked of multiple choice questions that bring no instruction of their own."""
@@ -149,10 +149,16 @@ def load_samples(
         fetch_images: download images that are given as URLs, when they are opened.
 
     Raises:
-        DataError: the data cannot be read, hold no rows, or too few good ones (see `check_enough`).
+        DataError: the data cannot be read, hold no rows, or too few good ones (see `check_enough`); or bundled
+            data are not installed.
     """
+    bundled = BUNDLED_DATA.get(str(data))
+    if bundled is not None and not bundled.is_file():
+        raise DataError(
+            f"the bundled data '{data}' are not installed: no file {bundled}", remedy="reinstall halfv-probe"
+        )
     source = Source(
-        str(BUNDLED_DATA.get(str(data), data)),
+        str(bundled or data),
         split=split,
         subset=subset,
         expected=f"one of {', '.join(BUNDLED_DATA)}, a JSONL, JSON, CSV, TSV or Parquet file, a folder",
