@@ -138,7 +138,7 @@ class Study:
         on_case = counter(self._on_progress, step, len(cases))
         with self.timed(step):
             readings = try_plans(
-                self._model, cases, plans, family=self._family, on_case=on_case, step=step, memo=self._memo
+                self._model, cases, plans, family=self._family, on_case=on_case, step=step, cache=self._memo
             )
         self._pace.finished("surface", surface=True)
         return utility_surface(layers, ratios, readings, self.shape, *found.mean_tokens)
@@ -161,7 +161,7 @@ class Study:
                 family=self._family,
                 on_case=counter(self._on_progress, "Stage III", len(cases)),
                 seed=settings.seed,
-                memo=self._memo,
+                cache=self._memo,
             )
         self._pace.finished("test", "grid", "once", tests=work.tests, grid=work.grid)
         return saturation
@@ -181,7 +181,7 @@ class Study:
         on_case = counter(self._on_progress, step, len(cases))
         with self.timed(step):
             readings = try_plans(
-                self._model, cases, plans, family=self._family, on_case=on_case, step=step, memo=self._memo
+                self._model, cases, plans, family=self._family, on_case=on_case, step=step, cache=self._memo
             )
         tests = as_tests(plans, readings, self.shape, found.mean_tokens, self._settings)
         wanted = self._settings.target_retention or -math.inf
@@ -222,7 +222,7 @@ class Study:
                 family=self._family,
                 on_case=on_case,
                 step=f"{step} {number}",
-                memo=self._memo,
+                cache=self._memo,
             )
         return readings
 

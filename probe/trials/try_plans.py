@@ -1,4 +1,4 @@
-"""Trials: many plans on the same prompts; a prompt runs once in full, and each plan from its first intervention on."""
+"""Trials of many plans on the same prompts: each prompt runs once in full, each plan from its first intervention on."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -21,32 +21,34 @@ class Case(NamedTuple):
     """One calibration prompt with the full model's answer to it."""
 
     inputs: Callable[[], Inputs]
-    """Makes the model inputs anew, so that a hundred prompts' pixels are never held together."""
+    """Creates the model inputs on demand, so that the pixels of all prompts are never in memory together."""
     answer: torch.Tensor
-    """(T,) ids."""
+    """(T,) token ids."""
     log_likelihood: float
-    """Of the answer under the full model, nats a token."""
+    """Mean log-probability of the answer's tokens under the full model, nats per token."""
     id: str = ""
-    """Of the sample."""
+    """The sample's id."""
 
 
 class Thresholds(NamedTuple):
-    """When a plan counts as safe."""
+    """The limits within which a plan counts as safe."""
 
     min_agreement: float = 0.95
+    """Smallest share of cases whose greedy answer is the full model's."""
     max_log_likelihood_drop: float = 0.05
+    """Largest mean drop in the answer's log-likelihood, nats per token."""
 
 
 class Quality(NamedTuple):
-    """What a plan costs in answers."""
+    """Answer quality under a plan, compared with the full model."""
 
     agreement: float
     """Share of cases whose greedy answer is the full model's."""
     log_likelihood_drop: float
-    """Mean fall in the answer's log-likelihood, nats a token."""
+    """Mean drop in the answer's log-likelihood, nats per token."""
 
     def within(self, thresholds: Thresholds) -> bool:
-        """Whether this counts as safe."""
+        """Whether the plan counts as safe."""
         return (
             self.agreement >= thresholds.min_agreement
             and self.log_likelihood_drop <= thresholds.max_log_likelihood_drop
@@ -54,21 +56,21 @@ class Quality(NamedTuple):
 
 
 class Readings(NamedTuple):
-    """What a plan does to each case, in the cases' order."""
+    """Answer quality under a plan case by case, in the order of the cases."""
 
     agrees: tuple[bool, ...]
     """Whether the greedy answer is the full model's."""
     drops: tuple[float, ...]
-    """Fall in the answer's log-likelihood, nats a token."""
+    """Drop in the answer's log-likelihood, nats per token."""
 
     def quality(self, chosen: Iterable[int] | None = None) -> Quality:
-        """Means over the chosen cases, which may repeat; over all by default."""
+        """Means over the cases with the chosen indices, which may repeat; over all cases by default."""
         rows = list(range(len(self.drops)) if chosen is None else chosen)
         agreed, fallen = (sum(column[row] for row in rows) for column in self)
         return Quality(agreed / len(rows), fallen / len(rows))
 
     def safe_share(self, thresholds: Thresholds, seed: int = 0) -> float:
-        """Share of bootstrap resamples of the cases in which this counts as safe."""
+        """Share of bootstrap resamples of the cases in which the plan counts as safe."""
         draws = with_replacement(len(self.drops), seed).tolist()
         return sum(self.quality(chosen).within(thresholds) for chosen in draws) / len(draws)
 
@@ -81,20 +83,23 @@ def try_plans(
     family: Family | None = None,
     on_case: Callable[[], None] | None = None,
     step: str = "",
-    memo: ResultCache | None = None,
+    cache: ResultCache | None = None,
 ) -> tuple[Readings, ...]:
-    """Read every case's answer under every plan.
+    """Score the answer of every case under every plan.
 
     Args:
         on_case: called after each case, for progress.
-        step, memo: name under which each case's result is noted, and where.
+        step, cache: where each case's result is stored, and the prefix of its name there.
 
     Returns:
-        for each plan its readings, in the order of the plans.
+        The readings of each plan, in the order of the plans.
+
+    Raises:
+        DataError: as `read_answer`, naming the case and the plan.
     """
-    remember, rows = memo or ResultCache(), []
+    cached, rows = cache or ResultCache(), []
     for case in cases:
-        rows.append(remember(f"{step}/{case.id}", partial(_try_on, model, case, plans, family)))
+        rows.append(cached(f"{step}/{case.id}", partial(_try_on, model, case, plans, family)))
         if on_case is not None:
             on_case()
     columns = ([row[index] for row in rows] for index in range(len(plans)))
@@ -106,8 +111,8 @@ def try_plans(
 def _try_on(
     model: PreTrainedModel, case: Case, plans: Sequence[Plan], family: Family | None
 ) -> list[tuple[bool, float]]:
-    """For each plan whether it agrees, and the fall in log-likelihood."""
-    inputs, found = case.inputs(), []
+    """For each plan, whether the answer agrees, and the drop in its log-likelihood."""
+    inputs, results = case.inputs(), []
     replay = Replay(model, inputs, family=family)
     for plan in plans:
         with replay.from_layer(plan.first_layer), apply(model, plan, family=family):
@@ -115,5 +120,5 @@ def _try_on(
                 reading = read_answer(model, inputs, case.answer)
             except DataError as error:
                 raise DataError(f"{case.id} under the plan '{'; '.join(plan.describe())}': {error}") from None
-        found.append((reading.agrees, case.log_likelihood - reading.log_likelihood))
-    return found
+        results.append((reading.agrees, case.log_likelihood - reading.log_likelihood))
+    return results

@@ -1,4 +1,4 @@
-"""Trials against one run a plan, the surface by hand, and how a candidate is settled on."""
+"""Trials against one run per plan, the surface by hand, and how a candidate is chosen."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_surface_by_hand() -> None:
 
 
 def made_up(drops: list[list[float]], saved: float = 0.5) -> UtilitySurface:
-    """Layers 1, 2, ... with one keep ratio; a row of drops for each, one a sample."""
+    """A surface over layers 1, 2, ... and one keep ratio, with a row of drops per layer, one per sample."""
     values = np.array(drops)[:, None, :]
     layers = tuple(range(1, len(drops) + 1))
     return UtilitySurface(layers, (0.5,), np.full((len(drops), 1), saved), values, np.ones_like(values))

@@ -1,4 +1,4 @@
-"""Runs that begin in the middle equal whole ones, and skip what they say they skip."""
+"""Runs that start at a later layer equal complete ones and skip the layers before it."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 @pytest.mark.parametrize("layer", [1, LAYERS - 1])
 @torch.no_grad()
 def test_a_variant_equals_the_whole_run(family: str, kernel: str, layer: int) -> None:
-    """Logits, caches and the reading of an answer, bit for bit; several variants, after one another."""
+    """Logits, KV caches and an answer's score, bit for bit, for several variants in a row."""
     model, inputs = tiny_model(family, kernel=kernel), tiny_prompt(family, images=2)
     plans = [
         Plan((Keep(layer=layer, keep_ratio=0.5, selector="attention"),)),
