@@ -110,7 +110,7 @@ def examine(name: str, dtype: str, device: str, trust_remote_code: bool) -> dict
 
 def look_at(samples: "Samples") -> dict[str, Any]:
     """How data are read: columns, counts, and what a model would be asked."""
-    from probe.data.images import name_of, open_image
+    from probe.data.images import image_name, open_image
 
     shown = next((sample for sample in samples if _opens(sample)), samples[0])  # if none does, say why not
     return {
@@ -122,7 +122,7 @@ def look_at(samples: "Samples") -> dict[str, Any]:
         "without_answer": sum(sample.answer is None for sample in samples),
         "example": {
             "id": shown.id,
-            "images": [f"{name_of(picture)} {_size(open_image(picture))}" for picture in shown.images],
+            "images": [f"{image_name(picture)} {_size(open_image(picture))}" for picture in shown.images],
             "prompt": shown.prompt,
             "answers": list(shown.answers),
         },

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from probe.data.fields import LETTERS
+from probe.data.fields import CHOICE_LETTERS
 from probe.evaluation.normalise import normalise
 
 _SAID = re.compile(
@@ -26,7 +26,7 @@ def chosen_letter(answer: str, choices: Sequence[str]) -> str | None:
     an option's own text, each alone or after words like "The answer is". Two options that read alike can be told apart
     by their letters alone; an answer that names two letters, or a letter with another option's text, names none.
     """
-    letters = LETTERS[: len(choices)]
+    letters = CHOICE_LETTERS[: len(choices)]
     plain = " ".join(answer.replace("*", "").split())  # without Markdown's bold
     before = _SAID.match(plain)
     said = plain[before.end() :] if before else plain
@@ -40,7 +40,7 @@ def chosen_letter(answer: str, choices: Sequence[str]) -> str | None:
 
 def _by_text(text: str, texts: Sequence[str]) -> list[str]:
     found = normalise(text)
-    return [letter for letter, choice in zip(LETTERS, texts, strict=False) if choice == found]
+    return [letter for letter, choice in zip(CHOICE_LETTERS, texts, strict=False) if choice == found]
 
 
 def _by_letter(text: str, letters: str, texts: Sequence[str]) -> str | None:
