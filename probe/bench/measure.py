@@ -16,7 +16,7 @@ from halfv_core.runtime import apply
 from halfv_core.runtime.patching import Wrap, wrapped
 from halfv_core.runtime.prefill_state import PrefillState
 from probe.bench.meters import CLOCKS, Clock, PeakMemory, Stopwatch, cache_bytes
-from probe.evaluation.flops import counter
+from probe.evaluation.flops import flop_counter
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ def selection(model: PreTrainedModel, plan: Plan, inputs: Inputs, clock: Clock =
 @torch.no_grad()
 def executed_flops(model: PreTrainedModel, plan: Plan, inputs: Inputs) -> int:
     """FLOPs of a whole prefill under a plan, counted while it runs; selection's own products are among them."""
-    with apply(model, plan), counter() as counting:
+    with apply(model, plan), flop_counter() as counting:
         model(**inputs, use_cache=True, logits_to_keep=1)
     return int(counting.get_total_flops())
 

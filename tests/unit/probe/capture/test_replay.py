@@ -7,7 +7,7 @@ from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.errors import DataError, UnsupportedError
 from halfv_core.families import FAMILIES, parts_of
 from probe.capture.replay import Replay
-from probe.evaluation.flops import counter
+from probe.evaluation.flops import flop_counter
 from probe.trials.answers import read_answer
 from tests.contract.test_families import KERNEL
 from tests.tiny import LAYERS, tiny_batch, tiny_model, tiny_prompt
@@ -51,7 +51,7 @@ def test_only_the_layers_that_are_asked_for_run(family: str) -> None:
     replay, forwards = Replay(model, inputs), [layer.forward for layer in parts_of(model).layers]
     counts = []
     for layer in range(LAYERS + 1):
-        with replay.from_layer(layer), counter() as counting:
+        with replay.from_layer(layer), flop_counter() as counting:
             model(**inputs, logits_to_keep=1)
         counts.append(counting.get_total_flops())
     head = 2 * 32 * model.config.get_text_config().vocab_size
