@@ -13,7 +13,7 @@ from tests.tiny import LAYERS, VOCAB, tiny_batch, tiny_model, tiny_prompt
 @pytest.mark.parametrize("kernel", ["eager", "sdpa"])
 @torch.no_grad()
 def test_what_the_plan_leaves_is_what_runs(family: str, kernel: str) -> None:
-    """A forward pass costs the analytic decoder FLOPs plus those outside, with and without a plan (selection is extra)."""
+    """A forward pass costs the analytic decoder FLOPs plus those outside; selection, if any, is extra."""
     model, inputs = tiny_model(family, kernel=kernel), tiny_prompt(family)
     outside = outside_flops(model, inputs)
     plan = Plan((Keep(layer=1, keep_ratio=0.6, selector="uniform"), Freeze(layers=[2, 4])))
