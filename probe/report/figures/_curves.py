@@ -29,7 +29,7 @@ def z_score(curve: Curve) -> Scale:
     return Scale(shift=mean, unit=deviation if deviation > 1e-12 else 1.0)
 
 
-def places(points: int, layers: int, depth: bool) -> list[float]:
+def x_positions(points: int, layers: int, depth: bool) -> list[float]:
     """Where the points of a curve stand: layers, or percent of the depth."""
     return [100 * index / layers if depth else index for index in range(points)]
 

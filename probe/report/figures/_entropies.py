@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
 from probe.report.figures._controls import Change, add_buttons
-from probe.report.figures._curves import Scale, line, places, z_score
-from probe.report.figures._style import STYLES, lay_out, model_styles, names, plain
+from probe.report.figures._curves import Scale, line, x_positions, z_score
+from probe.report.figures._style import STYLES, apply_layout, escaped, model_names, model_styles
 from probe.report.figures.chart import Subject
 
 NATS = "entropy, nats"
@@ -16,13 +16,13 @@ LAST = 2000
 """Legend rank beyond plotly's default."""
 
 
-def compared(subjects: Sequence[Subject]) -> go.Figure:
+def comparison_figure(subjects: Sequence[Subject]) -> go.Figure:
     """Visual is solid, text dashed; the joint curves, dotted, wait in the legend."""
     shown = _traces(subjects, z=True, depth=True)
-    drawn = go.Figure(shown)
-    lay_out(drawn, height=440, top=60, bottom=64)
-    drawn.update_xaxes(title_text="depth, %")
-    drawn.update_yaxes(title_text=Z_SCORE)
+    fig = go.Figure(shown)
+    apply_layout(fig, height=440, top=60, bottom=64)
+    fig.update_xaxes(title_text="depth, %")
+    fig.update_yaxes(title_text=Z_SCORE)
     raw, scored = ([trace.y for trace in _traces(subjects, z=z, depth=True)] for z in (False, True))
     layers, depths = ([trace.x for trace in _traces(subjects, z=True, depth=depth)] for depth in (False, True))
     heights = {
@@ -33,20 +33,22 @@ def compared(subjects: Sequence[Subject]) -> go.Figure:
         "layer": Change({"x": layers}, {"xaxis.title.text": "layer", "xaxis.autorange": True}),
         "depth %": Change({"x": depths}, {"xaxis.title.text": "depth, %", "xaxis.autorange": True}),
     }
-    add_buttons(drawn, heights, active="z-score", count=len(shown))
-    add_buttons(drawn, widths, active="depth %", count=len(shown), right=True)
-    return drawn
+    add_buttons(fig, heights, active="z-score", count=len(shown))
+    add_buttons(fig, widths, active="depth %", count=len(shown), right=True)
+    return fig
 
 
 def _traces(subjects: Sequence[Subject], *, z: bool, depth: bool) -> list[go.Scatter]:
     traces: list[go.Scatter] = []
-    for name, (profile, _), style in zip(names(subjects), subjects, model_styles(), strict=False):
-        x = places(profile.layers + 1, profile.layers, depth)
+    for name, (profile, _), style in zip(model_names(subjects), subjects, model_styles(), strict=False):
+        x = x_positions(profile.layers + 1, profile.layers, depth)
         for kind in ("visual", "text", "joint"):
             curve = getattr(profile.curves, kind)
             look = style._replace(dash=STYLES[kind].dash)
-            trace = line(plain(name), curve, x, look, z_score(curve) if z else Scale(), ".3f")
-            trace.hovertemplate = f"layer %{{customdata[0]}}: {trace.hovertemplate}<extra>{plain(name)}, {kind}</extra>"
+            trace = line(escaped(name), curve, x, look, z_score(curve) if z else Scale(), ".3f")
+            trace.hovertemplate = (
+                f"layer %{{customdata[0]}}: {trace.hovertemplate}<extra>{escaped(name)}, {kind}</extra>"
+            )
             trace.showlegend = kind == "visual"
             if kind == "joint":
                 first = not any(earlier.legendgroup == kind for earlier in traces)

@@ -41,12 +41,12 @@ def model_styles() -> Iterator[Style]:
         yield Style(color, "rgba(0,0,0,0)", "solid", symbol)
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """Text from the data as plotly shows it letter by letter: it would read tags, and %{...} in templates."""
     return escape(text, quote=False).replace("%{", "%&#123;")
 
 
-def names(subjects: Sequence[Subject]) -> list[str]:
+def model_names(subjects: Sequence[Subject]) -> list[str]:
     """A short name for each, all different: the last part of the model's path, counted where one comes twice."""
     found = [subject.profile.provenance.model_id.rstrip("/").rsplit("/", 1)[-1] for subject in subjects]
     counts, seen = Counter(found), Counter[str]()
@@ -56,7 +56,7 @@ def names(subjects: Sequence[Subject]) -> list[str]:
     return found
 
 
-def lay_out(figure: go.Figure, *, height: int, top: int = 24, bottom: int = 48) -> None:
+def apply_layout(figure: go.Figure, *, height: int, top: int = 24, bottom: int = 48) -> None:
     """Transparent, quiet, no title; the legend below the plot."""
     below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "xref": "container", "x": 0}
     figure.update_layout(

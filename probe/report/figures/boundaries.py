@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
 from probe.calibration.certainty import interval_words
-from probe.report.figures._style import lay_out
+from probe.report.figures._style import apply_layout
 from probe.report.figures.chart import Chart, Subject, Table
 
 COLORS = {"II": "#B37800", "III": "#1A80C4"}
@@ -19,12 +19,12 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     found = [panel for panel in _boundaries(subjects[0].profile) if panel[2].wins]
     if not found:
         return None
-    drawn = make_subplots(rows=1, cols=len(found), shared_yaxes=True, horizontal_spacing=0.06)
+    fig = make_subplots(rows=1, cols=len(found), shared_yaxes=True, horizontal_spacing=0.06)
     for column, (numeral, start, boundary) in enumerate(found, start=1):
         shapes = ["" if win.layer == start else "/" for win in boundary.wins]
-        drawn.add_bar(
+        fig.add_bar(
             name=f"Stage {numeral}",
-            x=[_word(win.layer) for win in boundary.wins],
+            x=[_layer_label(win.layer) for win in boundary.wins],
             y=[win.share for win in boundary.wins],
             text=[f"{win.share:.0%}" if win.share >= 0.01 else "<1%" for win in boundary.wins],
             textposition="outside",
@@ -40,15 +40,15 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
         )
         layers = [win.layer for win in boundary.wins if win.layer is not None]
         order = [str(layer) for layer in range(min(layers), max(layers) + 1)] if layers else []
-        interval = f"{_word(start)} (90 %: {interval_words(boundary.low, boundary.high)})"
+        interval = f"{_layer_label(start)} (90 %: {interval_words(boundary.low, boundary.high)})"
         title = f"Stage {numeral} from layer<br>{interval}"
         axis = {"type": "category", "categoryorder": "array", "categoryarray": [*order, "none"]}
-        drawn.update_xaxes(title_text=title, title_font_size=13, **axis, row=1, col=column)
-    lay_out(drawn, height=340, top=32, bottom=64)
-    drawn.update_layout(bargap=0.25)
-    drawn.update_yaxes(tickformat=".0%", range=[0, 1.1], dtick=0.25)
-    drawn.update_yaxes(title_text="share of resamples", row=1, col=1)
-    return drawn
+        fig.update_xaxes(title_text=title, title_font_size=13, **axis, row=1, col=column)
+    apply_layout(fig, height=340, top=32, bottom=64)
+    fig.update_layout(bargap=0.25)
+    fig.update_yaxes(tickformat=".0%", range=[0, 1.1], dtick=0.25)
+    fig.update_yaxes(title_text="share of resamples", row=1, col=1)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
@@ -64,7 +64,7 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 def summary(profile: Profile) -> str:
     """How often each boundary comes out where it was put."""
     said = [
-        f"Stage {numeral} begins at {_word(start)} in {sum(w.share for w in found.wins if w.layer == start):.0%}"
+        f"Stage {numeral} begins at {_layer_label(start)} in {sum(w.share for w in found.wins if w.layer == start):.0%}"
         for numeral, start, found in _boundaries(profile)
         if found.wins
     ]
@@ -81,7 +81,7 @@ def _boundaries(profile: Profile) -> list[tuple[str, int | None, BoundaryUncerta
     ]
 
 
-def _word(layer: int | None) -> str:
+def _layer_label(layer: int | None) -> str:
     return "none" if layer is None else str(layer)
 
 

@@ -8,16 +8,16 @@ import plotly.graph_objects as go
 from halfv_core.profile import Curve, Curves, Profile
 from probe.calibration.observations import SampleCurves
 from probe.report.figures._controls import Change, add_buttons
-from probe.report.figures._curves import Scale, band, line, places, z_score
-from probe.report.figures._entropies import NATS, Z_SCORE, compared
+from probe.report.figures._curves import Scale, band, line, x_positions, z_score
+from probe.report.figures._entropies import NATS, Z_SCORE, comparison_figure
 from probe.report.figures._stages import LABELS, add_intervals, shade_stages
-from probe.report.figures._style import STYLES, Style, lay_out, names
+from probe.report.figures._style import STYLES, Style, apply_layout, model_names
 from probe.report.figures.chart import Cell, Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure:
     """One model: all curves, raw, by layer. Several: a colour for each, z-scored, by depth."""
-    return _alone(subjects[0]) if len(subjects) == 1 else compared(subjects)
+    return _single_model(subjects[0]) if len(subjects) == 1 else comparison_figure(subjects)
 
 
 def table(subjects: Sequence[Subject]) -> Table:
@@ -26,8 +26,8 @@ def table(subjects: Sequence[Subject]) -> Table:
     kinds = [kind for kind in ("visual", "text", "joint", "visual_release") if _any(subjects, kind)]
     columns += [f"{kind} {what}" for kind in kinds for what in ("mean", "std")]
     rows = []
-    for name, (profile, _) in zip(names(subjects), subjects, strict=True):
-        depths = places(profile.layers + 1, profile.layers, depth=True)
+    for name, (profile, _) in zip(model_names(subjects), subjects, strict=True):
+        depths = x_positions(profile.layers + 1, profile.layers, depth=True)
         for layer, depth in enumerate(depths):
             curves = (getattr(profile.curves, kind) for kind in kinds)
             values = ((curve.mean[layer], curve.std[layer]) if curve else (None, None) for curve in curves)
@@ -46,30 +46,30 @@ def summary(profile: Profile) -> str:
     return f"{fall}." if low == len(visual) - 1 else f"{fall}, and ends at {visual[-1]:.2f}."
 
 
-def kinds_of(curves: Curves) -> list[tuple[str, Curve, Style]]:
+def measured_curves(curves: Curves) -> list[tuple[str, Curve, Style]]:
     """Name, curve and style of all entropies that were measured."""
     found = [(name, getattr(curves, name), STYLES[name]) for name in ("visual", "text", "joint")]
     release = curves.visual_release
     return found + ([("visual, public code", release, STYLES["release"])] if release is not None else [])
 
 
-def _alone(subject: Subject) -> go.Figure:
+def _single_model(subject: Subject) -> go.Figure:
     profile = subject.profile
     raw, scored = (_traces(subject, z=z) for z in (False, True))
-    drawn = go.Figure(raw)
-    shade_stages(drawn, profile, points=profile.layers + 1)
-    lay_out(drawn, height=500, top=118, bottom=64)
-    drawn.update_layout(hovermode="x unified")
-    drawn.update_xaxes(title_text="layer", range=[-0.5, profile.layers + 0.5], unifiedhovertitle={"text": "layer %{x}"})
-    drawn.update_yaxes(title_text=NATS)
-    add_intervals(drawn, profile)
+    fig = go.Figure(raw)
+    shade_stages(fig, profile, points=profile.layers + 1)
+    apply_layout(fig, height=500, top=118, bottom=64)
+    fig.update_layout(hovermode="x unified")
+    fig.update_xaxes(title_text="layer", range=[-0.5, profile.layers + 0.5], unifiedhovertitle={"text": "layer %{x}"})
+    fig.update_yaxes(title_text=NATS)
+    add_intervals(fig, profile)
     heights = {
         "raw": Change({"y": [trace.y for trace in raw]}, {"yaxis.title.text": NATS, "yaxis.autorange": True}),
         "z-score": Change({"y": [trace.y for trace in scored]}, {"yaxis.title.text": Z_SCORE, "yaxis.autorange": True}),
     }
-    add_buttons(drawn, heights, active="raw", count=len(raw), rise=LABELS)
-    add_buttons(drawn, _tick_choices(profile.layers), active="layer", count=0, right=True, rise=LABELS)
-    return drawn
+    add_buttons(fig, heights, active="raw", count=len(raw), rise=LABELS)
+    add_buttons(fig, _tick_choices(profile.layers), active="layer", count=0, right=True, rise=LABELS)
+    return fig
 
 
 def _tick_choices(layers: int) -> dict[str, Change]:
@@ -85,8 +85,8 @@ def _tick_choices(layers: int) -> dict[str, Change]:
 def _traces(subject: Subject, z: bool) -> list[go.Scatter]:
     """Spread, means, and all samples one by one, which the legend shows on demand."""
     profile = subject.profile
-    x = places(profile.layers + 1, profile.layers, depth=False)
-    known = [(*kind, z_score(kind[1]) if z else Scale()) for kind in kinds_of(profile.curves)]
+    x = x_positions(profile.layers + 1, profile.layers, depth=False)
+    known = [(*kind, z_score(kind[1]) if z else Scale()) for kind in measured_curves(profile.curves)]
     traces = [band(name, curve, x, style, scale) for name, curve, style, scale in known]
     traces += [line(name, curve, x, style, scale, ".3f") for name, curve, style, scale in known]
     samples = subject.observations.samples if subject.observations is not None else ()

@@ -44,7 +44,7 @@ class Panel(NamedTuple):
         """Where columns and rows begin and end, the picture's own edges included."""
         return tuple(np.unique([0.0, 1.0, *self.boxes[:, axis::2].round(3).ravel()]) for axis in (0, 1))  # type: ignore[return-value]
 
-    def spread(self, values: Sequence[Any], missing: Any) -> list[list[Any]]:
+    def as_grid(self, values: Sequence[Any], missing: Any) -> list[list[Any]]:
         """One value a token, as rows of the grid; where no token looks, `missing`."""
         columns, rows = self.edges
         table = [[missing] * (len(columns) - 1) for _ in range(len(rows) - 1)]
@@ -82,8 +82,8 @@ def example_figure(example: Example) -> go.Figure:
     down = max(1, -(-len(panels) // across))
     figure = make_subplots(down, across, horizontal_spacing=0.03, vertical_spacing=BETWEEN / down)
     views = [
-        *((_kept_words(example, selection), _kept_traces(example, selection)) for selection in example.selections),
-        *((_attention_words(example, attention), _attention_traces(attention)) for attention in example.attentions),
+        *((_kept_labels(example, selection), _kept_traces(example, selection)) for selection in example.selections),
+        *((_attention_labels(example, attention), _attention_traces(attention)) for attention in example.attentions),
     ]
     shown: list[int] = []
     for number, (_, draw) in enumerate(views):
@@ -126,7 +126,7 @@ def _aspect(example: Example, panels: Sequence[Panel]) -> float:
     return max((picture.height / picture.width for picture in pictures), default=1.0)
 
 
-Words = tuple[str, str]
+ViewLabels = tuple[str, str]
 """In the menu, and as the title."""
 Draw = Callable[[Panel, bool], Iterable[Any]]
 """From a panel, and whether it is the first, which brings the legend."""
@@ -138,7 +138,7 @@ def _stage(example: Example, layer: int) -> str:
     return "in Stage III" if last is not None and layer >= last else "after Stage II begins"
 
 
-def _kept_words(example: Example, selection: Selection) -> Words:
+def _kept_labels(example: Example, selection: Selection) -> ViewLabels:
     anchors = set(selection.anchors)
     others = set(selection.kept) - anchors
     said = f"{len(selection.kept)} of {len(example.regions)} visual tokens stay from layer {selection.layer} on:"
@@ -149,7 +149,7 @@ def _kept_words(example: Example, selection: Selection) -> Words:
     return f"Kept {_stage(example, selection.layer)}", said
 
 
-def _attention_words(example: Example, attention: Attention) -> Words:
+def _attention_labels(example: Example, attention: Attention) -> ViewLabels:
     where = "in Stage III" if attention is not example.attentions[0] else "before Stage II"
     said = f"{sum(attention.shares):.1%} of the last token's attention at layer {attention.layer}"
     return f"Attention {where}", f"{said}<br>goes to visual tokens, in the full model"
@@ -206,7 +206,7 @@ def _heat(
 ) -> go.Heatmap:
     columns, rows = panel.edges
     return go.Heatmap(
-        x=columns, y=rows, z=panel.spread(values, missing), text=panel.spread(said, "no token looks here"),
+        x=columns, y=rows, z=panel.as_grid(values, missing), text=panel.as_grid(said, "no token looks here"),
         hovertemplate="%{text}<extra></extra>", hoverongaps=False, colorscale=colors, zmin=span[0], zmax=span[1],
         showscale=False,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from halfv_core.profile import Profile, PruningTest
-from probe.report.figures._style import INK, Style, lay_out, model_styles, names, plain
+from probe.report.figures._style import INK, Style, apply_layout, escaped, model_names, model_styles
 from probe.report.figures.chart import Chart, Subject, Table
 
 
@@ -13,16 +13,16 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     """All plans of all subjects; one subject brings its thresholds along."""
     if not any(profile.pruning_tests for profile, _ in subjects):
         return None
-    drawn = go.Figure()
-    for name, (profile, _), style in zip(names(subjects), subjects, model_styles(), strict=False):
+    fig = go.Figure()
+    for name, (profile, _), style in zip(model_names(subjects), subjects, model_styles(), strict=False):
         if profile.pruning_tests:
-            _draw(drawn, plain(name), profile, style, alone=len(subjects) == 1)
+            _draw(fig, escaped(name), profile, style, alone=len(subjects) == 1)
     if len(subjects) == 1:
-        _draw_limits(drawn, subjects[0].profile)
-    lay_out(drawn, height=420, top=32, bottom=64)
-    drawn.update_xaxes(title_text="times fewer FLOPs")
-    drawn.update_yaxes(title_text="same answers", tickformat=".0%")
-    return drawn
+        _draw_limits(fig, subjects[0].profile)
+    apply_layout(fig, height=420, top=32, bottom=64)
+    fig.update_xaxes(title_text="times fewer FLOPs")
+    fig.update_yaxes(title_text="same answers", tickformat=".0%")
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
@@ -31,7 +31,7 @@ def table(subjects: Sequence[Subject]) -> Table | None:
     rows = [
         (
             name,
-            in_words(test),
+            plan_label(test),
             test.flops_ratio,
             test.kv_ratio,
             test.agreement,
@@ -41,7 +41,7 @@ def table(subjects: Sequence[Subject]) -> Table | None:
             test.safe_share,
             test.plan == profile.plan,
         )
-        for name, (profile, _) in zip(names(subjects), subjects, strict=True)
+        for name, (profile, _) in zip(model_names(subjects), subjects, strict=True)
         for test in profile.pruning_tests
     ]
     return Table((*columns, "safe", "safe in resamples", "taken"), tuple(rows)) if rows else None
@@ -60,7 +60,7 @@ def summary(profile: Profile) -> str:
     return f"{said}; the one taken keeps {taken.agreement:.1%} of the answers at {taken.flops_ratio:.2f}x fewer FLOPs."
 
 
-def in_words(test: PruningTest) -> str:
+def plan_label(test: PruningTest) -> str:
     """The plan of a test."""
     return "; ".join(test.plan.describe()) or "change nothing"
 
@@ -74,10 +74,10 @@ def unbeaten(tests: Sequence[PruningTest]) -> list[PruningTest]:
     return front[::-1]
 
 
-def _draw(drawn: go.Figure, name: str, profile: Profile, style: Style, *, alone: bool) -> None:
+def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, *, alone: bool) -> None:
     """Several models have one legend entry each; the marks are explained in the caption."""
     front, color = unbeaten(profile.pruning_tests), style.color
-    drawn.add_scatter(
+    fig.add_scatter(
         name="frontier" if alone else name,
         legendgroup="frontier" if alone else name,
         x=[test.flops_ratio for test in front],
@@ -100,13 +100,13 @@ def _draw(drawn: go.Figure, name: str, profile: Profile, style: Style, *, alone:
     )
     for label, tests, field, marker in marks:
         if tests:
-            drawn.add_scatter(
+            fig.add_scatter(
                 name=label if alone else f"{name}, {label}",
                 legendgroup=label if alone else name,
                 showlegend=alone,
                 x=[test.flops_ratio for test in tests],
                 y=[getattr(test, field) for test in tests],
-                text=[plain(in_words(test)).replace("; ", "<br>") for test in tests],
+                text=[escaped(plan_label(test)).replace("; ", "<br>") for test in tests],
                 mode="markers",
                 marker=marker,
                 cliponaxis=False,
@@ -114,25 +114,23 @@ def _draw(drawn: go.Figure, name: str, profile: Profile, style: Style, *, alone:
             )
 
 
-def _draw_limits(drawn: go.Figure, profile: Profile) -> None:
+def _draw_limits(fig: go.Figure, profile: Profile) -> None:
     """What a plan had to reach; the labels lie where the lines begin."""
     resolved = profile.provenance.arguments_resolved
-    drawn.add_hline(profile.saturation.min_agreement, line={"color": INK, "dash": "dash", "width": 1.5})
-    _label(
-        drawn, f"safe from {profile.saturation.min_agreement:.0%}", 0, profile.saturation.min_agreement, x_on="paper"
-    )
+    fig.add_hline(profile.saturation.min_agreement, line={"color": INK, "dash": "dash", "width": 1.5})
+    _label(fig, f"safe from {profile.saturation.min_agreement:.0%}", 0, profile.saturation.min_agreement, x_on="paper")
     retention, flops = resolved.get("target_retention"), resolved.get("target_flops")
     if isinstance(retention, float) and retention != profile.saturation.min_agreement:
-        drawn.add_hline(retention, line={"color": INK, "dash": "dot", "width": 1.5})
-        _label(drawn, f"target {retention:.0%}", 0, retention, x_on="paper")
+        fig.add_hline(retention, line={"color": INK, "dash": "dot", "width": 1.5})
+        _label(fig, f"target {retention:.0%}", 0, retention, x_on="paper")
     if isinstance(flops, float | int):
-        drawn.add_vline(flops, line={"color": INK, "dash": "dot", "width": 1.5})
-        _label(drawn, f"target {flops:g}x", flops, 1, y_on="paper")
+        fig.add_vline(flops, line={"color": INK, "dash": "dot", "width": 1.5})
+        _label(fig, f"target {flops:g}x", flops, 1, y_on="paper")
 
 
-def _label(drawn: go.Figure, text: str, x: float, y: float, *, x_on: str = "x", y_on: str = "y") -> None:
+def _label(fig: go.Figure, text: str, x: float, y: float, *, x_on: str = "x", y_on: str = "y") -> None:
     at = {"x": x, "y": y, "xref": x_on, "yref": y_on, "xanchor": "left", "yanchor": "bottom"}
-    drawn.add_annotation(text=text, showarrow=False, font={"size": 11}, **at)
+    fig.add_annotation(text=text, showarrow=False, font={"size": 11}, **at)
 
 
 CHART = Chart(

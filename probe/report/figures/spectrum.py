@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
-from probe.report.figures._style import lay_out
+from probe.report.figures._style import apply_layout
 from probe.report.figures.chart import Chart, Subject, Table
 
 DARKEST = -6
@@ -31,11 +31,11 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
         colorbar={"title": "share", "thickness": 12, **powers_of_ten(lowest)},
         hovertemplate="input of layer %{x}<br>eigenvalue %{y}<br>share %{customdata:.2e}<extra></extra>",
     )
-    drawn = go.Figure(heat)
-    lay_out(drawn, height=400, top=32)
-    drawn.update_xaxes(title_text="layer", showgrid=False)
-    drawn.update_yaxes(title_text="eigenvalue, largest first", autorange="reversed", showgrid=False)
-    return drawn
+    fig = go.Figure(heat)
+    apply_layout(fig, height=400, top=32)
+    fig.update_xaxes(title_text="layer", showgrid=False)
+    fig.update_yaxes(title_text="eigenvalue, largest first", autorange="reversed", showgrid=False)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
@@ -52,7 +52,7 @@ def summary(profile: Profile) -> str:
     spectrum = profile.curves.spectrum
     if not any(spectrum):
         return ""
-    first, last = _holding(spectrum[0]), _holding(spectrum[-1])
+    first, last = _ranks_holding(spectrum[0]), _ranks_holding(spectrum[-1])
     return (
         f"Nine tenths of what the measured eigenvalues hold is in the first {first} of them at layer 0 and in the "
         f"first {last} after the last layer."
@@ -87,7 +87,7 @@ def powers_of_ten(lowest: int) -> dict[str, list[int] | list[str]]:
     return {"tickvals": exponents, "ticktext": [f"10<sup>{e}</sup>" if e else "1" for e in exponents]}
 
 
-def _holding(shares: Sequence[float], part: float = 0.9) -> int:
+def _ranks_holding(shares: Sequence[float], part: float = 0.9) -> int:
     whole, held = sum(shares), 0.0
     for rank, share in enumerate(shares, start=1):
         held += share

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
-from probe.report.figures._style import STYLES, lay_out, plain
+from probe.report.figures._style import STYLES, apply_layout, escaped
 from probe.report.figures.chart import Chart, Subject, Table
 
 
@@ -17,19 +17,19 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     bars = go.Bar(
         orientation="h",
         x=list(steps.values()),
-        y=[plain(step) for step in steps],
+        y=[escaped(step) for step in steps],
         text=[f"{seconds:.3g} s" for seconds in steps.values()],
         textposition="outside",
         cliponaxis=False,
         marker={"color": STYLES["visual"].color},
         hovertemplate="%{y}: %{x:.1f} s<extra></extra>",
     )
-    drawn = go.Figure(bars)
-    lay_out(drawn, height=90 + 30 * len(steps), top=8)
-    drawn.update_layout(margin={"r": 56})
-    drawn.update_xaxes(title_text="seconds", rangemode="tozero")
-    drawn.update_yaxes(type="category", autorange="reversed", showgrid=False)
-    return drawn
+    fig = go.Figure(bars)
+    apply_layout(fig, height=90 + 30 * len(steps), top=8)
+    fig.update_layout(margin={"r": 56})
+    fig.update_xaxes(title_text="seconds", rangemode="tozero")
+    fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from halfv_core.profile import CausalTest, Profile
-from probe.report.figures._style import INK, MODELS, SYMBOLS, lay_out
+from probe.report.figures._style import INK, MODELS, SYMBOLS, apply_layout
 from probe.report.figures.chart import Chart, Subject, Table
 
 
@@ -17,12 +17,12 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     curves = by_treatment(profile)
     if not curves:
         return None
-    drawn = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
+    fig = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     looks = cycle(zip(MODELS, SYMBOLS, ("solid", "dash", "dot", "dashdot"), strict=False))
     for (name, tests), (color, symbol, dash) in zip(curves.items(), looks, strict=False):
         marks = [symbol if test.safe else f"{symbol}-open" for test in tests]
         for row, field, number in ((1, "agreement", ".1%"), (2, "log_likelihood_drop", ".4f")):
-            drawn.add_scatter(
+            fig.add_scatter(
                 name=name,
                 legendgroup=name,
                 showlegend=row == 1,
@@ -37,13 +37,13 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
                 row=row,
                 col=1,
             )
-    _draw_limits(drawn, profile)
-    lay_out(drawn, height=520, top=44, bottom=64)
-    drawn.update_xaxes(tickvals=sorted({test.plan.first_layer for tests in curves.values() for test in tests}))
-    drawn.update_xaxes(title_text="from layer", row=2, col=1)
-    drawn.update_yaxes(title_text="same answers", tickformat=".0%", row=1, col=1)
-    drawn.update_yaxes(title_text="likelihood drop, nats", row=2, col=1)
-    return drawn
+    _draw_limits(fig, profile)
+    apply_layout(fig, height=520, top=44, bottom=64)
+    fig.update_xaxes(tickvals=sorted({test.plan.first_layer for tests in curves.values() for test in tests}))
+    fig.update_xaxes(title_text="from layer", row=2, col=1)
+    fig.update_yaxes(title_text="same answers", tickformat=".0%", row=1, col=1)
+    fig.update_yaxes(title_text="likelihood drop, nats", row=2, col=1)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
@@ -86,19 +86,19 @@ def _name(test: CausalTest) -> str:
     return f"keeping {100 * test.plan.keeps[0].keep_ratio:.3g} % of them" if test.plan.keeps else "keeping few of them"
 
 
-def _draw_limits(drawn: go.Figure, profile: Profile) -> None:
+def _draw_limits(fig: go.Figure, profile: Profile) -> None:
     """What counts as safe, and where Stage III was found to begin."""
     saturation, start = profile.saturation, profile.stages.saturation_start
     quiet = {"color": INK, "dash": "dash", "width": 1.5}
     small = {"annotation_font_size": 11, "annotation_position": "bottom right"}
-    drawn.add_hline(saturation.min_agreement, line=quiet, row=1, col=1, annotation_text="safe above", **small)
+    fig.add_hline(saturation.min_agreement, line=quiet, row=1, col=1, annotation_text="safe above", **small)
     small["annotation_position"] = "top right"
     most = saturation.max_log_likelihood_drop
-    drawn.add_hline(most, line=quiet, row=2, col=1, annotation_text="safe below", **small)
+    fig.add_hline(most, line=quiet, row=2, col=1, annotation_text="safe below", **small)
     if start is not None:
-        drawn.add_vline(start, line={"color": INK, "dash": "dot", "width": 1.5})
+        fig.add_vline(start, line={"color": INK, "dash": "dot", "width": 1.5})
         at = {"x": start, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": "left"}
-        drawn.add_annotation(text=f"Stage III from layer {start}", showarrow=False, font={"size": 12}, **at)
+        fig.add_annotation(text=f"Stage III from layer {start}", showarrow=False, font={"size": 12}, **at)
 
 
 CHART = Chart(

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from halfv_core.plan import Keep
 from halfv_core.profile import Profile, UtilitySurface
-from probe.report.figures._style import INK, lay_out, plain
+from probe.report.figures._style import INK, apply_layout, escaped
 from probe.report.figures.chart import Cell, Chart, Subject, Table
 
 
@@ -18,15 +18,15 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     if surface is None or not surface.utility:
         return None
     layers, ratios = list(map(str, surface.layers)), [f"{ratio:.0%}" for ratio in surface.keep_ratios]
-    drawn = go.Figure(_heat(surface, layers, ratios))
-    _mark_candidates(drawn, surface)
-    lay_out(drawn, height=150 + 56 * len(ratios), top=40, bottom=64)
-    drawn.update_xaxes(title_text="pruned at the input of layer", type="category", showgrid=False)
+    fig = go.Figure(_heat(surface, layers, ratios))
+    _mark_candidates(fig, surface)
+    apply_layout(fig, height=150 + 56 * len(ratios), top=40, bottom=64)
+    fig.update_xaxes(title_text="pruned at the input of layer", type="category", showgrid=False)
     ends = [-0.5, len(ratios) + (0.3 if surface.candidates else -0.5)]
     ticks = {"tickvals": list(range(len(ratios))), "ticktext": ratios}
-    drawn.update_yaxes(title_text="kept", showgrid=False, range=ends, **ticks)
-    _frame_taken(drawn, profile, surface)
-    return drawn
+    fig.update_yaxes(title_text="kept", showgrid=False, range=ends, **ticks)
+    _frame_taken(fig, profile, surface)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
@@ -63,8 +63,8 @@ def _heat(surface: UtilitySurface, layers: list[str], ratios: list[str]) -> go.H
     return go.Heatmap(
         x=layers,
         y=list(range(len(ratios))),
-        z=_turned(surface.utility),
-        customdata=_turned(cells),
+        z=_transposed(surface.utility),
+        customdata=_transposed(cells),
         text=[[ratio] * len(layers) for ratio in ratios],
         colorscale="Cividis",
         reversescale=True,
@@ -80,21 +80,21 @@ def _heat(surface: UtilitySurface, layers: list[str], ratios: list[str]) -> go.H
     )
 
 
-def _turned(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def _transposed(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _mark_candidates(drawn: go.Figure, surface: UtilitySurface) -> None:
+def _mark_candidates(fig: go.Figure, surface: UtilitySurface) -> None:
     """One marker above each column that a signal names; a signal may name a layer outside the grid."""
     named = {layer: [s for s, at in surface.candidates.items() if at == layer] for layer in surface.candidates.values()}
     shown = {layer: signals for layer, signals in named.items() if layer in surface.layers}
     if not shown:
         return
-    drawn.add_scatter(
+    fig.add_scatter(
         name="where a signal sees Stage II begin",
         x=[str(layer) for layer in shown],
         y=[len(surface.keep_ratios) - 0.35] * len(shown),
-        text=["<br>".join(map(plain, signals)) for signals in shown.values()],
+        text=["<br>".join(map(escaped, signals)) for signals in shown.values()],
         mode="markers+text",
         textposition="top center",
         cliponaxis=False,
@@ -105,15 +105,15 @@ def _mark_candidates(drawn: go.Figure, surface: UtilitySurface) -> None:
     )
 
 
-def _frame_taken(drawn: go.Figure, profile: Profile, surface: UtilitySurface) -> None:
+def _frame_taken(fig: go.Figure, profile: Profile, surface: UtilitySurface) -> None:
     """The column of Stage II's start, dotted; and the plan's own point, where the grid has it."""
     if profile.stages.aggregation_start in surface.layers:
         column = surface.layers.index(profile.stages.aggregation_start)
-        _frame(drawn, "start of Stage II", column, -0.5, len(surface.keep_ratios) - 0.5, dash="dot")
+        _frame(fig, "start of Stage II", column, -0.5, len(surface.keep_ratios) - 0.5, dash="dot")
     for keep in profile.plan.keeps[:1]:
         if place := _place(keep, surface):
             column, row = place
-            _frame(drawn, "taken by the plan", column, row - 0.5, row + 0.5, dash="solid")
+            _frame(fig, "taken by the plan", column, row - 0.5, row + 0.5, dash="solid")
 
 
 def _place(keep: Keep, surface: UtilitySurface) -> tuple[int, int] | None:
@@ -122,9 +122,9 @@ def _place(keep: Keep, surface: UtilitySurface) -> tuple[int, int] | None:
     return surface.layers.index(keep.layer), surface.keep_ratios.index(keep.keep_ratio)
 
 
-def _frame(drawn: go.Figure, name: str, column: int, low: float, high: float, *, dash: str) -> None:
+def _frame(fig: go.Figure, name: str, column: int, low: float, high: float, *, dash: str) -> None:
     line = {"color": "#D55E00", "width": 3, "dash": dash}
-    drawn.add_shape(name=name, x0=column - 0.5, x1=column + 0.5, y0=low, y1=high, line=line, showlegend=True)
+    fig.add_shape(name=name, x0=column - 0.5, x1=column + 0.5, y0=low, y1=high, line=line, showlegend=True)
 
 
 CHART = Chart(

@@ -50,8 +50,8 @@ def test_overlapping_grids_are_panels_of_their_own() -> None:
     whole, tiles = panels_of(example(tiled()))
     assert whole.tokens == [0, 1, 2, 3]
     assert tiles.tokens == [4, 5, 6, 7, 9, 10, 11, 12]
-    assert whole.spread("abcd", None) == [["a", "b"], ["c", "d"]]
-    assert tiles.spread("abcdefgh", None) == [["a", "b", "e", "f"], ["c", "d", "g", "h"]]
+    assert whole.as_grid("abcd", None) == [["a", "b"], ["c", "d"]]
+    assert tiles.as_grid("abcdefgh", None) == [["a", "b", "e", "f"], ["c", "d", "g", "h"]]
 
 
 def test_pictures_are_panels_of_their_own() -> None:
@@ -61,7 +61,7 @@ def test_pictures_are_panels_of_their_own() -> None:
 
 def test_what_no_token_looks_at_is_told_apart() -> None:
     (panel,) = panels_of(example(list(grid(0, 1, 2, View(0.25, 0, 0.75, 1)))))
-    assert panel.spread("ab", "-") == [["-", "a", "b", "-"]]
+    assert panel.as_grid("ab", "-") == [["-", "a", "b", "-"]]
 
 
 def test_a_menu_of_views() -> None:

@@ -79,7 +79,7 @@ def test_stages_cover_every_layer_once(
 def test_the_depth_bar_shows_what_the_plan_leaves() -> None:
     cells = depth_bar(profiles.qwen_like())
     assert [cell.layer for cell in cells] == list(range(28))
-    assert [cells[layer].alive for layer in (0, 1, 2, 20, 21, 27)] == [1, 1, 0.25, 0.25, 0.05, 0.05]
+    assert [cells[layer].kept for layer in (0, 1, 2, 20, 21, 27)] == [1, 1, 0.25, 0.25, 0.05, 0.05]
     assert [cell.layer for cell in depth_bar(profiles.llava_like()) if cell.frozen] == list(range(15, 32))
 
 
