@@ -1,4 +1,4 @@
-"""The entropies of several models in one chart, as papers show them: a colour for each, z-scored, by depth."""
+"""The entropies of several models in one chart, as in papers: one colour per model, z-scored, over relative depth."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from probe.report.figures.chart import Subject
 NATS = "entropy, nats"
 Z_SCORE = "entropy, z-score"
 LAST = 2000
-"""Legend rank beyond plotly's default."""
+"""Legend rank larger than plotly's default, so that the entry comes last."""
 
 
 def comparison_figure(subjects: Sequence[Subject]) -> go.Figure:
-    """Visual is solid, text dashed; the joint curves, dotted, wait in the legend."""
+    """Visual curves are solid and text curves dashed; the dotted joint curves are hidden until chosen in the legend."""
     shown = _traces(subjects, z=True, depth=True)
     fig = go.Figure(shown)
     apply_layout(fig, height=440, top=60, bottom=64)
@@ -42,18 +42,18 @@ def _traces(subjects: Sequence[Subject], *, z: bool, depth: bool) -> list[go.Sca
     traces: list[go.Scatter] = []
     for name, (profile, _), style in zip(model_names(subjects), subjects, model_styles(), strict=False):
         x = x_positions(profile.layers + 1, profile.layers, depth)
-        for kind in ("visual", "text", "joint"):
-            curve = getattr(profile.curves, kind)
-            look = style._replace(dash=STYLES[kind].dash)
+        for group in ("visual", "text", "joint"):
+            curve = getattr(profile.curves, group)
+            look = style._replace(dash=STYLES[group].dash)
             trace = line(escaped(name), curve, x, look, z_score(curve) if z else Scale(), ".3f")
             trace.hovertemplate = (
-                f"layer %{{customdata[0]}}: {trace.hovertemplate}<extra>{escaped(name)}, {kind}</extra>"
+                f"layer %{{customdata[0]}}: {trace.hovertemplate}<extra>{escaped(name)}, {group}</extra>"
             )
-            trace.showlegend = kind == "visual"
-            if kind == "joint":
-                first = not any(earlier.legendgroup == kind for earlier in traces)
+            trace.showlegend = group == "visual"
+            if group == "joint":
+                first = not any(earlier.legendgroup == group for earlier in traces)
                 trace.update(
-                    name="joint curves", legendgroup=kind, showlegend=first, legendrank=LAST, visible="legendonly"
+                    name="joint curves", legendgroup=group, showlegend=first, legendrank=LAST, visible="legendonly"
                 )
             trace.marker.update(size=_sizes(profile), opacity=1, line={"width": 0})
             traces.append(trace)
@@ -61,6 +61,6 @@ def _traces(subjects: Sequence[Subject], *, z: bool, depth: bool) -> list[go.Sca
 
 
 def _sizes(profile: Profile) -> list[int]:
-    """Large markers where a stage begins."""
+    """Marker sizes, larger where a stage begins."""
     starts = (profile.stages.aggregation_start, profile.stages.saturation_start)
     return [13 if layer in starts else 5 for layer in range(profile.layers + 1)]

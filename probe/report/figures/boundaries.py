@@ -1,4 +1,4 @@
-"""Where the stages begin when the samples are drawn anew: a histogram for each boundary."""
+"""The starts of the stages in bootstrap resamples: one histogram per boundary."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ COLORS = {"II": "#B37800", "III": "#1A80C4"}
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """A panel for each boundary, a bar for each answer, "none" last; the one that was taken is solid."""
-    found = [panel for panel in _boundaries(subjects[0].profile) if panel[2].wins]
-    if not found:
+    """One panel per boundary and one bar per layer, with "none" last; the bar of the chosen layer is solid."""
+    panels = [panel for panel in _boundaries(subjects[0].profile) if panel[2].wins]
+    if not panels:
         return None
-    fig = make_subplots(rows=1, cols=len(found), shared_yaxes=True, horizontal_spacing=0.06)
-    for column, (numeral, start, boundary) in enumerate(found, start=1):
+    fig = make_subplots(rows=1, cols=len(panels), shared_yaxes=True, horizontal_spacing=0.06)
+    for column, (numeral, start, boundary) in enumerate(panels, start=1):
         shapes = ["" if win.layer == start else "/" for win in boundary.wins]
         fig.add_bar(
             name=f"Stage {numeral}",
@@ -52,7 +52,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each answer."""
+    """One row for each boundary and layer."""
     rows = [
         (numeral, "none" if win.layer is None else win.layer, win.share, win.layer == start)
         for numeral, start, boundary in _boundaries(subjects[0].profile)
@@ -62,22 +62,23 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 
 def summary(profile: Profile) -> str:
-    """How often each boundary comes out where it was put."""
-    said = [
+    """How often the resamples give the chosen layer for each boundary."""
+    shares = [
         f"Stage {numeral} begins at {_layer_label(start)} in {sum(w.share for w in found.wins if w.layer == start):.0%}"
         for numeral, start, found in _boundaries(profile)
         if found.wins
     ]
-    return f"{' and '.join(said)} of the resamples." if said else ""
+    return f"{' and '.join(shares)} of the resamples." if shares else ""
 
 
 def _boundaries(profile: Profile) -> list[tuple[str, int | None, BoundaryUncertainty]]:
-    found, stages = profile.uncertainty, profile.stages
-    if found is None:
+    """(numeral, chosen layer, uncertainty) of both boundaries."""
+    uncertainty, stages = profile.uncertainty, profile.stages
+    if uncertainty is None:
         return []
     return [
-        ("II", stages.aggregation_start, found.aggregation_start),
-        ("III", stages.saturation_start, found.saturation_start),
+        ("II", stages.aggregation_start, uncertainty.aggregation_start),
+        ("III", stages.saturation_start, uncertainty.saturation_start),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Retention against cost for all plans that were tried, with the ones that no other beats on both."""
+"""Retention against cost for all tested plans, with the Pareto frontier."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from probe.report.figures.chart import Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """All plans of all subjects; one subject brings its thresholds along."""
+    """All plans of all subjects; thresholds are drawn if there is one subject."""
     if not any(profile.pruning_tests for profile, _ in subjects):
         return None
     fig = go.Figure()
     for name, (profile, _), style in zip(model_names(subjects), subjects, model_styles(), strict=False):
         if profile.pruning_tests:
-            _draw(fig, escaped(name), profile, style, alone=len(subjects) == 1)
+            _draw(fig, escaped(name), profile, style, single=len(subjects) == 1)
     if len(subjects) == 1:
         _draw_limits(fig, subjects[0].profile)
     apply_layout(fig, height=420, top=32, bottom=64)
@@ -26,7 +26,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each plan."""
+    """One row for each plan."""
     columns = ("model", "plan", "FLOPs ratio", "KV ratio", "agreement", "held-out agreement", "log-likelihood drop")
     rows = [
         (
@@ -48,25 +48,25 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 
 def summary(profile: Profile) -> str:
-    """How many were tried, and what became of it."""
+    """The number of plans that were tested, and the quality of the chosen one."""
     tests = profile.pruning_tests
     if not tests:
         return ""
     safe = sum(test.safe for test in tests)
-    said = f"{len(tests)} plans were tried, {safe} of them safe" if len(tests) > 1 else "One plan was tried"
+    tried = f"{len(tests)} plans were tried, {safe} of them safe" if len(tests) > 1 else "One plan was tried"
     taken = next((test for test in tests if test.plan == profile.plan), None)
     if taken is None:
-        return f"{said}."
-    return f"{said}; the one taken keeps {taken.agreement:.1%} of the answers at {taken.flops_ratio:.2f}x fewer FLOPs."
+        return f"{tried}."
+    return f"{tried}; the one taken keeps {taken.agreement:.1%} of the answers at {taken.flops_ratio:.2f}x fewer FLOPs."
 
 
 def plan_label(test: PruningTest) -> str:
-    """The plan of a test."""
+    """A description of the plan of a test."""
     return "; ".join(test.plan.describe()) or "change nothing"
 
 
 def unbeaten(tests: Sequence[PruningTest]) -> list[PruningTest]:
-    """The Pareto frontier: no other test has at least as much of both and more of one. By cost, dearest first."""
+    """The Pareto frontier of FLOPs ratio and agreement, in order of increasing FLOPs ratio."""
     front: list[PruningTest] = []
     for test in sorted(tests, key=lambda test: (-test.flops_ratio, -test.agreement)):
         if not front or test.agreement > front[-1].agreement:
@@ -74,12 +74,12 @@ def unbeaten(tests: Sequence[PruningTest]) -> list[PruningTest]:
     return front[::-1]
 
 
-def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, *, alone: bool) -> None:
-    """Several models have one legend entry each; the marks are explained in the caption."""
+def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, *, single: bool) -> None:
+    """Draw the plans of one profile; in a comparison it gets one legend entry, and the caption explains the markers."""
     front, color = unbeaten(profile.pruning_tests), style.color
     fig.add_scatter(
-        name="frontier" if alone else name,
-        legendgroup="frontier" if alone else name,
+        name="frontier" if single else name,
+        legendgroup="frontier" if single else name,
         x=[test.flops_ratio for test in front],
         y=[test.agreement for test in front],
         mode="lines",
@@ -90,20 +90,20 @@ def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, *, alone: b
     safe = [test for test in profile.pruning_tests if test.safe]
     unsafe = [test for test in profile.pruning_tests if not test.safe]
     taken = [test for test in profile.pruning_tests if test.plan == profile.plan]
-    kept_apart = [test for test in profile.pruning_tests if test.held_out_agreement is not None]
+    held_out = [test for test in profile.pruning_tests if test.held_out_agreement is not None]
     hollow = {"symbol": "square-open", "size": 11, "color": color, "line": {"width": 2}}
     marks = (
         ("safe", safe, "agreement", {"symbol": style.symbol, "size": 10, "color": color}),
         ("not safe", unsafe, "agreement", {"symbol": "x-thin-open", "size": 10, "color": color, "line": {"width": 3}}),
-        ("held-out samples", kept_apart, "held_out_agreement", hollow),
+        ("held-out samples", held_out, "held_out_agreement", hollow),
         ("taken", taken, "agreement", {"symbol": "circle-open", "size": 20, "color": INK, "line": {"width": 2}}),
     )
     for label, tests, field, marker in marks:
         if tests:
             fig.add_scatter(
-                name=label if alone else f"{name}, {label}",
-                legendgroup=label if alone else name,
-                showlegend=alone,
+                name=label if single else f"{name}, {label}",
+                legendgroup=label if single else name,
+                showlegend=single,
                 x=[test.flops_ratio for test in tests],
                 y=[getattr(test, field) for test in tests],
                 text=[escaped(plan_label(test)).replace("; ", "<br>") for test in tests],
@@ -115,7 +115,7 @@ def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, *, alone: b
 
 
 def _draw_limits(fig: go.Figure, profile: Profile) -> None:
-    """What a plan had to reach; the labels lie where the lines begin."""
+    """Draw the thresholds that a plan had to meet, labelled at the start of their lines."""
     resolved = profile.provenance.arguments_resolved
     fig.add_hline(profile.saturation.min_agreement, line={"color": INK, "dash": "dash", "width": 1.5})
     _label(fig, f"safe from {profile.saturation.min_agreement:.0%}", 0, profile.saturation.min_agreement, x_on="paper")

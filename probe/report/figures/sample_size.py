@@ -1,4 +1,4 @@
-"""What fewer samples would have said about the stages."""
+"""How often fewer samples would have given the same stages."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from probe.report.figures.chart import Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """Two curves over the number of samples, which is on a log axis."""
+    """Two curves over the number of samples on a log axis."""
     sizes = _sizes(subjects[0].profile)
     if not sizes:
         return None
@@ -39,13 +39,13 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each number of samples."""
+    """One row for each number of samples."""
     rows = tuple((size.samples, size.same, size.within_one) for size in _sizes(subjects[0].profile))
     return Table(("samples", "same layers", "within one layer"), rows) if rows else None
 
 
 def summary(profile: Profile) -> str:
-    """The calibration's own verdict."""
+    """The calibration's own verdict on the number of samples."""
     return profile.uncertainty.verdict if profile.uncertainty is not None and _sizes(profile) else ""
 
 

@@ -1,4 +1,4 @@
-"""The spectrum of the visual tokens as a heat map: layer across, eigenvalue down, its share as colour."""
+"""The spectrum of the visual tokens as a heat map: layers across, eigenvalues down, their shares as colours."""
 
 import math
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from probe.report.figures._style import apply_layout
 from probe.report.figures.chart import Chart, Subject, Table
 
 DARKEST = -6
-"""Shares of the spectrum below this power of ten are drawn alike: they are rounding, and would take the whole scale."""
+"""Shares below this power of ten get the same colour; they are rounding, and would take up most of the scale."""
 
 Shares = tuple[tuple[float, ...], ...]
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """How much of the visual tokens' variance each leading eigenvalue holds, layer by layer."""
+    """The share of the visual tokens' variance in each leading eigenvalue, layer by layer."""
     ranks = by_rank(subjects[0].profile.curves.spectrum)
     if not ranks:
         return None
@@ -39,7 +39,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each layer, a column for each eigenvalue."""
+    """One row for each layer, one column for each eigenvalue."""
     ranks = by_rank(subjects[0].profile.curves.spectrum)
     if not ranks:
         return None
@@ -48,7 +48,7 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 
 def summary(profile: Profile) -> str:
-    """How many eigenvalues hold nine tenths, first and last."""
+    """The number of eigenvalues that hold nine tenths of the variance, at the first layer and after the last."""
     spectrum = profile.curves.spectrum
     if not any(spectrum):
         return ""
@@ -60,18 +60,18 @@ def summary(profile: Profile) -> str:
 
 
 def by_rank(spectrum: Shares) -> list[list[float | None]]:
-    """A row for each eigenvalue, a column for each layer; null where a layer has fewer."""
+    """Transpose to one row per eigenvalue and one column per layer; None where a layer has fewer eigenvalues."""
     ranks = max(map(len, spectrum), default=0)
     return [[row[rank] if rank < len(row) else None for row in spectrum] for rank in range(ranks)]
 
 
 def logarithm(share: float | None) -> float | None:
-    """Power of ten; none for rounding at and below zero."""
+    """The decimal logarithm of a share; None where rounding made it 0 or negative."""
     return math.log10(share) if share and share > 0 else None
 
 
 def height(share: float | None, lowest: int) -> float | None:
-    """Where a share stands on a scale that ends at `lowest`; what is below lies on its floor."""
+    """The decimal logarithm of a share, but not below `lowest`; None for a missing share."""
     return None if share is None else max(math.log10(share), lowest) if share > 0 else lowest
 
 
@@ -82,7 +82,7 @@ def darkest(spectrum: Shares) -> int:
 
 
 def powers_of_ten(lowest: int) -> dict[str, list[int] | list[str]]:
-    """Ticks of a scale in powers of ten."""
+    """Ticks for a scale in powers of ten."""
     exponents = list(range(0, lowest - 1, -1))
     return {"tickvals": exponents, "ticktext": [f"10<sup>{e}</sup>" if e else "1" for e in exponents]}
 

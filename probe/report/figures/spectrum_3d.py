@@ -13,7 +13,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     """Height and colour are the power of ten of the share."""
     shares = subjects[0].profile.curves.spectrum
     ranks = spectrum.by_rank(shares)
-    if len(ranks) < 2 or len(shares) < 2:  # no surface has one edge only
+    if len(ranks) < 2 or len(shares) < 2:  # a surface needs two points in both directions
         return None
     lowest = spectrum.darkest(shares)
     ticks = spectrum.powers_of_ten(lowest)

@@ -1,4 +1,4 @@
-"""Where the time of the calibration went, as bars."""
+"""The time of each step of the calibration, as bars."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from probe.report.figures.chart import Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """A bar for each step, in the order in which they ran."""
+    """One bar for each step, in the order in which they ran."""
     steps = subjects[0].profile.provenance.seconds_by_step
     if not steps:
         return None
@@ -33,7 +33,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each step."""
+    """One row for each step."""
     rows = tuple(subjects[0].profile.provenance.seconds_by_step.items())
     return Table(("step", "seconds"), rows) if rows else None
 

@@ -1,4 +1,4 @@
-"""The two causal tests of Stage III as curves over the layer from which they treat it."""
+"""The two causal tests of Stage III as curves over the layer from which the treatment applies."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -12,7 +12,7 @@ from probe.report.figures.chart import Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """Agreement above, fall in likelihood below; filled markers are safe."""
+    """Agreement above, drop in log-likelihood below; filled markers are safe."""
     profile = subjects[0].profile
     curves = by_treatment(profile)
     if not curves:
@@ -47,7 +47,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each test."""
+    """One row for each test."""
     columns = ("treatment", "from layer", "agreement", "log-likelihood drop", "safe")
     rows = [
         (name, test.plan.first_layer, test.agreement, test.log_likelihood_drop, test.safe)
@@ -58,22 +58,22 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 
 def summary(profile: Profile) -> str:
-    """What the two tests that decide have found."""
+    """The results of the tests that decided the saturation type."""
     tests = profile.saturation.tests
     if not tests:
         count = len(profile.saturation.grid)
         return f"No test decided; {count} treatments from other layers were tried." if count else ""
-    found = (
+    results = (
         f"{_name(test)} from layer {test.plan.first_layer} keeps {test.agreement:.1%} of the answers"
         f" ({'safe' if test.safe else 'not safe'})"
         for test in tests
     )
-    said = "; ".join(found)
-    return f"{said[0].upper()}{said[1:]}."
+    sentence = "; ".join(results)
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def by_treatment(profile: Profile) -> dict[str, list[CausalTest]]:
-    """Treatment in words -> its tests by layer, each plan once."""
+    """Name of the treatment -> its tests in the order of layers, each plan once."""
     curves: dict[str, dict[int, CausalTest]] = {}
     for test in (*profile.saturation.grid, *profile.saturation.tests):
         curves.setdefault(_name(test), {})[test.plan.first_layer] = test
@@ -87,7 +87,7 @@ def _name(test: CausalTest) -> str:
 
 
 def _draw_limits(fig: go.Figure, profile: Profile) -> None:
-    """What counts as safe, and where Stage III was found to begin."""
+    """Draw the thresholds of safety, and the start of Stage III."""
     saturation, start = profile.saturation, profile.stages.saturation_start
     quiet = {"color": INK, "dash": "dash", "width": 1.5}
     small = {"annotation_font_size": 11, "annotation_position": "bottom right"}

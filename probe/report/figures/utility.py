@@ -1,4 +1,4 @@
-"""The marginal utility surface as a heat map: what each pruning costs in answers for what it saves."""
+"""The marginal utility surface as a heat map: the loss in answer quality of each pruning, relative to its savings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from probe.report.figures.chart import Cell, Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """Layer across, keep ratio up; what the plan took is framed, what the signals proposed stands above."""
+    """Layers across, keep ratios up; the plan's choice is framed, and markers above show the signals' candidates."""
     profile = subjects[0].profile
     surface = profile.utility
     if surface is None or not surface.utility:
@@ -30,7 +30,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each point of the grid."""
+    """One row for each point of the grid."""
     surface = subjects[0].profile.utility
     if surface is None or not surface.utility:
         return None
@@ -45,16 +45,16 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 
 def summary(profile: Profile) -> str:
-    """The cheapest layer, and what the start of Stage II costs."""
+    """The layer with the lowest utility, and the utility at the start of Stage II."""
     surface = profile.utility
     if surface is None or not surface.utility:
         return ""
     means = [sum(row) / len(row) for row in surface.utility]
     best, start = means.index(min(means)), profile.stages.aggregation_start
-    said = f"Pruning costs least for what it saves at layer {surface.layers[best]}, {means[best]:.3g} nats a token"
+    lowest = f"Pruning costs least for what it saves at layer {surface.layers[best]}, {means[best]:.3g} nats a token"
     if start not in surface.layers or surface.layers[best] == start:
-        return f"{said}."
-    return f"{said}, and {means[surface.layers.index(start)]:.3g} at layer {start}, where Stage II begins."
+        return f"{lowest}."
+    return f"{lowest}, and {means[surface.layers.index(start)]:.3g} at layer {start}, where Stage II begins."
 
 
 def _heat(surface: UtilitySurface, layers: list[str], ratios: list[str]) -> go.Heatmap:
@@ -85,7 +85,7 @@ def _transposed(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 
 
 def _mark_candidates(fig: go.Figure, surface: UtilitySurface) -> None:
-    """One marker above each column that a signal names; a signal may name a layer outside the grid."""
+    """Draw one marker above each layer that a signal proposes; layers outside the grid are left out."""
     named = {layer: [s for s, at in surface.candidates.items() if at == layer] for layer in surface.candidates.values()}
     shown = {layer: signals for layer, signals in named.items() if layer in surface.layers}
     if not shown:
@@ -106,7 +106,7 @@ def _mark_candidates(fig: go.Figure, surface: UtilitySurface) -> None:
 
 
 def _frame_taken(fig: go.Figure, profile: Profile, surface: UtilitySurface) -> None:
-    """The column of Stage II's start, dotted; and the plan's own point, where the grid has it."""
+    """Frame the column of Stage II's start, dotted, and the point that the plan uses, if it is on the grid."""
     if profile.stages.aggregation_start in surface.layers:
         column = surface.layers.index(profile.stages.aggregation_start)
         _frame(fig, "start of Stage II", column, -0.5, len(surface.keep_ratios) - 0.5, dash="dot")

@@ -27,7 +27,7 @@ def example(regions: list[Region | None], pictures: int = 1, **given: object) ->
 
 
 def tiled() -> list[Region | None]:
-    """A whole image of 2 x 2 tokens, then two tiles of 2 x 2, with a token of no place after each."""
+    """A whole image of 2 x 2 tokens, then two tiles of 2 x 2, each followed by a token without a region."""
     tiles = [[*grid(0, 2, 2, view), None] for view in (View(0, 0, 0.5, 1), View(0.5, 0, 1, 1))]
     return [*grid(0, 2, 2), *(token for tile in tiles for token in tile)]
 

@@ -1,4 +1,4 @@
-"""What holds for every chart: words, figure and table go together, nothing crashes them, nothing in them can act."""
+"""Properties of every chart: texts, figure and table agree, nothing crashes, and no content is active."""
 
 import json
 from collections.abc import Callable
