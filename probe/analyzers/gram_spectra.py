@@ -77,7 +77,7 @@ def spectra_of(batch: Batch, groups: Sequence[torch.Tensor], k: int) -> Sequence
 
 
 def uncertainty(values: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
-    """Bound on the entropy error when each eigenvalue may be too small by up to its error.
+    """How far the entropy may be off when each eigenvalue may be too small by up to its error.
 
     The first two terms of the Taylor series. The derivative of H with respect to a share p is -ln p - H, which has
     either sign, so errors in a flat spectrum nearly cancel; bounds on the eigenvalues alone would not show that. The

@@ -11,7 +11,8 @@ from probe.capture.regions.internvl import tile_views
 @REGIONS.register("idefics3")
 @REGIONS.register("smolvlm")
 def regions(prompt: Prompt) -> Regions:
-    """The model inputs lack the numbers of rows and columns, so the processor runs again on blank images."""
+    """Tiles, then the whole image, for each image."""
+    # The model inputs lack the numbers of rows and columns, so the processor runs again on blank images.
     blanks = [Image.new("RGB", size) for size in prompt.sizes]
     processed = prompt.image_processor(images=[blanks], return_row_col_info=True, return_tensors="pt")
     views: list[list[View]] = [

@@ -9,7 +9,7 @@ from probe.capture.regions.base import REGIONS, WHOLE_IMAGE, Prompt, Regions, Si
 
 @REGIONS.register("internvl")
 def regions(prompt: Prompt) -> Regions:
-    """The processor made tiles if there are more sets of pixel values than images."""
+    """The whole image, preceded by its tiles if there are more sets of pixel values than images."""
     pixel_sets = len(prompt.inputs["pixel_values"])
     side = isqrt(prompt.tokens // pixel_sets)
     for image, size in enumerate(prompt.sizes):

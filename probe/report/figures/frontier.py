@@ -65,7 +65,7 @@ def plan_label(test: PruningTest) -> str:
     return "; ".join(test.plan.describe()) or "change nothing"
 
 
-def unbeaten(tests: Sequence[PruningTest]) -> list[PruningTest]:
+def pareto_frontier(tests: Sequence[PruningTest]) -> list[PruningTest]:
     """The Pareto frontier of FLOPs ratio and agreement, in order of increasing FLOPs ratio."""
     front: list[PruningTest] = []
     for test in sorted(tests, key=lambda test: (-test.flops_ratio, -test.agreement)):
@@ -76,7 +76,7 @@ def unbeaten(tests: Sequence[PruningTest]) -> list[PruningTest]:
 
 def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, *, single: bool) -> None:
     """Draw the plans of one profile; in a comparison it gets one legend entry, and the caption explains the markers."""
-    front, color = unbeaten(profile.pruning_tests), style.color
+    front, color = pareto_frontier(profile.pruning_tests), style.color
     fig.add_scatter(
         name="frontier" if single else name,
         legendgroup="frontier" if single else name,

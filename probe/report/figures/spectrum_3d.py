@@ -10,7 +10,7 @@ from probe.report.figures.chart import Chart, Subject
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """Height and colour are the power of ten of the share."""
+    """A surface whose height and colour show the decimal logarithm of the share."""
     shares = subjects[0].profile.curves.spectrum
     ranks = spectrum.by_rank(shares)
     if len(ranks) < 2 or len(shares) < 2:  # a surface needs two points in both directions

@@ -39,7 +39,7 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 
 def summary(profile: Profile) -> str:
-    """The longest step."""
+    """The step that took longest."""
     steps = profile.provenance.seconds_by_step
     if not steps:
         return ""

@@ -7,7 +7,7 @@ import pytest
 
 from halfv_core import Profile
 from probe.report.figures import CHARTS, Subject
-from probe.report.figures.frontier import unbeaten
+from probe.report.figures.frontier import pareto_frontier
 from probe.report.figures.treatments import by_treatment
 from tests import profiles
 from tests.unit.probe.report.figure_subjects import PROFILES, numbers, observed, shipped, trace_of
@@ -144,7 +144,7 @@ def test_the_frontier_shows_every_plan_and_what_is_unbeaten() -> None:
     )
     assert [row[2] for row in table.rows] == [test.flops_ratio for test in tests]
     assert [row[-1] for row in table.rows] == [test.plan == profile.plan for test in tests]
-    front = unbeaten(tests)
+    front = pareto_frontier(tests)
     for test in tests:
         beaten = any(
             other.flops_ratio >= test.flops_ratio and other.agreement >= test.agreement
