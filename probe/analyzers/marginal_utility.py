@@ -115,7 +115,7 @@ def utility_surface(
     )
 
 
-def settle(
+def choose_aggregation_start(
     candidates: Sequence[int], surface: UtilitySurface, preferred: int, seed: int = 0
 ) -> tuple[int, dict[int, float]]:
     """Choose the layer at which Stage II starts from several candidates.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
-from probe.calibration.certainty import interval_words
+from probe.calibration.certainty import interval_label
 from probe.report.labels import stage_spans
 
 NUMBERS = 12
@@ -62,7 +62,7 @@ def boundary_marks(profile: Profile) -> list[Mark]:
 def _mark(numeral: str, layer: int, boundary: BoundaryUncertainty, layers: int) -> Mark:
     low, high = (layers if end is None else end for end in (boundary.low, boundary.high))
     sharp = boundary.low == boundary.high and boundary.low is not None
-    interval = str(boundary.low) if sharp else interval_words(boundary.low, boundary.high)
+    interval = str(boundary.low) if sharp else interval_label(boundary.low, boundary.high)
     return Mark(numeral, layer / layers, low / layers, high / layers, interval)
 
 

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
-from probe.calibration.certainty import interval_words
+from probe.calibration.certainty import interval_label
 from probe.report.figures._style import INK
 from probe.report.labels import stage_spans
 
@@ -59,7 +59,7 @@ def add_intervals(figure: go.Figure, profile: Profile) -> None:
         mode="markers",
         marker={"symbol": "diamond", "size": 10, "color": INK},
         text=[
-            f"Stage {numeral} from layer {start}, 90 % interval {interval_words(interval.low, interval.high)}"
+            f"Stage {numeral} from layer {start}, 90 % interval {interval_label(interval.low, interval.high)}"
             for numeral, start, _, _, interval in bars
         ],
         hovertemplate="%{text}<extra></extra>",

@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
-from probe.calibration.certainty import interval_words
+from probe.calibration.certainty import interval_label
 from probe.report.figures._style import apply_layout
 from probe.report.figures.chart import Chart, Subject, Table
 
@@ -40,7 +40,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
         )
         layers = [win.layer for win in boundary.wins if win.layer is not None]
         order = [str(layer) for layer in range(min(layers), max(layers) + 1)] if layers else []
-        interval = f"{_layer_label(start)} (90 %: {interval_words(boundary.low, boundary.high)})"
+        interval = f"{_layer_label(start)} (90 %: {interval_label(boundary.low, boundary.high)})"
         title = f"Stage {numeral} from layer<br>{interval}"
         axis = {"type": "category", "categoryorder": "array", "categoryarray": [*order, "none"]}
         fig.update_xaxes(title_text=title, title_font_size=13, **axis, row=1, col=column)
