@@ -183,9 +183,8 @@ def _decode_base64(text: str) -> bytes:
 def _download(url: str) -> bytes:
     """Download a file; raises OSError if that fails, and ValueError if the file is too large."""
     address = quote(url, safe=string.punctuation)
-    request = urllib.request.Request(
-        address, headers={"User-Agent": "halfv-probe"}
-    )  # some sites reject the default agent
+    # Some sites reject urllib's default agent.
+    request = urllib.request.Request(address, headers={"User-Agent": "halfv-probe"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             data: bytes = response.read(MAX_DOWNLOAD + 1)

@@ -213,12 +213,12 @@ def _sample(
 SHOWN = 3
 """Number of rejected rows that an error message names."""
 
-ENOUGH = 100
+ENOUGH_ROWS = 100
 """With this many good rows, any number of bad ones is ignored, such as text-only questions among those with images."""
 
 
 def check_enough(what: str, good: int, rejected: Sequence[Rejected], remedy: str) -> None:
-    """Check that the good rows outnumber the rejected ones, or are at least `ENOUGH`.
+    """Check that the good rows outnumber the rejected ones, or are at least `ENOUGH_ROWS`.
 
     Args:
         what: what the rows are, for the message.
@@ -228,7 +228,7 @@ def check_enough(what: str, good: int, rejected: Sequence[Rejected], remedy: str
     Raises:
         DataError: there are too few good rows.
     """
-    if rejected and good <= len(rejected) and good < ENOUGH:
+    if rejected and good <= len(rejected) and good < ENOUGH_ROWS:
         shown, more = rejected[:SHOWN], f" and {len(rejected) - SHOWN} more" if len(rejected) > SHOWN else ""
         if len({row.reason for row in rejected}) == 1:
             got = f"{', '.join(row.label for row in shown)}{more}: {rejected[0].reason}"

@@ -8,7 +8,7 @@ from halfv_core.records import BoundaryUncertainty
 from probe.calibration.certainty import interval_label
 from probe.report.labels import stage_spans
 
-NUMBERS = 12
+MAX_NUMBERS = 12
 """Largest number of layer numbers below the bar; more do not fit on a phone."""
 STEPS = (1, 2, 5, 10, 20, 50)
 """Possible distances between layer numbers."""
@@ -40,7 +40,7 @@ class Mark(NamedTuple):
 def depth_bar(profile: Profile) -> list[Cell]:
     """One cell per decoder layer, with its stage and the share of visual tokens that the plan keeps there."""
     plan, frozen, layers = profile.plan, profile.plan.frozen_layers, profile.layers
-    step = next((step for step in STEPS if layers <= NUMBERS * step), layers)
+    step = next((step for step in STEPS if layers <= MAX_NUMBERS * step), layers)
     return [
         Cell(layer, span.numeral, _kept_share(plan, layer), layer in frozen, "" if layer % step else str(layer))
         for span in stage_spans(profile.stages, layers)

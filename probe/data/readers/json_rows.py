@@ -39,9 +39,8 @@ def read_text(path: Path) -> str:
 
 
 def _lines(text: str) -> Iterator[Row]:
-    for number, line in enumerate(
-        text.split("\n"), start=1
-    ):  # not splitlines(), since U+2028 may occur inside a string
+    # Not splitlines(), since U+2028 may occur inside a string.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield _row("line", number, *_parsed(line))
 

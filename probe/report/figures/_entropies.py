@@ -12,7 +12,7 @@ from probe.report.figures.chart import Subject
 
 NATS = "entropy, nats"
 Z_SCORE = "entropy, z-score"
-LAST = 2000
+LAST_RANK = 2000
 """Legend rank larger than plotly's default, so that the entry comes last."""
 
 
@@ -53,7 +53,7 @@ def _traces(subjects: Sequence[Subject], *, z: bool, depth: bool) -> list[go.Sca
             if group == "joint":
                 first = not any(earlier.legendgroup == group for earlier in traces)
                 trace.update(
-                    name="joint curves", legendgroup=group, showlegend=first, legendrank=LAST, visible="legendonly"
+                    name="joint curves", legendgroup=group, showlegend=first, legendrank=LAST_RANK, visible="legendonly"
                 )
             trace.marker.update(size=_sizes(profile), opacity=1, line={"width": 0})
             traces.append(trace)

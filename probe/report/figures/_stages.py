@@ -9,7 +9,7 @@ from probe.report.figures._style import INK
 from probe.report.labels import stage_spans
 
 TINTS = {"I": "rgba(128,128,128,.14)", "II": "rgba(230,159,0,.16)", "III": "rgba(86,180,233,.18)"}
-LABELS = 62
+LABEL_HEIGHT = 62
 """Height of the stage labels above the plot, pixels."""
 
 

@@ -10,7 +10,7 @@ from probe.calibration.observations import SampleCurves
 from probe.report.figures._controls import Change, add_buttons
 from probe.report.figures._curves import Scale, band, line, x_positions, z_score
 from probe.report.figures._entropies import NATS, Z_SCORE, comparison_figure
-from probe.report.figures._stages import LABELS, add_intervals, shade_stages
+from probe.report.figures._stages import LABEL_HEIGHT, add_intervals, shade_stages
 from probe.report.figures._style import STYLES, Style, apply_layout, model_names
 from probe.report.figures.chart import Cell, Chart, Subject, Table
 
@@ -67,8 +67,8 @@ def _single_model(subject: Subject) -> go.Figure:
         "raw": Change({"y": [trace.y for trace in raw]}, {"yaxis.title.text": NATS, "yaxis.autorange": True}),
         "z-score": Change({"y": [trace.y for trace in scored]}, {"yaxis.title.text": Z_SCORE, "yaxis.autorange": True}),
     }
-    add_buttons(fig, heights, active="raw", count=len(raw), rise=LABELS)
-    add_buttons(fig, _tick_choices(profile.layers), active="layer", count=0, right=True, rise=LABELS)
+    add_buttons(fig, heights, active="raw", count=len(raw), rise=LABEL_HEIGHT)
+    add_buttons(fig, _tick_choices(profile.layers), active="layer", count=0, right=True, rise=LABEL_HEIGHT)
     return fig
 
 

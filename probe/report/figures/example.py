@@ -16,15 +16,15 @@ OUTLINES = {
     OTHER: {"color": "#56B4E9", "width": 2, "dash": "dot"},
 }
 """Colours follow Okabe and Ito; the dash repeats the distinction."""
-VEIL = "rgba(120,120,120,.78)"
+DROPPED_COLOR = "rgba(120,120,120,.78)"
 """Grey, which is visible on white pages and on night scenes alike."""
-HEAT = [[0.0, "rgba(20,20,20,.62)"], [0.5, "rgba(230,159,0,.5)"], [1.0, "rgba(255,240,60,.65)"]]
+ATTENTION_COLORS = [[0.0, "rgba(20,20,20,.62)"], [0.5, "rgba(230,159,0,.5)"], [1.0, "rgba(255,240,60,.65)"]]
 """Colour scale of attention, from dark for none to light for the most."""
 INSET = 0.08
 """Distance of an outline from the edge of its box, as a share of the box, so that neighbours do not overlap."""
 PANEL_HEIGHT, TOP, BOTTOM = {1: 360, 2: 280}, 138, 56
 """Pixels; panels are lower if there are two side by side."""
-BETWEEN = 0.12
+PANEL_GAP = 0.12
 """Vertical distance between panels, as a share of a panel's height."""
 
 Cells = NDArray[np.float64]
@@ -81,7 +81,7 @@ def example_figure(example: Example) -> go.Figure:
     panels = panels_of(example)
     across = min(2, max(1, len(panels)))
     down = max(1, -(-len(panels) // across))
-    figure = make_subplots(down, across, horizontal_spacing=0.03, vertical_spacing=BETWEEN / down)
+    figure = make_subplots(down, across, horizontal_spacing=0.03, vertical_spacing=PANEL_GAP / down)
     views = [
         *((_kept_labels(example, selection), _kept_traces(example, selection)) for selection in example.selections),
         *((_attention_labels(example, attention), _attention_traces(attention)) for attention in example.attentions),
@@ -105,7 +105,7 @@ def example_figure(example: Example) -> go.Figure:
         for number, ((label, title), _) in enumerate(views)
     ]
     figure.update_layout(
-        meta={"aspect": _aspect(example, panels) * down / across * (1 + BETWEEN)},  # for pages that know their width
+        meta={"aspect": _aspect(example, panels) * down / across * (1 + PANEL_GAP)},  # for pages that know their width
         height=TOP + BOTTOM + PANEL_HEIGHT[across] * down,
         margin={"l": 8, "r": 8, "t": TOP, "b": BOTTOM},
         title={"text": views[0][0][1] if views else "", "font": {"size": 13}, "x": 0, "xref": "paper",
@@ -166,13 +166,13 @@ def _kept_traces(example: Example, selection: Selection) -> Draw:
     def draw(panel: Panel, first: bool) -> Iterable[Any]:
         texts = [f"token {token}: {roles.get(token, DROPPED)}{attended[token]}" for token in panel.tokens]
         veil = [0 if token in roles else 1 for token in panel.tokens]
-        yield _heat(panel, veil, 1, texts, [[0, "rgba(0,0,0,0)"], [1, VEIL]], (0, 1))
+        yield _heat(panel, veil, 1, texts, [[0, "rgba(0,0,0,0)"], [1, DROPPED_COLOR]], (0, 1))
         names = {ANCHOR: "anchor, chosen by attention", OTHER: f"kept by {selection.selector}"}
         for role, line in OUTLINES.items():
             boxes = [box for token, box in zip(panel.tokens, panel.boxes, strict=True) if roles.get(token) == role]
             yield _outlines(boxes, names[role], line, legend=first and role in roles.values())
         if first:
-            marker = {"symbol": "square", "size": 12, "color": VEIL}
+            marker = {"symbol": "square", "size": 12, "color": DROPPED_COLOR}
             yield go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=DROPPED, hoverinfo="skip")
 
     return draw
@@ -190,7 +190,7 @@ def _attention_traces(attention: Attention) -> Draw:
         bar = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "thickness": 10, "len": 0.9,
                "tickvals": np.sqrt(ticks), "ticktext": [f"{tick:.2%}" for tick in ticks]}  # fmt: skip
         # Square roots, since otherwise one token with most of the attention would leave all others dark.
-        heat = _heat(panel, np.sqrt(shares).tolist(), None, texts, HEAT, (0, top**0.5))
+        heat = _heat(panel, np.sqrt(shares).tolist(), None, texts, ATTENTION_COLORS, (0, top**0.5))
         yield heat.update(showscale=first, colorbar=bar)
 
     return draw
