@@ -97,7 +97,7 @@ def examine(name: str, loading: LoadingOptions) -> dict[str, Any]:
 
 def look_at(samples: "Samples") -> dict[str, Any]:
     """How data are read: columns, counts, and what a model would be asked."""
-    from probe.data.images import name_of, open_image
+    from probe.data.images import image_name, open_image
 
     shown = next((sample for sample in samples if _opens(sample)), samples[0])  # if none does, say why not
     return {
@@ -109,7 +109,7 @@ def look_at(samples: "Samples") -> dict[str, Any]:
         "without_answer": sum(sample.answer is None for sample in samples),
         "example": {
             "id": shown.id,
-            "images": [f"{name_of(picture)} {_size(open_image(picture))}" for picture in shown.images],
+            "images": [f"{image_name(picture)} {_size(open_image(picture))}" for picture in shown.images],
             "prompt": shown.prompt,
             "answers": list(shown.answers),
         },
