@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from halfv_core import Family
 from halfv_core.families import FAMILIES
 from halfv_core.processors import PromptProcessor
-from probe.calibration.observations import Region
 from probe.capture.regions import REGIONS, regions_of
+from probe.common.region import Region
 from tests.position_colours import NOWHERE, SETUPS, coloured, looking, seen
 from tests.tiny import IMAGE, VIDEO, tiny_model, tiny_prompt
 

@@ -11,7 +11,7 @@ from halfv_core.families import Family, parts_of
 from halfv_core.processors import PromptProcessor
 from halfv_core.registry import Registry
 from halfv_core.runtime.layout import TokenLayout
-from probe.calibration.observations import Region
+from probe.common.region import Region
 
 Size = tuple[int, int]
 """(width, height), pixels."""

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from probe.calibration.observations import Attention, Example, Picture, Region, Selection
+from probe.calibration.observations import Attention, Example, Picture, Selection
 from probe.capture.regions.base import View, grid
+from probe.common.region import Region
 from probe.report.figures.example import example_figure, panels_of
 
 PIXEL = "UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAgA0JaQAA3AA/vuUAAA="
