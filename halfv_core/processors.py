@@ -85,8 +85,8 @@ class PromptProcessor:
         """Model inputs of one user turn, images first, in the checkpoint's chat template.
 
         Returns:
-            Tensors on `device`, ready for `model(**inputs)`, batch of one; `input_ids` (1, N) has one id for each visual
-            token.
+            Tensors on `device`, ready for `model(**inputs)`, batch of one; `input_ids` (1, N) has one id for each
+            visual token.
         """
         content = [{"type": "image"} for _ in images] + [{"type": "text", "text": question}]
         messages = [{"role": "user", "content": content}]
