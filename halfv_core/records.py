@@ -213,7 +213,7 @@ class Expected(Record):
     """What to expect of the plan, for the average calibration prompt."""
 
     flops_ratio: float
-    """The decoder's prefill FLOPs without the plan divided by those with it, 2 per multiply-add (see halfv_core.cost)."""
+    """Prefill FLOPs of the decoder without the plan divided by those with it; 2 per multiply-add, see cost.py."""
     kv_ratio: float
     """KV-cache bytes of the prompt without the plan divided by those with it."""
     visual_tokens: float
