@@ -103,7 +103,7 @@ class PrefillState:
         return arguments
 
     def leave_layer(self, index: int, output: torch.Tensor) -> torch.Tensor:
-        """What layer `index` hands on.
+        """The output of layer `index`.
 
         Args:
             index: of the layer.

@@ -42,7 +42,7 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
 
     The decoder's last hidden state carries zeros at pruned positions, so that logits keep the prompt's length; logits
     at pruned positions are meaningless, and `labels` must be -100 at every token that follows a visual one.
-    `output_hidden_states` returns what each layer handed on: after a Keep only the remaining tokens, (B, n, D), and at
+    `output_hidden_states` returns the output of each layer: after a Keep only the remaining tokens, (B, n, D), and at
     the last layer the full length.
 
     Args:
