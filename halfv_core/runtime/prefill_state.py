@@ -103,7 +103,7 @@ class PrefillState:
         return arguments
 
     def leave_layer(self, index: int, output: torch.Tensor) -> torch.Tensor:
-        """The output of layer `index`.
+        """The output of layer `index`, to be handed to the next layer or, after the last one, to the model.
 
         Args:
             index: of the layer.

@@ -35,10 +35,10 @@ _KERNELS = ("eager", "sdpa")
 def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None = None) -> Iterator["Run"]:
     """Run the model under a plan inside the block, and restore it on exit.
 
-    Works through `forward()` and `generate()`. Each row of a batch is pruned by the attention of its own last token, as
-    if it were alone, and rows without images are left alone; images in a later turn of a conversation are pruned by the
-    last token of that turn. Without a cache, every call is a prompt of its own. A plan that does nothing leaves logits
-    and generations bit-identical.
+    Works through `forward()` and `generate()`. Each row of a batch is pruned as if it were alone, with the attention of
+    its own last token, and rows without images are left unchanged. Images in a later turn of a conversation are pruned
+    with the attention of that turn's last token. Without a cache, every call is a prompt of its own. A plan that does
+    nothing leaves logits and generations bit-identical.
 
     The decoder's last hidden state carries zeros at pruned positions, so that logits keep the prompt's length; logits
     at pruned positions are meaningless, and `labels` must be -100 at every token that follows a visual one.
