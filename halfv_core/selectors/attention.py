@@ -1,7 +1,7 @@
-"""Selector `attention`: the tokens that the last prompt token attends to most in the layer before.
+"""Selector `attention`: the tokens that the last prompt token attends to most in the previous layer.
 
-HalfV's choice in Stage III for token sparsity (paper, secondary saturation redundancy); with scoring over all keys it
-is also FastV's rule (arXiv 2403.06764).
+This is HalfV's rule in Stage III for token sparsity (paper, secondary saturation redundancy); with scoring over all
+keys it is also FastV's rule (arXiv 2403.06764).
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 @SELECTORS.register("attention")
 @dataclass(frozen=True)
 class Attention(Selector):
-    """Top tokens by attention score."""
+    """Choose the tokens with the highest attention scores."""
 
     scoring: Scoring = "attention"
-    """`attention`: scaled, softmax over all keys the query sees; `release`: unscaled, softmax over visual keys only."""
+    """`attention`: scaled, softmax over all keys that the query sees; `release`: unscaled, softmax over visual keys
+    only."""
     rope: bool = True
     """Whether queries and keys carry their rotary positions."""
 

@@ -1,4 +1,4 @@
-"""Selector `random`: a seeded uniform draw, the control that every other selector has to beat."""
+"""Selector `random`: a seeded random draw, the baseline that every other selector has to beat."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 @SELECTORS.register("random")
 @dataclass(frozen=True)
 class Random(Selector):
-    """A draw without replacement, the same for the same seed and number of tokens, on every device."""
+    """Draw without replacement; the same seed and number of tokens give the same draw on every device."""
 
     seed: int = 0
 

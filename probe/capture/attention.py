@@ -44,8 +44,9 @@ def attention_of_last(
             cos, sin = (table.to(device) for table in kwargs["position_embeddings"])
             mask = kwargs.get("attention_mask")
             slots = TokenSlots.all_of(layout.visual.to(device), layout.real.to(device), past=0)
-            step = LayerInput(hidden.to(device), cos, sin, None if mask is None else mask.to(device), slots, past=0)
-            shares[layer] = attention_scores(parts, parts.layers[layer], step, 0, "attention", rope=True)
+            mask = None if mask is None else mask.to(device)
+            layer_input = LayerInput(hidden.to(device), cos, sin, mask, slots, past=0)
+            shares[layer] = attention_scores(parts, parts.layers[layer], layer_input, 0, "attention", rope=True)
             return forward(hidden, **kwargs)
 
         return run

@@ -87,13 +87,13 @@ def test_selection_is_the_pruning_alone_and_leaves_everything_as_it_was(monkeypa
     model = tiny_model("llava")
     parts, prune = parts_of(model), PrefillState._prune
     inputs = synthetic_inputs(model, visual_tokens=16)
-    plain = PrefillState.arrive
+    plain = PrefillState.enter_layer
 
     def slowly(*args: object) -> object:
         time.sleep(0.01)  # in every layer, not in the pruning
         return plain(*args)
 
-    monkeypatch.setattr(PrefillState, "arrive", slowly)
+    monkeypatch.setattr(PrefillState, "enter_layer", slowly)
     found = selection(model, PLAN, inputs)
     assert 0 < found.share < 0.5 and found.seconds / found.share > 0.05
     request(model, inputs, new_tokens=1)
