@@ -1,6 +1,6 @@
 # Everything a newcomer or CI runs; each target makes and uses .venv by itself.
 #   make demo    probe the bundled model, then compare it with and without the plan
-#   make test    the test suite          make check   lint, format, types
+#   make test    the test suite          make check   lint, format, types, imports
 #   make results   all bundled models side by side: the tables of the READMEs, and the shipped profiles
 #   make ablation  what each part of the shipped plans brings: the README's table
 #   make picture   the READMEs' pictures, from the shipped profiles        make selectors   the table of selectors
@@ -50,3 +50,4 @@ check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy halfv_core probe cli
+	$(BIN)/lint-imports
