@@ -1,4 +1,7 @@
-"""Model families, one declarative file each; importing this package registers them."""
+"""Model families, one declarative file each; importing this package registers them.
+
+What does not belong here: code that runs in a forward pass (runtime). A family says where things are in a model.
+"""
 
 from halfv_core.families import (
     gemma3,

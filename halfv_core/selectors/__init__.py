@@ -1,4 +1,8 @@
-"""Rules that choose which visual tokens are kept, one file each; importing this package registers them."""
+"""Rules that choose which visual tokens are kept, one file each; importing this package registers them.
+
+What does not belong here: reading scores from a model (runtime). A selector sees a context and returns indices. The
+modules import torch where they compute, because plans, which are read without a model, check their selectors' options.
+"""
 
 from halfv_core.selectors import anchor_coverage, attention, random, uniform
 from halfv_core.selectors.base import SELECTORS, SelectionContext, Selector, make_selector
