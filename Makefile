@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: venv
-	$(BIN)/python -m data_samples.studies.demo
+	$(BIN)/halfv-probe demo
 
 results: venv
 	$(BIN)/python -m data_samples.studies.results

@@ -11,18 +11,14 @@ import typer
 
 from cli.common import (
     SMALL,
-    DeviceOption,
-    DtypeOption,
     JsonOption,
-    ModelOption,
-    TrustOption,
     given_arguments,
-    load_quietly,
     print_json,
     progress_bar,
     stdout,
     writing,
 )
+from cli.model_options import LoadingOptions, ModelOption
 from cli.plan_options import FreezeOption, KeepOption, typed_plan
 
 if TYPE_CHECKING:
@@ -33,6 +29,7 @@ if TYPE_CHECKING:
 
 def bench(
     context: typer.Context,
+    *,
     model: ModelOption,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="The model's shape with random weights: no checkpoint, no hub.")
@@ -50,9 +47,7 @@ def bench(
     clock: Annotated[str, typer.Option(help="wall, or cpu: without what neighbours on the same CPU take.")] = "wall",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU. [default: torch's own]")] = None,
     output: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("bench.json"),
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = "auto",
-    trust_remote_code: TrustOption = False,
+    loading: LoadingOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Measure speed and memory with and without a plan."""
@@ -69,9 +64,9 @@ def bench(
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     if random_weights:
-        found, whole = _random(model, layers, vision_layers, dtype, device)
+        found, whole = _random(model, layers, vision_layers, loading)
     else:
-        found = load_quietly(model, dtype, device, trust_remote_code).model
+        found = loading.load(model).model
         whole = depths(found.config)
     check_clock(clock, found.device)
     plan = typed or _plan(model, found.config, whole[0], profile, random_weights)
@@ -122,7 +117,7 @@ def _check(
 
 
 def _random(
-    name: str, layers: int | None, vision_layers: int | None, dtype: str, device: str
+    name: str, layers: int | None, vision_layers: int | None, loading: LoadingOptions
 ) -> tuple["PreTrainedModel", tuple[int, int]]:
     """A model with random weights, and the depths of the whole that it is a slice of."""
     import torch
@@ -133,6 +128,7 @@ def _random(
     from probe.bench import config_of, random_model, sliced
     from probe.bench.synthetic import depths
 
+    dtype, device = loading.dtype, loading.device
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -10,41 +10,24 @@ from typing import Annotated
 import typer
 
 from cli.common import (
-    DeviceOption,
-    DtypeOption,
     JsonOption,
-    ModelOption,
-    TrustOption,
     given_arguments,
-    load_quietly,
     print_json,
     progress_bar,
     stdout,
     unfinished,
     writing,
 )
-from cli.data_options import (
-    ColumnOption,
-    DataOption,
-    FetchOption,
-    ImagesOption,
-    InstructionOption,
-    SplitOption,
-    SubsetOption,
-    read_data,
-)
+from cli.data_options import DataOption, ReadingOptions
+from cli.model_options import LoadingOptions, ModelOption
 
 
 def calibrate(
     context: typer.Context,
+    *,
     model: ModelOption,
     data: DataOption = "scenes",
-    column: ColumnOption = None,
-    images: ImagesOption = None,
-    split: SplitOption = None,
-    subset: SubsetOption = None,
-    instruction: InstructionOption = None,
-    fetch_images: FetchOption = False,
+    reading: ReadingOptions,
     samples: Annotated[int, typer.Option(help="Samples to draw from the data.")] = 100,
     output: Annotated[Path, typer.Option(help="Where the profile goes.")] = Path("profile.json"),
     report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report here.")] = None,
@@ -76,9 +59,7 @@ def calibrate(
     release_curve: Annotated[
         bool, typer.Option("--release-curve", help="Also compute the visual entropy as the public code does; slow.")
     ] = False,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = "auto",
-    trust_remote_code: TrustOption = False,
+    loading: LoadingOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
@@ -89,7 +70,7 @@ def calibrate(
     from probe.report import Subject, write_report
 
     seconds = None if budget is None else parse_budget(budget)
-    found = read_data(data, column, images, split, subset, instruction, fetch_images)
+    found = reading.read(data)
     settings = Settings.from_user(
         samples=samples,
         held_out=held_out,
@@ -112,7 +93,7 @@ def calibrate(
         if path is not None:
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-    loaded = load_quietly(model, dtype, device, trust_remote_code)
+    loaded = loading.load(model)
     journal = unfinished(output)
     with progress_bar() as on_progress, writing(journal):
         profile, observations = calibrate_in_full(

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
     from halfv_core.models import LoadedModel
 
-ModelOption = Annotated[str, typer.Option("--model", help="Name (see `halfv-probe models`), folder, or hub id.")]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
-TrustOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 ProfileArgument = Annotated[Path, typer.Argument(help="Profile made by `halfv-probe calibrate`.", show_default=False)]
 

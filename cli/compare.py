@@ -50,7 +50,7 @@ def compare(
 
 def comparison_table(found: "ProfileComparison") -> Table:
     """What each calibration found and promises, and what they were not done alike with."""
-    from probe.calibration.certainty import interval_words
+    from probe.calibration.certainty import interval_label
 
     table = Table(box=None, pad_edge=False)
     for column in ("", "A", "B", ""):
@@ -61,7 +61,7 @@ def comparison_table(found: "ProfileComparison") -> Table:
         table.add_row(escape(name), escape(_text(one)), escape(_text(two)), mark)
 
     for pair in found.boundaries:
-        one, two = (f"{_text(side.layer)} ({interval_words(side.low, side.high)})" for side in (pair.a, pair.b))
+        one, two = (f"{_text(side.layer)} ({interval_label(side.low, side.high)})" for side in (pair.a, pair.b))
         add(ROW_LABELS[pair.name], one, two, pair.agree)
     add("saturation type", *found.types, found.types[0] == found.types[1])
     add("share kept at Stage II", *found.keep_ratios, found.keep_ratios[0] == found.keep_ratios[1])

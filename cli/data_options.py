@@ -1,6 +1,7 @@
 """The options that say where samples come from and how to read them, for every command that takes data."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,53 +19,54 @@ DataOption = Annotated[
         "made by save_to_disk, or data set name on the hub.",
     ),
 ]
-ColumnOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column",
-        help="FIELD=COLUMN where the guess is wrong (FIELD= for none), repeatable; fields: id, image, question, "
-        "answer, choices, family, context, instruction, caption, conversation.",
-    ),
-]
-ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder that the data's image paths start from.")]
-SplitOption = Annotated[
-    str | None, typer.Option("--split", help="Split of the data set. [default: test, if there is one]")
-]
-SubsetOption = Annotated[str | None, typer.Option("--subset", help="Configuration of a hub data set.")]
-InstructionOption = Annotated[
-    str | None, typer.Option("--instruction", help="Said after each question: how to answer it.")
-]
-FetchOption = Annotated[bool, typer.Option("--fetch-images", help="Download images that the data give as URLs.")]
 
 
-def read_data(
-    data: str,
-    column: list[str] | None,
-    images: Path | None,
-    split: str | None,
-    subset: str | None,
-    instruction: str | None,
-    fetch_images: bool,
-) -> "Samples":
-    """Samples as the options say; rows that cannot be used are counted and the first of them named on stderr.
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How data are read."""
 
-    Raises:
-        DataError: see `probe.load_samples`.
-    """
-    from probe.data.columns import Columns
-    from probe.data.samples import load_samples
-
-    found = load_samples(
-        data,
-        columns=Columns.from_pairs(column or []),
-        images=images,
-        split=split,
-        subset=subset,
-        instruction=instruction,
-        fetch_images=fetch_images,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="FIELD=COLUMN where the guess is wrong (FIELD= for none), repeatable; fields: id, image, question, "
+            "answer, choices, family, context, instruction, caption, conversation.",
+        ),
+    ] = None
+    images: Annotated[Path | None, typer.Option("--images", help="Folder that the data's image paths start from.")] = (
+        None
     )
-    say_rejected(found.rejected, len(found) + len(found.rejected))
-    return found
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split of the data set. [default: test, if there is one]")
+    ] = None
+    subset: Annotated[str | None, typer.Option("--subset", help="Configuration of a hub data set.")] = None
+    instruction: Annotated[
+        str | None, typer.Option("--instruction", help="Said after each question: how to answer it.")
+    ] = None
+    fetch_images: Annotated[
+        bool, typer.Option("--fetch-images", help="Download images that the data give as URLs.")
+    ] = False
+
+    def read(self, data: str) -> "Samples":
+        """The samples of `data`; rows that cannot be used are counted and the first of them named on stderr.
+
+        Raises:
+            DataError: see `probe.load_samples`.
+        """
+        from probe.data.columns import Columns
+        from probe.data.samples import load_samples
+
+        found = load_samples(
+            data,
+            columns=Columns.from_pairs(self.column or []),
+            images=self.images,
+            split=self.split,
+            subset=self.subset,
+            instruction=self.instruction,
+            fetch_images=self.fetch_images,
+        )
+        say_rejected(found.rejected, len(found) + len(found.rejected))
+        return found
 
 
 def say_rejected(rejected: Sequence[object], rows: int) -> None:

@@ -10,16 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.common import DeviceOption, DtypeOption, JsonOption, TrustOption, load_quietly, print_json, stdout
-from cli.data_options import (
-    ColumnOption,
-    FetchOption,
-    ImagesOption,
-    InstructionOption,
-    SplitOption,
-    SubsetOption,
-    read_data,
-)
+from cli.common import JsonOption, print_json, stdout
+from cli.data_options import ReadingOptions
+from cli.model_options import LoadingOptions
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,17 +31,11 @@ TESTED = {
 
 
 def doctor(
+    *,
     model: Annotated[str | None, typer.Option(help="Also load this model and see whether it can be probed.")] = None,
     data: Annotated[str | None, typer.Option(help="Also read this data set and show what its columns mean.")] = None,
-    column: ColumnOption = None,
-    images: ImagesOption = None,
-    split: SplitOption = None,
-    subset: SubsetOption = None,
-    instruction: InstructionOption = None,
-    fetch_images: FetchOption = False,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = "auto",
-    trust_remote_code: TrustOption = False,
+    reading: ReadingOptions,
+    loading: LoadingOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Show versions, devices, with --model whether that model can be probed, with --data how those data are read."""
@@ -56,11 +43,11 @@ def doctor(
         "python": platform.python_version(),
         "packages": {name: {"installed": installed(name), "tested": tested} for name, tested in TESTED.items()},
         "devices": list(devices()),
-        "model": examine(model, dtype, device, trust_remote_code) if model else None,
+        "model": examine(model, loading) if model else None,
         "data": None,
     }
     if data:
-        result["data"] = look_at(read_data(data, column, images, split, subset, instruction, fetch_images))
+        result["data"] = look_at(reading.read(data))
     if as_json:
         print_json(result)
     else:
@@ -86,7 +73,7 @@ def devices() -> list[str]:
     return found + (["mps"] if torch.backends.mps.is_available() else [])
 
 
-def examine(name: str, dtype: str, device: str, trust_remote_code: bool) -> dict[str, Any]:
+def examine(name: str, loading: LoadingOptions) -> dict[str, Any]:
     """What probing needs to know about a model.
 
     Raises:
@@ -94,7 +81,7 @@ def examine(name: str, dtype: str, device: str, trust_remote_code: bool) -> dict
     """
     from halfv_core.families import family_of, parts_of
 
-    model = load_quietly(name, dtype, device, trust_remote_code).model
+    model = loading.load(name).model
     parts = parts_of(model)
     return {
         "name": name,
@@ -110,7 +97,7 @@ def examine(name: str, dtype: str, device: str, trust_remote_code: bool) -> dict
 
 def look_at(samples: "Samples") -> dict[str, Any]:
     """How data are read: columns, counts, and what a model would be asked."""
-    from probe.data.images import name_of, open_image
+    from probe.data.images import image_name, open_image
 
     shown = next((sample for sample in samples if _opens(sample)), samples[0])  # if none does, say why not
     return {
@@ -122,7 +109,7 @@ def look_at(samples: "Samples") -> dict[str, Any]:
         "without_answer": sum(sample.answer is None for sample in samples),
         "example": {
             "id": shown.id,
-            "images": [f"{name_of(picture)} {_size(open_image(picture))}" for picture in shown.images],
+            "images": [f"{image_name(picture)} {_size(open_image(picture))}" for picture in shown.images],
             "prompt": shown.prompt,
             "answers": list(shown.answers),
         },

@@ -10,43 +10,25 @@ import typer
 from rich.console import Console
 
 from cli.common import (
-    DeviceOption,
-    DtypeOption,
     JsonOption,
-    ModelOption,
-    TrustOption,
     given_arguments,
-    load_quietly,
     print_json,
     progress_bar,
     stdout,
     unfinished,
     writing,
 )
-from cli.data_options import (
-    ColumnOption,
-    DataOption,
-    FetchOption,
-    ImagesOption,
-    InstructionOption,
-    SplitOption,
-    SubsetOption,
-    read_data,
-    say_rejected,
-)
+from cli.data_options import DataOption, ReadingOptions, say_rejected
+from cli.model_options import LoadingOptions, ModelOption
 
 
 def evaluate(
     context: typer.Context,
+    *,
     model: ModelOption,
     profile: Annotated[Path, typer.Option(help="Made by `halfv-probe calibrate` for this model.")],
     data: DataOption = "scenes-heldout",
-    column: ColumnOption = None,
-    images: ImagesOption = None,
-    split: SplitOption = None,
-    subset: SubsetOption = None,
-    instruction: InstructionOption = None,
-    fetch_images: FetchOption = False,
+    reading: ReadingOptions,
     samples: Annotated[int, typer.Option(help="Samples to draw from those with a reference answer.")] = 300,
     seed: Annotated[int, typer.Option(help="Seed of the draw and of the bootstrap.")] = 0,
     output: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("evaluation.json"),
@@ -55,9 +37,7 @@ def evaluate(
     ] = None,
     grading: Annotated[str, typer.Option(help="auto (each sample's own), exact, soft or letter.")] = "auto",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 32,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = "auto",
-    trust_remote_code: TrustOption = False,
+    loading: LoadingOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the full model, each part of the plan, the whole plan, and the wrong treatment of Stage III."""
@@ -72,7 +52,7 @@ def evaluate(
     chosen = as_grading(grading)
     loaded_profile = Profile.load(profile)
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
-    found = read_data(data, column, images, split, subset, instruction, fetch_images)
+    found = reading.read(data)
     answered = with_references(found)
     stderr = Console(stderr=True, soft_wrap=True, highlight=False)
     if len(answered) < len(found):
@@ -84,7 +64,7 @@ def evaluate(
         output.parent.mkdir(parents=True, exist_ok=True)
     if output.is_dir():
         raise HalfVError(f"cannot write {output}: Is a directory", remedy="choose another --output")
-    loaded = load_quietly(model, dtype, device, trust_remote_code)
+    loaded = loading.load(model)
     with progress_bar() as on_progress, writing(journal):
         ablation = ablate(
             loaded.model,

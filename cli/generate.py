@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.common import DeviceOption, DtypeOption, JsonOption, ModelOption, TrustOption, load_quietly, print_json, stdout
+from cli.common import JsonOption, print_json, stdout
+from cli.model_options import LoadingOptions, ModelOption
 
 if TYPE_CHECKING:
     from halfv_core import Plan, Profile
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
 
 
 def generate(
+    *,
     model: ModelOption,
     image: Annotated[list[Path], typer.Option(help="Image file; may be repeated.")],
     prompt: Annotated[str, typer.Option(help="The question.")],
     profile: Annotated[Path | None, typer.Option(help="Run under this profile.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Run without the profile too.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = "auto",
-    trust_remote_code: TrustOption = False,
+    loading: LoadingOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Answer a question about an image."""
@@ -36,7 +36,7 @@ def generate(
         raise HalfVError("--compare has nothing to compare with", remedy="add --profile profile.json")
     loaded_profile = Profile.load(profile) if profile else None
     images = [open_image(path) for path in image]
-    loaded = load_quietly(model, dtype, device, trust_remote_code)
+    loaded = loading.load(model)
     inputs = loaded.processor.prompt(images, prompt, loaded.model.device)
     result: dict[str, Any] = {}
     if profile is None or compare:

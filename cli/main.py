@@ -12,11 +12,13 @@ import typer
 from cli.bench import bench
 from cli.calibrate import calibrate
 from cli.compare import compare
+from cli.demo import demo
 from cli.doctor import doctor
 from cli.evaluate import evaluate
 from cli.export import export
 from cli.generate import generate
 from cli.models import models
+from cli.option_groups import flattened
 from cli.plot import plot
 from cli.stages import stages
 
@@ -24,10 +26,9 @@ app = typer.Typer(
     help="Find where a multimodal LLM's visual tokens stop being worth their cost, and run it without them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-for command in (calibrate, stages, plot, compare, export, generate, evaluate, bench, models, doctor):
-    app.command()(command)
+for command in (demo, calibrate, stages, plot, compare, export, generate, evaluate, bench, models, doctor):
+    app.command()(flattened(command))
 
 
 def main() -> None:

@@ -3,12 +3,23 @@
 from halfv_core import Profile, apply
 with apply(model, Profile.load("profile.json")):
     model.generate(**inputs)
+
+Plans and profiles are plain data: torch is imported when a model enters, not before.
 """
 
+from typing import TYPE_CHECKING
+
 from halfv_core.errors import HalfVError
-from halfv_core.families import Family
+from halfv_core.lazy import lazy_names
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.profile import Profile
-from halfv_core.runtime import Run, apply
+
+if TYPE_CHECKING:
+    from halfv_core.families import Family
+    from halfv_core.runtime import Run, apply
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__, {"Family": "halfv_core.families", "Run": "halfv_core.runtime", "apply": "halfv_core.runtime"}
+    )
 
 __all__ = ["Family", "Freeze", "HalfVError", "Keep", "Plan", "Profile", "Run", "apply"]

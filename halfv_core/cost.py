@@ -1,15 +1,15 @@
 """FLOPs and KV-cache bytes of a decoder, with and without a plan: pure arithmetic.
 
-Convention: 2 FLOPs a multiply-add; the decoder's projections, MLP (three matrices) and attention over the full square
-of queries and keys; no vision tower, projector, norms, LM head or selection overhead. For a layer of n tokens, width
-d, query width d_q, key/value width d_kv (grouped queries) and MLP width m:
+A multiply-add counts as 2 FLOPs. Counted are the decoder's projections, its MLP (three matrices), and attention over
+the full square of queries and keys; not counted are vision tower, projector, norms, LM head and the selection of
+tokens. For a layer of n tokens, width d, query width d_q, key/value width d_kv (grouped queries) and MLP width m:
 
     dense   2 n (2 d d_q + 2 d d_kv + 3 d m) + 4 n^2 d_q
     frozen  2 t (2 d d_q + 3 d m) + 4 n d d_kv + 4 t n d_q        t of the n tokens are text
 
 With d_q = d and d_kv = d these are the formulas of ShortV (arXiv 2504.00502, table 1).
 
-Papers often count visual tokens alone, as if the prompt had no text; `Cost.visual_flops` follows them.
+Papers often count visual tokens only, as if the prompt had no text; `Cost.visual_flops` follows that convention.
 """
 
 from collections.abc import Sequence
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """The sizes that cost depends on."""
+    """The sizes of a decoder that its cost depends on."""
 
     layers: int
     hidden: int
     query_width: int
-    """Heads times head_dim."""
+    """Query heads times head_dim."""
     kv_width: int
     """Key/value heads times head_dim."""
     mlp: int
     value_bytes: int
-    """Bytes of one cached number."""
+    """Bytes of one number in the KV cache."""
 
     @classmethod
     def of(cls, text_config: "PreTrainedConfig", value_bytes: int) -> "DecoderShape":
-        """Read the sizes off a decoder's config."""
+        """Read the sizes from a decoder's config; `value_bytes` is the size of one number in the KV cache."""
         heads = text_config.num_attention_heads
         head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
         kv_heads = getattr(text_config, "num_key_value_heads", None) or heads
@@ -52,15 +52,15 @@ class DecoderShape:
         )
 
     def prefill_flops(self, tokens: "LayerTokens") -> int:
-        """FLOPs of one layer over the prompt."""
+        """FLOPs of one layer for the prompt."""
         n = tokens.visual + tokens.text
-        rows = tokens.text if tokens.frozen else n  # those that ask; all are asked about
-        linear = 2 * rows * self.hidden * (2 * self.query_width + 3 * self.mlp)
+        queries = tokens.text if tokens.frozen else n
+        linear = 2 * queries * self.hidden * (2 * self.query_width + 3 * self.mlp)
         keys_values = 4 * n * self.hidden * self.kv_width
-        return linear + keys_values + 4 * rows * (n + tokens.past) * self.query_width
+        return linear + keys_values + 4 * queries * (n + tokens.past) * self.query_width
 
     def decode_flops(self, keys: int) -> int:
-        """FLOPs of one layer for one new token that sees `keys` keys, itself among them."""
+        """FLOPs of one layer for one new token that sees `keys` keys, its own included."""
         linear = 2 * self.hidden * (2 * self.query_width + 2 * self.kv_width + 3 * self.mlp)
         return linear + 4 * keys * self.query_width
 
@@ -70,36 +70,36 @@ class DecoderShape:
 
 
 class LayerTokens(NamedTuple):
-    """What goes through one decoder layer in the prefill of one prompt."""
+    """Tokens that go through one decoder layer in the prefill of one prompt."""
 
     visual: int
     text: int
     frozen: bool
-    """Whether the visual tokens are keys and values only."""
+    """Whether the visual tokens are keys and values only, not updated."""
     past: int = 0
     """Tokens of earlier turns in the layer's cache."""
 
 
 def tokens_by_layer(plan: Plan, layers: int, visual: int, text: int) -> tuple[LayerTokens, ...]:
-    """Follow a plan down the decoder for a prompt of `visual` visual and `text` text tokens."""
+    """Tokens in each of the `layers` layers for a prompt of `visual` visual and `text` text tokens under a plan."""
     rows: list[LayerTokens] = []
-    alive = visual
+    kept = visual
     keeps = {keep.layer: keep for keep in plan.keeps}
     for layer in range(layers):
         if layer in keeps:
-            alive = keeps[layer].count(visual)
-        rows.append(LayerTokens(alive, text, layer in plan.frozen_layers and alive > 0))
+            kept = keeps[layer].count(visual)
+        rows.append(LayerTokens(kept, text, layer in plan.frozen_layers and kept > 0))
     return tuple(rows)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one prompt and the tokens generated after it cost, with the plan and without."""
+    """Cost of one prompt and of the tokens generated after it, with and without the plan (`_full`)."""
 
     prefill_flops: int
     prefill_flops_full: int
     visual_flops: int
-    """Prefill of the visual tokens, as if there were no others."""
+    """Prefill of the visual tokens alone, as if the prompt had no text."""
     visual_flops_full: int
     decode_flops: int
     decode_flops_full: int
@@ -108,30 +108,32 @@ class Cost:
     kv_bytes_full: int
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Of two prompts, or of two turns."""
+        """Total of two prompts, or of two turns."""
         return Cost(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
 
     @property
     def flops_ratio(self) -> float:
-        """Prefill FLOPs without the plan over those with it; 4.0 reads "four times fewer"."""
+        """Prefill FLOPs without the plan divided by those with it; 4.0 means "four times fewer"."""
         return self.prefill_flops_full / self.prefill_flops
 
     @property
     def visual_flops_ratio(self) -> float:
-        """The same of the visual tokens alone, the papers' convention; 1 where there are none."""
+        """The same for visual tokens alone, as papers count; 1 if there are no visual tokens."""
         return self.visual_flops_full / self.visual_flops if self.visual_flops else 1.0
 
     @property
     def kv_ratio(self) -> float:
-        """KV-cache bytes without the plan over those with it."""
+        """KV-cache bytes without the plan divided by those with it."""
         return self.kv_bytes_full / self.kv_bytes
 
 
 def cost_of(shape: DecoderShape, rows: Sequence[LayerTokens], new_tokens: int = 0) -> Cost:
-    """Cost of one prompt (or turn) that went through the layers as `rows` says, and of `new_tokens` decoded after it.
+    """Cost of one prompt (or turn) and of the tokens decoded after it.
 
     Args:
-        new_tokens: tokens that were fed one after the other after the prompt.
+        shape: sizes of the decoder.
+        rows: for each layer, the tokens of the prompt that went through it.
+        new_tokens: number of tokens that were fed one by one after the prompt.
     """
     full = [LayerTokens(rows[0].visual, row.text, False, rows[0].past) for row in rows]
     return Cost(
@@ -151,7 +153,7 @@ def _visual_alone(row: LayerTokens) -> LayerTokens:
 
 
 def _decoding(shape: DecoderShape, row: LayerTokens, new_tokens: int) -> int:
-    return sum(shape.decode_flops(_cached(row) + step) for step in range(1, new_tokens + 1))
+    return sum(shape.decode_flops(_cached(row) + number) for number in range(1, new_tokens + 1))
 
 
 def _cached(row: LayerTokens) -> int:

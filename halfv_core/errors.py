@@ -1,16 +1,16 @@
-"""The errors a person can mend: one line that says what, what was got, what was expected, and how to repair it."""
+"""Errors that a user can fix: one line that says what is wrong, what was got, what was expected, and the remedy."""
 
 from pydantic import ValidationError
 
 
 class HalfVError(Exception):
-    """A mistake that the reader of the message can repair; shown as one line, without a traceback.
+    """A mistake that the reader of the message can fix; shown as one line, without a traceback.
 
     Args:
         what: what is wrong, in words.
-        got: the offending value, if there is one to show.
+        got: the offending value, if there is one.
         expected: what would have been right.
-        remedy: the command, argument or call that repairs it.
+        remedy: the command, argument or call that fixes it.
     """
 
     exit_code = 2
@@ -27,7 +27,7 @@ class HalfVError(Exception):
 
 
 class PlanError(HalfVError):
-    """A plan that cannot be carried out: unknown selector, layer out of range, ratios that grow."""
+    """A plan that cannot be carried out: unknown selector, layer out of range, keep ratios that grow with depth."""
 
 
 class ProfileError(HalfVError):
@@ -47,13 +47,13 @@ class DataError(HalfVError):
 
 
 class RunError(HalfVError):
-    """The input was right, the run failed all the same."""
+    """The input was right, but the run failed."""
 
     exit_code = 1
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first fault of a pydantic error as one line: field, message, value."""
+    """The first fault in a pydantic error, as one line: field, message, value."""
     fault = error.errors()[0]
     place = ".".join(str(part) for part in fault["loc"]) or "value"
     return f"{place}: {fault['msg']}, got {fault['input']!r}"

@@ -4,15 +4,15 @@ model, processor, name = load_model("qwen2.5-vl-7b")
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from huggingface_hub import constants, get_session
-from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, PreTrainedModel
-
+from halfv_core.bundled import BUNDLED
 from halfv_core.errors import ModelError
-from halfv_core.processors import PromptProcessor, load_processor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from halfv_core.processors import PromptProcessor
 
 MODEL_NAMES: dict[str, str] = {
     "qwen2-vl-2b": "Qwen/Qwen2-VL-2B-Instruct",
@@ -43,16 +43,15 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 class LoadedModel(NamedTuple):
     """A model ready to run, with what turns images and questions into its inputs."""
 
-    model: PreTrainedModel
-    processor: PromptProcessor
+    model: "PreTrainedModel"
+    processor: "PromptProcessor"
     name: str
     """As the user gave it."""
 
 
 def bundled_models() -> dict[str, Path]:
-    """Name -> folder of the small trained models of the repository; empty in an installation without it."""
-    folder = Path(__file__).parent.parent / "data_samples" / "models"
-    return {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}
+    """Name -> folder of the small trained models that ship with the package."""
+    return {path.parent.name: path.parent for path in sorted((BUNDLED / "models").glob("*/config.json"))}
 
 
 def resolve(name: str) -> str:
@@ -74,7 +73,11 @@ def resolve(name: str) -> str:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     known = ", ".join([*bundled, *MODEL_NAMES])
-    raise ModelError(f"no model '{name}'", expected=f"a folder, a hub id (owner/name), or one of {known}")
+    raise ModelError(
+        f"no model '{name}'",
+        expected=f"a folder, a hub id (owner/name), or one of {known}",
+        remedy=None if bundled else f"there are no bundled models in {BUNDLED / 'models'}: reinstall halfv-probe",
+    )
 
 
 def load_model(
@@ -95,6 +98,12 @@ def load_model(
     Raises:
         ModelError: unknown name, unreadable checkpoint, or no network and not in the local cache.
     """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText
+
+    from halfv_core.processors import load_processor
+
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
     source = resolve(name)
@@ -118,6 +127,8 @@ def load_model(
 
 def hub_answers() -> bool:
     """One quick question instead of the hub client's minute of retries for every file."""
+    from huggingface_hub import constants, get_session
+
     if constants.is_offline_mode():
         return False
     try:

@@ -2,8 +2,8 @@
 
     Plan((Keep(layer=2, keep_ratio=0.25), Freeze(layers=range(15, 32))))
 
-Every training-free method is a list of two interventions: keep a share of the visual tokens from a layer on, or freeze
-them (visible as keys and values, not updated) in some layers.
+Every training-free method is a list of two kinds of intervention: keep a share of the visual tokens from some layer on,
+or freeze them (visible as keys and values, but not updated) in some layers.
 """
 
 import math
@@ -19,7 +19,7 @@ Option = bool | int | float | str
 
 
 class Intervention(BaseModel):
-    """Base of the two interventions: frozen, by keyword, with one clear line for a bad field."""
+    """Base of the interventions: immutable, built by keyword, with a one-line error for a bad field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,21 +31,22 @@ class Intervention(BaseModel):
 
 
 class Keep(Intervention):
-    """From the input of decoder layer `layer` on, keep a share of the visual tokens; the rest is gone for good.
+    """From the input of decoder layer `layer` on, keep a share of the visual tokens and prune the rest.
 
     Raises:
-        PlanError: layer below 1, ratio outside 0..1, unknown selector or option.
+        PlanError: layer below 1, ratio outside 0..1, or an unknown selector or option.
     """
 
     kind: Literal["keep"] = "keep"
     layer: int = Field(ge=1, strict=True)
-    """Decoder layer, counted from 0, whose input is pruned; at least 1, because layer 0's cache carries positions."""
+    """Decoder layer, counted from 0, whose input is pruned; at least 1, because models read the positions of new tokens
+    off the cache of layer 0."""
     keep_ratio: float = Field(ge=0.0, le=1.0)
-    """Share kept, of the row's original number of visual tokens."""
+    """Share to keep of the row's original number of visual tokens."""
     selector: str = "anchor_coverage"
-    """Registered name of the rule that chooses the tokens."""
+    """Registered name of the selector that chooses the tokens."""
     options: dict[str, Option] = Field(default_factory=dict)
-    """Settings of the selector."""
+    """Options of the selector."""
 
     @model_validator(mode="after")
     def _selector_exists(self) -> "Keep":
@@ -53,21 +54,21 @@ class Keep(Intervention):
         return self
 
     def describe(self) -> str:
-        """In words."""
+        """The intervention in words."""
         settings = ", ".join(f"{name} {value}" for name, value in self.options.items())
         by = f" by {self.selector}" + (f" ({settings})" if settings else "")
         share = f"keep {self.keep_ratio:.3g} of the visual tokens{by}" if self.keep_ratio else "drop all visual tokens"
         return f"layer {self.layer}: {share}"
 
     def count(self, visual: int) -> int:
-        """How many of `visual` original visual tokens stay: max(1, floor(visual * keep_ratio)), 0 for ratio 0."""
+        """Number of tokens to keep of `visual` original ones: max(1, floor(visual * keep_ratio)), or 0 for ratio 0."""
         if self.keep_ratio == 0.0 or visual == 0:
             return 0
         return max(1, math.floor(visual * self.keep_ratio))
 
 
 class Freeze(Intervention):
-    """In these decoder layers visual tokens are keys and values only; their states pass through unchanged.
+    """In these decoder layers, visual tokens are keys and values only; their hidden states pass through unchanged.
 
     Raises:
         PlanError: no layers, or a layer below 1.
@@ -78,7 +79,7 @@ class Freeze(Intervention):
     """Decoder layers, counted from 0, ascending; a range is accepted."""
 
     def describe(self) -> str:
-        """In words."""
+        """The intervention in words."""
         first, last = self.layers[0], self.layers[-1]
         whole = len(self.layers) == last - first + 1
         which = f"{first}-{last}" if whole and last > first else ", ".join(map(str, self.layers))
@@ -94,7 +95,7 @@ class Plan(BaseModel):
     """Interventions in the order of their layers; `Plan(())` does nothing.
 
     Raises:
-        PlanError: two keeps at one layer, a keep ratio that grows with depth, a layer frozen twice.
+        PlanError: two Keeps at one layer, a keep ratio that grows with depth, or a layer frozen twice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -131,7 +132,7 @@ class Plan(BaseModel):
 
     @property
     def keeps(self) -> tuple[Keep, ...]:
-        """The keeps, ascending by layer."""
+        """All Keeps, ascending by layer."""
         return tuple(item for item in self.interventions if isinstance(item, Keep))
 
     @property
@@ -150,11 +151,11 @@ class Plan(BaseModel):
         return max([keep.layer for keep in self.keeps] + list(self.frozen_layers), default=0)
 
     def describe(self) -> list[str]:
-        """The interventions in words, one line each; a plan that does nothing says so."""
+        """The interventions in words, one line each; for an empty plan, a line that says so."""
         return [item.describe() for item in self.interventions] or ["leave every visual token alone"]
 
     def check_depth(self, layers: int) -> None:
-        """Refuse a plan for a deeper model.
+        """Refuse a plan that was made for a deeper model.
 
         Raises:
             PlanError: the plan names a layer that a decoder of `layers` layers does not have.

@@ -1,7 +1,7 @@
-"""From images and a question to model inputs, by the checkpoint's own processor or, failing that, by its parts.
+"""From images and a question to model inputs, with the checkpoint's own processor or, failing that, with its parts.
 
-Some processors (Qwen2_5_VLProcessor among them) cannot be constructed without torchvision, although their image part
-can. `ComposedProcessor` then does their work from the same files; both give identical inputs.
+Some processors (Qwen2_5_VLProcessor, for example) cannot be constructed without torchvision, although their image
+processor can. `ComposedProcessor` then does the same work from the same files; both give identical inputs.
 """
 
 import json
@@ -28,7 +28,7 @@ Inputs = dict[str, torch.Tensor]
 
 
 class ComposedProcessor:
-    """Image processor, tokenizer and chat template of a Qwen-VL checkpoint, put together as its processor does."""
+    """Image processor, tokenizer and chat template of a Qwen-VL checkpoint, combined as its own processor does."""
 
     image_token = "<|image_pad|>"
 
@@ -38,7 +38,7 @@ class ComposedProcessor:
         self.chat_template = chat_template
 
     def apply_chat_template(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
-        """The prompt as text, one placeholder an image."""
+        """The prompt as text, with one placeholder for each image."""
         rendered = self.tokenizer.apply_chat_template(
             [dict(message) for message in messages],
             chat_template=self.chat_template,
@@ -48,7 +48,7 @@ class ComposedProcessor:
         return str(rendered)
 
     def __call__(self, *, images: Sequence["Image.Image"] | None, text: str, return_tensors: str) -> Inputs:
-        """Model inputs of one prompt: a placeholder for each visual token, patches, and the modality of each token."""
+        """Model inputs of one prompt: one token id for each visual token, patches, and the modality of each token."""
         vision: dict[str, torch.Tensor] = {}
         if images:
             vision = dict(self.image_processor(images=list(images), return_tensors=return_tensors))
@@ -65,7 +65,7 @@ class ComposedProcessor:
 
 @dataclass(frozen=True)
 class PromptProcessor:
-    """The one interface that the toolkit uses, whatever the checkpoint's processor is."""
+    """The interface that the toolkit uses, whatever the checkpoint's processor is."""
 
     backend: Any
     """A transformers processor, or a `ComposedProcessor`."""
@@ -76,16 +76,17 @@ class PromptProcessor:
         return self.backend.tokenizer  # type: ignore[no-any-return]
 
     def image_limits(self) -> dict[str, JsonValue]:
-        """Class and size settings of the image processor, as JSON."""
+        """Class and size settings of the image processor, as JSON values."""
         settings = json.loads(self.backend.image_processor.to_json_string())
         names = ("image_processor_type", "size", "crop_size", "patch_size", "merge_size", "min_pixels", "max_pixels")
         return {name: settings[name] for name in names if settings.get(name) is not None}
 
     def prompt(self, images: Sequence["Image.Image"], question: str, device: torch.device | str = "cpu") -> Inputs:
-        """One user turn, images first, in the checkpoint's chat template, ready for `model(**inputs)`.
+        """Model inputs of one user turn, images first, in the checkpoint's chat template.
 
         Returns:
-            tensors on `device`, batch of one; `input_ids` (1, N) holds one id for each visual token.
+            Tensors on `device`, ready for `model(**inputs)`, batch of one; `input_ids` (1, N) has one id for each
+            visual token.
         """
         content = [{"type": "image"} for _ in images] + [{"type": "text", "text": question}]
         messages = [{"role": "user", "content": content}]
@@ -94,17 +95,17 @@ class PromptProcessor:
         return {name: value.to(device) for name, value in inputs.items() if isinstance(value, torch.Tensor)}
 
     def encode(self, answer: str, device: torch.device | str = "cpu") -> torch.Tensor:
-        """(n,) ids of an answer as it would follow a prompt, without special tokens."""
+        """(n,) token ids of an answer as it would follow a prompt, without special tokens."""
         encoded = self.tokenizer(answer, add_special_tokens=False, return_tensors="pt")
         return encoded["input_ids"][0].to(device)  # type: ignore[no-any-return]
 
     def decode(self, ids: torch.Tensor) -> str:
-        """(n,) generated ids as text, without special tokens."""
+        """Text of (n,) generated token ids, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 def load_processor(path: str, trust_remote_code: bool = False, offline: bool = False) -> PromptProcessor:
-    """The processor of a checkpoint folder or hub id; `offline` asks the hub for nothing.
+    """The processor of a checkpoint folder or hub id; with `offline`, nothing is requested from the hub.
 
     Raises:
         ModelError: the checkpoint has no processor files, or no chat template.

@@ -1,7 +1,8 @@
-"""Profile: what calibration learnt about one model, as a small JSON file that the runtime and the report read.
+"""Profile: what a calibration found out about one model, as a small JSON file that the runtime and the report read.
 
 profile = Profile.load("profile.json")
-with halfv_core.apply(model, profile): model.generate(**inputs)
+with halfv_core.apply(model, profile):
+    model.generate(**inputs)
 """
 
 import hashlib
@@ -56,7 +57,7 @@ __all__ = [
 
 SCHEMA_VERSION: Literal[1] = 1
 FIGURES = "halfv_core.figures"
-"""Entry point group of what draws profiles, (profile, name) -> figure: plotly is no business of a deployment."""
+"""Entry point group of functions (profile, name) -> figure, so that a deployment does not need plotly."""
 
 
 class Profile(Record):
@@ -67,34 +68,34 @@ class Profile(Record):
     stages: Stages
     saturation: Saturation
     pruning_tests: tuple[PruningTest, ...] = ()
-    """The whole plans that were tried, cheapest first; `plan` is one of them."""
+    """All complete plans that were tried, cheapest first; `plan` is one of them."""
     curves: Curves
     expected: Expected
     provenance: Provenance
     uncertainty: Uncertainty | None = None
-    """How sure the stages are; null in profiles made before this was measured."""
+    """How certain the stages are; null in profiles that were made before this was measured."""
     utility: UtilitySurface | None = None
-    """Marginal utility of pruning; null where it was not measured."""
+    """Marginal utility of pruning; null if it was not measured."""
     checks: tuple[Check, ...] = ()
-    """Self-checks of the run."""
+    """Self-checks of the calibration."""
     cautions: tuple[str, ...] = ()
-    """What to know before trusting it, a sentence each."""
+    """What to know before trusting the profile, one sentence each."""
 
     @property
     def layers(self) -> int:
-        """Number of decoder layers of the model it was made for."""
+        """Number of decoder layers of the model that the profile was made for."""
         return len(self.curves.kl.mean)
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON, atomically."""
+        """Write the profile as JSON, atomically."""
         write_atomically(Path(path), self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Profile":
-        """Read and validate.
+        """Read and validate a profile.
 
         Raises:
-            ProfileError: missing, not JSON, cut off, of another schema version, or a field that is wrong.
+            ProfileError: the file is missing, is not complete JSON, has another schema version, or has a bad field.
         """
         path = Path(path)
         try:
@@ -122,7 +123,7 @@ class Profile(Record):
         """One of the report's charts as a plotly figure, for a notebook: `profile.figure("entropy")`.
 
         Raises:
-            HalfVError: no such figure, nothing in this profile to draw in it, or the drawing part is not installed.
+            HalfVError: there is no such figure, this profile has no data for it, or no package that draws is installed.
         """
         for drawing in entry_points(group=FIGURES):
             try:
@@ -138,10 +139,10 @@ class Profile(Record):
         )
 
     def check_model(self, config: "PreTrainedConfig") -> None:
-        """Refuse a model whose architecture is not the one that was calibrated.
+        """Refuse a model whose architecture differs from that of the calibrated one.
 
         Raises:
-            ProfileError: the fingerprints differ.
+            ProfileError: the config fingerprints differ.
         """
         found = config_fingerprint(config)
         if found != self.provenance.config_fingerprint:
@@ -170,7 +171,7 @@ _ARCHITECTURE = (
 
 
 def config_fingerprint(config: "PreTrainedConfig") -> str:
-    """sha256 of the shape of the decoder and the vision tower; dtype, kernel, path and versions do not enter."""
+    """sha256 over the shape of the decoder and the vision tower; independent of dtype, kernel, path and versions."""
     parts = {"model_type": config.model_type}
     for name in ("text_config", "vision_config"):
         part = getattr(config, name, None)
@@ -182,7 +183,7 @@ def config_fingerprint(config: "PreTrainedConfig") -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or none: into a temporary neighbour, then rename."""
+    """Write the whole file or nothing: write to a temporary file in the same folder, then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

@@ -1,6 +1,6 @@
-"""What a profile consists of: one frozen record for each thing that calibration learns; profile.py joins them.
+"""What a profile consists of: one immutable record for each thing that a calibration finds out.
 
-A new field here needs a default, or a new schema version (see CONTRIBUTING).
+`Profile` (profile.py) joins them. A new field needs a default or a new schema version (see CONTRIBUTING).
 """
 
 from typing import Literal
@@ -10,18 +10,18 @@ from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
 from halfv_core.plan import Plan
 
 Treatment = Literal["layer_inactivity", "token_sparsity"]
-"""Of Stage III, by the saturation type under which it is safe."""
+"""Treatment of Stage III, named after the saturation type for which it is safe."""
 SaturationType = Literal["layer_inactivity", "token_sparsity", "none"]
 
 
 class Record(BaseModel):
-    """Base of all that is written: frozen, no unknown fields, no NaN."""
+    """Base of everything that is written: immutable, no unknown fields, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Curve(Record):
-    """One number for each layer, over the calibration samples."""
+    """One number for each layer, averaged over the calibration samples."""
 
     mean: tuple[float, ...]
     """Mean over samples; index i is the input of layer i (entropies, L+1 points) or layer i itself (KL, L points)."""
@@ -36,22 +36,22 @@ class Curve(Record):
 
 
 class Curves(Record):
-    """All that was measured along depth. L is the number of decoder layers."""
+    """Everything that was measured layer by layer. L is the number of decoder layers."""
 
     visual: Curve
     """Truncated matrix entropy of the visual tokens, nats, L+1 points."""
     text: Curve
-    """The same of the text tokens."""
+    """The same for the text tokens."""
     joint: Curve
-    """The same of all tokens."""
+    """The same for all tokens."""
     kl: Curve
     """KL(full || layer l leaves visual tokens unchanged) at the last prompt token, nats, L points."""
     spectrum: tuple[tuple[float, ...], ...]
-    """Leading eigenvalues of the visual tokens, normalised to sum 1, mean over samples: L+1 rows, descending."""
+    """Leading eigenvalues of the visual tokens, normalised to sum to 1, mean over samples: L+1 rows, descending."""
     entropy_k: int
-    """Number of eigenvalues that the entropies use."""
+    """Number of leading eigenvalues that the entropies use."""
     visual_release: Curve | None = None
-    """`visual` as the public HalfV code computes it, if that was asked for; it decides nothing."""
+    """`visual` as HalfV's public code computes it, if requested; no decision depends on it."""
 
     @model_validator(mode="after")
     def _same_depth(self) -> "Curves":
@@ -74,22 +74,22 @@ class Stages(Record):
     aggregation_start: int
     """First layer of Stage II, the layer at whose input visual tokens are pruned once."""
     saturation_start: int | None
-    """First layer of Stage III; null when the curves show no such turn."""
+    """First layer of Stage III; null if the curves show no such stage."""
     evidence: dict[str, str]
-    """For each boundary (`aggregation_start`, `saturation_start`), one sentence: which signal said so."""
+    """For each boundary (`aggregation_start`, `saturation_start`), one sentence: which signal it comes from."""
 
 
 class Winner(Record):
-    """One answer to where a stage begins."""
+    """One answer to the question where a stage begins."""
 
     layer: int | None
-    """null: there is no such stage."""
+    """First layer of the stage; null if there is no such stage."""
     share: float
-    """Of the resamples that gave this answer, 0..1, above 0."""
+    """Share of the resamples that gave this answer, above 0 and up to 1."""
 
 
 class BoundaryUncertainty(Record):
-    """Where a stage begins in the bootstrap resamples. "No such stage" (null) counts as later than every layer."""
+    """Where a stage begins in the bootstrap resamples. "No such stage" (null) counts as later than any layer."""
 
     low: int | None
     """5th percentile: the first answer at which the resamples up to it are at least that share."""
@@ -97,33 +97,34 @@ class BoundaryUncertainty(Record):
     high: int | None
     """95th percentile, so that `low` to `high` is the 90 % interval."""
     wins: tuple[Winner, ...]
-    """All answers, by layer, null last; the shares sum to 1."""
+    """All answers, ordered by layer, null last; the shares sum to 1."""
 
 
 class SampleSize(Record):
-    """What fewer samples would have said."""
+    """What a calibration with fewer samples would have found."""
 
     samples: int
-    """In each draw."""
+    """Number of samples in each draw."""
     same: float
-    """Share of the draws that put both stages where all samples put them."""
+    """Share of the draws that put both stages at the same layers as all samples do."""
     within_one: float
-    """Share of the draws that put each stage at most one layer from there; "no such stage" is near itself alone."""
+    """Share of the draws that put each stage at most one layer from there; "no such stage" is close only to
+    itself."""
 
 
 class Uncertainty(Record):
-    """How sure the stages are, as far as the samples can tell (see probe.calibration.uncertainty)."""
+    """How certain the stages are, judged by resampling (see probe.calibration.uncertainty)."""
 
     resamples: int
-    """How many times the samples were drawn anew, with replacement."""
+    """Number of times the samples were redrawn, with replacement."""
     aggregation_start: BoundaryUncertainty
     saturation_start: BoundaryUncertainty
     sample_sizes: tuple[SampleSize, ...]
-    """By number of samples, up to all."""
+    """Ordered by number of samples, up to all of them."""
     enough: bool
-    """Whether there were enough samples: half of them already say the same in 90 % of the draws."""
+    """Whether there were enough samples: half of them already give the same stages in 90 % of the draws."""
     verdict: str
-    """The same in one sentence, with what to do."""
+    """The same in one sentence, with advice."""
 
 
 class CausalTest(Record):
@@ -131,17 +132,17 @@ class CausalTest(Record):
 
     treatment: Treatment
     plan: Plan
-    """The intervention alone, without the pruning at Stage II."""
+    """The treatment alone, without the pruning at Stage II."""
     agreement: float
     """Share of samples whose greedy answer equals the full model's, 0..1."""
     log_likelihood_drop: float
-    """Mean over samples of the fall in the log-likelihood of the full model's answer, nats a token."""
+    """Mean over samples of the drop in the log-likelihood of the full model's answer, nats per token."""
     safe: bool
-    """Whether both are within the thresholds that `Saturation` states."""
+    """Whether both are within the thresholds of `Saturation`."""
 
 
 class PruningTest(Record):
-    """One whole plan, tried on the calibration samples."""
+    """One complete plan, tried on the calibration samples."""
 
     plan: Plan
     flops_ratio: float
@@ -153,46 +154,49 @@ class PruningTest(Record):
     log_likelihood_drop: float
     """As in `CausalTest`."""
     safe: bool
-    """Within the thresholds that `Saturation` states."""
+    """Whether it is within the thresholds of `Saturation`."""
     safe_share: float | None = None
-    """Share of bootstrap resamples of the same samples in which it is safe."""
+    """Share of bootstrap resamples of the same samples in which the plan is safe."""
     held_out_agreement: float | None = None
-    """Agreement on the samples kept apart; null where the plan was not tried on them."""
+    """Agreement on the held-out samples; null if the plan was not tried on them."""
 
 
 class Saturation(Record):
-    """The kind of secondary saturation redundancy, with its evidence."""
+    """The kind of secondary saturation redundancy (HalfV paper), with its evidence."""
 
     type: SaturationType
     reason: str
     """Why, in one sentence."""
     tests: tuple[CausalTest, ...]
-    """The two treatments at the start of Stage III, which decide."""
+    """The two treatments at the start of Stage III, which decide the type."""
     grid: tuple[CausalTest, ...] = ()
-    """The same treatments from other layers on and with other shares too: how sharp the decision is."""
+    """The same treatments from other layers on and with other keep ratios, to show how sharp the decision is."""
     min_agreement: float
-    """Agreement from which on a treatment counts as safe."""
+    """Lowest agreement at which a treatment counts as safe."""
     max_log_likelihood_drop: float
-    """Fall in log-likelihood, nats a token, up to which a treatment counts as safe."""
+    """Largest drop in log-likelihood, nats per token, at which a treatment counts as safe."""
     confidence: float | None = None
-    """Share of bootstrap resamples of the tested samples that give the same type; null when nothing was tried."""
+    """Share of bootstrap resamples of the tested samples that give the same type; null if nothing was tried."""
 
 
 class UtilitySurface(Record):
-    """Marginal utility of one pruning over a grid of layers and keep ratios (see probe.analyzers.marginal_utility)."""
+    """Marginal utility of a single pruning, over a grid of layers and keep ratios.
+
+    See probe.analyzers.marginal_utility.
+    """
 
     layers: tuple[int, ...]
     keep_ratios: tuple[float, ...]
     saved: tuple[tuple[float, ...], ...]
-    """A row for each layer, a column for each ratio: share of the decoder's prefill FLOPs saved, 0..1."""
+    """Share of the decoder's prefill FLOPs that is saved, 0..1; a row for each layer, a column for each ratio."""
     log_likelihood_drop: tuple[tuple[float, ...], ...]
     """As in `CausalTest`."""
     agreement: tuple[tuple[float, ...], ...]
     """As in `CausalTest`."""
     utility: tuple[tuple[float, ...], ...]
-    """log_likelihood_drop / (saved + 0.001): low is good."""
+    """log_likelihood_drop / (saved + 0.001); lower is better."""
     candidates: dict[str, int]
-    """Signal -> the layer at which it sees Stage II begin."""
+    """Signal -> the layer at which Stage II begins according to it."""
     samples: int
 
 
@@ -202,33 +206,33 @@ class Check(Record):
     name: str
     passed: bool
     found: str
-    """What was compared, or what came out."""
+    """What was compared, or what the result was."""
 
 
 class Expected(Record):
-    """What the plan promises, for the mean calibration prompt."""
+    """What to expect of the plan, for the average calibration prompt."""
 
     flops_ratio: float
-    """Prefill FLOPs of the decoder without the plan over those with it (2 a multiply-add; see halfv_core.cost)."""
+    """Prefill FLOPs of the decoder without the plan divided by those with it; 2 per multiply-add, see cost.py."""
     kv_ratio: float
-    """Bytes of the prompt's keys and values without the plan over those with it."""
+    """KV-cache bytes of the prompt without the plan divided by those with it."""
     visual_tokens: float
-    """Mean visual tokens a prompt."""
+    """Mean number of visual tokens per prompt."""
     text_tokens: float
-    """Mean text tokens a prompt."""
+    """Mean number of text tokens per prompt."""
     agreement: float | None
-    """Share of held-out samples whose greedy answer equals the full model's; null when no sample was held out."""
+    """Share of held-out samples whose greedy answer equals the full model's; null if no sample was held out."""
     log_likelihood_drop: float | None
-    """On the same samples, the fall in log-likelihood of the full model's answer, nats a token."""
+    """On the same samples, the drop in log-likelihood of the full model's answer, nats per token."""
     held_out: int
-    """How many samples were held out for these two numbers."""
+    """Number of samples that were held out for these two values."""
 
 
 class Provenance(Record):
-    """Where a profile comes from, so that it can be made again."""
+    """Where a profile comes from, so that it can be reproduced."""
 
     model_id: str
-    """Name or path as the user gave it."""
+    """Name or path of the model as the user gave it."""
     model_type: str
     """`model_type` of the checkpoint's config."""
     config_fingerprint: str
@@ -238,24 +242,24 @@ class Provenance(Record):
     data_columns: dict[str, str] = {}
     """Field of a sample -> column of the data that it was read from."""
     data_fingerprint: str
-    """sha256 over prompts, answers and image files of the samples used, in order."""
+    """sha256 over the prompts, answers and image files of the samples used, in order."""
     rejected: int = 0
-    """Rows of the data that could not be used."""
+    """Number of rows of the data that could not be used."""
     rejected_first: tuple[str, ...] = ()
-    """The first of them, with the reason."""
+    """The first of these rows, with the reasons."""
     sample_ids: tuple[str, ...]
-    """Samples that the curves and tests come from."""
+    """Samples from which the curves and tests come."""
     held_out_ids: tuple[str, ...]
-    """Samples kept apart for `Expected`."""
+    """Samples that were held out for `Expected`."""
     bytes_per_sample: int = 0
-    """Memory that a calibration keeps for each sample."""
+    """Memory that a calibration keeps for each sample, in bytes."""
     image_processor: dict[str, JsonValue] = {}
-    """Class and size limits of the image processor: they decide how many visual tokens an image has."""
+    """Class and size limits of the image processor, which determine how many visual tokens an image has."""
     seed: int
     arguments_given: dict[str, JsonValue]
     """As the user typed them."""
     arguments_resolved: dict[str, JsonValue]
-    """With all defaults filled in."""
+    """The same with all defaults filled in."""
     versions: dict[str, str]
     """Package -> version."""
     device: str
@@ -263,8 +267,8 @@ class Provenance(Record):
     created: str
     """ISO 8601, UTC."""
     seconds: float
-    """Wall-clock time of the calibration."""
+    """Wall-clock time of the calibration, in seconds."""
     seconds_by_step: dict[str, float] = {}
-    """Where it went."""
+    """The same by step."""
     dropped: tuple[str, ...] = ()
-    """What a budget left out, a sentence each."""
+    """What was left out to stay within a budget, one sentence each."""

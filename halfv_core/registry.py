@@ -1,4 +1,4 @@
-"""Name -> implementation: items register where they are defined, and unknown names are answered with the known ones."""
+"""Name -> implementation: items register where they are defined, and an unknown name is an error that lists them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
@@ -9,11 +9,11 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """A read-only mapping that grows by `register`.
+    """A read-only mapping to which `register` adds.
 
     Args:
-        kind: what is registered, for messages ("selector", "family").
-        error: the error raised for an unknown name.
+        kind: what is registered, for error messages ("selector", "family").
+        error: the class of the error for an unknown name.
     """
 
     def __init__(self, kind: str, error: type[HalfVError]) -> None:
@@ -22,19 +22,19 @@ class Registry(Mapping[str, T]):
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: file the item under `name`.
+        """Decorator that registers an item under `name`.
 
         Raises:
-            ValueError: the name is taken.
+            ValueError: the name is already taken.
         """
 
-        def file(item: T) -> T:
+        def add(item: T) -> T:
             if name in self._items:
                 raise ValueError(f"{self._kind} '{name}' is registered twice")
             self._items[name] = item
             return item
 
-        return file
+        return add
 
     def __getitem__(self, name: str) -> T:
         if name not in self._items:

@@ -19,7 +19,8 @@ from halfv_core.profile import (
     Uncertainty,
 )
 from halfv_core.records import BoundaryUncertainty, SampleSize, Winner
-from probe.calibration.observations import Attention, Example, Observations, Picture, Region, SampleCurves, Selection
+from probe.calibration.observations import Attention, Example, Observations, Picture, SampleCurves, Selection
+from probe.common.region import Region
 from tests.pictures import noise
 
 IVR = {"anchor_share": 0.1, "scoring": "attention"}

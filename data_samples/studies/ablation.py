@@ -14,6 +14,7 @@ from typing import Any
 from cli.common import load_quietly, progress_bar, stdout
 from data_samples.studies.results import PROFILES
 from halfv_core import Profile
+from halfv_core.bundled import BUNDLED
 from halfv_core.models import bundled_models
 from halfv_core.profile import write_atomically
 from probe import load_samples
@@ -22,7 +23,7 @@ from probe.evaluation.variants import FULL
 
 DATA = "scenes-heldout"
 OUTPUT = Path("runs/ablation")
-ABLATION = Path(__file__).parents[1] / "ablation.json"
+ABLATION = BUNDLED / "ablation.json"
 
 COLUMNS = (
     "model",

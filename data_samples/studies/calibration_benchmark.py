@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial, wraps
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import torch
@@ -21,6 +20,7 @@ import typer
 
 from cli.common import load_quietly, stdout
 from data_samples.studies.entropy_benchmark import decomposed, processor_name
+from data_samples.studies.results import PROFILES
 from data_samples.studies.tables import RECORDS, write_table
 from halfv_core import Profile, apply
 from halfv_core.families import parts_of
@@ -43,7 +43,6 @@ from probe.trials.try_plans import Case, try_plans
 
 COMMAND = "python -m data_samples.studies.calibration_benchmark"
 OUTPUT = RECORDS / "calibration.json"
-PROFILES = Path(__file__).parents[1] / "profiles"
 PLAIN, CAPTURE, ENTROPIES, REDUNDANCY, ANSWER = "plain pass", "hidden states", "entropies", "KL curve", "answer"
 NATS = 1e-3
 """How far the two ways may differ."""

@@ -11,24 +11,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cli.common import stdout
-from data_samples.studies.study import as_data, study
+from cli.common import load_quietly, progress_bar, stdout
+from halfv_core.bundled import BUNDLED
 from halfv_core.models import bundled_models
 from halfv_core.profile import write_atomically
 from probe.calibration.observations import beside
+from probe.demo import Demo, run_demo
 
 OUTPUT = Path("runs/results")
-RESULTS = Path(__file__).parents[1] / "results.json"
-PROFILES = Path(__file__).parents[1] / "profiles"
+RESULTS = BUNDLED / "results.json"
+PROFILES = BUNDLED / "profiles"
 
 
 def main() -> None:
-    found = [study(model, OUTPUT / model) for model in bundled_models()]
+    found = [_demo(model) for model in bundled_models()]
     for one in found:
         path = PROFILES / f"{one.model}.json"
         one.observations.save(beside(path))
         one.profile.save(path)
-    results = [as_data(one) for one in found]
+    results = [one.results() for one in found]
     write_atomically(RESULTS, json.dumps(results, indent=1) + "\n")
     for table in (models_table(results), families_table(results)):
         stdout.print(table, soft_wrap=True, markup=False, highlight=False)
@@ -36,6 +37,12 @@ def main() -> None:
         stdout.print(f"{one['model']}: {one['saturation_reason']}", soft_wrap=True, markup=False, highlight=False)
     minutes = sum(one["seconds"] for one in results) / 60
     stdout.print(f"profiles and reports after {minutes:.1f} minutes: {OUTPUT}/", highlight=False)
+
+
+def _demo(model: str) -> Demo:
+    loaded = load_quietly(model, "auto", "auto", False)
+    with progress_bar() as on_progress:
+        return run_demo(loaded, OUTPUT / model, on_progress=on_progress)
 
 
 def models_table(results: Sequence[dict[str, Any]]) -> str:

@@ -19,33 +19,33 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Family:
-    """Where things are in a model of one family.
+    """Where the runtime finds modules and settings in a model of one family.
 
-    A model that no registered family fits can be described by hand and passed as `family=` to `apply` and `calibrate`.
+    A model that fits no registered family can be described by hand and passed as `family=` to `apply` and `calibrate`.
     """
 
     name: str
-    """Name for messages and listings."""
+    """Name for error messages and listings."""
     decoders: tuple[str, ...]
-    """`text_config.model_type` of the decoders that were tested under this family."""
+    """`text_config.model_type` of the decoders that were tested with this family."""
     visual_tokens: tuple[str, ...]
-    """Config fields that hold the token ids standing for visual tokens."""
+    """Config fields that hold the token ids that stand for visual tokens."""
     core: str = "model"
     """Dotted path, from the top module, to the module whose forward takes `input_ids` and calls the decoder."""
     decoder: str = "model.language_model"
     """Dotted path to the decoder, which has `layers` and the final `norm`."""
     deepstack: str | None = None
     """Name of the decoder's method `(hidden_states, visual_pos_masks, visual_embeds)` that adds features of the vision
-    tower to the visual tokens between early layers. They are no layer's own update: a frozen layer leaves that out, and
-    the features are added after it all the same."""
+    tower to the visual tokens between early layers. These features are not part of a layer's update, so they are added
+    after a frozen layer, too."""
 
 
 FAMILIES: Registry[Family] = Registry("family", ModelError)
-"""By the checkpoint's `config.model_type`."""
+"""Families by the `config.model_type` of the checkpoint."""
 
 
 def register(model_type: str, family: Family) -> None:
-    """File a family under the `model_type` of its checkpoints."""
+    """Register a family under the `model_type` of its checkpoints."""
     FAMILIES.register(model_type)(family)
 
 
@@ -53,7 +53,7 @@ def family_of(model: PreTrainedModel) -> Family:
     """The registered family of a loaded model.
 
     Raises:
-        ModelError: none is registered for its `config.model_type`; where that has a reason, with it.
+        ModelError: none is registered for its `config.model_type`; the message says why, if that is known.
     """
     model_type = model.config.model_type
     if model_type in UNSUPPORTED:
@@ -72,7 +72,7 @@ def family_of(model: PreTrainedModel) -> Family:
 
 @dataclass(frozen=True)
 class Parts:
-    """The modules of one loaded model that the toolkit touches or reads, checked to be there."""
+    """The modules and settings of one loaded model that the toolkit uses, all of them checked to exist."""
 
     core: Any
     decoder: Any
@@ -84,13 +84,13 @@ class Parts:
     visual_ids: tuple[int, ...]
     """Token ids that stand for visual tokens."""
     deepstack: str | None
-    """As in `Family`."""
+    """Name of a method of the decoder, as in `Family`."""
     window: int | None
-    """Tokens that the decoder's sliding-window layers see; None where it has no such layer."""
+    """Number of tokens that the decoder's sliding-window layers see; None if it has no such layers."""
 
     @property
     def flash(self) -> bool:
-        """Whether the decoder's kernel is a FlashAttention, which takes padding masks only."""
+        """Whether the decoder's attention kernel is FlashAttention, which takes padding masks only."""
         return "flash" in self.decoder.config._attn_implementation
 
 
@@ -98,10 +98,14 @@ _LAYER_PARTS = ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self
 
 
 def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
-    """Find every access point and check it before the first token is run.
+    """Find every module that the toolkit needs, so that a missing one is reported before the model runs.
+
+    Args:
+        model: a loaded model.
+        family: its description; by default, the registered family.
 
     Raises:
-        ModelError: an access point is missing, or the decoder is of a kind that was not tested.
+        ModelError: a module is missing, or the decoder is of a kind that was not tested.
     """
     family = family or family_of(model)
     text_config = model.config.get_text_config()

@@ -1,4 +1,4 @@
-"""Family Gemma 3: SigLIP vision tower; tokens of one image see each other, and most layers of the decoder slide."""
+"""Family Gemma 3: SigLIP vision tower; tokens of one image see each other, and most layers use a sliding window."""
 
 from halfv_core.families.base import Family, register
 

@@ -1,4 +1,4 @@
-"""Family Idefics3, and the first SmolVLM: SigLIP tiles shuffled together, and a Llama decoder."""
+"""Family Idefics3, and the first SmolVLM: SigLIP tiles reduced by pixel shuffle, and a Llama decoder."""
 
 from halfv_core.families.base import Family, register
 

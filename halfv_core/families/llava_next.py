@@ -1,4 +1,4 @@
-"""Family LLaVA-NeXT (1.6): several tiles an image, newline tokens between rows; Mistral or Llama (Vicuna) decoder."""
+"""Family LLaVA-NeXT (1.6): several tiles per image, newline tokens between rows; Mistral or Llama (Vicuna) decoder."""
 
 from halfv_core.families.base import Family, register
 

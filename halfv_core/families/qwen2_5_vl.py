@@ -1,4 +1,4 @@
-"""Family Qwen2.5-VL: Qwen2 decoder with grouped queries and M-RoPE; images and videos have a token id each."""
+"""Family Qwen2.5-VL: Qwen2 decoder with grouped queries and M-RoPE; images and videos have separate token ids."""
 
 from halfv_core.families.base import Family, register
 

@@ -1,4 +1,4 @@
-"""Family Qwen3-VL: like Qwen2.5-VL, with normed queries and keys, and tower features added after early layers."""
+"""Family Qwen3-VL: like Qwen2.5-VL, with normalised queries and keys, and vision features added after early layers."""
 
 from halfv_core.families.base import Family, register
 

@@ -1,4 +1,4 @@
-"""Family SmolVLM (2): SigLIP tiles shuffled together, and a Llama decoder; video frames are images."""
+"""Family SmolVLM2: SigLIP tiles reduced by pixel shuffle, and a Llama decoder; video frames are images."""
 
 from halfv_core.families.base import Family, register
 

@@ -1,4 +1,4 @@
-"""Model types that the runtime cannot serve as they are built, and why: said instead of "not registered"."""
+"""Model types whose architecture the runtime cannot handle, with the reason for the error message."""
 
 _CROSS_ATTENTION = "images enter through cross-attention, so the sequence holds no visual tokens to prune"
 _FEW_QUERIES = "an image is 32 learnt queries by then, too few to be worth pruning"
@@ -25,4 +25,4 @@ UNSUPPORTED: dict[str, str] = {
     "t5gemma2": _ENCODER_DECODER,
     "udop": _ENCODER_DECODER,
 }
-"""By the checkpoint's `config.model_type`."""
+"""Reasons by the `config.model_type` of the checkpoint."""

@@ -1,9 +1,19 @@
-"""What `apply` needs and nobody else: one prompt's way through the decoder under a plan.
+"""What `apply` needs and nothing else does: the path of a prompt through the decoder under a plan.
 
-from halfv_core.runtime import apply
-with apply(model, profile) as run: model.generate(**inputs)
+    from halfv_core.runtime import apply
+    with apply(model, profile) as run:
+        model.generate(**inputs)
 
-Nothing here knows how a plan was found.
+Nothing here knows how a plan was found. The files, in the order in which a prompt meets them:
+
+    run.py            apply() and Run: which forward call belongs to which cache
+    layout.py         which tokens of the prompt are visual
+    prefill_state.py  a forward call with visual tokens; pruning.py and freeze.py carry out the plan in it
+    decode_state.py   a forward call with text only, after a prefill
+    cache_state.py    what the KV cache holds between the calls
+
+They share the tensors of token_slots.py, layer_input.py, cached_tokens.py, masks.py and attention.py; patching.py wraps
+the model's methods, and run_record.py counts what went through them.
 """
 
 from halfv_core.runtime.run import Run, apply

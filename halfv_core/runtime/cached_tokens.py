@@ -1,4 +1,4 @@
-"""CachedTokens: which tokens the caches of a group of layers hold, once they hold fewer than the sequence has."""
+"""CachedTokens: which tokens of the sequence the KV cache of some layers holds, once it no longer holds all of them."""
 
 from dataclasses import dataclass
 
@@ -9,48 +9,55 @@ from halfv_core.runtime.token_slots import TokenSlots
 
 @dataclass(frozen=True)
 class CachedTokens:
-    """The tokens in the caches of the layers between two prunings, which have seen the same.
+    """The tokens in the caches of the layers between two prunings, all of which hold the same ones.
 
-    Cache entries stand in the order of `positions`, and after them every later token of the sequence.
+    The first m cache entries are described one by one; after them comes every later token of the sequence.
     """
 
     positions: torch.Tensor
-    """(B, m) positions of the first m entries."""
-    living: torch.Tensor
-    """(B, m) bool: entries that may be looked at."""
-    tail: int
-    """All tokens of the sequence from this position on are held, behind the m."""
-    has_ghosts: bool
-    """Whether any of the m is a ghost."""
+    """(B, m) positions in the sequence of the first m entries."""
+    real: torch.Tensor
+    """(B, m) bool: false at entries that came from padding slots and must not be attended to."""
+    suffix_start: int
+    """Position in the sequence from which on every token is cached, after the first m entries."""
+    has_padding: bool
+    """Whether any of the first m entries came from a padding slot."""
 
     def length(self, past: int) -> int:
-        """Entries in the cache when the sequence has `past` tokens."""
-        return self.positions.shape[1] + past - self.tail
+        """Number of cache entries when the sequence has `past` tokens."""
+        return self.positions.shape[1] + past - self.suffix_start
 
-    def keys(self, past: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions and livingness of all entries, (B, length(past)) each."""
+    def entries(self, past: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions of all entries, and which of them are real; (B, length(past)) each."""
         rows = len(self.positions)
-        later = torch.arange(self.tail, past, device=self.positions.device).expand(rows, -1)
-        return torch.cat([self.positions, later], 1), torch.cat([self.living, torch.ones_like(later).bool()], 1)
+        suffix = torch.arange(self.suffix_start, past, device=self.positions.device).expand(rows, -1)
+        return torch.cat([self.positions, suffix], 1), torch.cat([self.real, torch.ones_like(suffix).bool()], 1)
 
     @classmethod
-    def after(cls, before: "CachedTokens | None", slots: TokenSlots, past: int, now: int) -> "CachedTokens | None":
-        """What is held after a turn whose slots went through the layers; None while that is the whole sequence.
+    def after_prefill(
+        cls, before: "CachedTokens | None", slots: TokenSlots, past: int, length: int
+    ) -> "CachedTokens | None":
+        """What the caches hold after a prefill whose `slots` went through the layers.
 
         Args:
-            before: what was held before the turn.
-            past, now: length of the sequence before and after the turn.
+            before: what they held before the prefill, None for the whole sequence.
+            slots: the tokens that the layers added to their caches.
+            past: length of the sequence before the prefill.
+            length: length of the sequence after it.
+
+        Returns:
+            None as long as the caches hold the whole sequence.
         """
-        if before is None and slots.untouched:
+        if before is None and slots.unpruned:
             return None
         if before is None:
             device, rows = slots.positions.device, slots.rows
             earlier = torch.arange(past, device=device).expand(rows, past)
-            before = cls(earlier, torch.ones(rows, past, dtype=torch.bool, device=device), past, has_ghosts=False)
-        positions, living = before.keys(past)
+            before = cls(earlier, torch.ones(rows, past, dtype=torch.bool, device=device), past, has_padding=False)
+        positions, real = before.entries(past)
         return cls(
             positions=torch.cat([positions, slots.positions], 1),
-            living=torch.cat([living, slots.living], 1),
-            tail=now,
-            has_ghosts=before.has_ghosts or slots.has_ghosts,
+            real=torch.cat([real, slots.real], 1),
+            suffix_start=length,
+            has_padding=before.has_padding or slots.has_padding,
         )

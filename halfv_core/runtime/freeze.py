@@ -1,10 +1,10 @@
-"""One layer with its visual tokens frozen: text rows alone go through it, visual rows are keys and values.
+"""One layer with its visual tokens frozen: only text tokens go through it, visual tokens are keys and values.
 
-The rule of ShortV (arXiv 2504.00502): the layer's own update is left out for visual tokens, so its queries, output
-projection and MLP run for the text tokens only. In a batch every row needs as many queries as the row with most text; a
-row with less sends some of its visual tokens along, whose keys and values come out the same, and whose output is thrown
-away. Features of the vision tower that a model adds to visual tokens after the layer (`Family.deepstack`) are no part
-of its update, and are added as ever.
+This is ShortV's rule (arXiv 2504.00502): the layer does not update visual tokens, so its queries, output projection and
+MLP run for text tokens only. In a batch, every row needs as many queries as the row with the most text; a row with less
+text sends some of its visual tokens along, whose keys and values come out the same and whose output is discarded.
+Vision features that a model adds to visual tokens after a layer (`Family.deepstack`) are not part of the layer's
+update, and are added to frozen tokens as well.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,83 +15,110 @@ from transformers import Cache
 
 from halfv_core.families.base import Parts
 from halfv_core.runtime.attention import keys_and_values
-from halfv_core.runtime.layer_input import LayerInput, arguments_for, pick
-from halfv_core.runtime.patching import attending_by
-from halfv_core.runtime.token_slots import first_true, others
+from halfv_core.runtime.layer_input import LayerInput, gather_arguments, gather_tokens
+from halfv_core.runtime.patching import attention_kernel
+from halfv_core.runtime.token_slots import complement, true_indices
 
 
-class FrozenRows:
-    """Stands in for the cache during one layer call: puts frozen keys and values among those of the text."""
+class FrozenTokensCache:
+    """Takes the place of the cache in one layer call, and merges frozen keys and values with those of the text."""
 
     def __init__(
-        self, cache: Cache | None, active: torch.Tensor, idle: torch.Tensor, frozen: tuple[torch.Tensor, ...]
+        self,
+        cache: Cache | None,
+        active_indices: torch.Tensor,
+        frozen_indices: torch.Tensor,
+        frozen: tuple[torch.Tensor, torch.Tensor],
     ) -> None:
+        """Prepare the merge.
+
+        Args:
+            cache: the batch's cache, None if it has none.
+            active_indices: (B, t) slot indices of the tokens that go through the layer.
+            frozen_indices: (B, n - t) slot indices of the others.
+            frozen: keys and values of the others, (B, kv_heads, n - t, head_dim) each.
+        """
         self._cache = cache
-        self._active = active
-        self._idle = idle
+        self._active_indices = active_indices
+        self._frozen_indices = frozen_indices
         self._frozen = frozen
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer_index: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take the active tokens' (B, kv_heads, t, head_dim), store and return all n tokens' in the prompt's order."""
-        merged = [self._merge(*pair) for pair in zip((keys, values), self._frozen, strict=True)]
+        """Store the keys and values of all n tokens in the prompt's order, as `Cache.update` would.
+
+        Args:
+            keys: (B, kv_heads, t, head_dim) of the tokens that go through the layer.
+            values: likewise.
+            layer_index: of the layer.
+            args: further arguments for the cache.
+            kwargs: further arguments for the cache.
+
+        Returns:
+            Keys and values of all tokens in the layer's cache, (B, kv_heads, m, head_dim) each.
+        """
+        frozen_keys, frozen_values = self._frozen
+        keys, values = self._merge(keys, frozen_keys), self._merge(values, frozen_values)
         if self._cache is None:
-            return merged[0], merged[1]
-        return self._cache.update(merged[0], merged[1], layer_index, *args, **kwargs)
+            return keys, values
+        return self._cache.update(keys, values, layer_index, *args, **kwargs)
 
-    def _merge(self, active: torch.Tensor, idle: torch.Tensor) -> torch.Tensor:
-        rows = active.new_empty(*active.shape[:2], active.shape[2] + idle.shape[2], active.shape[3])
-        for where, values in ((self._active, active), (self._idle, idle)):
-            rows.scatter_(2, where[:, None, :, None].expand_as(values), values)
-        return rows
+    def _merge(self, active: torch.Tensor, frozen: torch.Tensor) -> torch.Tensor:
+        merged = active.new_empty(*active.shape[:2], active.shape[2] + frozen.shape[2], active.shape[3])
+        for indices, states in ((self._active_indices, active), (self._frozen_indices, frozen)):
+            merged.scatter_(2, indices[:, None, :, None].expand_as(states), states)
+        return merged
 
 
-def run_frozen(
-    parts: Parts, index: int, forward: Callable[..., torch.Tensor], step: LayerInput, arguments: Mapping[str, Any]
+def run_frozen_layer(
+    parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput, kwargs: Mapping[str, Any]
 ) -> torch.Tensor:
-    """Call decoder layer `index` on the text tokens of `step`.
+    """Run a decoder layer on the text tokens of its input.
 
     Args:
+        parts: of the model.
+        index: of the layer.
         forward: the layer's own forward.
-        arguments: keyword arguments of the call for the whole turn, with the real cache or None.
+        layer_input: n tokens in each of B rows.
+        kwargs: keyword arguments of the call for all tokens of the prefill, with the real cache or None.
 
     Returns:
-        (B, n, D): text tokens updated, visual ones as they came.
+        (B, n, D): text tokens updated, visual tokens unchanged.
     """
-    if parts.flash:  # takes no mask of which query sees which key; the queries are few, so sdpa is as good
-        with attending_by(parts.layers[index].self_attn, "sdpa"):
-            return _run(parts, index, forward, step, arguments)
-    return _run(parts, index, forward, step, arguments)
+    if parts.flash:  # cannot take a mask of queries by keys; the queries are few, so sdpa does as well
+        with attention_kernel(parts.layers[index].self_attn, "sdpa"):
+            return _run(parts, index, forward, layer_input, kwargs)
+    return _run(parts, index, forward, layer_input, kwargs)
 
 
 def _run(
-    parts: Parts, index: int, forward: Callable[..., torch.Tensor], step: LayerInput, arguments: Mapping[str, Any]
+    parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput, kwargs: Mapping[str, Any]
 ) -> torch.Tensor:
-    slots = step.slots
-    if min(slots.visual_counts) == 0:  # the row without visual tokens needs all its queries, so nothing can be left out
-        output = forward(step.hidden, **step.call_arguments(arguments))
-        return torch.where(slots.visual[..., None], step.hidden, output)
-    active = first_true(~slots.visual, slots.count - min(slots.visual_counts))  # (B, t)
-    idle = others(active, slots.count)  # (B, n - t)
-    frozen = keys_and_values(parts, parts.layers[index], step, idle)
+    slots, hidden = layer_input.slots, layer_input.hidden
+    if min(slots.visual_counts) == 0:  # a row without visual tokens needs a query for every slot, so nothing is saved
+        output = forward(hidden, **layer_input.layer_arguments(kwargs))
+        return torch.where(slots.visual[..., None], hidden, output)
+    active = true_indices(~slots.visual, slots.length - min(slots.visual_counts))  # (B, t)
+    frozen = complement(active, slots.length)  # (B, n - t)
+    frozen_states = keys_and_values(parts, parts.layers[index], layer_input, frozen)
     positions = slots.positions.gather(1, active)
-    call = arguments_for(arguments, positions - step.past) | {
-        "attention_mask": _query_rows(step, active),
-        "position_embeddings": (pick(step.cos, active), pick(step.sin, active)),
-        "past_key_values": FrozenRows(arguments.get("past_key_values"), active, idle, frozen),
+    arguments = gather_arguments(kwargs, positions - layer_input.past) | {
+        "attention_mask": _mask_of_queries(layer_input, active),
+        "position_embeddings": (gather_tokens(layer_input.cos, active), gather_tokens(layer_input.sin, active)),
+        "past_key_values": FrozenTokensCache(kwargs.get("past_key_values"), active, frozen, frozen_states),
     }
-    updated = forward(pick(step.hidden, active), **call)  # (B, t, D)
-    output = step.hidden.scatter(1, active[..., None].expand_as(updated), updated)
-    return torch.where(slots.visual[..., None], step.hidden, output)
+    updated = forward(gather_tokens(hidden, active), **arguments)  # (B, t, D)
+    output = hidden.scatter(1, active[..., None].expand_as(updated), updated)
+    return torch.where(slots.visual[..., None], hidden, output)
 
 
-def _query_rows(step: LayerInput, active: torch.Tensor) -> torch.Tensor:
-    """(B, 1, t, m) rows of the step's mask; of plain causality, an additive mask that says the same."""
-    if step.mask is None:
-        slots = torch.arange(step.slots.count, device=active.device)
-        hidden = slots[None, None, :] > active[:, :, None]  # (B, t, n)
-        mask = torch.zeros(hidden.shape, dtype=step.hidden.dtype, device=active.device)
-        return mask.masked_fill(hidden, torch.finfo(mask.dtype).min)[:, None]
-    whole = step.mask.expand(step.slots.rows, *step.mask.shape[1:])
+def _mask_of_queries(layer_input: LayerInput, active: torch.Tensor) -> torch.Tensor:
+    """(B, 1, t, m) mask for the queries in slots `active` (B, t); additive if the input has none."""
+    if layer_input.mask is None:
+        keys = torch.arange(layer_input.slots.length, device=active.device)
+        blocked = keys[None, None, :] > active[:, :, None]  # (B, t, n)
+        mask = torch.zeros(blocked.shape, dtype=layer_input.hidden.dtype, device=active.device)
+        return mask.masked_fill(blocked, torch.finfo(mask.dtype).min)[:, None]
+    whole = layer_input.mask.expand(layer_input.slots.rows, *layer_input.mask.shape[1:])
     return whole.gather(2, active[:, None, :, None].expand(-1, whole.shape[1], -1, whole.shape[3]))

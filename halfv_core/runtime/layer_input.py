@@ -1,4 +1,4 @@
-"""LayerInput: the tensors of one decoder layer's call for the tokens in flight."""
+"""LayerInput: the tensors of one decoder layer's call, for the tokens that are still in the decoder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,59 +11,64 @@ from halfv_core.runtime.token_slots import TokenSlots
 
 @dataclass(frozen=True)
 class LayerInput:
-    """A batch on its way into a layer, n slots in each of B rows."""
+    """A batch as it enters a layer, n token slots in each of B rows."""
 
     hidden: torch.Tensor
-    """(B, n, D) states."""
+    """(B, n, D) hidden states."""
     cos: torch.Tensor
-    """(B or 1, n, head_dim) rotary cosines, of the original positions."""
+    """(B or 1, n, head_dim) rotary cosines at the tokens' original positions."""
     sin: torch.Tensor
-    """(B or 1, n, head_dim)."""
+    """(B or 1, n, head_dim) rotary sines."""
     mask: torch.Tensor | None
-    """(B or 1, 1, n, m), bool (true: visible) or additive; the last n of the m keys are these tokens'. None stands for
-    plain causality. (B, m) under FlashAttention, true at keys that count."""
+    """(B or 1, 1, n, m), bool (true: visible) or additive; the last n of the m keys are these tokens' own. None stands
+    for plain causality. Under FlashAttention a padding mask, (B, m) bool, true at real keys."""
     slots: TokenSlots
     past: int
-    """Tokens of the sequence before this turn."""
+    """Tokens of the sequence before this prefill."""
 
     def row(self, index: int) -> "LayerInput":
-        """One row alone, all its slots."""
+        """One row of the batch, with all its slots, padding slots included."""
         slots, one = self.slots, slice(index, index + 1)
 
-        def own(table: torch.Tensor) -> torch.Tensor:
+        def of_row(table: torch.Tensor) -> torch.Tensor:
             return table if table.shape[0] == 1 else table[one]
 
         return LayerInput(
             hidden=self.hidden[one],
-            cos=own(self.cos),
-            sin=own(self.sin),
-            mask=None if self.mask is None else own(self.mask),
+            cos=of_row(self.cos),
+            sin=of_row(self.sin),
+            mask=None if self.mask is None else of_row(self.mask),
             slots=replace(
                 slots,
                 positions=slots.positions[one],
                 visual=slots.visual[one],
-                living=slots.living[one],
+                real=slots.real[one],
                 visual_counts=slots.visual_counts[one],
-                living_counts=slots.living_counts[one],
+                real_counts=slots.real_counts[one],
             ),
             past=self.past,
         )
 
-    def last(self) -> torch.Tensor:
-        """(B, 1) slot of each row's last living token, which predicts the answer."""
-        slots = torch.arange(self.slots.count, device=self.hidden.device)
-        return torch.where(self.slots.living, slots, 0).amax(1, keepdim=True)
+    def last_slots(self) -> torch.Tensor:
+        """(B, 1) slot index of each row's last real token, which predicts the answer."""
+        indices = torch.arange(self.slots.length, device=self.hidden.device)
+        return torch.where(self.slots.real, indices, 0).amax(1, keepdim=True)
 
-    def call_arguments(self, original: Mapping[str, Any]) -> dict[str, Any]:
-        """The keyword arguments of the layer call for these tokens, from those of the whole turn."""
-        return arguments_for(original, self.slots.positions - self.past) | {
+    def layer_arguments(self, original: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments of the layer call for these tokens, made from those for all tokens of the prefill."""
+        return gather_arguments(original, self.slots.positions - self.past) | {
             "attention_mask": self.mask,
             "position_embeddings": (self.cos, self.sin),
         }
 
 
-def arguments_for(original: Mapping[str, Any], indices: torch.Tensor) -> dict[str, Any]:
-    """Per-token arguments that families pass on, cut to the tokens at `indices` (B, k) of the turn."""
+def gather_arguments(original: Mapping[str, Any], indices: torch.Tensor) -> dict[str, Any]:
+    """A layer call's keyword arguments, those that have an entry for each token reduced to some of the tokens.
+
+    Args:
+        original: the arguments for all q tokens of the prefill.
+        indices: (B, k) indices of the wanted tokens among the q.
+    """
     arguments = dict(original)
     positions = arguments.get("position_ids")
     if isinstance(positions, torch.Tensor):  # (B or 1, q), or (3 or 4, B or 1, q)
@@ -75,7 +80,7 @@ def arguments_for(original: Mapping[str, Any], indices: torch.Tensor) -> dict[st
     return arguments
 
 
-def pick(states: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """(B or 1, n, D) at the slots `indices` (B, k) -> (B, k, D)."""
+def gather_tokens(states: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """(B or 1, n, D) states at the token indices (B, k) -> (B, k, D)."""
     whole = states.expand(len(indices), *states.shape[1:])
     return whole.gather(1, indices[..., None].expand(-1, -1, states.shape[2]))

@@ -1,4 +1,4 @@
-"""TokenLayout: which positions of a prompt hold visual tokens, found by token id, row by row."""
+"""TokenLayout: which positions of a prompt hold visual tokens, by token id."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Where things are in a batch of prompts of padded length N."""
+    """Where visual, text and padding tokens are in a batch of B prompts of padded length N."""
 
     visual: torch.Tensor
     """(B, N) bool: the position holds a visual token."""
@@ -22,9 +22,9 @@ class TokenLayout:
         """Read the layout off the token ids.
 
         Args:
-            input_ids: (B, N) token ids, with one id for each visual token (placeholders expanded).
+            input_ids: (B, N) token ids, with one id for each visual token (image placeholders expanded).
             visual_ids: ids that stand for visual tokens.
-            attention_mask: (B, N), nonzero where a token is real; None if all are.
+            attention_mask: (B, N), nonzero at real tokens; None if there is no padding.
         """
         ids = torch.as_tensor(list(visual_ids), device=input_ids.device)
         real = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
@@ -32,12 +32,12 @@ class TokenLayout:
 
     @property
     def rows(self) -> int:
-        """B."""
+        """Rows of the batch, B."""
         return self.visual.shape[0]
 
     @property
     def length(self) -> int:
-        """N."""
+        """Padded length, N."""
         return self.visual.shape[1]
 
     @property
@@ -47,13 +47,13 @@ class TokenLayout:
 
     @property
     def last(self) -> torch.Tensor:
-        """(B,) position of the last real token of each row: the one that predicts the first answer token."""
+        """(B,) position of each row's last real token, which predicts the first answer token; -1 in an empty row."""
         positions = torch.arange(self.length, device=self.real.device)
         return torch.where(self.real, positions, -1).amax(dim=1)
 
     @property
     def prunable(self) -> torch.Tensor:
-        """(B, N) bool: visual, and not the row's last real token, which has to predict the answer."""
+        """(B, N) bool: visual tokens, except a row's last real token, which has to predict the answer."""
         return self.visual.scatter(1, self.last.clamp_min(0)[:, None], False)
 
     @property

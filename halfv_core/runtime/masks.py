@@ -1,7 +1,7 @@
-"""Attention masks of a part of the tokens, cut out of the masks that the model made for all of them.
+"""Attention masks for some of the tokens, gathered from the masks that the model made for all of them.
 
-Kernels want one of two kinds: a whole mask (eager, sdpa), queries by keys, or the padding alone (FlashAttention), where
-causality is understood.
+Attention kernels take one of two kinds: a mask of queries by keys (eager, sdpa), or a padding mask alone
+(FlashAttention), which leaves causality to the kernel.
 """
 
 import torch
@@ -10,102 +10,123 @@ from halfv_core.runtime.cached_tokens import CachedTokens
 from halfv_core.runtime.token_slots import TokenSlots
 
 
-def cut_mask(
-    full: torch.Tensor | None, slots: TokenSlots, held: CachedTokens | None, past: int, dtype: torch.dtype
+def prefill_mask(
+    full: torch.Tensor | None, slots: TokenSlots, cached: CachedTokens | None, past: int, dtype: torch.dtype
 ) -> torch.Tensor | None:
-    """The mask of a layer call for the tokens in `slots`, over the keys that the layer's cache holds and their own.
+    """The mask of a layer call for the tokens in `slots`; its keys are the layer's cache entries and these tokens.
 
     Args:
         full: the model's mask over the whole sequence, (B or 1, 1, q, past + q), bool (true: visible) or additive; or
-            its padding mask (B, past + q), true at real tokens; None where plain causality says it all.
-        held: what the layers' caches hold, None for all `past` tokens before this turn.
-        past: tokens of the sequence before this turn.
-        dtype: of an additive mask, where one has to be made.
+            its padding mask (B, past + q), true at real tokens; None for plain causality.
+        slots: n token slots in each row.
+        cached: what the layer's cache holds, None for all `past` tokens before this prefill.
+        past: tokens of the sequence before this prefill.
+        dtype: dtype of the additive mask, if one has to be made.
 
     Returns:
-        (B, 1, n, m), of the kind of a whole `full`, else additive; None where plain causality still says it all.
+        (B, 1, n, m), bool or additive as `full` is if that is a mask of queries by keys, else additive; None if plain
+        causality still describes it.
     """
-    held_ghosts = held is not None and held.has_ghosts
-    if full is None and not held_ghosts and not slots.has_ghosts:
+    has_padding = slots.has_padding or (cached is not None and cached.has_padding)
+    if full is None and not has_padding:
         # Without a mask the kernel is causal for a whole prompt, and lets a single query see everything.
-        if past == 0 or slots.count == 1:
+        if past == 0 or slots.length == 1:
             return None
-    keys, living = _keys(slots, held, past)
+    keys, real = _keys(slots, cached, past)
     if full is None or full.ndim == 2:
-        living = living if full is None else living & full.bool().gather(1, keys)
-        hidden = keys[:, None, :] > slots.positions[:, :, None]  # (B, n, m)
-        hidden = hidden | ~living[:, None, :]
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=keys.device)
-        return mask.masked_fill(hidden, torch.finfo(dtype).min)[:, None]
+        real = real if full is None else real & full.bool().gather(1, keys)
+        blocked = keys[:, None, :] > slots.positions[:, :, None]  # (B, n, m)
+        blocked = blocked | ~real[:, None, :]
+        mask = torch.zeros(blocked.shape, dtype=dtype, device=keys.device)
+        return mask.masked_fill(blocked, torch.finfo(dtype).min)[:, None]
     whole = full.expand(slots.rows, *full.shape[1:])
     queries = (slots.positions - past)[:, None, :, None].expand(-1, full.shape[1], -1, full.shape[3])
     mask = whole.gather(2, queries)  # (B, 1, n, past + q)
-    mask = mask.gather(3, keys[:, None, None, :].expand(-1, full.shape[1], slots.count, -1))
-    if not (held_ghosts or slots.has_ghosts):
+    mask = mask.gather(3, keys[:, None, None, :].expand(-1, full.shape[1], slots.length, -1))
+    if not has_padding:
         return mask
     if mask.dtype != torch.bool:
-        return mask.masked_fill(~living[:, None, None, :], torch.finfo(mask.dtype).min)
-    # A query that may look at nothing gives NaN in some kernels; a ghost's result is thrown away, so it may look.
-    return (mask & living[:, None, None, :]) | ~slots.living[:, None, :, None]
+        return mask.masked_fill(~real[:, None, None, :], torch.finfo(mask.dtype).min)
+    # A query that sees no key gives NaN in some kernels; the output of a padding slot is discarded, so it may see any.
+    return (mask & real[:, None, None, :]) | ~slots.real[:, None, :, None]
 
 
-def cut_padding(
-    full: torch.Tensor | None, slots: TokenSlots, held: CachedTokens | None, past: int
+def prefill_padding_mask(
+    full: torch.Tensor | None, slots: TokenSlots, cached: CachedTokens | None, past: int
 ) -> torch.Tensor | None:
-    """The padding mask of a layer call for the tokens in `slots`, as FlashAttention takes it: what must not be seen.
+    """The padding mask of the same call, as FlashAttention takes it.
 
     Args:
-        full, held, past: as in `cut_mask`; `full` is a padding mask or None.
+        full: the model's padding mask (B, past + q), true at real tokens; None if all are real.
+        slots: as in `prefill_mask`.
+        cached: as in `prefill_mask`.
+        past: as in `prefill_mask`.
 
     Returns:
-        (B, m) bool; None where every key is real and alive.
+        (B, m) bool, true at real keys; None if every key is real.
     """
-    if full is None and not slots.has_ghosts and (held is None or not held.has_ghosts):
+    if full is None and not slots.has_padding and (cached is None or not cached.has_padding):
         return None
-    keys, living = _keys(slots, held, past)
-    return living if full is None else living & full.bool().gather(1, keys)
+    keys, real = _keys(slots, cached, past)
+    return real if full is None else real & full.bool().gather(1, keys)
 
 
-def text_mask(
-    full: torch.Tensor | None, held: CachedTokens, past: int, length: int, like: torch.Tensor
+def decode_mask(
+    full: torch.Tensor | None, cached: CachedTokens, past: int, length: int, like: torch.Tensor
 ) -> torch.Tensor:
-    """The mask of a layer call for new tokens that are all text: their queries are whole, and only keys are cut.
+    """The mask of a layer call for new text tokens: all of them are queries, but fewer keys are in the cache.
 
     Args:
-        full: as in `cut_mask`.
-        held: what the layer's cache held after the latest turn with visual tokens.
-        past, length: tokens of the sequence before and after the new ones.
-        like: on the device, and of the dtype of an additive mask where one has to be made.
+        full: as in `prefill_mask`, for the q = length - past new tokens.
+        cached: what the layer's cache held after the latest prefill.
+        past: tokens of the sequence before the new ones.
+        length: tokens of the sequence with the new ones.
+        like: a tensor on the wanted device and of the wanted dtype, should an additive mask have to be made.
 
     Returns:
         (B, 1, q, m).
     """
-    positions, living = held.positions.to(like.device), held.living.to(like.device)
+    positions, real = cached.positions.to(like.device), cached.real.to(like.device)
     rows = len(positions)
     if full is None:
         visible = torch.ones(rows, 1, length - past, length, dtype=torch.bool, device=like.device).tril(past)
         full = torch.zeros(visible.shape, dtype=like.dtype, device=like.device)
         full = full.masked_fill(~visible, torch.finfo(like.dtype).min)
     full = full.to(like.device).expand(rows, *full.shape[1:])
-    early = full.gather(3, positions[:, None, None].expand(-1, full.shape[1], full.shape[2], -1))
-    if held.has_ghosts:
-        dead = ~living[:, None, None]
-        early = early & ~dead if full.dtype == torch.bool else early.masked_fill(dead, torch.finfo(full.dtype).min)
-    return torch.cat([early, full[..., held.tail :]], 3)
+    prefix = full.gather(3, positions[:, None, None].expand(-1, full.shape[1], full.shape[2], -1))
+    if cached.has_padding:
+        padding = ~real[:, None, None]
+        if full.dtype == torch.bool:
+            prefix = prefix & ~padding
+        else:
+            prefix = prefix.masked_fill(padding, torch.finfo(full.dtype).min)
+    return torch.cat([prefix, full[..., cached.suffix_start :]], 3)
 
 
-def text_padding(full: torch.Tensor | None, held: CachedTokens, length: int, device: torch.device) -> torch.Tensor:
-    """The padding mask of the same call, (B, m) bool; arguments as in `text_mask`."""
-    positions, living = held.positions.to(device), held.living.to(device)
+def decode_padding_mask(
+    full: torch.Tensor | None, cached: CachedTokens, length: int, device: torch.device
+) -> torch.Tensor:
+    """The padding mask of the same call, as FlashAttention takes it.
+
+    Args:
+        full: the model's padding mask (B, length), true at real tokens; None if all are real.
+        cached: as in `decode_mask`.
+        length: as in `decode_mask`.
+        device: where the result is wanted.
+
+    Returns:
+        (B, m) bool, true at real keys.
+    """
+    positions, real = cached.positions.to(device), cached.real.to(device)
     full = torch.ones(len(positions), length, device=device) if full is None else full.to(device)
-    return torch.cat([full.bool().gather(1, positions) & living, full[:, held.tail :].bool()], 1)
+    return torch.cat([full.bool().gather(1, positions) & real, full[:, cached.suffix_start :].bool()], 1)
 
 
-def _keys(slots: TokenSlots, held: CachedTokens | None, past: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions and livingness of all keys, those in the cache first, (B, m) each."""
-    if held is not None:
-        positions, living = held.keys(past)
+def _keys(slots: TokenSlots, cached: CachedTokens | None, past: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions of all keys, cache entries first, and which of them are real; (B, m) each."""
+    if cached is not None:
+        positions, real = cached.entries(past)
     else:
         positions = torch.arange(past, device=slots.positions.device).expand(slots.rows, past)
-        living = torch.ones_like(positions, dtype=torch.bool)
-    return torch.cat([positions, slots.positions], 1), torch.cat([living, slots.living], 1)
+        real = torch.ones_like(positions, dtype=torch.bool)
+    return torch.cat([positions, slots.positions], 1), torch.cat([real, slots.real], 1)

@@ -1,4 +1,4 @@
-"""Wrap methods of modules or change their kernel, and put back what was there; the only file that touches modules."""
+"""Wrap methods of modules or change their attention kernel, and restore them; the only file that modifies a model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ class Wrap(NamedTuple):
     module: nn.Module
     method: str
     around: Callable[[Forward], Forward]
-    """From the module's own method to the one that is called in its place."""
+    """Takes the module's own method, returns the one that is called in its place."""
 
 
 _MARK = "_halfv_wrapped"
@@ -25,15 +25,16 @@ _MARK = "_halfv_wrapped"
 
 @contextmanager
 def wrapped(wraps: Sequence[Wrap], *, plan: bool = True) -> Iterator[None]:
-    """Inside the block each method is wrapped; on exit, also after an exception, it is as it was.
+    """Wrap methods for the duration of the block, and restore them on exit, also after an exception.
 
-    A method that somebody else set on the instance (accelerate does) is wrapped and put back like the class's own.
+    A method that was set on the instance, as accelerate does, is wrapped and restored like a method of the class.
 
     Args:
-        plan: whether this changes what the model computes; then no other wrapping may come around it.
+        wraps: the methods.
+        plan: whether this changes what the model computes; if so, they must not be wrapped again inside the block.
 
     Raises:
-        UnsupportedError: one of them is wrapped with a plan already.
+        UnsupportedError: one of the methods is wrapped with a plan already.
     """
     for wrap in wraps:
         if hasattr(getattr(wrap.module, wrap.method), _MARK):
@@ -59,8 +60,13 @@ def wrapped(wraps: Sequence[Wrap], *, plan: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def attending_by(attention: Any, kernel: str) -> Iterator[None]:
-    """Inside the block the attention module, and all that share its config, compute by another kernel."""
+def attention_kernel(attention: Any, kernel: str) -> Iterator[None]:
+    """Inside the block, the attention module and all modules that share its config use another kernel.
+
+    Args:
+        attention: the module.
+        kernel: a value of transformers' `attn_implementation`.
+    """
     config = attention.config
     before, config._attn_implementation = config._attn_implementation, kernel
     try:

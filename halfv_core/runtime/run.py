@@ -1,4 +1,4 @@
-"""apply(): run a Hugging Face model under a plan, and leave it as it was.
+"""apply(): run a Hugging Face model under a plan, and leave the model as it was.
 
 with apply(model, profile) as run:
     out = model.generate(**inputs)
@@ -20,10 +20,12 @@ from halfv_core.errors import UnsupportedError
 from halfv_core.families.base import Family, Parts, parts_of
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
-from halfv_core.runtime.freeze import run_frozen
+from halfv_core.runtime.cache_state import CacheState, check_cache_type
+from halfv_core.runtime.decode_state import DecodeState
+from halfv_core.runtime.freeze import run_frozen_layer
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
-from halfv_core.runtime.prefill_state import PrefillState, check_cache
+from halfv_core.runtime.prefill_state import PrefillState
 from halfv_core.runtime.run_record import RunRecord
 
 _KERNELS = ("eager", "sdpa")
@@ -31,28 +33,32 @@ _KERNELS = ("eager", "sdpa")
 
 @contextmanager
 def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None = None) -> Iterator["Run"]:
-    """Run the model under a plan inside the block; exact no-op for a plan that does nothing, and undone on exit.
+    """Run the model under a plan inside the block, and restore it on exit.
 
-    Works through `forward()` and `generate()`. Each row of a batch is pruned by its own last token, as if there were no
-    other, and text-only rows are left alone; images in a later turn are pruned by the last token of their turn. Without
-    a cache every call is a prompt of its own.
+    Works through `forward()` and `generate()`. Each row of a batch is pruned as if it were alone, with the attention of
+    its own last token, and rows without images are left unchanged. Images in a later turn of a conversation are pruned
+    with the attention of that turn's last token. Without a cache, every call is a prompt of its own. A plan that does
+    nothing leaves logits and generations bit-identical.
 
-    Pruned positions carry zeros in the decoder's last hidden state, so logits keep the prompt's length; those at pruned
-    positions mean nothing, so `labels` must be -100 at the token after a visual one. `output_hidden_states` gives what
-    each layer handed on: after a Keep only the tokens that go on, (B, n, D), and the last of them in full length.
+    The decoder's last hidden state carries zeros at pruned positions, so that logits keep the prompt's length; logits
+    at pruned positions are meaningless, and `labels` must be -100 at every token that follows a visual one.
+    `output_hidden_states` returns the output of each layer: after a Keep only the remaining tokens, (B, n, D), and at
+    the last layer the full length.
 
     Args:
-        plan: a plan, or the profile that holds it; a profile is checked against the model's config first.
-        family: description of the model, when no registered one fits.
+        model: a loaded model of a registered family, with eager, sdpa or FlashAttention kernels.
+        plan: a plan, or a profile that holds one; a profile is checked against the model's config first.
+        family: description of the model, if no registered one fits.
 
     Yields:
-        The `Run`, whose `kept` and `cost` tell about the latest prompt.
+        The `Run`, whose `kept` and `cost` describe the latest prompt.
 
     Raises:
         ProfileError: the profile was made for another model.
         PlanError: the plan names a layer that the model does not have.
-        ModelError: the model's family is not known, or an access point is missing.
-        UnsupportedError: attention kernel, cache or input that the runtime does not handle; a plan is applied already.
+        ModelError: the model's family is not known, or the model lacks a module that the runtime needs.
+        UnsupportedError: the runtime does not handle the attention kernel, the cache or the input, or a plan is applied
+            to the model already.
     """
     if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
         raise UnsupportedError("a compiled model cannot run under a plan", remedy="apply to the model as it was loaded")
@@ -63,18 +69,18 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
     run = Run(parts, plan)
-    with wrapped([*run.wraps(), Wrap(model, "generate", _checked_generate)]):
+    with wrapped([*run.wraps(), Wrap(model, "generate", _without_assistant)]):
         yield run
 
 
-def _checked_generate(generate: Forward) -> Forward:
-    """generate() that refuses what puts guesses into the prompt, whose last token then is not the user's."""
+def _without_assistant(generate: Forward) -> Forward:
+    """Refuse assisted decoding: it appends guesses to the prompt, whose last token then is not the user's."""
 
     @wraps(generate)
     def run_generate(*args: Any, **kwargs: Any) -> Any:
         config = kwargs.get("generation_config")
-        guessed = [kwargs.get("prompt_lookup_num_tokens"), getattr(config, "prompt_lookup_num_tokens", None)]
-        if kwargs.get("assistant_model") is not None or any(guessed):
+        guesses = [kwargs.get("prompt_lookup_num_tokens"), getattr(config, "prompt_lookup_num_tokens", None)]
+        if kwargs.get("assistant_model") is not None or any(guesses):
             raise UnsupportedError("assisted decoding cannot run under a plan", remedy="leave out the assistant")
         return generate(*args, **kwargs)
 
@@ -96,34 +102,37 @@ class _Call(local):
     """The forward call that is under way in a thread."""
 
     layout: TokenLayout | None = None
+    """Which of its tokens are visual; None without token ids."""
     has_images = False
-    passage: PrefillState | None = None
+    """Whether the model was given images or videos, without which visual token ids are ordinary text."""
+    state: PrefillState | DecodeState | None = None
+    """None while the plan has nothing to do in it."""
 
 
 class Run:
-    """The state of one `apply()`, and what it did to the latest prompt.
+    """One `apply()`: what it did to the latest prompt.
 
-    Threads may call the model at once, each with prompts and caches of its own; the latest prompt is the one that any
-    of them began last.
+    Several threads may call the model at once, each with its own prompts and caches; the latest prompt is the one that
+    any of them started last.
     """
 
     def __init__(self, parts: Parts, plan: Plan) -> None:
         self._parts = parts
         self._plan = plan
         self._call = _Call()
-        # Frozen layers change the kernel that all layers share, so then calls go one after the other.
-        self._one_by_one = Lock() if parts.flash and plan.frozen_layers else nullcontext()
-        self._by_cache: WeakKeyDictionary[Cache, PrefillState] = WeakKeyDictionary()
+        # Frozen layers switch the kernel that all layers share, so then only one forward call may run at a time.
+        self._exclusive = Lock() if parts.flash and plan.frozen_layers else nullcontext()
+        self._cache_states: WeakKeyDictionary[Cache, CacheState] = WeakKeyDictionary()
         self._latest: RunRecord | None = None
 
     @property
     def kept(self) -> dict[int, list[torch.Tensor]]:
-        """By layer of each Keep: for each batch row the (kept,) ascending positions of the visual tokens kept there."""
+        """By layer of each Keep, and by batch row: (kept,) ascending positions of the visual tokens kept there."""
         return {} if self._latest is None else self._latest.kept
 
     @property
     def anchors(self) -> dict[int, list[torch.Tensor]]:
-        """Likewise, in any order, of those among them that attention chose; the others were kept for another reason."""
+        """Likewise, but only the tokens that were chosen for their attention, in any order."""
         return {} if self._latest is None else self._latest.anchors
 
     @property
@@ -139,7 +148,7 @@ class Run:
         return self._latest.cost(DecoderShape.of(self._parts.decoder.config, value_bytes))
 
     def wraps(self) -> Sequence[Wrap]:
-        """What to wrap: the core, where token ids come in, every decoder layer, and what is added between them."""
+        """The methods to wrap: the core, which receives token ids, every decoder layer, and what is added between."""
 
         def around_core(forward: Forward) -> Forward:
             @wraps(forward)
@@ -158,10 +167,10 @@ class Run:
         def around_deepstack(add: Forward) -> Forward:
             @wraps(add)
             def run_deepstack(hidden: torch.Tensor, *args: Any) -> torch.Tensor:
-                passage = self._call.passage
-                if passage is None:
+                state = self._call.state
+                if not isinstance(state, PrefillState):
                     return add(hidden, *args)  # type: ignore[no-any-return]
-                return passage.add_deepstack(hidden, lambda whole: add(whole, *args))
+                return state.add_deepstack(hidden, lambda whole: add(whole, *args))
 
             return run_deepstack
 
@@ -175,71 +184,75 @@ class Run:
     def _run_core(self, forward: Forward, *args: Any, **kwargs: Any) -> Any:
         input_ids = args[0] if args else kwargs.get("input_ids")
         call = self._call
-        # generate() hands on what the vision tower made of the pixels, and an empty dict where there are none.
+        # generate() passes on what the vision tower made of the pixels, and an empty dict if there are none.
         call.has_images = bool(kwargs.get("mm_encoder_outputs")) or any(
             kwargs.get(name) is not None for name in ("pixel_values", "pixel_values_videos")
         )
         if input_ids is not None:
-            call.layout = TokenLayout.find(input_ids, self._parts.visual_ids, _two_dimensional(kwargs, input_ids))
+            call.layout = TokenLayout.find(input_ids, self._parts.visual_ids, _padding_mask(kwargs, input_ids))
         elif kwargs.get("past_key_values") is None or kwargs["past_key_values"].get_seq_length() == 0:
             raise UnsupportedError("visual tokens cannot be found in inputs_embeds", remedy="pass input_ids")
         try:
-            with self._one_by_one:
+            with self._exclusive:
                 return forward(*args, **kwargs)
         finally:
-            call.layout = call.passage = None
+            call.layout = call.state = None
 
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
         if index == 0:
-            self._call.passage = self._enter(hidden, cache)
-        passage = self._call.passage
-        if passage is None:
+            self._call.state = self._begin(hidden, cache, kwargs.get("attention_mask"))
+        state = self._call.state
+        if state is None:
             return forward(hidden, **kwargs)  # type: ignore[no-any-return]
-        if not passage.in_turn:
-            return forward(hidden, **passage.continue_arguments(index, cache, kwargs))  # type: ignore[no-any-return]
-        step = passage.arrive(index, hidden, cache, kwargs)
-        if passage.freezes(index):
-            output = run_frozen(self._parts, index, forward, step, kwargs)
+        if isinstance(state, DecodeState):
+            return forward(hidden, **state.layer_arguments(index, cache, kwargs))  # type: ignore[no-any-return]
+        layer_input = state.enter_layer(index, hidden, cache, kwargs)
+        if state.freezes(index):
+            output = run_frozen_layer(self._parts, index, forward, layer_input, kwargs)
         else:
-            output = forward(step.hidden, **passage.arguments(index, step, kwargs))
-        return passage.leave(index, output)
+            output = forward(layer_input.hidden, **state.layer_arguments(index, layer_input, kwargs))
+        return state.leave_layer(index, output)
 
-    def _enter(self, hidden: torch.Tensor, cache: Cache | None) -> PrefillState | None:
-        """At layer 0: begin a prompt, or go on with the one that this cache belongs to; None where the plan is idle."""
+    def _begin(
+        self, hidden: torch.Tensor, cache: Cache | None, mask: torch.Tensor | None
+    ) -> PrefillState | DecodeState | None:
+        """At layer 0: start a new prompt, or continue the one that the cache belongs to."""
         past = 0 if cache is None else cache.get_seq_length()
-        layout = self._call.layout
         if cache is not None and past:
-            return self._go_on(layout, hidden, cache, past)
+            return self._continue(cache, past, hidden, mask)
         rows, length = hidden.shape[:2]
-        self._latest = ledger = RunRecord(self._plan, len(self._parts.layers), rows)
-        passage = PrefillState(self._parts, self._plan, ledger)
+        self._latest = record = RunRecord(self._plan, len(self._parts.layers), rows)
+        cache_state = CacheState(self._parts, self._plan, record)
         if cache is not None:
-            self._by_cache[cache] = passage
+            self._cache_states[cache] = cache_state
+        layout = self._call.layout
         if layout is None or not layout.has_visual:
-            ledger.text_prompt(rows, length)
+            record.add_text_prompt(rows, length)
             return None
-        check_cache(cache)
-        passage.begin(layout, past)
-        return passage
+        check_cache_type(cache)
+        return PrefillState(self._parts, self._plan, cache_state, layout, past, mask)
 
-    def _go_on(self, layout: TokenLayout | None, hidden: torch.Tensor, cache: Cache, past: int) -> PrefillState | None:
+    def _continue(
+        self, cache: Cache, past: int, hidden: torch.Tensor, mask: torch.Tensor | None
+    ) -> PrefillState | DecodeState | None:
         """More tokens for a cache that is in use; images among them are pruned as those of the prompt were."""
-        passage = self._by_cache.get(cache)
-        if passage is None:
+        cache_state = self._cache_states.get(cache)
+        if cache_state is None:  # the cache was filled before apply()
             return None
+        layout = self._call.layout
         if self._call.has_images and layout is not None and layout.has_visual:
-            check_cache(cache)
-            passage.ledger.next_turn()
-            passage.begin(layout, past)
-        else:
-            passage.go_on(past, hidden.shape[1])
-            passage.ledger.decode(hidden.shape[1])
-        return passage
+            check_cache_type(cache)
+            cache_state.record.start_prefill()
+            return PrefillState(self._parts, self._plan, cache_state, layout, past, mask)
+        new = hidden.shape[1]
+        state = DecodeState(cache_state, past, new, mask, padding_mask=self._parts.flash)
+        cache_state.record.add_new_tokens(new)
+        return state
 
 
-def _two_dimensional(kwargs: dict[str, Any], input_ids: torch.Tensor) -> torch.Tensor | None:
-    """The padding mask of these tokens; a prepared 4-D mask says nothing about padding."""
+def _padding_mask(kwargs: dict[str, Any], input_ids: torch.Tensor) -> torch.Tensor | None:
+    """The padding mask of these tokens, if there is one; a prepared 4-D mask says nothing about padding."""
     mask = kwargs.get("attention_mask")
     if not isinstance(mask, torch.Tensor) or mask.ndim != 2:
         return None

@@ -1,4 +1,4 @@
-"""RunRecord: what one prompt kept, what went through each layer for it, and what that cost."""
+"""RunRecord: what was kept of one prompt, what went through each layer for it, and what that cost."""
 
 from dataclasses import replace
 
@@ -8,56 +8,63 @@ from halfv_core.cost import Cost, DecoderShape, LayerTokens, cost_of
 from halfv_core.plan import Plan
 from halfv_core.runtime.token_slots import TokenSlots
 
-_FREE = Cost(0, 0, 0, 0, 0, 0, 0, 0)
+_ZERO = Cost(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 class RunRecord:
-    """The account of one batch, from its first turn to its last token."""
+    """The record of one batch, from its first prefill to its last generated token."""
 
     def __init__(self, plan: Plan, layers: int, rows: int) -> None:
         self.kept = {keep.layer: [torch.empty(0, dtype=torch.long)] * rows for keep in plan.keeps}
-        """By layer of each Keep: for each batch row the (kept,) ascending positions of the visual tokens kept there."""
+        """By layer of each Keep, and by batch row: (kept,) ascending positions of the visual tokens kept there."""
         self.anchors = {keep.layer: [torch.empty(0, dtype=torch.long)] * rows for keep in plan.keeps}
-        """Likewise, of those that attention chose, in any order."""
-        self._tokens: list[list[LayerTokens]] = [[] for _ in range(layers)]
+        """Likewise, but only the tokens that were chosen for their attention, in any order."""
+        self._tokens: list[list[LayerTokens]] = [[] for _ in range(layers)]  # by layer, then by row
         self._new_tokens = 0
-        self._earlier: list[tuple[list[list[LayerTokens]], int]] = []
+        self._earlier: list[tuple[list[list[LayerTokens]], int]] = []  # the two above, of earlier prefills
 
-    def keep(self, layer: int, slots: TokenSlots) -> None:
-        """Note the visual tokens that the Keep at `layer` left in flight."""
+    def add_kept(self, layer: int, slots: TokenSlots) -> None:
+        """Record the visual tokens that remained after the Keep at `layer`."""
         for row, earlier in enumerate(self.kept[layer]):
-            found = slots.positions[row].index_select(0, slots.visual_slots(row))
-            self.kept[layer][row] = torch.cat([earlier.to(found.device), found])
+            positions = slots.positions[row].index_select(0, slots.visual_slots(row))
+            self.kept[layer][row] = torch.cat([earlier.to(positions.device), positions])
 
-    def anchor(self, layer: int, row: int, positions: torch.Tensor) -> None:
-        """Note which tokens of a row attention chose for the Keep at `layer`."""
+    def add_anchors(self, layer: int, row: int, positions: torch.Tensor) -> None:
+        """Record the positions of a row's tokens that the Keep at `layer` chose for their attention."""
         self.anchors[layer][row] = torch.cat([self.anchors[layer][row].to(positions.device), positions])
 
-    def enter(self, layer: int, slots: TokenSlots, frozen: bool, cached: int) -> None:
-        """Note the tokens that go into a layer, `cached` others being in its cache."""
+    def add_layer(self, layer: int, slots: TokenSlots, frozen: bool, cached: int) -> None:
+        """Record the tokens that enter a layer.
+
+        Args:
+            layer: decoder layer, counted from 0.
+            slots: the tokens.
+            frozen: whether visual tokens among them are keys and values only.
+            cached: number of earlier tokens in the layer's cache.
+        """
         self._tokens[layer] += [
-            LayerTokens(visual, living - visual, frozen and visual > 0, cached)
-            for visual, living in zip(slots.visual_counts, slots.living_counts, strict=True)
+            LayerTokens(visual, real - visual, frozen and visual > 0, cached)
+            for visual, real in zip(slots.visual_counts, slots.real_counts, strict=True)
         ]
 
-    def text_prompt(self, rows: int, length: int) -> None:
-        """Note a prompt without visual tokens, which no layer sees cut."""
+    def add_text_prompt(self, rows: int, length: int) -> None:
+        """Record a prompt without visual tokens, which goes through every layer unchanged."""
         self._tokens = [[LayerTokens(0, length, False)] * rows] * len(self._tokens)
 
-    def decode(self, new: int) -> None:
-        """Note tokens of text that came after the prompt."""
-        self._new_tokens += new
+    def add_new_tokens(self, count: int) -> None:
+        """Record text tokens that followed a prefill, one after the other or together."""
+        self._new_tokens += count
 
-    def next_turn(self) -> None:
-        """Another turn with visual tokens begins."""
+    def start_prefill(self) -> None:
+        """Close the account of the latest prefill, because another one with visual tokens follows in the same cache."""
         self._earlier.append((self._tokens, self._new_tokens))
         self._tokens, self._new_tokens = [[] for _ in self._tokens], 0
 
     def cost(self, shape: DecoderShape) -> Cost:
-        """Of all turns and of what was generated; the cache is counted as it is at the end."""
-        earlier = [replace(_cost(shape, *turn), kv_bytes=0, kv_bytes_full=0) for turn in self._earlier]
+        """Cost of all prefills and generated tokens; cache bytes are those at the end."""
+        earlier = [replace(_cost(shape, *prefill), kv_bytes=0, kv_bytes_full=0) for prefill in self._earlier]
         return sum(earlier, start=_cost(shape, self._tokens, self._new_tokens))
 
 
 def _cost(shape: DecoderShape, tokens: list[list[LayerTokens]], new_tokens: int) -> Cost:
-    return sum((cost_of(shape, row, new_tokens) for row in zip(*tokens, strict=True)), start=_FREE)
+    return sum((cost_of(shape, row, new_tokens) for row in zip(*tokens, strict=True)), start=_ZERO)

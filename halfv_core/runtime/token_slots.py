@@ -1,8 +1,9 @@
-"""TokenSlots: which tokens of each row of a batch still travel down the decoder, in one rectangle.
+"""TokenSlots: the tokens of each batch row that are still in the decoder, padded to one rectangle.
 
-Rows keep different numbers of tokens, and a tensor has one length. So every row has as many slots as the row with most
-living tokens needs; a row with fewer fills up with *ghosts*, tokens of its own that are dead or padding. A ghost is
-computed and never looked at: attention masks hide it, and what comes out of it is thrown away.
+Rows keep different numbers of tokens, but a tensor has one length. Every row therefore gets as many slots as the row
+with the most real tokens needs, and a row with fewer fills up with *padding slots*: tokens of its own that were pruned,
+or that were padding in the prompt. A padding slot is computed but never attended to: attention masks hide it, and its
+output is discarded.
 """
 
 from collections.abc import Sequence
@@ -13,94 +14,102 @@ import torch
 
 @dataclass(frozen=True)
 class TokenSlots:
-    """The tokens in flight at a layer: n slots in each of B rows, ordered by position."""
+    """The tokens that enter a layer: n slots in each of B rows, ordered by position."""
 
     positions: torch.Tensor
-    """(B, n) ascending positions in the padded sequence, which counts on from turn to turn."""
+    """(B, n) ascending positions in the padded sequence, counted from its first token, earlier turns included."""
     visual: torch.Tensor
-    """(B, n) bool: a living visual token that may be pruned or frozen."""
-    living: torch.Tensor
-    """(B, n) bool: neither padding nor ghost."""
+    """(B, n) bool: the slot holds a visual token that may be pruned or frozen."""
+    real: torch.Tensor
+    """(B, n) bool: false at padding slots."""
     visual_counts: tuple[int, ...]
-    """Living visual tokens of each row, on the host, so that nothing has to wait for the device."""
-    living_counts: tuple[int, ...]
-    """Living tokens of each row."""
-    untouched: bool
-    """Whether no token of the turn was dropped yet, in any row."""
+    """Visual tokens in each row; kept on the host, so that nothing has to wait for the device."""
+    real_counts: tuple[int, ...]
+    """Real tokens in each row, visual and text."""
+    unpruned: bool
+    """Whether no token of the prefill has been pruned yet, in any row."""
 
     @classmethod
     def all_of(cls, visual: torch.Tensor, real: torch.Tensor, past: int) -> "TokenSlots":
-        """Every token of a turn of q tokens that comes after `past` others.
+        """Slots for all q tokens of a prefill that follows `past` tokens of the sequence.
 
         Args:
             visual: (B, q) bool.
             real: (B, q) bool, false at padding.
+            past: number of earlier tokens.
         """
         rows, length = visual.shape
         positions = torch.arange(past, past + length, device=visual.device).expand(rows, length)
-        counts = torch.stack([visual.sum(1), real.sum(1)]).tolist()  # the one wait for the device
-        return cls(positions, visual, real, tuple(counts[0]), tuple(counts[1]), untouched=True)
+        counts = torch.stack([visual.sum(1), real.sum(1)]).tolist()  # the only wait for the device
+        return cls(positions, visual, real, tuple(counts[0]), tuple(counts[1]), unpruned=True)
 
     @property
-    def count(self) -> int:
-        """n."""
+    def length(self) -> int:
+        """Slots in each row, n."""
         return self.positions.shape[1]
 
     @property
     def rows(self) -> int:
-        """B."""
+        """Rows of the batch, B."""
         return self.positions.shape[0]
 
     @property
-    def has_ghosts(self) -> bool:
-        """Whether any slot holds a token that must not be looked at."""
-        return min(self.living_counts) < self.count
+    def has_padding(self) -> bool:
+        """Whether any slot is a padding slot."""
+        return min(self.real_counts) < self.length
 
     def to(self, device: torch.device) -> "TokenSlots":
-        """The same on another device."""
+        """The same slots with their tensors on `device`."""
         if self.positions.device == device:
             return self
-        moved = {name: getattr(self, name).to(device) for name in ("positions", "visual", "living")}
+        moved = {name: getattr(self, name).to(device) for name in ("positions", "visual", "real")}
         return replace(self, **moved)
 
     def visual_slots(self, row: int) -> torch.Tensor:
-        """(V,) ascending slots of one row's living visual tokens."""
-        return first_true(self.visual[row : row + 1], self.visual_counts[row])[0]
+        """(V,) ascending slot indices of one row's visual tokens."""
+        return true_indices(self.visual[row : row + 1], self.visual_counts[row])[0]
 
-    def without(self, dropped: torch.Tensor, counts: Sequence[int]) -> tuple["TokenSlots", torch.Tensor]:
-        """Go on without the dropped visual tokens.
+    def without(self, pruned: torch.Tensor, counts: Sequence[int]) -> tuple["TokenSlots", torch.Tensor]:
+        """The slots that remain after a pruning.
 
         Args:
-            dropped: (B, n) bool, true at visual tokens only.
-            counts: how many are dropped in each row.
+            pruned: (B, n) bool, true only at visual tokens.
+            counts: number of pruned tokens in each row.
 
         Returns:
-            the slots that remain, and (B, n') their indices among the old ones.
+            The remaining slots, n' in each row, and their indices among the old ones, (B, n').
         """
-        living = self.living & ~dropped
-        living_counts = tuple(have - gone for have, gone in zip(self.living_counts, counts, strict=True))
-        chosen = first_true(living, max(living_counts))  # (B, n')
-        left = TokenSlots(
-            positions=self.positions.gather(1, chosen),
-            visual=(self.visual & ~dropped).gather(1, chosen),
-            living=living.gather(1, chosen),
-            visual_counts=tuple(have - gone for have, gone in zip(self.visual_counts, counts, strict=True)),
-            living_counts=living_counts,
-            untouched=self.untouched and not any(counts),
+        real = self.real & ~pruned
+        real_counts = tuple(before - gone for before, gone in zip(self.real_counts, counts, strict=True))
+        remaining = true_indices(real, max(real_counts))  # (B, n')
+        slots = TokenSlots(
+            positions=self.positions.gather(1, remaining),
+            visual=(self.visual & ~pruned).gather(1, remaining),
+            real=real.gather(1, remaining),
+            visual_counts=tuple(before - gone for before, gone in zip(self.visual_counts, counts, strict=True)),
+            real_counts=real_counts,
+            unpruned=self.unpruned and not any(counts),
         )
-        return left, chosen
+        return slots, remaining
 
 
-def first_true(wanted: torch.Tensor, count: int) -> torch.Tensor:
-    """(B, n) bool -> (B, count) ascending indices: the true ones, and where they are fewer, the first of the others.
+def true_indices(mask: torch.Tensor, count: int) -> torch.Tensor:
+    """Ascending indices of the true entries of each row, filled up with the row's first false ones.
 
-    Unlike nonzero() it knows how many there are, and does not wait for the device.
+    Unlike `nonzero()`, it is told how many there are and does not wait for the device.
+
+    Args:
+        mask: (B, n) bool.
+        count: number of indices for each row; at least the number of true entries in any row.
+
+    Returns:
+        (B, count) indices.
     """
-    order = wanted.int().argsort(dim=1, descending=True, stable=True)  # (B, n)
+    order = mask.int().argsort(dim=1, descending=True, stable=True)  # (B, n)
     return order[:, :count].sort(dim=1).values
 
 
-def others(indices: torch.Tensor, length: int) -> torch.Tensor:
-    """(B, k) ascending indices below `length` -> (B, length - k) ascending: all that are not among them."""
-    left = torch.ones(len(indices), length, dtype=torch.bool, device=indices.device).scatter(1, indices, False)
-    return first_true(left, length - indices.shape[1])
+def complement(indices: torch.Tensor, length: int) -> torch.Tensor:
+    """(B, k) ascending indices below `length` -> (B, length - k): the ascending indices that are missing from them."""
+    missing = torch.ones(len(indices), length, dtype=torch.bool, device=indices.device).scatter(1, indices, False)
+    return true_indices(missing, length - indices.shape[1])

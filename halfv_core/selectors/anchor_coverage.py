@@ -1,36 +1,37 @@
-"""Selector `anchor_coverage`: a few most-attended anchors, then farthest-point fill so that nothing is left uncovered.
+"""Selector `anchor_coverage`: the most attended tokens as anchors, then the tokens farthest from those chosen so far.
 
-HalfV's choice at the start of Stage II (paper, inherited redundancy). The fill is greedy k-centre on cosine distance,
-the rule of DivPrune (arXiv 2503.02175) seeded with the anchors.
+This is HalfV's rule at the start of Stage II (paper, inherited redundancy). The second part is greedy k-center
+selection on cosine distance, as in DivPrune (arXiv 2503.02175), starting from the anchors.
 """
 
 import math
 from dataclasses import dataclass
-
-import torch
-from torch.nn.functional import normalize
+from typing import TYPE_CHECKING
 
 from halfv_core.errors import PlanError
 from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector
+
+if TYPE_CHECKING:
+    import torch
 
 
 @SELECTORS.register("anchor_coverage")
 @dataclass(frozen=True)
 class AnchorCoverage(Selector):
-    """Anchors by attention, the rest by coverage."""
+    """Choose anchors by attention and the rest by coverage."""
 
     anchor_share: float = 0.1
-    """Share of the kept tokens that are anchors, floor(kept * anchor_share)."""
+    """Share of the kept tokens that are anchors; their number is floor(kept * anchor_share)."""
     scoring: Scoring = "attention"
     """See `Attention.scoring`."""
     rope: bool = False
-    """Whether the anchors' queries and keys carry their rotary positions; the paper leaves them out here."""
+    """Whether queries and keys carry their rotary positions when anchors are scored; in the paper they do not."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.anchor_share <= 1.0:
             raise PlanError("anchor_share is a share", got=self.anchor_share, expected="0..1")
 
-    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+    def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
         """See `Selector.select`."""
         anchors = self.anchors(count)
         if anchors == 0:
@@ -44,33 +45,38 @@ class AnchorCoverage(Selector):
         return math.floor(count * self.anchor_share)
 
 
-def _least_typical(hidden: torch.Tensor) -> torch.Tensor:
-    """(V, D) -> (1,) index of the token least like the mean, where a fill without anchors starts.
+def _least_typical(hidden: "torch.Tensor") -> "torch.Tensor":
+    """(V, D) -> (1,) index of the token least similar to the mean, with which a selection without anchors starts.
 
-    The first of those that are equally unlike it: two tokens always are, and rounding would choose between them.
+    Of equally dissimilar tokens it is the first: two tokens alone always are, and rounding would decide between them.
     """
+    from torch.nn.functional import normalize
+
     unit = normalize(hidden.float(), dim=-1)
-    likeness = unit @ unit.mean(0)  # (V,)
-    return (likeness <= likeness.min() + 1e-6).int().argmax(keepdim=True)
+    similarity = unit @ unit.mean(0)  # (V,)
+    return (similarity <= similarity.min() + 1e-6).int().argmax(keepdim=True)
 
 
-def cover(hidden: torch.Tensor, seeds: torch.Tensor, count: int) -> torch.Tensor:
-    """Greedy k-centre: add, until `count` tokens are chosen, the token farthest from all that are chosen.
+def cover(hidden: "torch.Tensor", seeds: "torch.Tensor", count: int) -> "torch.Tensor":
+    """Greedy k-center selection: add the token farthest from all chosen ones until `count` tokens are chosen.
 
-    Distance is 1 - cosine. One similarity matrix, and three small kernels a step without host synchronisation: on an
-    accelerator the steps, not the matrix, are what takes time.
+    Distance is 1 - cosine similarity. It takes one (V, V) matrix and, for each token, three small kernels without host
+    synchronisation: on an accelerator the loop takes the time, not the matrix.
 
     Args:
-        hidden: (V, D) states.
-        seeds: (S,) indices to begin with, 1 <= S <= count.
-        count: how many indices to return, at most V.
+        hidden: (V, D) hidden states.
+        seeds: (S,) indices to start with, 1 <= S <= count.
+        count: number of indices to return, at most V.
 
     Returns:
-        (count,) LongTensor, the seeds first, then in the order of choice.
+        (count,) LongTensor: the seeds, then the others in the order in which they were chosen.
     """
+    import torch
+    from torch.nn.functional import normalize
+
     unit = normalize(hidden.float(), dim=-1)  # (V, D)
     distance = (unit @ unit.T).neg_().add_(1.0)  # (V, V)
-    # A chosen token must never win again, even among exact duplicates at distance 0.
+    # A chosen token must never be chosen again, even among exact duplicates at distance 0.
     distance.fill_diagonal_(-torch.inf)
     nearest = distance[seeds].amin(0)  # (V,)
     chosen = torch.empty(count, dtype=torch.long, device=hidden.device)

@@ -1,27 +1,30 @@
-"""Selector `attention`: the tokens that the last prompt token attends to most in the layer before.
+"""Selector `attention`: the tokens that the last prompt token attends to most in the previous layer.
 
-HalfV's choice in Stage III for token sparsity (paper, secondary saturation redundancy); with scoring over all keys it
-is also FastV's rule (arXiv 2403.06764).
+This is HalfV's rule in Stage III for token sparsity (paper, secondary saturation redundancy); with scoring over all
+keys it is also FastV's rule (arXiv 2403.06764).
 """
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector
+
+if TYPE_CHECKING:
+    import torch
 
 
 @SELECTORS.register("attention")
 @dataclass(frozen=True)
 class Attention(Selector):
-    """Top tokens by attention score."""
+    """Choose the tokens with the highest attention scores."""
 
     scoring: Scoring = "attention"
-    """`attention`: scaled, softmax over all keys the query sees; `release`: unscaled, softmax over visual keys only."""
+    """`attention`: scaled, softmax over all keys that the query sees; `release`: unscaled, softmax over visual keys
+    only."""
     rope: bool = True
     """Whether queries and keys carry their rotary positions."""
 
-    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+    def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
         """See `Selector.select`."""
         return context.attention_scores(self.scoring, self.rope).topk(count).indices
 

@@ -1,53 +1,65 @@
-"""What a selector is: frozen settings and one method, from the visual tokens of one prompt to the indices that stay."""
+"""What a selector is: immutable options and one method that chooses which visual tokens of a prompt are kept."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from halfv_core.errors import PlanError, first_fault
 from halfv_core.registry import Registry
 
+if TYPE_CHECKING:
+    import torch
+
 Scoring = Literal["attention", "release"]
 
 
 class SelectionContext(Protocol):
-    """What a selector may look at: the V visual tokens of one prompt that are alive before the layer."""
+    """What a selector may look at: the V visual tokens of one prompt that have been kept up to the layer."""
 
     @property
     def visual_count(self) -> int:
-        """V."""
+        """Number of visual tokens, V."""
 
     @property
-    def device(self) -> torch.device:
-        """Where the answer belongs."""
+    def device(self) -> "torch.device":
+        """Device of the hidden states, on which the chosen indices are expected."""
 
-    def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
-        """(V,) float32: how much the last prompt token attends to each visual token in the layer before."""
+    def attention_scores(self, scoring: Scoring, rope: bool) -> "torch.Tensor":
+        """(V,) float32: how much the last prompt token attends to each visual token in the previous layer.
 
-    def normed_hidden(self) -> torch.Tensor:
-        """(V, D): the layer's input after the model's final norm."""
+        Args:
+            scoring: `attention` (scaled, softmax over all keys that the query sees) or `release` (unscaled, softmax
+                over the visual keys only, as in HalfV's public code).
+            rope: whether queries and keys carry their rotary positions.
+        """
+
+    def normed_hidden(self) -> "torch.Tensor":
+        """(V, D): the layer's input at the visual tokens, after the model's final norm."""
 
 
 @dataclass(frozen=True)
 class Selector(ABC):
-    """A rule that chooses visual tokens. Subclasses are frozen dataclasses whose fields are the options of a Keep."""
+    """A rule that chooses visual tokens. Subclasses are frozen dataclasses; their fields are the options of a Keep."""
 
     @abstractmethod
-    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+    def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
         """Choose `count` of the V tokens, 1 <= count < V.
 
+        Args:
+            context: the V tokens.
+            count: number of tokens to keep.
+
         Returns:
-            (count,) LongTensor on the context's device, distinct indices into the V tokens; the anchors first, those
-            and the others in any order.
+            (count,) LongTensor on the context's device, distinct indices into the V tokens: first the anchors, then the
+            others, each in any order.
         """
 
     def anchors(self, count: int) -> int:
-        """How many of `count` chosen tokens attention chose; the others are there for another reason."""
+        """How many of `count` chosen tokens are anchors, chosen for their attention rather than for another reason."""
         return 0
 
 
@@ -58,7 +70,7 @@ def make_selector(name: str, options: Mapping[str, bool | int | float | str]) ->
     """Build a registered selector.
 
     Raises:
-        PlanError: unknown name, unknown option, or a value that the selector refuses.
+        PlanError: unknown name, unknown option, or a value that the selector does not accept.
     """
     kind = SELECTORS[name]
     known = [field.name for field in fields(kind)]

@@ -1,4 +1,5 @@
-"""One measurement a file: its formula, its source and its cost.
+"""The measurements, one per file, each with its formula and its source.
 
-Not here: where the tensors come from (capture), and what a calibration does with the numbers (calibration, stages).
+What does not belong here: reading tensors from a model (capture), finding stages in curves (stages), and what a
+calibration decides from the numbers (calibration).
 """

@@ -1,8 +1,9 @@
-"""Spectra of centred tokens, one for each group of them: fast where the entropy is then certain, exact elsewhere.
+"""Spectra of centred tokens, one per token group: approximate where that is accurate enough, exact elsewhere.
 
-Exact is every eigenvalue of the smaller Gram matrix, in float64. Fast is float32 and only the leading eigenvalues
-(leading_eigenvalues.py), accepted when their entropy cannot be off by more than TOLERANCE. Whatever goes wrong on the
-fast path, a value that is not finite among it, makes that bound large or NaN, so no case needs a test of its own.
+The exact path computes every eigenvalue of the smaller Gram matrix in float64. The fast path computes only the leading
+eigenvalues, mostly in float32 (leading_eigenvalues.py), and is accepted when their entropy is off by at most TOLERANCE.
+Whatever goes wrong on the fast path, including values that are not finite, makes that bound large or NaN, so the exact
+path takes over without a check of its own.
 """
 
 from collections.abc import Sequence
@@ -14,61 +15,80 @@ from halfv_core.errors import DataError
 from probe.analyzers.leading_eigenvalues import leading_eigenvalues, worthwhile
 
 TOLERANCE = 5e-4
-"""Nats; with the rounding of float32 on top, entropies are within 1e-3 of the exact ones."""
-_FAINT = 1e-20
-"""Leading eigenvalue, for tokens up to 1, below which float32 products may have vanished."""
+"""Largest accepted entropy error, nats; including float32 rounding, entropies are within 1e-3 of the exact ones."""
+_UNDERFLOW = 1e-20
+"""Leading eigenvalue, for tokens scaled to at most 1, below which float32 products may have underflowed to 0."""
 
 
 class Batch(NamedTuple):
-    """Matrices of one shape, and what to call them."""
+    """Token matrices of one shape, with a name for error messages."""
 
     tokens: torch.Tensor
     """(B, N, D)."""
     name: str
+    """What one matrix is, such as "layer input"."""
     first: int
-    """Number of the first of them."""
+    """Index of the first matrix, for error messages."""
 
-    def of(self, group: torch.Tensor, i: int | None = None) -> "Batch":
-        """The tokens of a group (N,) bool only; of the i-th matrix alone, if given."""
+    def select(self, group: torch.Tensor, i: int | None = None) -> "Batch":
+        """Only the tokens of a group, (N,) bool; only those of matrix `i`, if given."""
         if i is None:
             return self._replace(tokens=self.tokens[:, group])
         return Batch(self.tokens[i : i + 1, group], self.name, self.first + i)
 
 
 def spectrum_of(batch: Batch, k: int) -> torch.Tensor:
-    """The k leading eigenvalues to sum 1, (B, k), descending; float64 on the CPU.
+    """The k leading eigenvalues of each matrix, normalised to sum 1.
+
+    Returns:
+        (B, k), descending, float64 on the CPU.
 
     Raises:
-        DataError: a value that is NaN or infinite.
+        DataError: a value is NaN or infinite.
     """
     return spectra_of(batch, [torch.ones(batch.tokens.shape[1], dtype=torch.bool, device=batch.tokens.device)], k)[0]
 
 
 def spectra_of(batch: Batch, groups: Sequence[torch.Tensor], k: int) -> Sequence[torch.Tensor]:
-    """The same for each group (N,) bool of the tokens; the first group lies within the others, and they share work.
+    """`spectrum_of` for several groups of the tokens, which share most of the work.
+
+    Args:
+        groups: each (N,) bool; the first is a subset of all others.
+
+    Returns:
+        (B, k) for each group.
 
     Raises:
         DataError: as `spectrum_of`.
     """
     if not worthwhile(min(int(groups[0].sum()), batch.tokens.shape[2]), k):
-        return [exact_spectrum(batch, k)] if len(groups) == 1 else [spectrum_of(batch.of(group), k) for group in groups]
+        if len(groups) == 1:
+            return [exact_spectrum(batch, k)]
+        return [spectrum_of(batch.select(group), k) for group in groups]
     tokens = batch.tokens if batch.tokens.dtype == torch.float64 else batch.tokens.float()
     for values, errors in leading_eigenvalues(_centred(tokens, groups[0]).float(), torch.stack([*groups]), k):
-        certain = (uncertainty(values, errors) <= TOLERANCE) & (values[..., 0] > _FAINT)  # (B, G)
+        certain = (uncertainty(values, errors) <= TOLERANCE) & (values[..., 0] > _UNDERFLOW)  # (B, G)
         if certain.all():
             break
     shares = _shares(values)  # (B, G, k)
     for i, g in (~certain).nonzero().tolist():
-        shares[i, g] = exact_spectrum(batch.of(groups[g], i), k)[0]
+        shares[i, g] = exact_spectrum(batch.select(groups[g], i), k)[0]
     return shares.unbind(1)
 
 
 def uncertainty(values: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
-    """How far the entropy of eigenvalues (..., k) may be off if each may be larger by its error: (...), nats, or NaN.
+    """How far the entropy may be off when each eigenvalue may be too small by up to its error.
 
-    Two terms of its series. The slope of H in a share p is -ln p - H, of either sign: what errors do to a flat spectrum
-    nearly vanishes, which bounds on its eigenvalues alone would not show. The second term has a part of each share, and
-    one of their sum.
+    The first two terms of the Taylor series. The derivative of H with respect to a share p is -ln p - H, which has
+    either sign, so errors in a flat spectrum nearly cancel; bounds on the eigenvalues alone would not show that. The
+    second-order term has one part for the individual shares and one for their sum.
+
+    Args:
+        values: eigenvalues, (..., k).
+        errors: (..., k), how much larger each may be.
+
+    Returns:
+        (...), nats; NaN where an error is NaN.
     """
     tiny = torch.finfo(values.dtype).tiny
     total = values.sum(-1, keepdim=True).clamp(min=tiny)
@@ -80,7 +100,7 @@ def uncertainty(values: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
 
 
 def exact_spectrum(batch: Batch, k: int, clamp_gram: bool = False) -> torch.Tensor:
-    """As `spectrum_of`, from every eigenvalue.
+    """`spectrum_of` by full eigendecomposition in float64.
 
     Args:
         clamp_gram: set the negative entries of the Gram matrix to 0 first.
@@ -88,7 +108,7 @@ def exact_spectrum(batch: Batch, k: int, clamp_gram: bool = False) -> torch.Tens
     Raises:
         DataError: as `spectrum_of`.
     """
-    tokens = batch.tokens.cpu() if batch.tokens.device.type == "mps" else batch.tokens  # which has no float64
+    tokens = batch.tokens.cpu() if batch.tokens.device.type == "mps" else batch.tokens  # MPS has no float64
     if not tokens.isfinite().all():
         bad = int(tokens.isfinite().flatten(1).all(1).int().argmin())
         counts = f"{int(tokens[bad].isnan().sum())} NaN and {int(tokens[bad].isinf().sum())} infinite values"
@@ -103,21 +123,21 @@ def exact_spectrum(batch: Batch, k: int, clamp_gram: bool = False) -> torch.Tens
 
 
 def _centred(tokens: torch.Tensor, group: torch.Tensor | None = None) -> torch.Tensor:
-    """(B, N, D) less the mean of the group (N,) bool, or of all, up to scale."""
-    # Less one of its tokens first: a large common offset is gone before anything is rounded, and identical tokens give
-    # exact zeros, which the rounded mean would not.
+    """Tokens (B, N, D) minus the mean of the group (N,) bool, or of all tokens, scaled to at most 1."""
+    # Subtracting one of the tokens first removes a large common offset before anything is rounded, and gives exact
+    # zeros for identical tokens, which the rounded mean would not.
     if group is None:
         centred = tokens - tokens[:, :1]
         centred -= centred.mean(1, keepdim=True)
     else:
         centred = tokens - tokens.index_select(1, group.int().argmax(0, keepdim=True))
         centred -= (group.to(centred.dtype) / group.sum() @ centred)[:, None]
-    # Entropy does not depend on scale, and squares of values near 1 neither overflow nor vanish.
+    # Entropy does not depend on scale, and squares of values near 1 neither overflow nor underflow.
     largest = torch.maximum(centred.amax(1), -centred.amin(1)).amax(1)[:, None, None]
     centred /= largest.clamp(min=torch.finfo(centred.dtype).tiny)
     return centred
 
 
 def _shares(values: torch.Tensor) -> torch.Tensor:
-    """(..., k) to sum 1, or all 0."""
+    """Values (..., k) normalised to sum 1; all 0 where they are all 0."""
     return values / values.sum(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)

@@ -1,13 +1,13 @@
-"""KL layer redundancy: what the answer loses when one layer leaves the visual tokens as they came.
+"""KL layer redundancy: how much the next-token distribution changes when one layer leaves the visual tokens unchanged.
 
     redundancy[l] = KL(P_full || P_l)      nats, at the last prompt token
 
-P_l is the next-token distribution of a run in which the visual rows that leave layer l are those that entered it
-(ShortV, arXiv 2504.00502, layer contribution; HalfV, arXiv 2604.16462, KL analysis; both releases compute the reverse
-direction). At the last layer nothing follows that could see the change: there it is exactly 0.
+P_l is the next-token distribution of a run in which layer l passes the hidden states of visual tokens through unchanged
+(ShortV, arXiv 2504.00502, layer contribution; HalfV, arXiv 2604.16462, KL analysis; both public releases compute the
+reverse direction). The last layer's value is exactly 0, because no later layer could see the change.
 
 Nothing changes before layer l, so variant l starts from the full run's input of layer l, and all variants that have
-begun go through a layer as one batch: L(L+1)/2 layer rows instead of L full passes.
+started pass through each later layer as one batch: L(L+1)/2 layer evaluations instead of L full passes.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ from halfv_core.runtime.patching import Forward, Wrap, wrapped
 
 Direction = Literal["forward", "reverse"]
 
-TOGETHER = 16_384
-"""Rows of tokens that go through a layer at once: enough to keep a device busy, and at 7B shapes 2 GB in bfloat16."""
+MAX_BATCH_TOKENS = 16_384
+"""Tokens that pass through a layer at once: enough to keep a device busy, and about 2 GB in bfloat16 at 7B shapes."""
 
 
 @torch.no_grad()
@@ -34,21 +34,21 @@ def layer_redundancy(
     inputs: Mapping[str, torch.Tensor],
     *,
     direction: Direction = "forward",
-    tokens: int = TOGETHER,
+    tokens: int = MAX_BATCH_TOKENS,
     family: Family | None = None,
 ) -> torch.Tensor:
     """The KL curve of one prompt.
 
     Args:
         inputs: model inputs, batch of one.
-        direction: `forward` is KL(full || variant), `reverse` KL(variant || full), as the releases have it.
-        tokens: of all variants that go through a layer together, at most; memory grows with it, not with the prompt.
+        direction: `forward` is KL(full || variant), `reverse` is KL(variant || full), as in the public releases.
+        tokens: maximum number of tokens, over all variants, that pass through a layer together; bounds the memory.
 
     Returns:
         (L,) float64, nats.
 
     Raises:
-        DataError: more than one prompt, or no visual tokens in it.
+        DataError: more than one prompt, or a prompt without visual tokens.
     """
     parts = parts_of(model, family)
     layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
@@ -69,22 +69,22 @@ def layer_redundancy(
 
 
 class _Variants:
-    """The runs in which one layer left the visual rows alone, one row each, in the order of their layers."""
+    """The runs in which one layer leaves the visual tokens unchanged, one per layer, in layer order."""
 
     def __init__(self, visual: torch.Tensor, batch: int) -> None:
         self._visual = visual
         self._batch = batch
         self.rows: list[torch.Tensor] = []
-        """Each (1, N, D): the state after the latest layer."""
+        """Hidden states of each variant after the latest layer, each (1, N, D)."""
         self.full = torch.empty(0)
-        """(1, N, D): the same of the full run."""
+        """Hidden states of the full run after the latest layer, (1, N, D)."""
 
     def around(self, forward: Forward) -> Forward:
         @wraps(forward)
         def run(hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
             output: torch.Tensor = forward(hidden, **kwargs)
-            begun = torch.cat(self.rows).to(hidden.device).split(self._batch) if self.rows else ()
-            self.rows = [row for chunk in begun for row in forward(chunk, **kwargs).split(1)]
+            chunks = torch.cat(self.rows).to(hidden.device).split(self._batch) if self.rows else ()
+            self.rows = [row for chunk in chunks for row in forward(chunk, **kwargs).split(1)]
             self.rows.append(torch.where(self._visual.to(hidden.device)[:, None], hidden, output))
             self.full = output
             return output

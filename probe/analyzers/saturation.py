@@ -1,16 +1,17 @@
-"""Which kind of redundancy Stage III has, decided by trying: freeze the visual tokens there, or keep only a few.
+"""The saturation type of Stage III, decided by testing two treatments: freezing visual tokens, or keeping only a few.
 
-`layer_inactivity`: freezing is safe, the layers no longer change visual tokens in a way that matters (HalfV paper:
-Vicuna, Mistral). `token_sparsity`: freezing is not, but the top few per cent by the last prompt token's attention
-carry everything (Qwen). `none`: neither treatment is safe. Safe means: the full model's own answers keep their
-likelihood and are still given.
+`layer_inactivity`: freezing is safe, because the layers no longer change visual tokens in a way that matters (Vicuna
+and Mistral in HalfV, arXiv 2604.16462). `token_sparsity`: freezing is not safe, but keeping the few per cent of tokens
+with the highest attention from the last prompt token is (Qwen). `none`: neither treatment is safe. Safe means that the
+model still gives the full model's answers, and that their likelihood hardly drops.
 
-    safe          agreement >= 0.95  and  fall in log-likelihood <= 0.05 nats a token      (see `Thresholds`)
+    safe          agreement >= 0.95  and  drop in log-likelihood <= 0.05 nats per token    (see `Thresholds`)
     type          the first safe treatment, freezing before keeping few; `none` when neither is safe
     confidence    share of bootstrap resamples of the cases in which this rule gives the same type
 
-The resamples are paired: one draw of cases judges both treatments. A bootstrap knows only the failures it has seen, so
-a treatment that every case passed is certain to it, however few the cases; Stage III's start is taken as found.
+The resamples are paired: each draw of cases judges both treatments. A bootstrap knows only the failures it has seen, so
+its confidence in a treatment that passed every case is 1, however few the cases. The start of Stage III is taken as
+given.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,11 +23,18 @@ from halfv_core.families import Family
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.records import CausalTest, Saturation, SaturationType, Treatment
 from probe.common.resamples import with_replacement
-from probe.trials.try_plans import Case, Readings, Thresholds, try_plans
+from probe.trials.readings import Readings, Thresholds
+from probe.trials.try_plans import Case, try_plans
 
 
 def treatments(saturation_start: int, layers: int, top_share: float) -> dict[str, Plan]:
-    """The two plans to try, by the type under which each is safe."""
+    """The two plans to test, by the saturation type that each would establish.
+
+    Args:
+        saturation_start: first layer of Stage III.
+        layers: number of decoder layers.
+        top_share: share of the visual tokens that the second plan keeps.
+    """
     return {
         "layer_inactivity": Plan((Freeze(layers=range(saturation_start, layers)),)),
         "token_sparsity": Plan((Keep(layer=saturation_start, keep_ratio=top_share, selector="attention"),)),
@@ -34,12 +42,12 @@ def treatments(saturation_start: int, layers: int, top_share: float) -> dict[str
 
 
 def treatment_grid(starts: Sequence[int], layers: int, shares: Sequence[float]) -> list[tuple[Treatment, Plan]]:
-    """Freezing, and keeping each of the shares, from each of the start layers on."""
-    found: list[tuple[Treatment, Plan]] = []
+    """From each of the start layers on: freezing, and keeping each of the shares."""
+    grid: list[tuple[Treatment, Plan]] = []
     for start in starts:
-        found.append(("layer_inactivity", treatments(start, layers, 1.0)["layer_inactivity"]))
-        found += [("token_sparsity", treatments(start, layers, share)["token_sparsity"]) for share in shares]
-    return found
+        grid.append(("layer_inactivity", treatments(start, layers, 1.0)["layer_inactivity"]))
+        grid += [("token_sparsity", treatments(start, layers, share)["token_sparsity"]) for share in shares]
+    return grid
 
 
 @dataclass(frozen=True)
@@ -110,12 +118,12 @@ def classify_saturation(
     on_case: Callable[[], None] | None = None,
     seed: int = 0,
 ) -> Saturation:
-    """Try both treatments on the cases.
+    """Test both treatments on the cases and classify Stage III.
 
     Args:
-        saturation_start: first layer of Stage III, where the type is decided; None answers `none`.
+        saturation_start: first layer of Stage III, where the type is decided; None gives `none`.
         top_share: share of the visual tokens that the second treatment keeps there.
-        starts, shares: other layers and shares to try for the record; the type does not depend on them.
+        starts, shares: other layers and shares to test for the record; the type does not depend on them.
         on_case: called after each case, for progress.
         seed: of the resamples behind the confidence.
     """
@@ -126,41 +134,42 @@ def classify_saturation(
 
 
 def confidence(readings: Mapping[Treatment, Readings], thresholds: Thresholds, seed: int = 0) -> float:
-    """Share of resamples of the cases, the same for both treatments, in which the rule gives the type that all give.
+    """Share of bootstrap resamples in which the rule gives the same type as on all cases.
 
     Args:
-        readings: by treatment, in the order in which they are preferred; one case or more.
+        readings: by treatment, in order of preference; at least one case each.
     """
 
-    def safe(chosen: Iterable[int] | None = None) -> str | None:
+    def first_safe(chosen: Iterable[int] | None = None) -> str | None:
         within = (name for name, read in readings.items() if read.quality(chosen).within(thresholds))
         return next(within, None)
 
-    found, cases = safe(), len(next(iter(readings.values())).drops)
+    on_all, cases = first_safe(), len(next(iter(readings.values())).drops)
     draws = with_replacement(cases, seed).tolist()
-    return sum(safe(chosen) == found for chosen in draws) / len(draws)
+    return sum(first_safe(chosen) == on_all for chosen in draws) / len(draws)
 
 
 def decide(tests: Sequence[CausalTest]) -> tuple[SaturationType, str]:
-    """Type and reason from the tests: the first safe treatment, freezing before keeping few.
+    """The type, from the first safe treatment, and the reason as a sentence.
 
-    Freezing goes first because it answers the defining question, whether the layers still change visual tokens.
+    Freezing comes before keeping few because it answers the defining question: do the layers still change the visual
+    tokens?
     """
     if not tests:
         return "none", "The curves show no Stage III, so no treatment was tried."
-    said = "; ".join(f"{_NAMES[test.treatment]} {_words(test)}" for test in tests)
+    results = "; ".join(f"{_NAMES[test.treatment]} {_result(test)}" for test in tests)
     safe = [test.treatment for test in tests if test.safe]
     if not safe:
-        return "none", f"Neither treatment of Stage III is safe: {said}."
+        return "none", f"Neither treatment of Stage III is safe: {results}."
     if len(safe) > 1:
-        return safe[0], f"Both treatments of Stage III are safe, and freezing says that its layers are idle: {said}."
-    return safe[0], f"Only one treatment of Stage III is safe: {said}."
+        return safe[0], f"Both treatments of Stage III are safe, and freezing says that its layers are idle: {results}."
+    return safe[0], f"Only one treatment of Stage III is safe: {results}."
 
 
 _NAMES = {"layer_inactivity": "freezing the visual tokens", "token_sparsity": "keeping only the most attended"}
 
 
-def _words(test: CausalTest) -> str:
+def _result(test: CausalTest) -> str:
     verdict = "is safe" if test.safe else "is not safe"
     change = f"log-likelihood {-test.log_likelihood_drop:+.3f} nats a token"
     return f"{verdict} (agreement {test.agreement:.1%}, {change})"

@@ -1,11 +1,11 @@
-"""Truncated matrix entropy (TME): how many directions the tokens of a layer spread over, in nats.
+"""Truncated matrix entropy (TME), in nats: how many directions the tokens of a layer spread over.
 
     Z (N x D), columns centred;  G = Z Z^T or Z^T Z, whichever is smaller: both have the same non-zero eigenvalues
     p_i = lambda_i / (lambda_1 + ... + lambda_k), the k largest;  H = -sum p_i ln p_i, from 0 to ln k
 
-HalfV, arXiv 2604.16462. Answers are float64 on the CPU whatever dtype and device come in, the same in every run. Small
-matrices are decomposed in float64; of large ones only the leading eigenvalues are found, mostly in float32, and H is
-within 1e-3 nats (gram_spectra.py). Identical tokens, or a single one, have no spread: their spectrum and H are 0.
+HalfV, arXiv 2604.16462. Results are deterministic, float64, and on the CPU, whatever the input's dtype and device.
+Small matrices are decomposed in float64; for large ones only the leading eigenvalues are computed, mostly in float32,
+and H is accurate to 1e-3 nats (gram_spectra.py). A single token, or identical ones, have spectrum and entropy 0.
 """
 
 from collections.abc import Iterator
@@ -19,30 +19,29 @@ from probe.analyzers.gram_spectra import Batch, exact_spectrum, spectra_of, spec
 Variant = Literal["paper", "release"]
 
 _BATCH_BYTES = {"cpu": 2**22}
-"""Float32 tokens worked on at once, by device: what a cache holds, so that large matrices come one by one."""
+"""Bytes of float32 tokens that are processed at once: what a CPU cache holds, so large matrices come one by one."""
 _ACCELERATOR_BYTES = 2**30
-"""The same of every other device: as many layers as its memory can spare, a few times this."""
+"""The same for any other device; peak memory is a few times this."""
 
 
 class TokenGroups(NamedTuple):
-    """One answer for each group of tokens, layer by layer."""
+    """Entropies, (L+1,) in nats, or spectra, (L+1, k), for each group of tokens."""
 
     visual: torch.Tensor
-    """(L+1,) entropies, nats, or (L+1, k) spectra."""
     text: torch.Tensor
-    """The same of all tokens that are not visual."""
+    """All tokens that are not visual."""
     joint: torch.Tensor
-    """The same of all tokens."""
+    """All tokens."""
 
 
 def truncated_matrix_entropy(hidden: torch.Tensor, k: int = 50, variant: Variant = "paper") -> torch.Tensor:
     """Entropy of the k leading eigenvalues of the tokens' Gram matrix.
 
     Args:
-        hidden: (..., N, D), one row a token.
-        k: eigenvalues that count; fewer count where the rank is lower.
-        variant: `paper` is the formula. `release` follows the public code, which first sets the negative entries of the
-            Gram matrix to 0, element by element; that inflates low-rank entropy and serves only for parity.
+        hidden: hidden states, (..., N, D).
+        k: number of leading eigenvalues; fewer count where the rank is lower.
+        variant: `paper` is the formula above. `release` follows the public code, which first sets the negative entries
+            of the Gram matrix to 0; that inflates the entropy of low-rank matrices and is only there for parity.
 
     Returns:
         (...), nats.
@@ -55,14 +54,14 @@ def truncated_matrix_entropy(hidden: torch.Tensor, k: int = 50, variant: Variant
 
 
 def entropy_curves(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50) -> TokenGroups:
-    """TME of the visual, the text and all tokens along depth.
+    """TME of the visual tokens, the text tokens and all tokens, layer by layer.
 
     Args:
-        hidden: (L+1, N, D), entry i the input of layer i.
-        visual_mask: (N,) bool.
+        hidden: hidden states, (L+1, N, D); entry i is the input of layer i, entry L the last layer's output.
+        visual_mask: (N,) bool, True for visual tokens.
 
     Returns:
-        Three curves of (L+1,), nats.
+        Three curves, each (L+1,), nats.
 
     Raises:
         DataError: no visual or no text token, or a value that is NaN or infinite.
@@ -72,10 +71,10 @@ def entropy_curves(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50)
 
 
 def spectra(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50) -> TokenGroups:
-    """The spectra behind `entropy_curves`; `entropy` of each is the curve, so whoever wants both computes them once.
+    """The spectra behind `entropy_curves`; `entropy` turns each into its curve, so that both need one computation.
 
     Returns:
-        Three tensors of (L+1, k).
+        Three spectra, each (L+1, k).
 
     Raises:
         DataError, HalfVError: as `entropy_curves`.
@@ -84,18 +83,18 @@ def spectra(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50) -> Tok
     rows = []
     for layers in _batches(hidden, k, "layer input"):
         visual, joint = spectra_of(layers, [mask, torch.ones_like(mask)], k)
-        rows.append((visual, spectrum_of(layers.of(~mask), k), joint))
+        rows.append((visual, spectrum_of(layers.select(~mask), k), joint))
     return TokenGroups(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
 
 def spectrum(hidden: torch.Tensor, k: int = 50, variant: Variant = "paper") -> torch.Tensor:
-    """The k leading eigenvalues, normalised to sum 1 (or all 0), descending, padded with zeros.
+    """The k leading eigenvalues of the Gram matrix, normalised to sum 1 (all 0 where there is no spread).
 
     Args:
-        hidden: (..., N, D).
+        hidden: hidden states, (..., N, D).
 
     Returns:
-        (..., k).
+        (..., k), descending, padded with zeros.
 
     Raises:
         DataError, HalfVError: as `truncated_matrix_entropy`.
@@ -110,17 +109,17 @@ def spectrum(hidden: torch.Tensor, k: int = 50, variant: Variant = "paper") -> t
 
 
 def entropy(spectrum: torch.Tensor) -> torch.Tensor:
-    """Shannon entropy of spectra (..., k) -> (...), nats."""
+    """Shannon entropy of normalised spectra, (..., k) -> (...), nats."""
     return torch.special.entr(spectrum).sum(dim=-1)  # type: ignore[no-any-return]
 
 
 def effective_rank(entropy: torch.Tensor) -> torch.Tensor:
-    """exp(H): the number of equally strong directions that would have this entropy."""
+    """exp(H), the number of equally strong directions that would have this entropy."""
     return entropy.exp()
 
 
 def _batches(hidden: torch.Tensor, k: int, name: str) -> Iterator[Batch]:
-    """The matrices of (..., N, D); nothing is copied where `hidden` is contiguous."""
+    """Split (..., N, D) into batches of matrices, without copying if `hidden` is contiguous."""
     if k < 1:
         raise HalfVError("the entropy needs at least one eigenvalue", got=f"k={k}", expected="k of 1 or more")
     if hidden.ndim < 2:

@@ -1,8 +1,8 @@
-"""Speed and memory with and without a plan, measured beside what arithmetic says.
+"""Speed and memory with and without a plan, measured and compared with the analytic cost.
 
 benchmark = bench(model, plan, synthetic_inputs(model, visual_tokens=1200))
 
-Not here: answers and their quality (trials, evaluation).
+What does not belong here: answers and their quality (trials, evaluation).
 """
 
 from probe.bench.inputs import synthetic_inputs

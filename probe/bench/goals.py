@@ -1,9 +1,11 @@
-"""The goals that the project sets itself for speed, judged on one benchmark; one not met is a result, no error."""
+"""The project's speed goals, judged on one benchmark; a missed goal is a result, not an error."""
 
 from probe.bench.records import Analytic, Goal, Measured, Ratios, Spread
 
 PREFILL_SHARE = 0.9
+"""The prefill speed-up should reach this share of the decoder's FLOPs ratio."""
 SELECTION_SHARE = 0.02
+"""Selecting tokens should take at most this share of the prefill."""
 
 
 def judge(
@@ -13,7 +15,7 @@ def judge(
     selection_share: Spread,
     analytic: Analytic,
 ) -> tuple[Goal, ...]:
-    """Each goal with what was measured and what was wanted."""
+    """Judge each goal, with the measured and the wanted value in words."""
     share = ratios.prefill.median / analytic.decoder_flops_ratio
     decode, chosen = ratios.decode, selection_share.median
     same = (full.kv_bytes, accelerated.kv_bytes) == (analytic.kv_bytes_full, analytic.kv_bytes)

@@ -1,4 +1,4 @@
-"""Running a model with and without a plan, in turn, with the meters on."""
+"""Runs a model with and without a plan, in alternation, and measures each run."""
 
 from collections.abc import Callable
 from statistics import median
@@ -16,35 +16,36 @@ from halfv_core.runtime import apply
 from halfv_core.runtime.patching import Wrap, wrapped
 from halfv_core.runtime.prefill_state import PrefillState
 from probe.bench.meters import CLOCKS, Clock, PeakMemory, Stopwatch, cache_bytes
-from probe.evaluation.flops import counter
+from probe.evaluation.flops import flop_counter
 
 T = TypeVar("T")
 
 
 class Request(NamedTuple):
-    """What one request took: a prompt, and tokens after it, one by one."""
+    """Time and memory of one request: a prompt, followed by single tokens."""
 
     vision_seconds: float
-    """Vision tower and projector."""
+    """Time in vision tower and projector."""
     prefill_seconds: float
-    """The decoder's forward over the prompt, LM head not included."""
+    """Time of the decoder's forward pass over the prompt, without the LM head."""
     first_token_seconds: float
-    """From the call of the model to the id of the first token."""
+    """Time from the call of the model to the id of the first token."""
     decode_seconds: float
-    """Median of the later tokens, each from its call to the id of the next."""
+    """Median over the later tokens of the time from the call of the model to the id of the next token."""
     peak_bytes: int | None
-    """Most memory in use at one time, above that of the resting model with its inputs."""
+    """Peak memory above that of the idle model and its inputs; None where it cannot be measured."""
     kv_bytes: int
-    """Keys and values in the cache at the end, summed over its tensors."""
+    """Bytes of all keys and values in the KV cache at the end."""
 
 
 @torch.no_grad()
 def request(model: PreTrainedModel, inputs: Inputs, new_tokens: int, clock: Clock = CLOCKS["wall"]) -> Request:
-    """One request under the model as it is now.
+    """Measure one request to the model in its present state.
 
     Args:
         inputs: a prompt of any batch size, without padding.
-        new_tokens: greedy tokens that are fed after the prompt, 1 or more.
+        new_tokens: number of greedy tokens that are fed after the prompt, 1 or more.
+        clock: source of time, one of `CLOCKS`.
     """
     parts = parts_of(model)
     vision, prefill, first = (Stopwatch(model.device, clock) for _ in range(3))
@@ -65,7 +66,7 @@ def request(model: PreTrainedModel, inputs: Inputs, new_tokens: int, clock: Cloc
         prefill_seconds=prefill.seconds,
         first_token_seconds=first.seconds,
         decode_seconds=median(steps),
-        peak_bytes=memory.above_rest(),
+        peak_bytes=memory.above_baseline(),
         kv_bytes=cache_bytes(out.past_key_values),
     )
 
@@ -73,22 +74,22 @@ def request(model: PreTrainedModel, inputs: Inputs, new_tokens: int, clock: Cloc
 def planned_request(
     model: PreTrainedModel, plan: Plan, inputs: Inputs, new_tokens: int, clock: Clock = CLOCKS["wall"]
 ) -> tuple[Request, Cost]:
-    """One request under a plan, and what it should cost by arithmetic."""
+    """Measure one request under a plan; also returns its analytic cost."""
     with apply(model, plan) as run:
         return request(model, inputs, new_tokens, clock), run.cost
 
 
 class Selection(NamedTuple):
-    """What choosing and dropping tokens takes of a prefill under a plan."""
+    """The time that choosing and dropping tokens takes in a prefill under a plan."""
 
     seconds: float
     share: float
-    """Of the decoder's prefill in the same pass."""
+    """Share of the decoder's prefill time in the same run."""
 
 
 @torch.no_grad()
 def selection(model: PreTrainedModel, plan: Plan, inputs: Inputs, clock: Clock = CLOCKS["wall"]) -> Selection:
-    """A prefill of its own: waiting for the device around each selection would disturb the time of the whole."""
+    """Measure selection in a prefill of its own, since synchronising around it would slow down a timed prefill."""
     choosing, prefill = Stopwatch(model.device, clock), Stopwatch(model.device, clock)
     timed = [Wrap(parts_of(model).decoder, "forward", prefill.around)]
     with (
@@ -102,28 +103,28 @@ def selection(model: PreTrainedModel, plan: Plan, inputs: Inputs, clock: Clock =
 
 @torch.no_grad()
 def executed_flops(model: PreTrainedModel, plan: Plan, inputs: Inputs) -> int:
-    """FLOPs of a whole prefill under a plan, counted while it runs; selection's own products are among them."""
-    with apply(model, plan), counter() as counting:
+    """FLOPs of a whole prefill under a plan, counted while it runs, including those of the selection itself."""
+    with apply(model, plan), flop_counter() as counting:
         model(**inputs, use_cache=True, logits_to_keep=1)
     return int(counting.get_total_flops())
 
 
-def in_turn(rounds: int, first: Callable[[], T], second: Callable[[], T]) -> list[tuple[T, T]]:
-    """Run both `rounds` times, next to each other, and in the other order every second round.
+def interleaved(rounds: int, first: Callable[[], T], second: Callable[[], T]) -> list[tuple[T, T]]:
+    """Run both functions in each of `rounds` rounds, swapping their order from round to round.
 
-    What drifts (a clock that warms down, a neighbour that comes and goes) then falls on both alike. One more round
-    comes before, and does not count.
+    Drift, such as thermal throttling or load from other processes, then affects both alike. A warm-up round comes first
+    and is discarded.
 
     Returns:
-        (of the first, of the second) for each round.
+        (result of `first`, result of `second`) for each round.
     """
-    found = []
-    for turn in range(rounds + 1):
-        if turn % 2:
+    pairs = []
+    for index in range(rounds + 1):
+        if index % 2:
             one = first()
             pair = (one, second())
         else:
             other = second()
             pair = (first(), other)
-        found.append(pair)
-    return found[1:]
+        pairs.append(pair)
+    return pairs[1:]

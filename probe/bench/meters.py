@@ -1,4 +1,4 @@
-"""What a benchmark reads off the machine: the clock after the device has finished, peak memory, bytes of a cache."""
+"""Measures time with device synchronisation, peak memory, and the size of a KV cache."""
 
 import ctypes
 import sys
@@ -17,13 +17,13 @@ _STATUS = Path("/proc/self/status")
 
 
 Clock = Callable[[], float]
-"""Seconds since some moment."""
+"""Returns seconds since an arbitrary moment."""
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
-"""`wall`: what a user waits; `cpu`: what the process computes, over all its threads, without what neighbours take."""
+"""`wall`: elapsed time; `cpu`: CPU time of the process over all its threads, independent of other processes."""
 
 
 class Stopwatch:
-    """Seconds spent in a stretch of work, its device idle at both ends: device work is asynchronous."""
+    """Accumulates the time of code blocks, synchronising the device before and after each."""
 
     def __init__(self, device: torch.device, clock: Clock = time.perf_counter) -> None:
         self._device = device
@@ -32,7 +32,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The block counts; several add up."""
+        """Add the time of the block."""
         synchronize(self._device)
         began = self._clock()
         yield
@@ -40,7 +40,7 @@ class Stopwatch:
         self.seconds += self._clock() - began
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, every call of which counts."""
+        """Wrap a function so that the time of every call is added."""
 
         @wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -51,7 +51,7 @@ class Stopwatch:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for all that was given to the device, and to all GPUs where the model may lie on several."""
+    """Wait until the device has finished its work; with CUDA, all GPUs, since a model may be spread over several."""
     if device.type == "cuda":
         for index in range(torch.cuda.device_count()):
             torch.cuda.synchronize(index)
@@ -60,11 +60,11 @@ def synchronize(device: torch.device) -> None:
 
 
 class PeakMemory:
-    """Largest number of bytes in use above those at its start: of the GPUs, or of this process where there is none."""
+    """Peak memory above the baseline at construction, of all GPUs or, on the CPU, of this process."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._resting = self._start() if device.type in ("cuda", "cpu") else None
+        self._baseline = self._start() if device.type in ("cuda", "cpu") else None
 
     def _start(self) -> int | None:
         if self._cuda:
@@ -73,34 +73,34 @@ class PeakMemory:
             return sum(map(torch.cuda.memory_allocated, range(torch.cuda.device_count())))
         if not sys.platform.startswith("linux"):
             return None
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
         if trim is not None:
-            trim(0)  # or freed memory that the allocator keeps would count as resting
+            trim(0)  # otherwise freed memory that the allocator keeps would count towards the baseline
         try:
-            _CLEAR.write_text("5")  # sets the peak, VmHWM, to what is in use now (man 5 proc)
+            _CLEAR.write_text("5")  # resets the peak, VmHWM, to the present value (man 5 proc)
         except OSError:
             return None
-        return _status("VmRSS")
+        return _process_status("VmRSS")
 
-    def above_rest(self) -> int | None:
-        """Bytes; None where the machine does not tell."""
-        if self._resting is None:
+    def above_baseline(self) -> int | None:
+        """Bytes above the baseline; None where the system does not report it."""
+        if self._baseline is None:
             return None
         if self._cuda:
             peak = sum(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count())))
         else:
-            peak = _status("VmHWM")
-        return max(0, peak - self._resting)
+            peak = _process_status("VmHWM")
+        return max(0, peak - self._baseline)
 
 
-def _status(field: str) -> int:
-    """A field of the process's status, in bytes."""
+def _process_status(field: str) -> int:
+    """A memory field of /proc/self/status, bytes."""
     lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024
 
 
 def cache_bytes(cache: DynamicCache) -> int:
-    """Bytes of all keys and values that a cache holds."""
+    """Bytes of all keys and values in a KV cache."""
     layers: list[Any] = cache.layers
     tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values) if tensor is not None]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

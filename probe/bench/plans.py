@@ -1,6 +1,7 @@
-"""The plan that a benchmark runs when none is given: what the public HalfV release sets, scaled to a model's depth.
+"""The default plan of a benchmark: the settings of the public HalfV release, scaled to the model's depth.
 
-Source: arXiv 2604.16462 and the release civilizwa/HalfV: a pruning at the start of Stage II, a treatment of Stage III.
+Source: arXiv 2604.16462 and the release civilizwa/HalfV; one pruning at the start of Stage II, one treatment of Stage
+III.
 """
 
 from typing import NamedTuple
@@ -9,38 +10,38 @@ from halfv_core.errors import PlanError
 from halfv_core.plan import Freeze, Keep, Plan
 
 
-class Published(NamedTuple):
-    """Settings of the release for one model."""
+class PublishedPlan(NamedTuple):
+    """The settings of the release for one model."""
 
     model_type: str
     layers: int
-    """Decoder layers of that model."""
+    """Number of decoder layers of that model."""
     plan: Plan
 
 
-def _inherited(layer: int, ratio: float, anchor_share: float) -> Keep:
+def _pruning(layer: int, ratio: float, anchor_share: float) -> Keep:
     return Keep(layer=layer, keep_ratio=ratio, options={"anchor_share": anchor_share})
 
 
 PUBLISHED = (
-    Published("llava", 32, Plan((_inherited(3, 0.5, 0.2), Freeze(layers=range(15, 32))))),
-    Published("llava", 40, Plan((_inherited(3, 0.5, 0.2), Freeze(layers=range(15, 40))))),
-    Published("llava_next", 32, Plan((_inherited(2, 0.5, 0.1), Freeze(layers=range(16, 32))))),
-    Published(
-        "qwen2_5_vl", 28, Plan((_inherited(2, 0.25, 0.1), Keep(layer=21, keep_ratio=0.05, selector="attention")))
+    PublishedPlan("llava", 32, Plan((_pruning(3, 0.5, 0.2), Freeze(layers=range(15, 32))))),
+    PublishedPlan("llava", 40, Plan((_pruning(3, 0.5, 0.2), Freeze(layers=range(15, 40))))),
+    PublishedPlan("llava_next", 32, Plan((_pruning(2, 0.5, 0.1), Freeze(layers=range(16, 32))))),
+    PublishedPlan(
+        "qwen2_5_vl", 28, Plan((_pruning(2, 0.25, 0.1), Keep(layer=21, keep_ratio=0.05, selector="attention")))
     ),
 )
 
 
 def published_plan(model_type: str, depth: int, layers: int | None = None) -> Plan:
-    """The release's plan for a model, scaled by relative depth to the layers that are there.
+    """The release's plan for a model, scaled by relative depth.
 
     Args:
-        depth: decoder layers of the whole model; the release's model nearest to it in depth is taken.
-        layers: decoder layers of a slice of it.
+        depth: number of decoder layers of the complete model; the release's model of the nearest depth is used.
+        layers: number of decoder layers that run, if only a slice of the model does.
 
     Raises:
-        PlanError: the release has no settings for this kind of model, or the slice is too thin for them.
+        PlanError: the release has no settings for this `model_type`, or the slice has too few layers for them.
     """
     fitting = [published for published in PUBLISHED if published.model_type == model_type]
     if not fitting:
@@ -53,22 +54,22 @@ def published_plan(model_type: str, depth: int, layers: int | None = None) -> Pl
 
 
 def scaled(plan: Plan, depth: int, layers: int) -> Plan:
-    """A plan for `depth` layers at the same relative depths of `layers` layers, none above layer 1.
+    """Scale a plan for `depth` layers to the same relative depths of `layers` layers, starting at layer 1 or later.
 
     Raises:
-        PlanError: two keeps meet at one layer, or one falls behind the last.
+        PlanError: two keeps fall on the same layer, or one falls beyond the last layer.
     """
 
-    def at(layer: int) -> int:
+    def scaled_layer(layer: int) -> int:
         return layer if layers == depth else max(1, round(layer * layers / depth))
 
     items: list[Keep | Freeze] = []
     for item in plan.interventions:
         if isinstance(item, Keep):
-            items.append(item.model_copy(update={"layer": at(item.layer)}))
+            items.append(item.model_copy(update={"layer": scaled_layer(item.layer)}))
         else:
-            first, end = at(item.layers[0]), at(item.layers[-1] + 1)
+            first, end = scaled_layer(item.layers[0]), scaled_layer(item.layers[-1] + 1)
             items.append(Freeze(layers=range(first, max(end, first + 1))))
-    found = Plan(items)
-    found.check_depth(layers)
-    return found
+    scaled_plan = Plan(items)
+    scaled_plan.check_depth(layers)
+    return scaled_plan

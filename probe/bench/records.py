@@ -1,4 +1,4 @@
-"""What a benchmark writes down, as data: measured beside analytic, with all that is needed to run it again."""
+"""The record of a benchmark: measured and analytic values, with everything that is needed to run it again."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ CONVENTIONS = {
     "decoder": "decoder layers, all tokens",
     "model": "whole model, with vision tower, projector and LM head",
 }
-"""What the FLOPs are of that a ratio compares; always the prefill, 2 a multiply-add, attention over the full square."""
+"""Which FLOPs a ratio compares. All are prefill FLOPs, 2 per multiply-add, with attention counted without masking."""
 
 
 class Spread(Record):
@@ -28,40 +28,40 @@ class Spread(Record):
     lowest: float
     highest: float
     values: tuple[float, ...]
-    """Round by round."""
+    """The value of each round."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Of one number or more."""
+        """Summarise one or more values."""
         return cls(median=median(values), lowest=min(values), highest=max(values), values=tuple(values))
 
     @property
     def upper_quartile(self) -> float:
-        """Three quarters of the rounds lie below."""
+        """The value below which three quarters of the rounds lie."""
         return quantiles(self.values, n=4, method="inclusive")[2] if len(self.values) > 1 else self.median
 
 
 class Measured(Record):
-    """The model with or without the plan."""
+    """Measurements of the model, with or without the plan."""
 
     vision_seconds: Spread
-    """Vision tower and projector, which no plan touches."""
+    """Time in vision tower and projector, which no plan affects."""
     prefill_seconds: Spread
-    """The decoder's forward over the prompt."""
+    """Time of the decoder's forward pass over the prompt."""
     first_token_seconds: Spread
-    """Vision tower, projector, decoder and LM head."""
+    """Time to the first token: vision tower, projector, decoder and LM head."""
     decode_seconds: Spread
-    """A token after the first; of each round the median token."""
+    """Time per later token; the median token of each round."""
     peak_bytes: Spread | None
-    """Most memory in use during a request, above that of the resting model; null where the machine does not tell."""
+    """Peak memory during a request, above that of the idle model; null where the system does not report it."""
     kv_bytes: int
-    """Keys and values in the cache after the last token."""
+    """Bytes of the KV cache after the last token."""
     executed_flops: int
-    """Of the decoder's prefill, counted while it ran; with the plan, selection's own are among them."""
+    """FLOPs of the decoder's prefill, counted while it ran; with a plan, including those of the selection."""
 
 
 class Ratios(Record):
-    """Without the plan over with it, round by round, so that both are of the same minute; 2 reads "twice as fast"."""
+    """Values without the plan divided by those with it, within each round; 2 means twice as fast."""
 
     prefill: Spread
     first_token: Spread
@@ -70,23 +70,23 @@ class Ratios(Record):
 
 
 class Analytic(Record):
-    """The same by arithmetic (halfv_core.cost); FLOPs are those of the prefill, see `CONVENTIONS`."""
+    """Analytic cost (halfv_core.cost); FLOPs are those of the prefill unless noted, see `CONVENTIONS`."""
 
     visual_flops_ratio: float
     decoder_flops_ratio: float
     model_flops_ratio: float
     decode_flops_ratio: float
-    """Of the tokens after the prompt, in the decoder."""
+    """Ratio of the decoder's FLOPs for the tokens after the prompt."""
     decoder_flops: int
     decoder_flops_full: int
     outside_flops: int
-    """Vision tower, projector, and LM head for one token a row; counted while they ran."""
+    """FLOPs of vision tower, projector, and LM head for one token per row, counted while they ran."""
     kv_bytes: int
     kv_bytes_full: int
 
 
 class Goal(Record):
-    """What the project wants of the runtime, and whether this run shows it."""
+    """A goal that the project sets for its runtime, and whether this run meets it."""
 
     name: str
     measured: str
@@ -95,34 +95,34 @@ class Goal(Record):
 
 
 class Subject(Record):
-    """What was run."""
+    """What was benchmarked."""
 
     model: str
-    """Name as the user gave it."""
+    """Name of the model, as the user gave it."""
     model_type: str
     random_weights: bool
     parameters: int
     layers: int
     whole_layers: int
-    """Decoder layers of the whole model; more than `layers` where a slice ran."""
+    """Number of decoder layers of the complete model; more than `layers` if only a slice ran."""
     vision_layers: int
     whole_vision_layers: int
     dtype: str
     kernel: str
     plan: Plan
     visual_tokens: int
-    """In each row."""
+    """Visual tokens per row of the batch."""
     text_tokens: int
     batch: int
     new_tokens: int
-    """Tokens fed after the prompt."""
+    """Number of tokens fed after the prompt."""
     rounds: int
     clock: Literal["wall", "cpu"]
-    """Whose seconds are written down: what a user waits, or what the process computes, over all its threads."""
+    """Which seconds were measured: elapsed time, or CPU time of the process over all its threads."""
 
 
 class Machine(Record):
-    """Where it ran."""
+    """The machine that the benchmark ran on."""
 
     processor: str
     cores: int
@@ -139,12 +139,12 @@ class Benchmark(Record):
     accelerated: Measured
     ratios: Ratios
     selection_seconds: Spread
-    """Choosing and dropping tokens, in prefills of their own."""
+    """Time for choosing and dropping tokens, measured in separate prefills."""
     selection_share: Spread
-    """The same over the decoder's prefill of the same pass."""
+    """That time as a share of the decoder's prefill in the same run."""
     analytic: Analytic
     prefill_share: float
-    """Median prefill ratio over the decoder's FLOPs ratio: how much of what arithmetic promises arrives."""
+    """Median prefill ratio divided by the decoder's FLOPs ratio: the share of the analytic speed-up achieved."""
     goals: tuple[Goal, ...]
     machine: Machine
     versions: dict[str, str]
@@ -161,10 +161,10 @@ class Benchmark(Record):
 
     @classmethod
     def load(cls, path: str | Path) -> "Benchmark":
-        """Read and validate.
+        """Read and validate a saved benchmark.
 
         Raises:
-            DataError: missing, or not a benchmark.
+            DataError: the file is missing, or is not a benchmark.
         """
         try:
             return cls.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))

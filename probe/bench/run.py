@@ -1,4 +1,4 @@
-"""bench(): from a model, inputs and a plan to a `Benchmark`; the only place where its steps are put in order."""
+"""bench(): from a model, inputs and a plan to a `Benchmark`, step by step."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ from halfv_core.families import parts_of
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from probe.bench.goals import judge
-from probe.bench.measure import Request, executed_flops, in_turn, planned_request, request, selection
+from probe.bench.measure import Request, executed_flops, interleaved, planned_request, request, selection
 from probe.bench.meters import CLOCKS
 from probe.bench.records import Analytic, Benchmark, Machine, Measured, Ratios, Spread, Subject
 from probe.bench.synthetic import depths
@@ -43,17 +43,19 @@ def bench(
     arguments: Mapping[str, JsonValue] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Benchmark:
-    """Measure a model with and without a plan, in turn.
+    """Measure a model with and without a plan, in alternation.
 
     Args:
-        inputs: a prompt of any batch size, all rows alike in size, without padding.
-        clock: of `CLOCKS`; `cpu` for a CPU shared with others.
-        name: of the model, for the record; `random_weights` and `arguments` likewise.
-        whole: layers of the decoder and of the vision tower of the model that this one is a slice of.
+        inputs: a prompt of any batch size, with rows of equal length and without padding.
+        rounds: number of requests with and without the plan.
+        new_tokens: tokens fed after the prompt in each request.
+        clock: name in `CLOCKS`; `cpu` suits a CPU that is shared with other processes.
+        name, random_weights, arguments: recorded in the result; `name` is that of the model.
+        whole: numbers of decoder and vision tower layers of the complete model, if this one is a slice of it.
 
     Raises:
         PlanError: the plan does not fit the model's depth.
-        UnsupportedError: a kernel or an input that the runtime does not handle.
+        UnsupportedError: the runtime does not support the kernel or the inputs, or the clock does not suit the device.
     """
     began = time.monotonic()
     check_clock(clock, model.device)
@@ -67,19 +69,19 @@ def bench(
     costs: list[Cost] = []
 
     def run_full() -> Request:
-        gc.collect()  # what the request before left behind would count as resting memory
-        found = request(model, inputs, new_tokens, CLOCKS[clock])
+        gc.collect()  # garbage of the previous request would count towards the memory baseline
+        measured = request(model, inputs, new_tokens, CLOCKS[clock])
         on_request()
-        return found
+        return measured
 
     def run_accelerated() -> Request:
         gc.collect()
-        found, cost = planned_request(model, plan, inputs, new_tokens, CLOCKS[clock])
+        measured, cost = planned_request(model, plan, inputs, new_tokens, CLOCKS[clock])
         costs.append(cost)
         on_request()
-        return found
+        return measured
 
-    pairs = in_turn(rounds, run_full, run_accelerated)
+    pairs = interleaved(rounds, run_full, run_accelerated)
     on_selection, chosen = counter(report, "selection", rounds), []
     for _ in range(rounds):
         chosen.append(selection(model, plan, inputs, CLOCKS[clock]))
@@ -107,10 +109,10 @@ def bench(
 
 
 def check_clock(clock: str, device: torch.device) -> None:
-    """Refuse a clock that does not see the work.
+    """Check that a clock exists and measures work on the device.
 
     Raises:
-        UnsupportedError: no such clock, or the CPU's for a model on another device.
+        UnsupportedError: there is no such clock, or it is `cpu` and the model is on another device.
     """
     if clock not in CLOCKS:
         raise UnsupportedError("unknown clock", got=clock, expected=" or ".join(CLOCKS))
@@ -191,7 +193,7 @@ def _subject(
 
 
 def machine(device: torch.device) -> Machine:
-    """Where this runs, without names of hosts or people."""
+    """The present machine, without host or user names."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -199,9 +201,9 @@ def machine(device: torch.device) -> Machine:
         processor=next(iter(names), platform.processor() or platform.machine()),
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
-        accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else _other(device),
+        accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else _device_type(device),
     )
 
 
-def _other(device: torch.device) -> str | None:
+def _device_type(device: torch.device) -> str | None:
     return None if device.type == "cpu" else device.type

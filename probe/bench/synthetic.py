@@ -1,9 +1,9 @@
-"""Shapes of real models as data, and models of those shapes with random weights: no hub, no checkpoint.
+"""The shapes of real models as data, and models of these shapes with random weights, without hub or checkpoint.
 
 model = random_model(config_of("qwen2.5-vl-7b"), layers=8, vision_layers=8)
 
-The files in `shapes/` hold what the checkpoints' own config.json say about sizes (Qwen/Qwen2.5-VL-*-Instruct,
-llava-hf/llava-1.5-*-hf, llava-hf/llava-v1.6-mistral-7b-hf); the counts of parameters come out as published.
+The files in `shapes/` hold the sizes in the checkpoints' config.json (Qwen/Qwen2.5-VL-*-Instruct,
+llava-hf/llava-1.5-*-hf, llava-hf/llava-v1.6-mistral-7b-hf); the parameter counts match the published ones.
 """
 
 import json
@@ -20,15 +20,15 @@ _FOLDER = Path(__file__).parent / "shapes"
 
 
 def shipped_shapes() -> dict[str, Path]:
-    """Name -> file of the shapes that come with the package."""
+    """Name -> file, for the shapes that come with the package."""
     return {path.stem: path for path in sorted(_FOLDER.glob("*.json"))}
 
 
 def config_of(name: str) -> PreTrainedConfig:
-    """The config behind a name: a shipped shape, else that of a bundled model, a folder or a hub id.
+    """The config of a shipped shape, a bundled model, a folder or a hub id, tried in this order.
 
     Raises:
-        ModelError: nothing of these, or a config that cannot be read.
+        ModelError: the name is none of these, or the config cannot be read.
     """
     shapes = shipped_shapes()
     if name in shapes:
@@ -36,22 +36,23 @@ def config_of(name: str) -> PreTrainedConfig:
     source = resolve(name)
     offline = Path(source).is_dir() or not hub_answers()
     try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(source, local_files_only=offline)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source, local_files_only=offline)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"no config of '{name}' ({reason})", expected=f"a folder, or a shipped shape: {', '.join(shapes)}"
         ) from None
-    return found
+    return config
 
 
 def sliced(config: PreTrainedConfig, layers: int | None = None, vision_layers: int | None = None) -> PreTrainedConfig:
-    """A config with the first so many layers of its decoder and of its vision tower; None leaves them as they are.
+    """Cut a config down to the first layers of its decoder and its vision tower.
 
-    A tower with a few layers of full attention among windowed ones keeps one of them at least, its last.
+    A vision tower that mixes full and windowed attention keeps at least one layer of full attention, its last.
 
     Args:
         config: changed in place.
+        layers, vision_layers: numbers of layers to keep; None keeps all.
 
     Raises:
         ModelError: more layers than the model has, or fewer than one.
@@ -75,25 +76,25 @@ def sliced(config: PreTrainedConfig, layers: int | None = None, vision_layers: i
 
 
 def depths(config: PreTrainedConfig) -> tuple[int, int]:
-    """Layers of the decoder and of the vision tower."""
+    """Numbers of layers of the decoder and of the vision tower."""
     vision = config.vision_config
     return config.get_text_config().num_hidden_layers, getattr(vision, depth_name(vision))
 
 
 def depth_name(vision_config: Any) -> str:
-    """Field of a vision tower's config that holds its number of layers."""
+    """Name of the field of a vision tower's config that holds its number of layers."""
     return "depth" if hasattr(vision_config, "depth") else "num_hidden_layers"
 
 
-def _check(part: str, wanted: int, there: int) -> None:
-    if not 1 <= wanted <= there:
-        raise ModelError(f"the {part} cannot be cut to so many layers", got=wanted, expected=f"1..{there}")
+def _check(part: str, wanted: int, available: int) -> None:
+    if not 1 <= wanted <= available:
+        raise ModelError(f"the {part} cannot be cut to so many layers", got=wanted, expected=f"1..{available}")
 
 
 def random_model(
     config: PreTrainedConfig, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu"
 ) -> PreTrainedModel:
-    """A model of a shape, its weights drawn by the model class itself, in eval mode, with the sdpa kernel.
+    """A model with this config and its usual random initialisation, in eval mode, with the sdpa kernel.
 
     Raises:
         ModelError: transformers has no model for this config.

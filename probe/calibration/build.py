@@ -15,7 +15,7 @@ from probe.calibration.decide import Decision
 from probe.calibration.measurements import Measurements
 from probe.calibration.observations import Example, Observations, SampleCurves
 from probe.calibration.take import TakenPlan
-from probe.trials.try_plans import Quality
+from probe.trials.readings import Quality
 
 _CURVES = ("visual", "text", "joint", "kl")
 

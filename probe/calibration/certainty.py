@@ -54,7 +54,7 @@ def beside_certainty(profile: Profile) -> list[str]:
     return [caution for caution in profile.cautions if caution not in said]
 
 
-def interval_words(low: int | None, high: int | None) -> str:
+def interval_label(low: int | None, high: int | None) -> str:
     """As in "4–6"; "none" stands for no such stage."""
     return f"{'none' if low is None else low}–{'none' if high is None else high}"
 
@@ -63,7 +63,7 @@ def _boundary(numeral: str, layer: int | None, found: BoundaryUncertainty, resam
     begins = f"There is no Stage {numeral}" if layer is None else f"Stage {numeral} begins at layer {layer}"
     share = sum(winner.share for winner in found.wins if winner.layer == layer)
     others = [winner for winner in found.wins if winner.layer != layer]
-    said = f"{begins} (90% interval {interval_words(found.low, found.high)}, wins {share:.0%} of {resamples} resamples"
+    said = f"{begins} (90% interval {interval_label(found.low, found.high)}, wins {share:.0%} of {resamples} resamples"
     if others:
         best = max(others, key=lambda winner: winner.share)
         said += f"; {'none' if best.layer is None else f'layer {best.layer}'} wins {best.share:.0%}"

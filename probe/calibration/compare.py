@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty, Record, SaturationType
-from probe.calibration.certainty import interval_words
+from probe.calibration.certainty import interval_label
 from probe.calibration.curve_distance import CurvePair, curve_distances
 from probe.calibration.settings import Settings
 
@@ -173,7 +173,7 @@ def _boundary_phrase(pair: BoundaryPair) -> _Phrase:
     phrase = _phrase(stage, *layers)._replace(agree=pair.agree)
     if pair.a == pair.b:
         return phrase
-    intervals = " and ".join(interval_words(side.low, side.high) for side in (pair.a, pair.b))
+    intervals = " and ".join(interval_label(side.low, side.high) for side in (pair.a, pair.b))
     return phrase._replace(text=f"{phrase.text} (90% intervals {intervals})")
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from halfv_core.records import Curve, Curves, Record
 from probe.stages.curve_shapes import Array
@@ -32,6 +31,8 @@ class CurvePair(Record):
 
 def curve_distances(a: Curves, b: Curves) -> Iterator[CurvePair]:
     """All four curves."""
+    from scipy.stats import spearmanr  # most of a second to import
+
     names: tuple[CurveName, ...] = ("visual", "text", "joint", "kl")
     for name in names:
         one: Curve = getattr(a, name)

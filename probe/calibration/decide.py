@@ -9,7 +9,7 @@ does.
 from typing import NamedTuple
 
 from halfv_core.records import Stages
-from probe.analyzers.marginal_utility import UtilitySurface, settle
+from probe.analyzers.marginal_utility import UtilitySurface, choose_aggregation_start
 from probe.stages.curve_shapes import CurveLike
 from probe.stages.detect import Boundary, aggregation_candidates, detect_stages
 
@@ -39,7 +39,7 @@ def decide_stages(
     layers, by_curves = sorted(set(candidates.values())), detect_stages(visual, text, kl)
     if surface is None or len(layers) < 2 or not set(layers) <= set(surface.layers):
         return Decision(by_curves, candidates)
-    layer, worse = settle(layers, surface, by_curves.aggregation_start, seed)
+    layer, worse = choose_aggregation_start(layers, surface, by_curves.aggregation_start, seed)
     settled = Boundary(layer, _evidence(candidates, by_curves.aggregation_start, layer, worse, surface))
     return Decision(detect_stages(visual, text, kl, settled=settled), candidates)
 

@@ -4,13 +4,13 @@ Observations.of(Path("profile.json"))      # reads profile.observations.json, if
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import ValidationError, model_validator
 
 from halfv_core.errors import DataError
 from halfv_core.profile import Profile, write_atomically
 from halfv_core.records import Record
+from probe.common.region import Region
 
 
 class SampleCurves(Record):
@@ -33,17 +33,6 @@ class Picture(Record):
     height: int
     webp: str
     """The image, at most 448 pixels on its longer side, as base64 WebP."""
-
-
-class Region(NamedTuple):
-    """What one visual token looks at: a box on one image of the prompt, as shares of its width and height."""
-
-    image: int
-    """Index into `Example.pictures`."""
-    left: float
-    top: float
-    right: float
-    bottom: float
 
 
 class Attention(Record):

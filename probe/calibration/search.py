@@ -12,7 +12,7 @@ from halfv_core.plan import Freeze, Keep, Option, Plan
 from halfv_core.records import PruningTest, Saturation, Stages
 from probe.analyzers.saturation import treatments
 from probe.calibration.settings import Settings
-from probe.trials.try_plans import Readings
+from probe.trials.readings import Readings
 
 LATER = 2
 """Layers after Stage II's start at which pruning is tried too, with a target."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from halfv_core.errors import DataError, first_fault
 from halfv_core.plan import Option
 from halfv_core.selectors import make_selector
-from probe.trials.try_plans import Thresholds
+from probe.trials.readings import Thresholds
 
 
 class Settings(BaseModel):

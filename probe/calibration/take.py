@@ -10,7 +10,7 @@ from probe.calibration.search import in_question
 from probe.calibration.settings import Settings
 from probe.calibration.steps.held_out_check import HeldOutResult
 from probe.calibration.steps.plans import TriedPlans
-from probe.trials.try_plans import Quality
+from probe.trials.readings import Quality
 
 
 class TakenPlan(NamedTuple):

@@ -101,7 +101,7 @@ class _Detector:
     def __call__(self, chosen: Indices) -> Found:
         # A mean over rows, not a product with weights: it adds every column in the same order, so flat stays flat.
         visual, text, kl = (curves[chosen].mean(0) for curves in self._curves)
-        surface = None if self._surface is None else self._surface.of(chosen)
+        surface = None if self._surface is None else self._surface.resampled(chosen)
         stages = decide_stages(visual, text, kl, surface).stages
         return Found(stages.aggregation_start, stages.saturation_start)
 

@@ -1,4 +1,5 @@
-"""From a model and a prompt to tensors: hidden states by nnsight, attention, runs that begin in the middle, regions.
+"""From a model and a prompt to tensors: hidden states, attention, runs from a later layer on, visual tokens' regions.
 
-Not here: what the tensors mean (analyzers), data sets (data), and anything that changes what the model computes.
+What does not belong here: the meaning of the tensors (analyzers), data sets (data), and anything that changes what the
+model computes (halfv_core).
 """

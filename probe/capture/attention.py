@@ -1,4 +1,4 @@
-"""What the last prompt token of the full model attends to, at a few layers, from their inputs."""
+"""Attention of the last prompt token to the visual tokens, at chosen layers of the full model."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial, wraps
@@ -23,32 +23,34 @@ def attention_of_last(
     *,
     family: Family | None = None,
 ) -> dict[int, torch.Tensor]:
-    """Shares of the last token's attention that the prompt's V visual tokens get.
+    """Attention weights from the last prompt token to each of the prompt's V visual tokens.
 
     Args:
         inputs: model inputs, batch of one.
+        layers: indices of the decoder layers to look at.
 
     Returns:
-        by layer (V,) float32: softmax over all keys, mean over heads, rotary positions on.
+        layer -> (V,) float32; softmax over all keys, mean over heads, with rotary positions.
     """
     parts = parts_of(model, family)
     layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
-    found: dict[int, torch.Tensor] = {}
+    shares: dict[int, torch.Tensor] = {}
 
     def around(layer: int, forward: Forward) -> Forward:
         @wraps(forward)
         def run(hidden: torch.Tensor, **kwargs: Any) -> Any:
-            # Where layers lie on several devices, accelerate moves what a layer is given only after this.
+            # With layers on several devices, accelerate moves a layer's inputs only after this wrapper.
             device = next(parts.layers[layer].parameters()).device
             cos, sin = (table.to(device) for table in kwargs["position_embeddings"])
             mask = kwargs.get("attention_mask")
             slots = TokenSlots.all_of(layout.visual.to(device), layout.real.to(device), past=0)
-            step = LayerInput(hidden.to(device), cos, sin, None if mask is None else mask.to(device), slots, past=0)
-            found[layer] = attention_scores(parts, parts.layers[layer], step, 0, "attention", rope=True)
+            mask = None if mask is None else mask.to(device)
+            layer_input = LayerInput(hidden.to(device), cos, sin, mask, slots, past=0)
+            shares[layer] = attention_scores(parts, parts.layers[layer], layer_input, 0, "attention", rope=True)
             return forward(hidden, **kwargs)
 
         return run
 
     with wrapped([Wrap(parts.layers[layer], "forward", partial(around, layer)) for layer in layers], plan=False):
         model(**inputs, use_cache=False, logits_to_keep=1)
-    return found
+    return shares

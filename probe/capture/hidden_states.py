@@ -14,23 +14,23 @@ from halfv_core.runtime.layout import TokenLayout
 
 
 class Capture(NamedTuple):
-    """What one prompt of N tokens looks like inside a decoder of L layers."""
+    """The hidden states of one prompt with N tokens in a decoder with L layers."""
 
     hidden: torch.Tensor
-    """(L+1, N, D): entry i is the input of layer i, entry L the output of the last layer."""
+    """(L+1, N, D); entry i is the input of layer i, entry L the output of the last layer."""
     visual: torch.Tensor
-    """(N,) bool, by token id."""
+    """(N,) bool, True for visual tokens."""
 
 
 @torch.no_grad()
 def capture(
     model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, normed: bool = True, family: Family | None = None
 ) -> Capture:
-    """Run the prompt once and read the residual stream at L+1 points.
+    """Run the prompt once and read the hidden states at the input of every layer and after the last one.
 
     Args:
-        inputs: model inputs of one prompt, batch of one; padding positions are left out of the answer.
-        normed: pass every state through the model's final norm, as the entropies want it.
+        inputs: model inputs, batch of one; padding positions are left out of the result.
+        normed: apply the model's final norm to every hidden state, as the entropies expect.
 
     Raises:
         DataError: more than one prompt.

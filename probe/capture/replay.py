@@ -1,10 +1,10 @@
-"""Replay: one prompt's full run, kept, so that variants of it can begin in the middle instead of at the first pixel.
+"""Replay: keeps the full run of one prompt, so that variants of it can start at a later layer.
 
     replay = Replay(model, inputs)
     with replay.from_layer(8), apply(model, Plan((Keep(layer=8, keep_ratio=0.25),))):
-        model(**inputs, use_cache=True)      # vision tower and layers 0-7 are not run again
+        model(**inputs, use_cache=True)      # does not run the vision tower and layers 0-7 again
 
-A plan changes nothing before its first intervention, so such a run equals a whole one bit for bit.
+A plan changes nothing before its first intervention, so such a run equals a complete one bit for bit.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from halfv_core.runtime.patching import Forward, Wrap, wrapped
 
 
 class Replay:
-    """A prompt that has run. It serves until another prompt runs: some models remember where the latest one ended."""
+    """The full run of one prompt, valid until the model runs another one: some models remember its position offset."""
 
     @torch.no_grad()
     def __init__(
@@ -39,33 +39,33 @@ class Replay:
         if inputs["input_ids"].shape[0] != 1:
             raise DataError("a replay is of one prompt", got=f"a batch of {inputs['input_ids'].shape[0]}")
         self._parts = parts_of(model, family)
-        self._outputs: list[torch.Tensor] = []  # of each layer, (1, N, D)
+        self._outputs: list[torch.Tensor] = []  # one per layer, (1, N, D)
         self._decoder_call: dict[str, Any] = {}
         self._core_output: Any = None
-        listening = [
-            Wrap(self._parts.core, "forward", partial(_listen, self._note_core)),
-            Wrap(self._parts.decoder, "forward", partial(_listen, self._note_decoder)),
-            *(Wrap(layer, "forward", partial(_listen, self._note_layer)) for layer in self._parts.layers),
+        recording = [
+            Wrap(self._parts.core, "forward", partial(_record, self._record_core)),
+            Wrap(self._parts.decoder, "forward", partial(_record, self._record_decoder)),
+            *(Wrap(layer, "forward", partial(_record, self._record_layer)) for layer in self._parts.layers),
         ]
-        with wrapped(listening, plan=False):
+        with wrapped(recording, plan=False):
             output = model(**inputs, use_cache=True, logits_to_keep=1)
         self.logits: torch.Tensor = output.logits[0, -1]
-        """(vocabulary,) of the last prompt token."""
+        """(vocabulary,), at the last prompt token."""
         self.cache: Cache = output.past_key_values
-        """Keys and values of the prompt; read, never written to."""
+        """The prompt's KV cache; it is only read."""
 
-    def _note_core(self, kwargs: dict[str, Any], output: Any) -> None:
+    def _record_core(self, kwargs: dict[str, Any], output: Any) -> None:
         self._core_output = output
 
-    def _note_decoder(self, kwargs: dict[str, Any], output: Any) -> None:
+    def _record_decoder(self, kwargs: dict[str, Any], output: Any) -> None:
         self._decoder_call = kwargs
 
-    def _note_layer(self, kwargs: dict[str, Any], output: Any) -> None:
+    def _record_layer(self, kwargs: dict[str, Any], output: Any) -> None:
         self._outputs.append(output)
 
     @contextmanager
     def from_layer(self, layer: int) -> Iterator[None]:
-        """Inside the block a prefill of the same prompt, with a cache of its own, runs from `layer` on."""
+        """Inside the block, a prefill of the same prompt with a new KV cache starts at `layer`."""
         before = [
             Wrap(module, "forward", partial(self._around_layer, index))
             for index, module in enumerate(self._parts.layers[:layer])
@@ -79,10 +79,10 @@ class Replay:
             cache = kwargs.get("past_key_values")
             if cache is not None and cache.get_seq_length():
                 return forward(*args, **kwargs)
-            given = {name: kwargs[name] for name in ("past_key_values", "use_cache") if name in kwargs}
-            found = self._parts.decoder(**self._decoder_call | given)
+            own_cache = {name: kwargs[name] for name in ("past_key_values", "use_cache") if name in kwargs}
+            output = self._parts.decoder(**self._decoder_call | own_cache)
             return replace(
-                self._core_output, last_hidden_state=found.last_hidden_state, past_key_values=found.past_key_values
+                self._core_output, last_hidden_state=output.last_hidden_state, past_key_values=output.past_key_values
             )
 
         return run
@@ -94,18 +94,18 @@ class Replay:
             if cache is not None and cache.get_seq_length(index):
                 return forward(hidden, **kwargs)  # type: ignore[no-any-return]
             if cache is not None:
-                kept: Any = self.cache.layers[index]
-                cache.update(kept.keys, kept.values, index)
+                recorded: Any = self.cache.layers[index]
+                cache.update(recorded.keys, recorded.values, index)
             return self._outputs[index]
 
         return run
 
 
-def _listen(note: Any, forward: Forward) -> Forward:
+def _record(record: Any, forward: Forward) -> Forward:
     @wraps(forward)
     def run(*args: Any, **kwargs: Any) -> Any:
         output = forward(*args, **kwargs)
-        note(kwargs, output)
+        record(kwargs, output)
         return output
 
     return run

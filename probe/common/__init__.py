@@ -1,4 +1,4 @@
-"""What every room above may use: journal, result cache, progress, statistics, resampling.
+"""Helpers that every other room may use: journal, result cache, progress, statistics, resampling.
 
-Not here: anything that knows models, samples or plans.
+What does not belong here: anything that knows about models, samples or plans.
 """

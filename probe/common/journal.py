@@ -1,4 +1,4 @@
-"""Long work goes on where it stopped: one JSON line for each finished item, in a file beside the result.
+"""A journal of unfinished work, kept beside the result with one JSON line per finished item, so that runs can resume.
 
 with Journal.open(path, key={"model": "x", "seed": 0}) as journal:
     for item in items[len(journal.records) :]:
@@ -22,24 +22,24 @@ Record = dict[str, JsonValue]
 
 
 class Journal:
-    """What is done so far. A record survives a killed process once `add` has returned."""
+    """The items finished so far. A record survives a killed process once `add` has returned."""
 
     def __init__(self, path: Path, stream: IO[bytes], records: list[Record]) -> None:
         self._path = path
         self._stream = stream
         self.records = records
-        """Finished items in the order in which they were added, those of earlier runs first."""
+        """Finished items in the order in which they were added, starting with those of earlier runs."""
 
     @classmethod
     def open(cls, path: Path, key: Mapping[str, JsonValue]) -> "Journal":
-        """Begin, or go on with what the same work left behind; a line that was cut off is dropped.
+        """Start a journal, or resume the one that the same work left behind; an incomplete last line is dropped.
 
         Args:
-            key: everything that the records depend on; JSON.
+            key: everything that the records depend on, as JSON values.
 
         Raises:
-            HalfVError: the file belongs to other work, or is no journal.
-            OSError: it cannot be written.
+            HalfVError: the file belongs to other work, or is not a journal.
+            OSError: the file cannot be read or written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_bytes() if path.exists() else b""
@@ -55,12 +55,12 @@ class Journal:
         return journal
 
     def add(self, record: Record) -> None:
-        """Note a finished item; it is on the disk when this returns."""
+        """Append a finished item; it is on disk when this returns."""
         self._write(record)
         self.records.append(record)
 
     def discard(self) -> None:
-        """Remove the file: the result has been written."""
+        """Delete the file, once the result has been written."""
         self._stream.close()
         self._path.unlink(missing_ok=True)
 
@@ -73,13 +73,13 @@ class Journal:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stream.close()
 
 
 def _line(record: Record) -> bytes:
-    """NaN and infinity are refused (ValueError): no other program could read them."""
+    """Encode a record; NaN and infinity raise ValueError, since they are not valid JSON."""
     return json.dumps(record, allow_nan=False).encode() + b"\n"
 
 
@@ -93,11 +93,11 @@ def _parsed(path: Path, text: bytes) -> list[Record]:
     return lines
 
 
-def _check_key(path: Path, found: JsonValue, wanted: JsonValue) -> None:
-    """The first field that differs says enough."""
-    if found == wanted:
+def _check_key(path: Path, stored: JsonValue, wanted: JsonValue) -> None:
+    """Refuse a journal with another key, naming the first field that differs."""
+    if stored == wanted:
         return
-    old, new = (key if isinstance(key, dict) else {} for key in (found, wanted))
+    old, new = (key if isinstance(key, dict) else {} for key in (stored, wanted))
     name = next(name for name in [*new, *old, ""] if old.get(name) != new.get(name) or not name)
     raise HalfVError(
         f"{path} holds unfinished work with another {name}",

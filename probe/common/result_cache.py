@@ -1,4 +1,4 @@
-"""ResultCache: results of single steps by name, kept in a journal, so that work which was stopped is not done again."""
+"""Results of single steps by name, kept in a journal, so that an interrupted run does not repeat finished work."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,20 +7,23 @@ from probe.common.journal import Journal
 
 
 class ResultCache:
-    """remember(name, work): what `work` gave when it first ran under this name, in this run or in one before."""
+    """`cache(name, compute)` returns the result that an earlier run stored under this name, or computes and stores it.
+
+    Names are unique within a run. Without a journal nothing is stored, and everything is computed.
+    """
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
-        self._found = {record["name"]: record["value"] for record in (journal.records if journal else ())}
-        self.recalled = 0
-        """Results that an earlier run had left."""
+        self._stored = {record["name"]: record["value"] for record in (journal.records if journal else ())}
+        self.hits = 0
+        """Number of results taken from an earlier run."""
 
-    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
-        """The result under this name, JSON; worked out and noted where there is none yet."""
-        if name in self._found:
-            self.recalled += 1
-            return self._found[name]
-        value = work()
+    def __call__(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The result stored under this name, a JSON value; computed and stored if there is none yet."""
+        if name in self._stored:
+            self.hits += 1
+            return self._stored[name]
+        value = compute()
         if self._journal is not None:
             self._journal.add({"name": name, "value": value})
         return value

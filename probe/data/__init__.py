@@ -1,4 +1,4 @@
-"""Anybody's data to samples: readers of formats, which column means what, images, and which samples are drawn.
+"""From any data set to samples: readers for file formats, the meaning of columns, images, and drawing samples.
 
-Not here: models and their inputs.
+What does not belong here: models and their inputs, and anything that is measured on a sample.
 """

@@ -1,7 +1,7 @@
-"""What the columns of somebody's data set mean: which of them holds which field of a sample.
+"""The meaning of a data set's columns: which column holds which field of a sample.
 
-Columns are named by the user (`Columns(question="prompt")`) or guessed, row by row, from the names that common visual
-question answering data use. Understood without a word: question with answer or answers (VQA, GQA, DocVQA, TextVQA,
+Columns are named by the user (`Columns(question="prompt")`) or guessed, row by row, from the names that are common in
+visual question answering. Recognised without configuration: question with answer or answers (VQA, GQA, DocVQA, TextVQA,
 ChartQA ...), choices as a list or as columns A, B, C, D (ScienceQA, AI2D, MMMU, MMBench, SEED-Bench ...), conversations
 (LLaVA) and messages (chat), samples logged with a `doc` (lmms-eval), and images with captions.
 """
@@ -32,16 +32,17 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "caption": ("caption", "captions", "text", "sentences", "sentence", "description"),
     "conversation": ("conversations", "conversation", "messages"),
 }
-"""Field -> column names that it goes by, likeliest first; compared without regard to case."""
+"""Field -> usual names of its column, most likely first; compared case-insensitively."""
 
 _NUMBERED_IMAGES = re.compile(r"image_?\d+", re.IGNORECASE)
 _LETTER_COLUMNS = re.compile(r"(?:choice_|option_|option|choice)?([a-h])", re.IGNORECASE)
 
 
 class Columns(BaseModel):
-    """Field of a sample -> column that holds it, several joined by commas, inner values by dots (`doc.question`).
+    """The column that holds each field of a sample.
 
-    None stands for a guess, "" for a field that the data do not have.
+    Several columns are joined by commas, and dots reach into nested values (`doc.question`). None means that the
+    column is guessed, "" that the data set does not have this field.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,25 +60,28 @@ class Columns(BaseModel):
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[str]) -> "Columns":
-        """From `FIELD=COLUMN` pairs; `FIELD=` for a field that the data do not have.
+        """Parse `FIELD=COLUMN` pairs; `FIELD=` says that the data set does not have this field.
 
         Raises:
-            DataError: another form, or a field that samples do not have.
+            DataError: a pair has another form, or names a field that samples do not have.
         """
         expected = f"FIELD=COLUMN with a field of {', '.join(cls.model_fields)}"
-        found: dict[str, str] = {}
+        columns: dict[str, str] = {}
         for pair in pairs:
             field, equals, column = pair.partition("=")
             if not equals or field not in cls.model_fields:
                 raise DataError("bad --column", got=repr(pair), expected=expected)
-            found[field] = column
-        return cls(**found)
+            columns[field] = column
+        return cls(**columns)
 
     def check(self, names: Collection[str]) -> None:
-        """Refuse columns that no row has.
+        """Check that every named column exists.
+
+        Args:
+            names: columns of the data set.
 
         Raises:
-            DataError: the first of them.
+            DataError: a named column is missing.
         """
         for field, columns in self.given().items():
             for column in columns.split(","):
@@ -86,31 +90,36 @@ class Columns(BaseModel):
 
     @lru_cache(maxsize=64)  # noqa: B019 - few different rows, and the instance is as small as its key
     def completed(self, names: tuple[str, ...], others: tuple[str, ...] = ()) -> "Columns":
-        """With the fields that the user did not name guessed from a row's columns, then from those of `others`."""
-        found = {
+        """Fill in the columns that the user did not name.
+
+        Args:
+            names: columns of the row, which are searched first.
+            others: all columns of the data set.
+        """
+        columns = {
             field: (_guess(field, names) or _guess(field, others)) if column is None else column or None
             for field, column in self
         }
-        if found["instruction"] == found["question"]:  # a column `instruction` alone is the question itself
-            found["instruction"] = self.instruction
-        if self.caption and not self.question:  # captions were asked for
-            found["question"], found["conversation"] = None, self.conversation
-        elif self.question is None and _is_asked(found):
-            found["question"], found["caption"] = found["caption"], None
-        elif found["question"] and not self.caption:
-            found["caption"] = None  # where questions are asked, a column `text` is no caption
-        return Columns(**found)
+        if columns["instruction"] == columns["question"]:  # a column `instruction` alone is the question itself
+            columns["instruction"] = self.instruction
+        if self.caption and not self.question:  # the user asked for captions
+            columns["question"], columns["conversation"] = None, self.conversation
+        elif self.question is None and _text_is_question(columns):
+            columns["question"], columns["caption"] = columns["caption"], None
+        elif columns["question"] and not self.caption:
+            columns["caption"] = None  # next to a question, a column `text` is not a caption
+        return Columns(**columns)
 
     def given(self) -> dict[str, str]:
-        """Field -> column, of those that have one."""
+        """Field -> column, for the fields that have one."""
         return {field: column for field, column in self if column}
 
 
-def _is_asked(found: Mapping[str, str | None]) -> bool:
+def _text_is_question(columns: Mapping[str, str | None]) -> bool:
     """POPE and LLaVA's benchmarks keep the question in a column `text`, next to a `label` or a `question_id`."""
-    if found["question"] or found["conversation"] or (found["caption"] or "").lower() != "text":
+    if columns["question"] or columns["conversation"] or (columns["caption"] or "").lower() != "text":
         return False
-    return bool(found["answer"]) or (found["id"] or "").lower() == "question_id"
+    return bool(columns["answer"]) or (columns["id"] or "").lower() == "question_id"
 
 
 def _guess(field: str, names: Sequence[str]) -> str | None:
@@ -119,12 +128,12 @@ def _guess(field: str, names: Sequence[str]) -> str | None:
         if guess in lower:
             return lower[guess]
     if field == "image":
-        return ",".join(sorted(filter(_NUMBERED_IMAGES.fullmatch, names), key=_natural)) or None
+        return ",".join(sorted(filter(_NUMBERED_IMAGES.fullmatch, names), key=_number_in)) or None
     if field == "choices":
         letters = {match[1].lower(): name for name in names if (match := _LETTER_COLUMNS.fullmatch(name))}
         return ",".join(letters[letter] for letter in sorted(letters)) if {"a", "b"} <= set(letters) else None
     return None
 
 
-def _natural(name: str) -> int:
+def _number_in(name: str) -> int:
     return int(re.sub(r"\D", "", name))

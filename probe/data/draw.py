@@ -1,4 +1,4 @@
-"""Which samples are used: seeded, in equal shares of the question families, and only those whose images open."""
+"""Draws the samples to use: seeded, balanced over question families, and only samples whose images can be opened."""
 
 import random
 from collections import defaultdict
@@ -9,7 +9,7 @@ from probe.data.samples import Rejected, Sample, check_enough
 
 
 def draw(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
-    """`count` samples, seeded, in equal shares of the question families as far as they reach; all, if there are fewer.
+    """Draw samples at random, from the question families in turn; all samples if there are fewer than `count`.
 
     Raises:
         DataError: count below 1.
@@ -19,7 +19,10 @@ def draw(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
 
 
 def draw_readable(samples: Sequence[Sample], count: int, seed: int) -> tuple[list[Sample], list[Rejected]]:
-    """Like `draw`, but samples with an image that cannot be opened are passed over, and named.
+    """Like `draw`, but skip samples with an image that cannot be opened.
+
+    Returns:
+        The drawn samples, and the skipped ones with the reason.
 
     Raises:
         DataError: count below 1, or more samples with bad images than with good ones.
@@ -28,7 +31,7 @@ def draw_readable(samples: Sequence[Sample], count: int, seed: int) -> tuple[lis
     drawn: list[Sample] = []
     rejected: list[Rejected] = []
     for sample in _in_order(samples, seed):
-        if len(drawn) == count or len(rejected) >= count:  # enough, or too many bad ones for whatever follows
+        if len(drawn) == count or len(rejected) >= count:  # enough, or so many bad ones that the check fails
             break
         try:
             sample.open_images()
@@ -45,7 +48,7 @@ def _check(count: int) -> None:
 
 
 def _in_order(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
-    """Families in turn, in an order of their own for each seed, and so are the samples of each."""
+    """All samples, taking one from each family in turn; families and their samples are shuffled by the seed."""
     generator = random.Random(seed)
     families: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -61,12 +64,17 @@ def _in_order(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
 
 
 def hold_out(samples: Sequence[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
-    """Split drawn samples into those to measure on and the first `share`, kept apart; a draw mixes families throughout.
+    """Split drawn samples into those to measure on and a held-out share, which is taken from the front.
+
+    Both parts are balanced over families, because a draw is balanced from its first sample on.
+
+    Returns:
+        The samples to measure on, and the held-out samples.
 
     Raises:
         DataError: a share outside 0..0.9.
     """
     if not 0.0 <= share <= 0.9:
         raise DataError("the held-out share is out of range", got=share, expected="0..0.9")
-    kept_apart = int(len(samples) * share)
-    return list(samples[kept_apart:]), list(samples[:kept_apart])
+    count = int(len(samples) * share)
+    return list(samples[count:]), list(samples[:count])

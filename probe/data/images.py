@@ -1,6 +1,6 @@
-"""Opening images that come from anywhere: decoded within limits, upright, RGB; never executed, fetched only if asked.
+"""Opens images from untrusted sources: decoded within limits, upright, in RGB; downloaded only on request.
 
-An image of a sample is a `Picture`: a path, or something that gives the bytes of an image file when asked for them.
+An image of a sample is an `ImageSource`: a path, or an `EmbeddedImage` that reads the bytes of an image file on demand.
 """
 
 import base64
@@ -22,67 +22,71 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from halfv_core.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-"""What is decoded: pixels only. PostScript, PDF and their kin, which Pillow hands to other programs, are not."""
+"""Accepted formats, which hold pixels only; not PostScript and the like, for which Pillow runs other programs."""
 
 MAX_PIXELS = 100_000_000
-"""Larger pictures are refused before they are decoded: a few bytes of file can hold gigabytes of one colour."""
+"""Larger images are rejected before they are decoded, since a small file can expand to gigabytes of pixels."""
 
 MAX_ASPECT = 200
-"""Longer strips are refused by the image processors of Qwen's family."""
+"""Largest ratio of the longer to the shorter side; Qwen-VL's image processors reject longer strips."""
 
 MAX_FILE = 1_000_000_000
-"""Bytes of an image file; larger ones are not read."""
+"""Largest image file that is read, bytes."""
 
 MAX_DOWNLOAD = 50_000_000
-"""Bytes read from a URL."""
+"""Largest download, bytes."""
 
 TIMEOUT = 30.0
-"""Seconds without an answer after which a download is given up."""
+"""Seconds without a response after which a download fails."""
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """An image file that lies inside something else: a Parquet column, a saved data set, a base64 string, a URL."""
+class EmbeddedImage:
+    """An image file that is not on disk: in a Parquet column, a saved data set, a base64 string, or at a URL."""
 
     name: str
-    """Where it is, for messages."""
+    """Where the image is, for messages."""
     read: Callable[[], bytes] = field(repr=False, compare=False)
-    """Gives the bytes of the file; raises OSError or ValueError where there are none."""
+    """Returns the bytes of the file; raises OSError or ValueError if it cannot be read."""
 
 
-Picture = Path | Embedded
+ImageSource = Path | EmbeddedImage
 
 
-def image_bytes(picture: Picture) -> bytes:
-    """The image file as it is stored.
+def image_bytes(source: ImageSource) -> bytes:
+    """The bytes of the image file.
 
     Raises:
-        DataError: it is not there, or cannot be read.
+        DataError: the file does not exist or cannot be read.
     """
     try:
-        if isinstance(picture, Embedded):
-            return picture.read()
-        if picture.stat().st_size > MAX_FILE:
+        if isinstance(source, EmbeddedImage):
+            return source.read()
+        if source.stat().st_size > MAX_FILE:
             raise ValueError(f"larger than {MAX_FILE:,} bytes")
-        return picture.read_bytes()
+        return source.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"no image at {name_of(picture)}") from None
+        raise DataError(f"no image at {image_name(source)}") from None
     except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or error  # strerror leaves out the path, which is named already
-        raise DataError(f"cannot read image {name_of(picture)}: {said}") from None
+        reason = getattr(error, "strerror", None) or error  # strerror omits the path, which the message has already
+        raise DataError(f"cannot read image {image_name(source)}: {reason}") from None
 
 
-def open_image(picture: str | Picture) -> Image.Image:
-    """Decode to 8-bit RGB, upright: EXIF rotation applied, transparency on white, 16 bits scaled, a film's first frame.
+def open_image(source: str | ImageSource) -> Image.Image:
+    """Decode an image to upright 8-bit RGB.
+
+    EXIF rotation is applied, transparency is blended with white, 16-bit values are scaled, and of an animation the
+    first frame is used.
 
     Raises:
-        DataError: missing, not an image of `FORMATS`, cut off, empty, or beyond `MAX_PIXELS` or `MAX_ASPECT`.
+        DataError: the image is missing, empty, truncated, not one of `FORMATS`, or exceeds `MAX_PIXELS` or
+            `MAX_ASPECT`.
     """
-    picture = Path(picture) if isinstance(picture, str) else picture
-    name, data = name_of(picture), io.BytesIO(image_bytes(picture))
+    source = Path(source) if isinstance(source, str) else source
+    name, data = image_name(source), io.BytesIO(image_bytes(source))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # our own limit is stricter than the one Pillow warns of
+            warnings.simplefilter("ignore")  # MAX_PIXELS is stricter than the limit that Pillow warns about
             with Image.open(data, formats=_decoders()) as image:
                 _check_size(name, *image.size)
                 return _rgb(ImageOps.exif_transpose(image))
@@ -90,20 +94,20 @@ def open_image(picture: str | Picture) -> Image.Image:
         raise DataError(f"{name} is not an image that can be read", expected=f"one of {', '.join(FORMATS)}") from None
     except DataError:
         raise
-    except Exception as error:  # decoders raise whatever a broken file leads them to
+    except Exception as error:  # a broken file can make a decoder raise anything
         raise DataError(f"cannot decode image {name}: {error}") from None
 
 
 @cache
 def _decoders() -> tuple[str, ...]:
-    """Those of `FORMATS` that the installed Pillow has."""
+    """Those of `FORMATS` that the installed Pillow supports."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def name_of(picture: Picture) -> str:
-    """Where a picture is, for messages."""
-    return str(picture) if isinstance(picture, Path) else picture.name
+def image_name(source: ImageSource) -> str:
+    """Where an image is, for messages."""
+    return str(source) if isinstance(source, Path) else source.name
 
 
 def _check_size(name: str, width: int, height: int) -> None:
@@ -116,15 +120,15 @@ def _check_size(name: str, width: int, height: int) -> None:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        image = _eight_bits(image)
+        image = _to_8_bit(image)
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers)
     return image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey values beyond 8 bits: whole numbers are taken as 16-bit, fractions within their own range."""
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Scale grey values to 8 bits: integers from 16 bits, floats from their own minimum and maximum."""
     values = np.asarray(image, dtype=np.float64)  # (height, width)
     if image.mode == "F":
         finite = values[np.isfinite(values)]
@@ -135,19 +139,22 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
 
 
-def from_text(text: str, base: Path, fetch: bool) -> Picture:
-    """What a data set's text says an image is: a URL, a data URI, bare base64, or a path, relative to `base`.
+def image_from_text(text: str, base: Path, fetch: bool) -> ImageSource:
+    """Find the image that a text in a data set refers to: a URL, a data URI, base64, or a path relative to `base`.
+
+    Args:
+        fetch: whether downloads are allowed.
 
     Raises:
-        DataError: a URL although `fetch` is off, or a file that does not exist.
+        DataError: the text is a URL but `fetch` is False, or the file does not exist.
     """
-    kind = text[:11].lower()
-    if kind.startswith(("http://", "https://")):
+    start = text[:11].lower()
+    if start.startswith(("http://", "https://")):
         if not fetch:
             raise DataError(f"image {text[:80]} is a URL", remedy="give --fetch-images to download it")
-        return Embedded(text[:200], cache(partial(_download, text)))  # once, however often it is opened
-    if kind.startswith("data:image/"):
-        return Embedded("data URI", partial(_decoded, text.partition(",")[2]))
+        return EmbeddedImage(text[:200], cache(partial(_download, text)))  # one download, however often it is opened
+    if start.startswith("data:image/"):
+        return EmbeddedImage("data URI", partial(_decode_base64, text.partition(",")[2]))
     path = base / text if len(text) < 1024 else None
     try:
         if path and path.is_file():
@@ -155,34 +162,35 @@ def from_text(text: str, base: Path, fetch: bool) -> Picture:
     except (OSError, ValueError):
         pass
     if len(text) >= 256 and _looks_like_base64(text):
-        return Embedded("base64 text", partial(_decoded, text))
+        return EmbeddedImage("base64 text", partial(_decode_base64, text))
     raise DataError("image does not exist", got=str(path or text[:80]))
 
 
 def _looks_like_base64(text: str) -> bool:
     try:
-        _decoded("".join(text.splitlines())[:1024])
+        _decode_base64("".join(text.splitlines())[:1024])
     except ValueError:
         return False
     return True
 
 
-def _decoded(text: str) -> bytes:
-    """Raises ValueError: it is not base64."""
-    dense = "".join(text.splitlines())  # some writers break it into lines, some leave out the padding
+def _decode_base64(text: str) -> bytes:
+    """Decode base64 text; raises ValueError if it is something else."""
+    dense = "".join(text.splitlines())  # some writers wrap lines, and some omit the padding
     return base64.b64decode(dense + "=" * (-len(dense) % 4), validate=True)
 
 
 def _download(url: str) -> bytes:
-    """Raises OSError or ValueError: it is not there, or too large."""
+    """Download a file; raises OSError if that fails, and ValueError if the file is too large."""
     address = quote(url, safe=string.punctuation)
-    request = urllib.request.Request(address, headers={"User-Agent": "halfv-probe"})  # some sites answer no one unnamed
+    # Some sites reject urllib's default agent.
+    request = urllib.request.Request(address, headers={"User-Agent": "halfv-probe"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             data: bytes = response.read(MAX_DOWNLOAD + 1)
             missing = response.length
     except HTTPError as error:
-        error.close()  # it holds the connection
+        error.close()  # the error keeps the connection open
         raise
     except HTTPException as error:
         raise OSError(f"{type(error).__name__}: {error}") from None

@@ -1,8 +1,8 @@
-"""Calibration data: questions about images, read from wherever they are, with every row that cannot be used named.
+"""Loads calibration data, questions about images, and reports every row that cannot be used.
 
 samples = load_samples("scenes")
 samples = load_samples("answers.parquet", columns=Columns(question="prompt"), images="pictures/")
-samples.columns, samples.rejected   # how the data were read, and what was not
+samples.columns, samples.rejected   # how the columns were read, and which rows were not used
 """
 
 import hashlib
@@ -14,23 +14,23 @@ from typing import NamedTuple, overload
 from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from halfv_core.bundled import BUNDLED
 from halfv_core.errors import DataError, first_fault
 from probe.data.columns import Columns
-from probe.data.fields import LETTERS, Values, read_fields, unwrapped
-from probe.data.images import Embedded, Picture, from_text, image_bytes, open_image
+from probe.data.fields import CHOICE_LETTERS, Values, read_fields, unwrap_doc
+from probe.data.images import EmbeddedImage, ImageSource, image_bytes, image_from_text, open_image
 from probe.data.readers import Row, Source, open_table
 
-_DATA = Path(__file__).parents[2] / "data_samples"
 BUNDLED_DATA: dict[str, Path] = {
-    "scenes": _DATA / "scenes" / "calibration.jsonl",
-    "scenes-heldout": _DATA / "scenes" / "heldout.jsonl",
-    "photos": _DATA / "photos" / "photos.jsonl",
-    "photos-video": _DATA / "photos" / "videos.jsonl",
+    "scenes": BUNDLED / "scenes" / "calibration.jsonl",
+    "scenes-heldout": BUNDLED / "scenes" / "heldout.jsonl",
+    "photos": BUNDLED / "photos" / "photos.jsonl",
+    "photos-video": BUNDLED / "photos" / "videos.jsonl",
 }
-"""Bundled name -> file; the files are there in a clone of the repository."""
+"""Bundled name -> file."""
 
 LETTER_INSTRUCTION = "Answer with the option's letter from the given choices directly."
-"""Asked of multiple choice questions that bring no instruction of their own."""
+"""The instruction for multiple choice questions that have none of their own."""
 
 
 class Sample(BaseModel):
@@ -39,23 +39,23 @@ class Sample(BaseModel):
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     id: str
-    images: tuple[Picture, ...] = Field(validation_alias=AliasChoices("images", "image"), min_length=1)
-    """In the order of the prompt; frames, where it is about a video."""
+    images: tuple[ImageSource, ...] = Field(validation_alias=AliasChoices("images", "image"), min_length=1)
+    """The images in the order of the prompt, or the frames of a video."""
     question: str = Field(min_length=1)
     choices: tuple[str, ...] = ()
-    """Of a multiple choice question, in the order of their letters."""
+    """The choices of a multiple choice question, in the order of their letters."""
     context: str | None = None
-    """Said before the question."""
+    """Text before the question."""
     instruction: str | None = None
-    """Said after it: how to answer."""
+    """Text after the question: how to answer it."""
     answer: str | None = None
-    """The reference answer; a letter where there are choices."""
+    """The reference answer; a letter if there are choices."""
     answers: tuple[str, ...] = ()
-    """All references that are right, `answer` first."""
+    """All accepted reference answers, `answer` first."""
     votes: tuple[int, ...] = ()
-    """How many annotators gave each of them, where any gave the same."""
+    """Number of annotators who gave each of `answers`; empty if every answer was given once."""
     family: str | None = None
-    """Kind of question."""
+    """The type of question, such as counting or colour."""
 
     @field_validator("id", "answer", mode="before")
     @classmethod
@@ -73,15 +73,15 @@ class Sample(BaseModel):
     @property
     def prompt(self) -> str:
         """The text of the user's turn: context, question, lettered choices, instruction."""
-        lettered = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, self.choices, strict=False)]
+        lettered = [f"{letter}. {choice}" for letter, choice in zip(CHOICE_LETTERS, self.choices, strict=False)]
         instruction = self.instruction or (LETTER_INSTRUCTION if self.choices else None)
         return "\n".join(part for part in (self.context, self.question, *lettered, instruction) if part)
 
     def open_images(self) -> list[Image.Image]:
-        """The images, decoded.
+        """Decode the images to RGB.
 
         Raises:
-            DataError: one of them is missing or cannot be decoded.
+            DataError: an image is missing or cannot be decoded.
         """
         return [open_image(picture) for picture in self.images]
 
@@ -90,26 +90,26 @@ class Rejected(NamedTuple):
     """A row that cannot be used."""
 
     label: str
-    """Where it stands: line 7, row 12, or a sample's id."""
+    """Which row: line 7, row 12, or a sample's id."""
     reason: str
 
     @classmethod
     def because(cls, label: str, error: DataError | ValidationError) -> "Rejected":
-        """In a line that any terminal and any file can hold, whatever the row says."""
+        """Make label and reason one line of limited length, in printable characters, whatever the row contains."""
         reason = first_fault(error) if isinstance(error, ValidationError) else str(error)
-        return cls(_line(label, 80), _line(reason, 300))
+        return cls(_printable(label, 80), _printable(reason, 300))
 
     def __str__(self) -> str:
         return f"{self.label}: {self.reason}"
 
 
-def _line(text: str, longest: int) -> str:
+def _printable(text: str, max_length: int) -> str:
     shown = "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text)
-    return shown if len(shown) <= longest else shown[: longest - 3] + "..."
+    return shown if len(shown) <= max_length else shown[: max_length - 3] + "..."
 
 
 class Samples(Sequence[Sample]):
-    """The samples of a data set in order, how its columns were read, and the rows that cannot be used."""
+    """The samples of a data set in order, with the columns they were read from and the rows that were rejected."""
 
     def __init__(self, samples: Sequence[Sample], columns: Columns, rejected: Sequence[Rejected]) -> None:
         self._samples = tuple(samples)
@@ -137,36 +137,42 @@ def load_samples(
     instruction: str | None = None,
     fetch_images: bool = False,
 ) -> Samples:
-    """All samples of a data set.
+    """Load all samples of a data set.
 
     Args:
         data: a bundled name, a file (.jsonl, .json, .csv, .tsv, .parquet), a folder (images with captions, Parquet
             shards, or one written by save_to_disk), or the name of a data set on the hub.
-        columns: which column holds what, where the guess from common layouts is wrong.
-        images: folder that relative paths of images start from; by default the data's own.
-        split, subset: of a data set that has several.
-        instruction: said after every question that has none of its own.
-        fetch_images: download images that are given as URLs, when they are opened.
+        columns: which column holds which field, where the guess from common layouts is wrong.
+        images: folder that relative image paths start from; by default the folder of the data.
+        split, subset: which part to load of a data set that has several.
+        instruction: text after every question that has no instruction of its own.
+        fetch_images: whether images given as URLs are downloaded when they are opened.
 
     Raises:
-        DataError: the data cannot be read, hold no rows, or too few good ones (see `check_enough`).
+        DataError: the data cannot be read, or have no rows or too few usable ones (see `check_enough`); or bundled
+            data are not installed.
     """
+    bundled = BUNDLED_DATA.get(str(data))
+    if bundled is not None and not bundled.is_file():
+        raise DataError(
+            f"the bundled data '{data}' are not installed: no file {bundled}", remedy="reinstall halfv-probe"
+        )
     source = Source(
-        str(BUNDLED_DATA.get(str(data), data)),
+        str(bundled or data),
         split=split,
         subset=subset,
         expected=f"one of {', '.join(BUNDLED_DATA)}, a JSONL, JSON, CSV, TSV or Parquet file, a folder",
     )
     table = open_table(source)
     base = Path(images) if images is not None else table.base
-    rows = [(row, unwrapped(row.values)) for row in table.rows]
+    rows = [(row, unwrap_doc(row.values)) for row in table.rows]
     if not rows:
         raise DataError(f"{data} holds no samples")
     names = tuple(dict.fromkeys(name for _, values in rows for name in values))
     if names:
         columns.check(names)
     guessed: dict[str, str] = {}
-    found: dict[str, Sample] = {}
+    samples: dict[str, Sample] = {}
     rejected: list[Rejected] = []
     for row, values in rows:
         try:
@@ -175,25 +181,26 @@ def load_samples(
         except (DataError, ValidationError) as error:
             rejected.append(Rejected.because(row.label, error))
             continue
-        while sample.id in found:
+        while sample.id in samples:
             sample = sample.model_copy(update={"id": f"{sample.id}@{row.number}"})
-        found[sample.id] = sample
+        samples[sample.id] = sample
         guessed = complete.given() | guessed
     check_enough(
-        f"rows of {data}", len(found), rejected, "name the columns with --column FIELD=COLUMN, or mend the rows"
+        f"rows of {data}", len(samples), rejected, "name the columns with --column FIELD=COLUMN, or mend the rows"
     )
-    return Samples(tuple(found.values()), Columns(**guessed), rejected)
+    return Samples(tuple(samples.values()), Columns(**guessed), rejected)
 
 
 def _sample(
     row: Row, values: Values, columns: Columns, base: Path, fetch_images: bool, instruction: str | None
 ) -> Sample:
-    """Raises DataError or ValidationError where the row is no sample."""
+    """Build a sample from a row; raises DataError or ValidationError if the row cannot be used."""
     if row.fault:
         raise DataError(row.fault)
     fields = read_fields(values, columns)
     images = tuple(
-        image if isinstance(image, Embedded) else from_text(image, base, fetch_images) for image in fields.images
+        image if isinstance(image, EmbeddedImage) else image_from_text(image, base, fetch_images)
+        for image in fields.images
     )
     return Sample(
         id=fields.id or str(row.number),
@@ -210,19 +217,24 @@ def _sample(
 
 
 SHOWN = 3
-"""Rejected rows that a message names."""
+"""Number of rejected rows that an error message names."""
 
-ENOUGH = 100
-"""Good rows from which on any number of bad ones is passed over: text-only questions, say, among those with images."""
+ENOUGH_ROWS = 100
+"""With this many good rows, any number of bad ones is ignored, such as text-only questions among those with images."""
 
 
 def check_enough(what: str, good: int, rejected: Sequence[Rejected], remedy: str) -> None:
-    """Go on without the rejected rows as long as the good ones are more, or `ENOUGH`.
+    """Check that the good rows outnumber the rejected ones, or are at least `ENOUGH_ROWS`.
+
+    Args:
+        what: what the rows are, for the message.
+        good: number of good rows.
+        remedy: what the user can do about the rejected rows.
 
     Raises:
-        DataError: they are neither.
+        DataError: there are too few good rows.
     """
-    if rejected and good <= len(rejected) and good < ENOUGH:
+    if rejected and good <= len(rejected) and good < ENOUGH_ROWS:
         shown, more = rejected[:SHOWN], f" and {len(rejected) - SHOWN} more" if len(rejected) > SHOWN else ""
         if len({row.reason for row in rejected}) == 1:
             got = f"{', '.join(row.label for row in shown)}{more}: {rejected[0].reason}"
@@ -232,7 +244,7 @@ def check_enough(what: str, good: int, rejected: Sequence[Rejected], remedy: str
 
 
 def data_fingerprint(samples: Sequence[Sample]) -> str:
-    """sha256 over ids, prompts, answers with their votes, and image files, in order."""
+    """SHA-256 over the ids, prompts, answers with votes, and image files of the samples, in order."""
     digest = hashlib.sha256()
     for sample in samples:
         row = [sample.id, sample.prompt, sample.answers, len(sample.images), *([sample.votes] if sample.votes else [])]

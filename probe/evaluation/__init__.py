@@ -1,4 +1,4 @@
-"""Graded answers: a plan, its parts and the full model on the same questions, against references.
+"""Graded answers: a plan, its parts and the full model on the same questions, against reference answers.
 
-Not here: how a plan is found (calibration).
+What does not belong here: choosing a plan (calibration), and speed or memory (bench).
 """

@@ -1,4 +1,4 @@
-"""ablate(): what each part of a profile's plan brings, measured on the same samples in one run.
+"""ablate(): what each part of a profile's plan contributes, measured on the same samples in one run.
 
 ablation = ablate(model, processor, samples, profile)
 ablation.variants["ivr+ssr"].retention
@@ -26,7 +26,7 @@ from probe.common.progress import OnProgress, counter
 from probe.data.samples import Sample, data_fingerprint
 from probe.evaluation.comparison import Comparer
 from probe.evaluation.evaluate import check_references
-from probe.evaluation.grading import Grading, kind_of
+from probe.evaluation.grading import Grading, metric_of
 from probe.evaluation.outcomes import Comparison, Summary, summarise
 from probe.evaluation.variants import Variants, variants_of
 
@@ -38,19 +38,19 @@ class Ablation(Record):
 
     schema_version: Literal[1] = 1
     model_id: str
-    """Name or path as the user gave it."""
+    """Name or path of the model, as the user gave it."""
     profile: str
-    """Likewise."""
+    """Path of the profile, as the user gave it."""
     data: str
-    """Likewise."""
+    """Name or path of the data, as the user gave it."""
     variants: dict[str, Summary]
     missing: dict[str, str]
-    """Variants that the profile does not have, and why."""
+    """Variant that the profile does not have -> the reason."""
     calibrated_on: int
-    """Samples that the plan was chosen on, as far as ids tell; they flatter it."""
+    """Number of samples on which the plan was chosen, as far as their ids tell; results on them are optimistic."""
     comparisons: tuple[Comparison, ...]
     resumed: int
-    """How many of them an earlier run, which was stopped, had finished."""
+    """Number of comparisons that an earlier, interrupted run had finished."""
     data_fingerprint: str
     seed: int
     arguments_given: dict[str, JsonValue]
@@ -63,7 +63,7 @@ class Ablation(Record):
     created: str
     """ISO 8601, UTC."""
     seconds: float
-    """Wall-clock time of this run."""
+    """Wall-clock time of the last run."""
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, atomically."""
@@ -91,22 +91,23 @@ def ablate(
     """Answer every sample under every variant of the profile's plan.
 
     Args:
-        variants: those wanted; by default all that the profile has.
-        seed: of the bootstrap.
-        model_id, profile_id, data, arguments: for the record.
-        family: description of the model when no registered one fits.
-        journal: file in which finished samples are noted; a run that finds it goes on there. It stays: delete it when
-            the result is safe.
+        variants: the variants to run; by default all that the profile has.
+        grading: metric for the answers.
+        seed: seed of the bootstrap.
+        model_id, profile_id, data, arguments: recorded in the result.
+        family: description of the model, if no registered family fits.
+        journal: file in which finished samples are stored, and from which an interrupted run resumes. It is not
+            deleted; do that once the result is saved.
 
     Raises:
-        DataError: no samples, one without a reference answer, or one that cannot be graded as asked.
+        DataError: no samples, a sample without a reference answer, or one that cannot be graded with this metric.
         ProfileError: the profile was made for another model.
-        HalfVError: a journal of other work.
+        HalfVError: the journal belongs to other work.
     """
     began = time.monotonic()
     check_references(samples)
     for sample in samples:
-        kind_of(sample, grading)
+        metric_of(sample, grading)
     profile.check_model(model.config)
     variants = variants or variants_of(profile)
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
@@ -122,16 +123,16 @@ def ablate(
         "versions": dict(versions),
     }
     comparer = Comparer(model, processor, variants.plans, grading, max_new_tokens, family)
-    with nullcontext(None) if journal is None else Journal.open(journal, identity) as notes:
-        comparisons = [Comparison.model_validate(record) for record in (notes.records if notes else ())]
+    with nullcontext(None) if journal is None else Journal.open(journal, identity) as opened:
+        comparisons = [Comparison.model_validate(record) for record in (opened.records if opened else ())]
         resumed = len(comparisons)
         on_sample = counter(on_progress or (lambda step, done, total: None), "samples", len(samples))
         for _ in comparisons:
             on_sample()
         for index in range(resumed, len(samples)):
             comparisons.append(comparer.compare(index, samples[index]))
-            if notes:
-                notes.add(comparisons[-1].model_dump(mode="json"))
+            if opened:
+                opened.add(comparisons[-1].model_dump(mode="json"))
             on_sample()
     return Ablation(
         model_id=str(identity["model"]),
@@ -155,7 +156,10 @@ def ablate(
 
 
 def _overlap(profile: Profile, data: str, samples: Sequence[Sample]) -> int:
-    """Ids are row numbers in many data, so they say something only where the data have the same name."""
+    """Number of samples that the profile was calibrated on.
+
+    Many data sets use row numbers as ids, so ids are compared only if the data have the same name.
+    """
     if data != profile.provenance.data:
         return 0
     return len({sample.id for sample in samples} & set(profile.provenance.sample_ids))

@@ -1,49 +1,51 @@
-"""Which option of a multiple choice question an answer names; one that can be read in two ways names none."""
+"""Finds the option of a multiple choice question that an answer names; an ambiguous answer names none."""
 
 import re
 from collections.abc import Sequence
+from string import ascii_uppercase as CHOICE_LETTERS
 
-from probe.data.fields import LETTERS
 from probe.evaluation.normalise import normalise
 
-_SAID = re.compile(
+_LEAD_IN = re.compile(
     r"(?:(?:so|therefore|thus)?,?\s*(?:the|my)?\s*(?:final|correct|right|best)?\s*"
     r"\b(?:answer|option|choice)\b(?:\s+(?:is|would be|must be))?"
     r"|it\s+is|it['’]s|i\s+(?:would\s+)?(?:choose|pick|select))\s*:?\s*(?:(?:option|choice)\s+)?(?=\W*\w)",
     re.IGNORECASE,
 )
-"""What may stand before the answer proper, as in "The answer is"."""
+"""Words that may precede the answer itself, such as "The answer is"."""
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.):,]*")
 _LETTER_AND_MORE = re.compile(r"(?:\(([A-Za-z])\)[.:,]?|([A-Za-z])[.)]|([A-Z])[:,])\s*(\S.*)")
 _NAMED = re.compile(r"(?<!\w)([A-Z])(?![\w'’]|\s+[a-z])|\b(?:or|and|not|nor)\s+\(?([A-Z])\b")
-"""A letter that stands for an option, unlike the article and the pronoun."""
+"""A capital letter that refers to an option, as opposed to the article "A" and the pronoun "I"."""
 
 
 def chosen_letter(answer: str, choices: Sequence[str]) -> str | None:
     """The letter of the option that an answer names, or None.
 
-    Understood are a letter ("B", "(b)", "B."), a letter with what it stands for or with a remark ("B. a red car"), and
-    an option's own text, each alone or after words like "The answer is". Two options that read alike can be told apart
-    by their letters alone; an answer that names two letters, or a letter with another option's text, names none.
+    Recognised are a letter ("B", "(b)", "B."), a letter followed by its option's text or a remark ("B. a red car"), and
+    the text of an option, each alone or after words such as "The answer is". Options with the same text can be told
+    apart only by their letters. An answer that names two letters, or a letter with another option's text, names none.
     """
-    letters = LETTERS[: len(choices)]
+    letters = CHOICE_LETTERS[: len(choices)]
     plain = " ".join(answer.replace("*", "").split())  # without Markdown's bold
-    before = _SAID.match(plain)
-    said = plain[before.end() :] if before else plain
+    lead_in = _LEAD_IN.match(plain)
+    core = plain[lead_in.end() :] if lead_in else plain
     texts = [normalise(choice) for choice in choices]
-    found = {letter for text in (plain, said) for letter in _by_text(text, texts)}
-    letter = _by_letter(said, letters, texts)
+    named = {letter for text in (plain, core) for letter in _by_text(text, texts)}
+    letter = _by_letter(core, letters, texts)
     if letter:
-        found.add(letter)
-    return found.pop() if len(found) == 1 else None
+        named.add(letter)
+    return named.pop() if len(named) == 1 else None
 
 
 def _by_text(text: str, texts: Sequence[str]) -> list[str]:
-    found = normalise(text)
-    return [letter for letter, choice in zip(LETTERS, texts, strict=False) if choice == found]
+    """The letters of all options with this text."""
+    wanted = normalise(text)
+    return [letter for letter, choice in zip(CHOICE_LETTERS, texts, strict=False) if choice == wanted]
 
 
 def _by_letter(text: str, letters: str, texts: Sequence[str]) -> str | None:
+    """The letter that the text starts with, unless what follows points to another option."""
     alone, longer = _LETTER.fullmatch(text), _LETTER_AND_MORE.fullmatch(text)
     if alone:
         letter = alone[1].upper()
@@ -58,7 +60,7 @@ def _by_letter(text: str, letters: str, texts: Sequence[str]) -> str | None:
 
 
 def _names_others(rest: str, letter: str, letters: str) -> bool:
-    """Whether another option's letter is spoken of, be it in a list of small letters."""
+    """Whether the rest of an answer mentions another option's letter, also in a list of lower-case letters."""
     words = normalise(rest).upper().split()
     if all(len(word) == 1 and word in letters for word in words):
         return set(words) != {letter}

@@ -1,4 +1,4 @@
-"""One sample under every variant, in turn: its answers, their grades, likelihoods, costs and times."""
+"""Runs one sample under every variant and records its answers, grades, likelihoods, costs and times."""
 
 from collections.abc import Mapping
 
@@ -11,15 +11,15 @@ from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.runtime import apply
 from probe.data.samples import Sample
-from probe.evaluation.evaluate import family_of
+from probe.evaluation.evaluate import question_family
 from probe.evaluation.flops import outside_flops
-from probe.evaluation.grading import Grading, grade, kind_of
+from probe.evaluation.grading import Grading, grade, metric_of
 from probe.evaluation.outcomes import Comparison, Outcome
 from probe.trials.answers import Inputs, greedy_answer, read_answer
 
 
 class Comparer:
-    """Runs samples under the variants, one variant after the other, and keeps nothing of a sample but numbers."""
+    """Runs samples under all variants, one variant after the other; of a sample it keeps no tensors."""
 
     def __init__(
         self,
@@ -40,7 +40,14 @@ class Comparer:
         self._warm = False
 
     def compare(self, index: int, sample: Sample) -> Comparison:
-        """One sample. Which variant goes first moves on from sample to sample, so that none always pays for it."""
+        """Compare the variants on one sample; a different variant runs first each time, to spread warm-up costs.
+
+        Args:
+            index: position of the sample, which determines the first variant.
+
+        Raises:
+            DataError: an image cannot be opened, or a reference answer has no tokens.
+        """
         inputs = self._processor.prompt(sample.open_images(), sample.prompt, self._model.device)
         if not self._warm:  # the first run of each kernel takes longer
             for plan in self._plans.values():
@@ -48,14 +55,14 @@ class Comparer:
             self._warm = True
         names = list(self._plans)
         first = index % len(names)
-        found = {name: self._outcome(sample, inputs, self._plans[name]) for name in names[first:] + names[:first]}
+        outcomes = {name: self._outcome(sample, inputs, self._plans[name]) for name in names[first:] + names[:first]}
         return Comparison(
             id=sample.id,
-            family=family_of(sample),
+            family=question_family(sample),
             references=sample.answers,
-            grading=kind_of(sample, self._grading),
+            grading=metric_of(sample, self._grading),
             outside_flops=self._outside_flops(inputs),
-            outcomes={name: found[name] for name in names},
+            outcomes={name: outcomes[name] for name in names},
         )
 
     def _outcome(self, sample: Sample, inputs: Inputs, plan: Plan) -> Outcome:
@@ -74,7 +81,7 @@ class Comparer:
         )
 
     def _outside_flops(self, inputs: Inputs) -> int:
-        """Counted once for inputs of the same shapes."""
+        """FLOPs outside the decoder's layers, counted once for inputs of the same shapes."""
         shapes = tuple((name, tensor.shape) for name, tensor in sorted(inputs.items()))
         if shapes not in self._outside:
             self._outside[shapes] = outside_flops(self._model, inputs, family=self._family)

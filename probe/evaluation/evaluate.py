@@ -1,4 +1,4 @@
-"""Accuracy of a model under one plan: greedy answers against the reference answers, and what they cost.
+"""Accuracy of a model under one plan: greedy answers compared with the reference answers, and their cost.
 
 full = evaluate(model, processor, samples, Plan(()))
 fast = evaluate(model, processor, samples, profile)
@@ -24,19 +24,19 @@ class Evaluation(NamedTuple):
     """Results over a set of samples."""
 
     answers: tuple[str, ...]
-    """The model's, in the order of the samples."""
+    """The model's answers, in the order of the samples."""
     grades: tuple[float, ...]
-    """How right each is, 0..1; see probe.evaluation.grading."""
+    """Grade of each answer, 0..1; see probe.evaluation.grading."""
     accuracy: dict[str, float]
-    """Mean grade by question family."""
+    """Question family -> mean grade."""
     flops_ratio: float
-    """Prefill FLOPs of all prompts without the plan over those with it; see halfv_core.cost."""
+    """Prefill FLOPs of all prompts without the plan, divided by those with it; see halfv_core.cost."""
     kv_ratio: float
-    """KV-cache bytes after each answer, summed, without the plan over those with it."""
+    """KV cache bytes after each answer, summed, without the plan, divided by those with it."""
 
     @property
     def mean(self) -> float:
-        """Mean over the families, so that no family weighs more for having more questions."""
+        """Mean of the families' accuracies, so that a family with more questions carries no more weight."""
         return sum(self.accuracy.values()) / len(self.accuracy)
 
 
@@ -67,14 +67,14 @@ def evaluate(
     return Evaluation(
         answers=tuple(answers),
         grades=tuple(grades),
-        accuracy=by_family(grades, [family_of(sample) for sample in samples]),
+        accuracy=by_family(grades, [question_family(sample) for sample in samples]),
         flops_ratio=sum(cost.prefill_flops_full for cost in costs) / sum(cost.prefill_flops for cost in costs),
         kv_ratio=sum(cost.kv_bytes_full for cost in costs) / sum(cost.kv_bytes for cost in costs),
     )
 
 
 def check_references(samples: Sequence[Sample]) -> None:
-    """Raise DataError: no samples, or one without a reference answer."""
+    """Raise DataError if there are no samples, or if one has no reference answer."""
     missing = [sample.id for sample in samples if not sample.answers]
     if missing or not samples:
         got = f"sample '{missing[0]}' without one" if missing else "no samples"
@@ -82,21 +82,21 @@ def check_references(samples: Sequence[Sample]) -> None:
 
 
 def with_references(samples: Sequence[Sample]) -> list[Sample]:
-    """Those that can be graded.
+    """The samples that have reference answers.
 
     Raises:
         DataError: there are none.
     """
-    found = [sample for sample in samples if sample.answers]
-    if not found:
+    answered = [sample for sample in samples if sample.answers]
+    if not answered:
         raise DataError(
             "no sample has a reference answer",
             got=f"{len(samples)} without",
             remedy="name the column with --column answer=COLUMN",
         )
-    return found
+    return answered
 
 
-def family_of(sample: Sample) -> str:
-    """Its kind of question; `all` where the data tell no kinds."""
+def question_family(sample: Sample) -> str:
+    """The sample's question family; `all` if the data set has none."""
     return sample.family or "all"

@@ -1,6 +1,6 @@
-"""FLOPs of a prefill outside the decoder's layers: vision tower, projector and LM head, counted while they run.
+"""Counts the FLOPs of a prefill outside the decoder's layers, vision tower, projector and LM head, while they run.
 
-What the decoder's layers cost is arithmetic (`halfv_core.cost`); towers differ too much between families for that.
+The cost of the decoder's layers is computed analytically (`halfv_core.cost`); vision towers differ too much for that.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,12 @@ from halfv_core.families import Family, parts_of
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
 
 
-def counter() -> FlopCounterMode:
-    """torch's counter (2 a multiply-add; attention over the full square), which overlooks the CPU's attention kernel.
+def flop_counter() -> FlopCounterMode:
+    """torch's FLOP counter, extended to the CPU's attention kernel, which torch leaves out.
 
-    with counter() as counting:
+    A multiply-add counts as 2 FLOPs, and attention counts in full, without the saving from causal masking.
+
+    with flop_counter() as counting:
         model(**inputs)
     counting.get_total_flops()
     """
@@ -32,18 +34,18 @@ def counter() -> FlopCounterMode:
 
 @torch.no_grad()
 def outside_flops(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, family: Family | None = None) -> int:
-    """FLOPs of the prompt's prefill that no plan changes; the LM head reads the last token alone, as in generation.
+    """FLOPs of the prompt's prefill outside the decoder's layers, with the LM head on the last token only.
 
     Args:
         inputs: model inputs of any batch size.
     """
     layers = parts_of(model, family).layers
-    with wrapped([Wrap(layer, "forward", _nothing) for layer in layers]), counter() as counting:
+    with wrapped([Wrap(layer, "forward", _skip) for layer in layers]), flop_counter() as counting:
         model(**inputs, use_cache=False, logits_to_keep=1)
     return int(counting.get_total_flops())
 
 
-def _nothing(forward: Forward) -> Forward:
+def _skip(forward: Forward) -> Forward:
     @wraps(forward)
     def run(hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         return hidden

@@ -1,30 +1,32 @@
-"""How right an answer is, 0..1: exact match, agreement with annotators, or the letter of a choice.
+"""Grades answers from 0 to 1: exact match, agreement with annotators, or the letter of a choice.
 
 grade(sample, "A red car.").value
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
 
 from halfv_core.errors import DataError, HalfVError
-from probe.data.samples import Sample
 from probe.evaluation.choice_letters import chosen_letter
 from probe.evaluation.normalise import normalise
 
-Kind = Literal["exact", "soft", "letter"]
+if TYPE_CHECKING:
+    from probe.data.samples import Sample
+
+Metric = Literal["exact", "soft", "letter"]
 Grading = Literal["auto", "exact", "soft", "letter"]
-"""A kind for all samples, or each sample's own."""
+"""A metric for all samples, or `auto` for each sample's own."""
 GRADINGS: tuple[str, ...] = get_args(Grading)
 
 ENOUGH_VOTES = 3
-"""Annotators who gave an answer, from which on it counts as fully right."""
+"""An answer that this many annotators gave counts as fully right."""
 
 
 def as_grading(text: str) -> Grading:
-    """A way to grade by its name.
+    """Check the name of a grading.
 
     Raises:
-        HalfVError: there is none of this name.
+        HalfVError: the name is unknown.
     """
     if text not in GRADINGS:
         raise HalfVError("unknown grading", got=text, expected=" or ".join(GRADINGS))
@@ -32,17 +34,18 @@ def as_grading(text: str) -> Grading:
 
 
 class Grade(NamedTuple):
-    """How right, and by which measure."""
+    """How right an answer is, and by which metric."""
 
     value: float
-    kind: Kind
+    """0..1."""
+    metric: Metric
 
 
-def kind_of(sample: Sample, grading: Grading = "auto") -> Kind:
-    """The measure of a sample: `letter` where there are choices, `soft` where annotators voted, else `exact`.
+def metric_of(sample: "Sample", grading: Grading = "auto") -> Metric:
+    """The metric for a sample; with `auto`, `letter` if it has choices, `soft` if annotators voted, else `exact`.
 
     Raises:
-        DataError: letters are asked for, and the sample has no choices.
+        DataError: the grading is `letter`, but the sample has no choices.
     """
     if grading == "letter" and not sample.choices:
         raise DataError(
@@ -53,36 +56,36 @@ def kind_of(sample: Sample, grading: Grading = "auto") -> Kind:
     return "letter" if sample.choices else "soft" if sample.votes else "exact"
 
 
-def grade(sample: Sample, answer: str, grading: Grading = "auto") -> Grade:
-    """How right an answer to a sample with references is.
+def grade(sample: "Sample", answer: str, grading: Grading = "auto") -> Grade:
+    """Grade an answer to a sample that has reference answers.
 
     Raises:
-        DataError: see `kind_of`.
+        DataError: as `metric_of`.
     """
-    kind = kind_of(sample, grading)
-    if kind == "letter":
-        return Grade(float(chosen_letter(answer, sample.choices) in sample.answers), kind)
-    if kind == "soft":
-        return Grade(soft_match(answer, sample.answers, sample.votes or (1,) * len(sample.answers)), kind)
-    return Grade(exact_match(answer, sample.answers), kind)
+    metric = metric_of(sample, grading)
+    if metric == "letter":
+        return Grade(float(chosen_letter(answer, sample.choices) in sample.answers), metric)
+    if metric == "soft":
+        return Grade(soft_match(answer, sample.answers, sample.votes or (1,) * len(sample.answers)), metric)
+    return Grade(exact_match(answer, sample.answers), metric)
 
 
 def exact_match(answer: str, references: Sequence[str]) -> float:
-    """1 if the answer is one of the references after normalisation, else 0."""
+    """1 if the normalised answer equals one of the normalised references, else 0."""
     return float(normalise(answer) in map(normalise, references))
 
 
 def soft_match(answer: str, references: Sequence[str], votes: Sequence[int]) -> float:
-    """VQA v2's accuracy: min(1, matches / 3) against all annotators but one, averaged over the one left out.
+    """VQA v2 accuracy: min(1, matches / 3) among all annotators but one, averaged over the annotator left out.
 
-    With three annotators or fewer, all of the others must agree.
+    With three annotators or fewer, all of the others must have given the answer.
 
     Args:
-        votes: how many annotators gave each of the references.
+        votes: number of annotators who gave each reference.
     """
-    found = normalise(answer)
+    wanted = normalise(answer)
     count = sum(votes)
-    matches = sum(given for reference, given in zip(references, votes, strict=True) if normalise(reference) == found)
+    matches = sum(given for reference, given in zip(references, votes, strict=True) if normalise(reference) == wanted)
     if count < 2:
         return float(matches)
     needed = min(ENOUGH_VOTES, count - 1)

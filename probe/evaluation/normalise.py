@@ -1,9 +1,9 @@
-"""One form for answers that say the same: what is compared wherever an answer is graded.
+"""Normalises answers before they are compared, so that answers with the same meaning have the same form.
 
-The rules follow VQA v2's evaluation (visualqa.org/evaluation.html): lower case; number words as digits; no articles,
-no punctuation. They differ in three ways. Apostrophes are dropped on both sides, which needs no table of contractions
-("dont", "don't"). An article goes only where a word follows it, so that a plate that reads "a 4 9" is not "4 9". A
-decimal point and a minus sign stay, and numbers go on to twenty.
+The rules follow the VQA v2 evaluation (visualqa.org/evaluation.html): lower case, number words as digits, no articles,
+no punctuation. They differ in three ways. Apostrophes are removed from answer and reference alike, which needs no table
+of contractions ("dont", "don't"). An article is removed only before a word, so that a number plate "a 4 9" does not
+become "4 9". Decimal points and minus signs stay, and number words go up to twenty.
 """
 
 import re
@@ -17,25 +17,25 @@ _DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS.split())} | 
 _ARTICLES = ("a", "an", "the")
 _APOSTROPHES = re.compile("['’‘`´]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_OF_A_NUMBER = re.compile(r"(?<!\w)-(?=\.?\d)|(?<![^\W\d_])\.(?=\d)")
-"""A minus sign, a decimal point."""
+_NUMBER_SIGNS = re.compile(r"(?<!\w)-(?=\.?\d)|(?<![^\W\d_])\.(?=\d)")
+"""A minus sign or a decimal point."""
 
 
 def normalise(answer: str) -> str:
-    """An answer in the form that is compared; one that is nothing but punctuation stays as it is, in lower case."""
+    """The normalised answer; one that consists of punctuation or an article only is just lower-cased."""
     folded = unicodedata.normalize("NFKC", answer).lower()
     text = _THOUSANDS.sub("", _APOSTROPHES.sub("", folded))
-    kept = {found.start() for found in _OF_A_NUMBER.finditer(text)}
+    kept = {match.start() for match in _NUMBER_SIGNS.finditer(text)}
     words = "".join(
-        letter if at in kept or not _is_punctuation(letter) else " " for at, letter in enumerate(text)
+        character if at in kept or not _is_punctuation(character) else " " for at, character in enumerate(text)
     ).split()
     return " ".join(_without_articles([_DIGITS.get(word, word) for word in words])) or " ".join(folded.split())
 
 
-def _is_punctuation(letter: str) -> bool:
-    """Percent, degrees and currencies are not: they say what a number means."""
-    category = unicodedata.category(letter)
-    return letter != "%" and (category[0] == "P" or category in ("Sm", "Sk"))
+def _is_punctuation(character: str) -> bool:
+    """Whether a character is dropped; signs for per cent, degrees and currencies are not, as they give units."""
+    category = unicodedata.category(character)
+    return character != "%" and (category[0] == "P" or category in ("Sm", "Sk"))
 
 
 def _without_articles(words: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What an ablation writes down: every answer with its grade, and for each variant what they add up to."""
+"""The records of an ablation: every answer with its grade, and a summary of each variant."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from halfv_core.cost import Cost
 from halfv_core.plan import Plan
 from halfv_core.records import Record
 from probe.common.statistics import bootstrap, by_family, family_mean, interval
-from probe.evaluation.grading import Kind
+from probe.evaluation.grading import Metric
 from probe.evaluation.variants import FULL
 
 
@@ -16,13 +16,13 @@ class Outcome(Record):
     """One sample under one plan."""
 
     answer: str
-    """Greedy."""
+    """The greedy answer."""
     grade: float
-    """How right it is, 0..1."""
+    """How right the answer is, 0..1."""
     log_likelihood: float
-    """Mean log-probability of the reference answer's tokens, nats a token."""
+    """Mean log-probability of the reference answer's tokens, nats per token."""
     first_token_seconds: float
-    """Wall time from the inputs to the first token, vision tower included."""
+    """Wall-clock time from the inputs to the first token, including the vision tower."""
     cost: Cost
 
 
@@ -32,53 +32,57 @@ class Comparison(Record):
     id: str
     family: str
     references: tuple[str, ...]
-    grading: Kind
-    """By which measure its answers are graded."""
+    grading: Metric
+    """The metric by which its answers are graded."""
     outside_flops: int
-    """Of the prefill outside the decoder's layers: vision tower, projector, LM head."""
+    """FLOPs of the prefill outside the decoder's layers: vision tower, projector, LM head."""
     outcomes: dict[str, Outcome]
-    """By variant."""
+    """Variant -> outcome."""
 
 
 class Summary(Record):
-    """One variant over all samples. Ratios compare with the full model; 2 reads "half of it"."""
+    """One variant over all samples.
+
+    Means are taken over the question families' means. Ratios divide the full model's cost by the variant's, so that 2
+    means half the cost.
+    """
 
     plan: Plan
     by_family: dict[str, float]
-    """Mean grade of each question family."""
+    """Question family -> mean grade."""
     accuracy: float
-    """Their mean, so that no family weighs more for having more questions; so are all means here."""
+    """Mean grade."""
     retention: float | None
-    """Accuracy over the full model's; null where that has none."""
+    """Accuracy divided by the full model's; null if that is 0."""
     retention_interval: tuple[float, float] | None
-    """95 %, by bootstrap; null where there are too few samples, or too few that the full model gets right."""
+    """95 % bootstrap interval; null if there are too few samples, or too few that the full model answers correctly."""
     agreement: float
-    """Share of answers that are the full model's, letter by letter."""
+    """Share of answers that equal the full model's, character by character."""
     log_likelihood: float
-    """Of the reference answers, nats a token."""
+    """Mean log-likelihood of the reference answers, nats per token."""
     log_likelihood_change: float
-    """Against the full model."""
+    """Difference from the full model's log-likelihood."""
     log_likelihood_interval: tuple[float, float] | None
-    """Of that change."""
+    """95 % bootstrap interval of that difference."""
     visual_flops_ratio: float
-    """Prefill FLOPs of the visual tokens alone, as papers count; see halfv_core.cost."""
+    """Ratio of the prefill FLOPs of visual tokens alone, as papers report it; see halfv_core.cost."""
     flops_ratio: float
-    """Prefill FLOPs of the decoder's layers, all tokens."""
+    """Ratio of the prefill FLOPs of the decoder's layers, over all tokens."""
     model_flops_ratio: float
-    """Prefill FLOPs of the whole model: with vision tower, projector and LM head."""
+    """Ratio of the prefill FLOPs of the whole model, including vision tower, projector and LM head."""
     kv_ratio: float
-    """Bytes of the cache after the answers."""
+    """Ratio of the KV cache bytes after the answers."""
     first_token_ratio: float
-    """Measured time to the first token, summed over the samples."""
+    """Ratio of the measured times to the first token, summed over the samples."""
 
 
 def summarise(plans: Mapping[str, Plan], comparisons: Sequence[Comparison], seed: int = 0) -> dict[str, Summary]:
-    """Every variant over the same samples.
+    """Summarise every variant over the same samples.
 
     Args:
-        plans: by variant, the full model among them.
+        plans: variant -> plan, including the full model.
         comparisons: one or more, each with all variants.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     families = [one.family for one in comparisons]
     grades = [[one.outcomes[name].grade for one in comparisons] for name in plans]

@@ -1,8 +1,8 @@
-"""The runs that say what each part of a plan brings: each part alone, both, and the wrong treatment of Stage III.
+"""The variants of a plan that show what each part contributes: each part alone, both, and the wrong treatment.
 
 The method removes inherited visual redundancy (IVR) by one pruning at the start of Stage II, and secondary saturation
-redundancy (SSR) in Stage III by the treatment that fits the model. That the other treatment does harm is its claim, so
-it is tried.
+redundancy (SSR) in Stage III by the treatment that suits the model (HalfV, arXiv 2604.16462). It claims that the other
+treatment does harm, so that one is run as well.
 """
 
 from typing import NamedTuple
@@ -13,44 +13,46 @@ from halfv_core.profile import Profile, Saturation
 
 FULL = "full"
 """The model without a plan."""
-NAMES = (FULL, "ivr", "ssr", "ivr+ssr", "wrong_ssr")
+VARIANTS = (FULL, "ivr", "ssr", "ivr+ssr", "wrong_ssr")
 
 _NO_IVR = "the plan prunes nothing at Stage II"
 _NO_SSR = "the plan leaves Stage III alone"
 
 
 class Variants(NamedTuple):
-    """Plans by name, those of `NAMES` that the profile has, and why the others do not exist."""
+    """The variants that a profile has, and why it does not have the others."""
 
     plans: dict[str, Plan]
+    """Name in `VARIANTS` -> plan."""
     missing: dict[str, str]
+    """Name in `VARIANTS` -> why the profile does not have it."""
 
     def only(self, names: tuple[str, ...]) -> "Variants":
-        """Those asked for; all, if none are. The full model is always among them.
+        """The named variants and the full model; all variants if no name is given.
 
         Raises:
-            HalfVError: a name that is not known, or a variant that this profile does not have.
+            HalfVError: a name is unknown, or the profile does not have the variant.
         """
         for name in names:
-            if name not in NAMES:
-                raise HalfVError("unknown variant", got=name, expected=" or ".join(NAMES))
+            if name not in VARIANTS:
+                raise HalfVError("unknown variant", got=name, expected=" or ".join(VARIANTS))
             if name in self.missing:
                 raise HalfVError(f"this profile has no variant '{name}': {self.missing[name]}")
-        wanted = {FULL, *names} if names else set(NAMES)
+        wanted = {FULL, *names} if names else set(VARIANTS)
         return Variants(
             {name: plan for name, plan in self.plans.items() if name in wanted},
-            {name: why for name, why in self.missing.items() if name in wanted},
+            {name: reason for name, reason in self.missing.items() if name in wanted},
         )
 
 
 def variants_of(profile: Profile) -> Variants:
-    """Take the plan of a profile apart."""
+    """Derive the variants from the plan of a profile."""
     start = profile.stages.saturation_start
     last = profile.layers if start is None else start
     ivr = tuple(item for item in profile.plan.keeps if item.layer < last)
     ssr = tuple(item for item in profile.plan.interventions if item not in ivr)
-    wrong = _wrong(profile.saturation, ivr) if ssr else None
-    found = {
+    wrong = _wrong_treatment(profile.saturation, ivr) if ssr else None
+    plans_or_reasons = {
         FULL: Plan(()),
         "ivr": Plan(ivr) if ivr else _NO_IVR,
         "ssr": Plan(ssr) if ssr else _NO_SSR,
@@ -58,13 +60,13 @@ def variants_of(profile: Profile) -> Variants:
         "wrong_ssr": wrong or _NO_SSR,
     }
     return Variants(
-        {name: plan for name, plan in found.items() if isinstance(plan, Plan)},
-        {name: why for name, why in found.items() if isinstance(why, str)},
+        {name: plan for name, plan in plans_or_reasons.items() if isinstance(plan, Plan)},
+        {name: reason for name, reason in plans_or_reasons.items() if isinstance(reason, str)},
     )
 
 
-def _wrong(saturation: Saturation, ivr: tuple[Keep, ...]) -> Plan | str:
-    """IVR, and in Stage III what was tried there and not chosen; the profile holds it, from the same layer."""
+def _wrong_treatment(saturation: Saturation, ivr: tuple[Keep, ...]) -> Plan | str:
+    """IVR, and in Stage III the treatment that was tested at the same layer and not chosen; or why there is none."""
     others = [test.plan for test in saturation.tests if test.treatment != saturation.type]
     if len(others) != 1:
         return "the profile does not say what else was tried in Stage III"
@@ -73,5 +75,5 @@ def _wrong(saturation: Saturation, ivr: tuple[Keep, ...]) -> Plan | str:
 
 
 def _at_most(item: Keep | Freeze, ratio: float) -> Keep | Freeze:
-    """A share of the original tokens cannot be larger than what is left of them."""
+    """Limit a keep ratio, which refers to the original tokens, to the share of them that is left."""
     return item.model_copy(update={"keep_ratio": min(item.keep_ratio, ratio)}) if isinstance(item, Keep) else item

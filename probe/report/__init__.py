@@ -1,6 +1,7 @@
-"""Saved profiles as one HTML page: pure functions, no model, no network.
+"""Renders saved profiles as one HTML page, with pure functions, without a model and without the network.
 
-Not here: anything that measures or decides; what a page says stands in the profile and its observations.
+What does not belong here: anything that measures or decides. All that a page says is in the profile and its
+observations.
 """
 
 from probe.report.figures import CHARTS, Subject

@@ -1,16 +1,17 @@
-"""The depth bar: decoder layers from left to right with their stages, what the plan leaves, how sure it is. Pure."""
+"""The data of the depth bar: decoder layers with their stages, the visual tokens the plan keeps, and intervals."""
 
 from typing import NamedTuple
 
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
-from probe.calibration.certainty import interval_words
+from probe.calibration.certainty import interval_label
 from probe.report.labels import stage_spans
 
-NUMBERS = 12
-"""Layer numbers below the bar, at most: more do not fit on a phone."""
+MAX_NUMBERS = 12
+"""Largest number of layer numbers below the bar; more do not fit on a phone."""
 STEPS = (1, 2, 5, 10, 20, 50)
+"""Possible distances between layer numbers."""
 
 
 class Cell(NamedTuple):
@@ -18,52 +19,52 @@ class Cell(NamedTuple):
 
     layer: int
     stage: str
-    alive: float
-    """Share of the visual tokens that the layer still sees, 0..1."""
+    kept: float
+    """Share of the visual tokens that still reach the layer, 0..1."""
     frozen: bool
     number: str
-    """Its number, or nothing where there is no room for it."""
+    """The layer's number, or "" where there is no room for it."""
 
 
 class Mark(NamedTuple):
-    """Where a stage begins, with its 90 % interval; places are shares of the bar's length."""
+    """The start of a stage with its 90 % interval; positions are shares of the bar's length."""
 
     numeral: str
     at: float
     low: float
     high: float
     interval: str
-    """As in "3–5", or one number."""
+    """The interval as text, such as "3–5" or a single number."""
 
 
 def depth_bar(profile: Profile) -> list[Cell]:
-    """For each decoder layer its stage and what the plan leaves of the visual tokens there."""
+    """One cell per decoder layer, with its stage and the share of visual tokens that the plan keeps there."""
     plan, frozen, layers = profile.plan, profile.plan.frozen_layers, profile.layers
-    step = next((step for step in STEPS if layers <= NUMBERS * step), layers)
+    step = next((step for step in STEPS if layers <= MAX_NUMBERS * step), layers)
     return [
-        Cell(layer, span.numeral, _alive(plan, layer), layer in frozen, "" if layer % step else str(layer))
+        Cell(layer, span.numeral, _kept_share(plan, layer), layer in frozen, "" if layer % step else str(layer))
         for span in stage_spans(profile.stages, layers)
         for layer in range(span.first, span.last + 1)
     ]
 
 
 def boundary_marks(profile: Profile) -> list[Mark]:
-    """The boundaries that lie on the bar and have an interval; "no such stage" lies at the bar's end."""
-    sure, stages = profile.uncertainty, profile.stages
-    if sure is None:
+    """The stage starts that have an interval; an interval end of "no such stage" is placed at the end of the bar."""
+    uncertainty, stages = profile.uncertainty, profile.stages
+    if uncertainty is None:
         return []
-    found = [("II", stages.aggregation_start, sure.aggregation_start)]
+    starts = [("II", stages.aggregation_start, uncertainty.aggregation_start)]
     if stages.saturation_start is not None:
-        found.append(("III", stages.saturation_start, sure.saturation_start))
-    return [_mark(numeral, layer, boundary, profile.layers) for numeral, layer, boundary in found]
+        starts.append(("III", stages.saturation_start, uncertainty.saturation_start))
+    return [_mark(numeral, layer, boundary, profile.layers) for numeral, layer, boundary in starts]
 
 
 def _mark(numeral: str, layer: int, boundary: BoundaryUncertainty, layers: int) -> Mark:
     low, high = (layers if end is None else end for end in (boundary.low, boundary.high))
     sharp = boundary.low == boundary.high and boundary.low is not None
-    interval = str(boundary.low) if sharp else interval_words(boundary.low, boundary.high)
+    interval = str(boundary.low) if sharp else interval_label(boundary.low, boundary.high)
     return Mark(numeral, layer / layers, low / layers, high / layers, interval)
 
 
-def _alive(plan: Plan, layer: int) -> float:
+def _kept_share(plan: Plan, layer: int) -> float:
     return min((keep.keep_ratio for keep in plan.keeps if keep.layer <= layer), default=1.0)

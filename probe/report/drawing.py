@@ -1,4 +1,4 @@
-"""A chart as the page holds it: its figure, its words, and its numbers in the cells of a table."""
+"""A chart prepared for the page: its figure, its texts, and its numbers as cells of an HTML table."""
 
 import json
 import re
@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from probe.report.figures import CHARTS, Cell, Chart, Subject, Table
 
-WORDS = 40
-"""Letters from which on a text needs a wide column."""
+WIDE_TEXT = 40
+"""A text with more characters than this gets a wide column."""
 DIGITS = 6
-"""Significant digits of a number that is shown; a download has all of them."""
+"""Significant digits of the numbers shown; downloads have all digits."""
 
 
 class Drawing(NamedTuple):
@@ -23,33 +23,33 @@ class Drawing(NamedTuple):
     title: str
     caption: str
     alt: str
-    """What it shows, for those who do not see it."""
+    """Text alternative to the figure."""
     figure: go.Figure
     table: Table | None
     table_id: str
-    """Of the chart that holds the table: an earlier one where both have the same numbers."""
+    """Id of the chart that holds the table; an earlier one if both have the same numbers."""
     file: str
-    """Name of its downloads, without the ending."""
+    """File name of its downloads, without the extension."""
 
     @property
     def holds_table(self) -> bool:
-        """Whether its table stands below it."""
+        """Whether the table is shown below this chart."""
         return self.table is not None and self.table_id == self.id
 
     @property
     def height(self) -> int:
-        """Pixels, so that the page does not jump when it is drawn."""
+        """Height in pixels, reserved in advance so that the page does not jump when the chart is drawn."""
         return int(self.figure.layout.height or 450)
 
     @property
     def rows(self) -> list[Markup]:
-        """The rows of the table as HTML cells, the first of each as its heading."""
+        """The rows of the table as HTML cells; the first cell of each is a row heading."""
         rows = self.table.rows if self.table else ()
         return [Markup("").join(map(_cell, row, (True, *(False,) * (len(row) - 1)))) for row in rows]
 
     @property
     def head(self) -> Markup:
-        """The column headings."""
+        """The column headings as HTML cells."""
         columns = self.table.columns if self.table else ()
         cells = zip(columns, zip(*self.table.rows, strict=True), strict=True) if self.table and self.table.rows else ()
         numeric = {column for column, values in cells if all(value is None or _is_number(value) for value in values)}
@@ -59,7 +59,7 @@ class Drawing(NamedTuple):
 
 
 def drawings(subjects: Sequence[Subject], prefix: str, *, many: bool = False) -> dict[str, Drawing]:
-    """By name, the charts that have something to show; with `many` those that compare."""
+    """Name -> drawing, for the charts that have something to show; with `many`, only charts that compare subjects."""
     drawn: dict[str, Drawing] = {}
     tables: dict[Table | None, str] = {}
     for chart in CHARTS.values():
@@ -71,16 +71,16 @@ def drawings(subjects: Sequence[Subject], prefix: str, *, many: bool = False) ->
 
 
 def file_name(*parts: str) -> str:
-    """The parts joined, with nothing that a file system or a shell could mind."""
+    """The parts joined by hyphens, without characters that are special to file systems or shells."""
     return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") for part in parts)
 
 
 def _drawing(chart: Chart, figure: go.Figure, subjects: Sequence[Subject], prefix: str) -> Drawing:
     profiles = [subject.profile for subject in subjects]
-    said = [(profile.provenance.model_id, chart.summary(profile)) for profile in profiles]
-    alone = len(profiles) == 1
-    alt = " ".join(words if alone else f"{name}: {words}" for name, words in said if words)
-    owner = profiles[0].provenance.model_id if alone else "comparison"
+    summaries = [(profile.provenance.model_id, chart.summary(profile)) for profile in profiles]
+    single = len(profiles) == 1
+    alt = " ".join(summary if single else f"{name}: {summary}" for name, summary in summaries if summary)
+    owner = profiles[0].provenance.model_id if single else "comparison"
     id = f"{prefix}-{chart.name.replace('_', '-')}"
     return Drawing(
         id=id,
@@ -94,18 +94,18 @@ def _drawing(chart: Chart, figure: go.Figure, subjects: Sequence[Subject], prefi
     )
 
 
-def _cell(value: Cell, heads: bool) -> Markup:
-    """What is shown, and beside it the value itself as JSON where that is more."""
+def _cell(value: Cell, is_heading: bool) -> Markup:
+    """An HTML cell, with the exact value as JSON in an attribute if the shown text is not exact."""
     if isinstance(value, bool):
-        shown, exact = "yes" if value else "no", True
+        shown, needs_value = "yes" if value else "no", True
     else:
         shown = f"{value:.{DIGITS}g}" if isinstance(value, float) else "" if value is None else str(value)
-        exact = isinstance(value, float) and float(shown) != value
-    tag = Markup('th scope="row"') if heads else Markup("td")
-    wide = isinstance(value, str) and len(value) > WORDS
-    kind = Markup(' class="words"') if wide else _number_class(value is None or _is_number(value))
-    data = Markup(' data-value="{}"').format(json.dumps(value)) if exact else ""
-    return Markup("<{}{}{}>{}</{}>").format(tag, kind, data, shown, tag[:2])
+        needs_value = isinstance(value, float) and float(shown) != value
+    tag = Markup('th scope="row"') if is_heading else Markup("td")
+    wide = isinstance(value, str) and len(value) > WIDE_TEXT
+    css_class = Markup(' class="wide-text"') if wide else _number_class(value is None or _is_number(value))
+    data = Markup(' data-value="{}"').format(json.dumps(value)) if needs_value else ""
+    return Markup("<{}{}{}>{}</{}>").format(tag, css_class, data, shown, tag[:2])
 
 
 def _number_class(number: bool) -> Markup:

@@ -1,4 +1,4 @@
-"""The charts as files: data as CSV or JSON, pictures as PNG or SVG (needs kaleido and a Chromium or Chrome).
+"""Exports charts as files: data as CSV or JSON, pictures as PNG or SVG (needs kaleido and Chromium or Chrome).
 
 export({"profile": Subject(profile)}, "csv", Path("figures"))        # figures/profile-entropy.csv, ...
 """
@@ -19,17 +19,18 @@ import plotly.io
 from halfv_core.errors import HalfVError
 from halfv_core.profile import write_atomically
 from probe.report.figures import CHARTS, Cell, Chart, Subject, Table
-from probe.report.figures._style import names, plain
+from probe.report.figures._style import escaped, model_names
 
 Format = Literal["png", "svg", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 COMPARISON = "comparison"
-"""What the files of charts that show several subjects begin with."""
+"""Prefix of the files of charts that compare several subjects."""
 WIDTH = 1000
+"""Width of pictures, pixels."""
 
 
-class Drawing(NamedTuple):
-    """One chart of one or several subjects, and the file name it gets, without ending."""
+class ExportedChart(NamedTuple):
+    """One chart of one or several subjects, with its file name without extension."""
 
     stem: str
     chart: Chart
@@ -39,32 +40,32 @@ class Drawing(NamedTuple):
 def export(
     subjects: Mapping[str, Subject], format: Format, folder: Path, charts: Sequence[Chart] = tuple(CHARTS.values())
 ) -> list[Path]:
-    """Write each chart that has something to show, each file whole or not at all.
+    """Write each chart that has something to show; every file is written atomically.
 
     Args:
-        subjects: by what their files' names begin with.
+        subjects: file name prefix -> subject.
 
     Returns:
-        the files, in the order of `charts`, subject by subject.
+        The files, in the order of `charts` for each subject.
 
     Raises:
-        HalfVError: a picture is wanted, but what draws it is missing.
+        HalfVError: the format is a picture, but kaleido or a browser is missing.
     """
-    drawings = list(_drawings(subjects, charts))
+    exported = list(_exported_charts(subjects, charts))
     if format in ("png", "svg"):
-        return _write_pictures(drawings, format, folder)
+        return _write_pictures(exported, format, folder)
     paths = []
-    for drawing in drawings:
-        table = drawing.chart.table(drawing.subjects)
-        assert table is not None  # as it has a figure
-        path = folder / f"{drawing.stem}.{format}"
-        write_atomically(path, as_csv(table) if format == "csv" else as_json(drawing.chart, table))
+    for item in exported:
+        table = item.chart.table(item.subjects)
+        assert table is not None  # a chart with a figure has a table
+        path = folder / f"{item.stem}.{format}"
+        write_atomically(path, as_csv(table) if format == "csv" else as_json(item.chart, table))
         paths.append(path)
     return paths
 
 
 def as_csv(table: Table) -> str:
-    """A header row, then the rows; nothing stands for null, and text that a spreadsheet would calculate is quoted."""
+    """The table as CSV with a header row; null is an empty field, and text that looks like a formula is quoted."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([map(_field, row) for row in (table.columns, *table.rows)])
     return text.getvalue()
@@ -77,16 +78,16 @@ def _field(value: Cell) -> Cell:
 
 
 def as_json(chart: Chart, table: Table) -> str:
-    """The table with the chart's words."""
-    words = {"chart": chart.name, "title": chart.title, "caption": chart.caption}
-    return json.dumps({**words, "columns": table.columns, "rows": table.rows}, ensure_ascii=False, indent=1) + "\n"
+    """The table as JSON, with the chart's name, title and caption."""
+    texts = {"chart": chart.name, "title": chart.title, "caption": chart.caption}
+    return json.dumps({**texts, "columns": table.columns, "rows": table.rows}, ensure_ascii=False, indent=1) + "\n"
 
 
 def for_paper(chart: Chart, subjects: Sequence[Subject]) -> go.Figure:
-    """The figure as a picture of its own: titled, on white, without buttons."""
+    """The figure as a standalone picture: with a title, on white, without buttons."""
     figure = chart.make(subjects)
-    assert figure is not None  # or it would not have been asked for
-    whose = plain(names(subjects)[0]) if len(subjects) == 1 else f"{len(subjects)} models"
+    assert figure is not None  # only charts with a figure are exported
+    whose = escaped(model_names(subjects)[0]) if len(subjects) == 1 else f"{len(subjects)} models"
     title = {"text": f"{chart.title} ({whose})", "x": 0.01, "xanchor": "left", "yref": "container", "y": 1}
     figure.layout.updatemenus = ()
     figure.update_layout(paper_bgcolor="white", plot_bgcolor="white", font={"color": "#1B1F24"})
@@ -95,17 +96,17 @@ def for_paper(chart: Chart, subjects: Sequence[Subject]) -> go.Figure:
     return figure
 
 
-def _drawings(subjects: Mapping[str, Subject], charts: Sequence[Chart]) -> Iterator[Drawing]:
+def _exported_charts(subjects: Mapping[str, Subject], charts: Sequence[Chart]) -> Iterator[ExportedChart]:
     groups: list[tuple[str, list[Subject]]] = [(stem, [subject]) for stem, subject in subjects.items()]
     if len(subjects) > 1:
         groups.append((COMPARISON, list(subjects.values())))
     for stem, group in groups:
         for chart in charts:
             if (len(group) == 1 or chart.many) and chart.make(group) is not None:
-                yield Drawing(f"{stem}-{chart.name}", chart, group)
+                yield ExportedChart(f"{stem}-{chart.name}", chart, group)
 
 
-def _write_pictures(drawings: Sequence[Drawing], format: str, folder: Path) -> list[Path]:
+def _write_pictures(exported: Sequence[ExportedChart], format: str, folder: Path) -> list[Path]:
     remedy = "or export csv or json, which need neither"
     if find_spec("kaleido") is None:
         raise HalfVError(
@@ -116,8 +117,8 @@ def _write_pictures(drawings: Sequence[Drawing], format: str, folder: Path) -> l
         )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pictures.") as aside:
-        drawn = [Path(aside) / f"{drawing.stem}.{format}" for drawing in drawings]
-        figures = [for_paper(drawing.chart, drawing.subjects) for drawing in drawings]
+        drawn = [Path(aside) / f"{item.stem}.{format}" for item in exported]
+        figures = [for_paper(item.chart, item.subjects) for item in exported]
         try:
             _draw(figures, drawn, scale=2 if format == "png" else 1)
         except RuntimeError as error:
@@ -135,8 +136,8 @@ def _write_pictures(drawings: Sequence[Drawing], format: str, folder: Path) -> l
 
 
 def _draw(figures: list[go.Figure], paths: list[Path], **options: Any) -> None:
-    """All in one browser, which takes seconds to start."""
+    """Draw all figures in one browser, since that takes seconds to start."""
     if figures:
-        # Without these plotly takes sizes of its own.
+        # plotly would otherwise use its default sizes.
         sizes = {"width": WIDTH, "height": [figure.layout.height for figure in figures]}
         plotly.io.write_images(figures, paths, **sizes, **options)

@@ -1,11 +1,11 @@
-"""Stages and saturation types in words, for the report."""
+"""Labels for stages, saturation types and verdicts, for the report."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from halfv_core.profile import Profile, Stages
 
-TYPE_WORDS = {
+TYPE_LABELS = {
     "layer_inactivity": "Stage III barely changes visual tokens, so they can be frozen there",
     "token_sparsity": "Stage III needs only a few visual tokens, so the rest can be dropped there",
     "none": "no treatment of Stage III was shown to be safe, so it is left alone",
@@ -23,12 +23,12 @@ class Span(NamedTuple):
 
     @property
     def layers(self) -> str:
-        """As in "layers 2–20"."""
+        """The layers as text, such as "layers 2–20"."""
         return f"layer {self.first}" if self.first == self.last else f"layers {self.first}–{self.last}"
 
 
 def stage_spans(stages: Stages, layers: int) -> list[Span]:
-    """The stages that have at least one of the `layers` decoder layers, in order; Stage III may be missing."""
+    """The stages with at least one of the `layers` decoder layers, in order; Stage III may be missing."""
     second = stages.aggregation_start
     third = layers if stages.saturation_start is None else stages.saturation_start
     spans = [
@@ -40,7 +40,7 @@ def stage_spans(stages: Stages, layers: int) -> list[Span]:
 
 
 def verdict_rows(profiles: Sequence[Profile]) -> list[tuple[str, list[str]]]:
-    """What was decided for each of the profiles and what it brings: a row each, a cell for each profile."""
+    """Decisions and gains of the profiles as table rows: a heading, and one cell for each profile."""
     rows: dict[str, Callable[[Profile], str]] = {
         "Decoder layers": lambda profile: str(profile.layers),
         "Visual tokens a prompt": lambda profile: f"{profile.expected.visual_tokens:.0f}",
@@ -51,7 +51,7 @@ def verdict_rows(profiles: Sequence[Profile]) -> list[tuple[str, list[str]]]:
         "Prefill FLOPs": lambda profile: f"{profile.expected.flops_ratio:.2f}× fewer",
         "KV cache": lambda profile: f"{profile.expected.kv_ratio:.2f}× smaller",
         "Same answers, held out": lambda profile: _agreement(profile.expected.agreement),
-        "Mind": lambda profile: " ".join(profile.cautions) or "nothing",
+        "Cautions": lambda profile: " ".join(profile.cautions) or "nothing",
     }
     return [(name, [cell(profile) for profile in profiles]) for name, cell in rows.items()]
 

@@ -1,4 +1,4 @@
-"""Profiles as one self-contained HTML page: verdict, charts, examples, certainty, provenance. Opens no connection.
+"""Profiles as one self-contained HTML page that opens no connection: verdict, charts, examples, certainty, provenance.
 
 write_report([Subject(Profile.load("profile.json"))], "report.html")      # or: halfv-probe plot profile.json
 """
@@ -23,18 +23,18 @@ from probe.report.drawing import Drawing, drawings
 from probe.report.embed import embed
 from probe.report.examples import Card, cards
 from probe.report.figures import Subject
-from probe.report.labels import TYPE_WORDS, Span, stage_spans, verdict_rows
+from probe.report.labels import TYPE_LABELS, Span, stage_spans, verdict_rows
 
 PARTS = Path(__file__).parent / "parts"
 SCRIPTS = ("views.js", "charts.js", "files.js")
-SURE = ("boundaries", "sample_size")
-"""Charts that stand under "How sure"."""
-TIME = ("time",)
-"""Charts that stand after it."""
+CERTAINTY_CHARTS = ("boundaries", "sample_size")
+"""Charts in the section "How sure"."""
+TIME_CHARTS = ("time",)
+"""Charts after that section."""
 
 
 class Model(NamedTuple):
-    """All that the page says of one subject."""
+    """Everything that the page shows about one subject."""
 
     id: str
     """Prefix of its anchors."""
@@ -42,32 +42,35 @@ class Model(NamedTuple):
     spans: list[Span]
     cells: list[Cell]
     marks: list[Mark]
-    type_words: str
+    type_label: str
     certainty: list[str]
     command: str
     charts: list[Drawing]
     examples: list[Card]
-    sure: list[Drawing]
-    time: list[Drawing]
+    certainty_charts: list[Drawing]
+    time_charts: list[Drawing]
 
     @property
     def drawings(self) -> list[Drawing]:
-        """All charts, in the order of the page."""
-        return [*self.charts, *(card.chart for card in self.examples), *self.sure, *self.time]
+        """All charts, in their order on the page."""
+        return [*self.charts, *(card.chart for card in self.examples), *self.certainty_charts, *self.time_charts]
 
     @property
     def contents(self) -> list[tuple[str, str]]:
-        """Anchor and name of each section."""
+        """(anchor, name) of each section."""
         sections = [(f"{chart.id}-title", chart.title) for chart in self.charts]
         if self.examples:
             sections.append((f"{self.id}-examples", "Examples"))
         sections.append((f"{self.id}-sure", "How sure"))
-        sections += [(f"{chart.id}-title", chart.title) for chart in self.time]
+        sections += [(f"{chart.id}-title", chart.title) for chart in self.time_charts]
         return [*sections, (f"{self.id}-provenance", "Where this comes from")]
 
 
 def render(subjects: Sequence[Subject]) -> str:
-    """The whole page; the same subjects give the same text. Several are compared on top, and follow one by one."""
+    """Render the page; several subjects are compared first and then shown one by one.
+
+    The same subjects always give the same text.
+    """
     models = [_model(subject, f"m{index}") for index, subject in enumerate(subjects, start=1)]
     compared = len(models) > 1
     shared = list(drawings(subjects, "all", many=True).values()) if compared else []
@@ -92,7 +95,7 @@ def render(subjects: Sequence[Subject]) -> str:
 
 
 def write_report(subjects: Sequence[Subject], path: str | Path) -> None:
-    """Render and write the page, whole or not at all."""
+    """Render the page and write it atomically."""
     write_atomically(Path(path), render(subjects))
 
 
@@ -105,13 +108,13 @@ def _model(subject: Subject, id: str) -> Model:
         spans=stage_spans(profile.stages, profile.layers),
         cells=depth_bar(profile),
         marks=boundary_marks(profile),
-        type_words=TYPE_WORDS[profile.saturation.type],
+        type_label=TYPE_LABELS[profile.saturation.type],
         certainty=certainty(profile),
         command=reproduce(profile),
-        charts=[drawing for name, drawing in drawn.items() if name not in (*SURE, *TIME)],
+        charts=[drawing for name, drawing in drawn.items() if name not in (*CERTAINTY_CHARTS, *TIME_CHARTS)],
         examples=cards(subject, id),
-        sure=[drawn[name] for name in SURE if name in drawn],
-        time=[drawn[name] for name in TIME if name in drawn],
+        certainty_charts=[drawn[name] for name in CERTAINTY_CHARTS if name in drawn],
+        time_charts=[drawn[name] for name in TIME_CHARTS if name in drawn],
     )
 
 
@@ -124,13 +127,13 @@ def _contents(models: Sequence[Model], shared: Sequence[Drawing]) -> list[tuple[
 
 
 def _script(code: str) -> Markup:
-    # All scripts are files of installed packages, and none may close its own element.
+    # All scripts come from installed packages, and none may close its own element.
     assert "</script" not in code.lower()
     return Markup(code)
 
 
 def _hash(script: str) -> str:
-    """What the page's policy lets run: these exact scripts, so text from the data can never become one."""
+    """The script's hash for the content security policy, which lets only these exact scripts run."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 

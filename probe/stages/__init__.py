@@ -1,4 +1,4 @@
-"""Curves to stages, without a model: where aggregation and saturation begin, from arrays or CSV files.
+"""From curves to stages, without a model: where aggregation and saturation start, from arrays or CSV files.
 
-Not here: how curves are measured (analyzers), and decisions that need trials (calibration).
+What does not belong here: measuring the curves (analyzers), and decisions that need trials on a model (calibration).
 """

@@ -1,7 +1,7 @@
-"""A curve from a CSV file: a header row, a column `value` (or `H1_trunc_raw`, as the public HalfV release writes it).
+"""Reads a curve from a CSV file with a header row and a column `value` (or `H1_trunc_raw`, as in the HalfV release).
 
-With a column `layer` or `layer_index`, rows may come in any order, and the layers must be 0..n-1; without one, row i is
-layer i.
+With a column `layer` or `layer_index`, the rows may be in any order, and the layers must be 0..n-1; without one, row i
+is layer i.
 """
 
 import csv
@@ -26,8 +26,8 @@ def read_curve(path: str | Path) -> tuple[float, ...]:
     """Read a curve; entry i belongs to layer i.
 
     Raises:
-        DataError: the file cannot be read, has no header, known column or row, a field that is not a finite number, or
-            layers that are not 0..n-1.
+        DataError: the file cannot be read, has no header, no known column or no rows, a field is not a finite number,
+            or the layers are not 0..n-1.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as stream:
@@ -53,8 +53,8 @@ def _rows(path: str | Path, reader: "csv.DictReader[str]") -> Iterator[_Row]:
     layer = next((name for name in LAYER_COLUMNS if name in names), None)
     if value is None:
         expected = f"a header row with a column {' or '.join(VALUE_COLUMNS)}"
-        found = f"columns {', '.join(names)}" if names else "an empty file"
-        raise DataError(f"curve {path} line 1: no column to read", got=found, expected=expected)
+        got = f"columns {', '.join(names)}" if names else "an empty file"
+        raise DataError(f"curve {path} line 1: no column to read", got=got, expected=expected)
     for index, fields in enumerate(reader):
         place = f"curve {path} line {reader.line_num}"
         number = _number(fields[value], f"{place}: {value}")

@@ -1,11 +1,11 @@
-"""Curves along depth -> the three stages of visual information, by rules that a person can check in a plot.
+"""Detects the three stages of visual processing in curves over layers, by rules that a person can check in a plot.
 
-Stage II starts where the alignment of Stage I is over: the text entropy's collapse has ended, and so has the KL curve's
-where it has one; the later of the two counts (HalfV, arXiv 2604.16462). The visual curve's early peak stands in only
-when neither is to be seen, since it can lie later (Qwen2.5-VL: peak near layer 5, pruned at 2).
+Stage II starts where the alignment of Stage I has ended: where the collapse of the text entropy is over, and that of
+the KL curve if there is one; the later of the two counts (HalfV, arXiv 2604.16462). The early peak of the visual curve
+is used only if neither shows a collapse, since it can come later (Qwen2.5-VL: peak near layer 5, pruned at layer 2).
 
-Stage III starts where the fall of the visual entropy has ended. A short floor that rises again is a turn, and Stage III
-is what comes after it. A long floor is saturated from its beginning. A curve that still falls has no Stage III.
+Stage III starts where the visual entropy has stopped falling. If the curve rises again after a short floor, Stage III
+starts after that turn. A long floor is saturated from its beginning. A curve that is still falling has no Stage III.
 """
 
 from typing import NamedTuple
@@ -16,28 +16,28 @@ from halfv_core.errors import DataError
 from halfv_core.profile import Stages
 from probe.stages.curve_shapes import Array, CurveLike, Knee, as_curve, knee, noise, unit, valley
 
-NOISES = 5.0
-"""A fall or a rise counts when it is larger than this many standard deviations of the curve's noise."""
+NOISE_FACTOR = 5.0
+"""A fall or a rise counts if it is larger than this many standard deviations of the curve's noise."""
 MIN_FALL = 0.05
 """Smallest fall that counts, as a share of the curve's range."""
 FLOOR = 0.1
-"""The floor begins where no more than this share of the visual fall is left."""
+"""The floor begins where at most this share of the visual entropy's fall is left."""
 CLEAR_RISE = 0.25
-"""Smallest rise that makes a turn, as a share of the fall."""
+"""Smallest rise that counts as a turn, as a share of the fall."""
 LONG_TAIL = 0.25
-"""A floor that reaches to the end is long from this share of the layers on."""
+"""A floor that reaches the end is long if it covers this share of the layers."""
 LONG_FLOOR = 0.4
-"""A floor that rises again is long from this share on: a parabola, all turn, keeps to its floor for a third."""
+"""A floor that rises again is long if it covers this share of the layers; a parabola stays on its floor for a third."""
 KL_COLLAPSE = 10.0
-"""Factor that the KL curve must fall by to speak of a collapse (published: about 80 for Qwen2.5-VL, none for LLaVA)."""
-REST = 3
-"""Layers after a collapse that must show that it is over: the slope of two differs too much from sample to sample."""
+"""Smallest factor by which a collapsing KL curve falls (published: about 80 for Qwen2.5-VL, no collapse for LLaVA)."""
+LAYERS_AFTER_COLLAPSE = 3
+"""Layers that must show that a collapse is over; the slope of two varies too much from sample to sample."""
 KL_ROUNDING = 1e-8
-"""KL, nats, below which float32 logits cannot tell values apart."""
+"""KL, nats, below which differences are float32 rounding of the logits."""
 
 
 class Boundary(NamedTuple):
-    """Where one signal sees a stage begin, if it does, and the sentence that says so."""
+    """The layer at which one signal places the start of a stage, if it does, and a sentence that explains it."""
 
     layer: int | None
     evidence: str
@@ -50,16 +50,18 @@ def detect_stages(
     *,
     settled: Boundary | None = None,
 ) -> Stages:
-    """Find both boundaries.
+    """Find the starts of Stage II and Stage III.
 
     Args:
-        visual: entropy of the visual tokens, L+1 points: index i is the input of layer i. Any positive scale and shift.
-        text: the same of the text tokens.
-        kl: KL of leaving the visual tokens unchanged in layer l, L points, nats.
-        settled: the start of Stage II, when something other than the curves has settled it.
+        visual: entropy of the visual tokens, L+1 points; index i is the input of layer i. Any positive scale and any
+            shift give the same stages.
+        text: entropy of the text tokens, likewise.
+        kl: KL divergence when layer l leaves the visual tokens unchanged, L points, nats.
+        settled: the start of Stage II, if it was decided by something other than the curves.
 
     Returns:
-        Stages with 1 <= aggregation_start < saturation_start < L; evidence has a sentence for each.
+        Stages with 1 <= aggregation_start < saturation_start < L, or saturation_start None; `evidence` has a sentence
+        for each.
 
     Raises:
         DataError: fewer than 3 points, lengths that disagree, values that are not finite, or a negative KL.
@@ -79,13 +81,13 @@ def detect_stages(
 def aggregation_candidates(
     visual: CurveLike, text: CurveLike | None = None, kl: CurveLike | None = None
 ) -> dict[str, Boundary]:
-    """Where each signal sees Stage II begin: `text`, `kl`, `visual`; those that see nothing are left out.
+    """The start of Stage II according to each signal (`text`, `kl`, `visual`) that shows one.
 
     Args, Raises: as `detect_stages`.
     """
     visual, text, kl = _checked(visual, text, kl)
-    found = {"text": _text_collapse(text), "kl": _kl_collapse(kl), "visual": _early_peak(visual)}
-    return {name: boundary for name, boundary in found.items() if boundary.layer is not None}
+    boundaries = {"text": _text_collapse(text), "kl": _kl_collapse(kl), "visual": _early_peak(visual)}
+    return {signal: boundary for signal, boundary in boundaries.items() if boundary.layer is not None}
 
 
 def _checked(
@@ -101,10 +103,10 @@ def _checked(
 
 
 def as_kl(values: CurveLike, points: int | None = None) -> Array:
-    """A KL curve as float64.
+    """Convert a KL curve to a float64 array.
 
     Raises:
-        DataError: as `as_curve`, or a value clearly below 0.
+        DataError: as `as_curve`, or a value is negative beyond rounding.
     """
     kl = as_curve("kl", values, points)
     if kl.min(initial=0.0) < -KL_ROUNDING:
@@ -114,16 +116,16 @@ def as_kl(values: CurveLike, points: int | None = None) -> Array:
 
 
 def _aggregation(visual: Array, text: Array | None, kl: Array | None) -> tuple[int, str]:
-    ends, said = [], []
-    for found in (_text_collapse(text), _kl_collapse(kl)):
-        said.append(found.evidence)
-        if found.layer is not None:
-            ends.append(found.layer)
+    ends, evidence = [], []
+    for collapse in (_text_collapse(text), _kl_collapse(kl)):
+        evidence.append(collapse.evidence)
+        if collapse.layer is not None:
+            ends.append(collapse.layer)
     if not ends:
         peak = _early_peak(visual)
-        said.append(peak.evidence)
+        evidence.append(peak.evidence)
         ends.append(peak.layer or 1)
-    return max(ends), " ".join(said)
+    return max(ends), " ".join(evidence)
 
 
 def _early_peak(visual: Array) -> Boundary:
@@ -138,47 +140,47 @@ def _text_collapse(text: Array | None) -> Boundary:
     if text is None:
         return Boundary(None, "No text curve was given.")
     shape = unit(text)
-    found = _early_knee(shape)
-    if found is None or found.drop <= max(MIN_FALL, NOISES * noise(shape)):
+    end = _early_knee(shape)
+    if end is None or end.drop <= max(MIN_FALL, NOISE_FACTOR * noise(shape)):
         return Boundary(None, "The text entropy shows no early collapse that comes to rest.")
-    layer = found.layer
+    layer = end.layer
     return Boundary(layer, f"The text entropy's collapse ({text[0]:.3g} to {text[layer]:.3g}) ends at layer {layer}.")
 
 
 def _kl_collapse(kl: Array | None) -> Boundary:
     if kl is None:
         return Boundary(None, "No KL curve was given.")
-    found = _early_knee(np.log(np.maximum(kl, KL_ROUNDING)))
-    if found is None or found.drop <= np.log(KL_COLLAPSE):
+    end = _early_knee(np.log(np.maximum(kl, KL_ROUNDING)))
+    if end is None or end.drop <= np.log(KL_COLLAPSE):
         return Boundary(None, "The KL curve shows no early collapse that comes to rest.")
-    layer = found.layer
+    layer = end.layer
     return Boundary(layer, f"The KL curve's collapse ({kl[0]:.2g} to {kl[layer]:.2g} nats) ends at layer {layer}.")
 
 
 def _early_knee(curve: Array) -> Knee | None:
-    """Stage I is over in the first third; the first half shows what comes after it (REST layers at least)."""
+    """The knee in the first third of the curve, where Stage I ends; the fit also sees the layers up to the middle."""
     last = len(curve) // 3
-    return knee(curve[: max(len(curve) // 2, last + REST) + 1], last)
+    return knee(curve[: max(len(curve) // 2, last + LAYERS_AFTER_COLLAPSE) + 1], last)
 
 
 class _Valley(NamedTuple):
-    """The visual curve's valley; sizes as shares of the curve's range, positions as layers."""
+    """The valley of the visual curve; heights are shares of the curve's range, positions are layers."""
 
     fall: float
     rise: float
     first: int
-    """Where the floor begins."""
+    """First layer of the floor."""
     last: int
-    """Where it ends."""
+    """Last layer of the floor."""
     turn: int
-    """The last layer at the minimum."""
+    """Last layer at the minimum."""
     end: int
-    """The last layer looked at."""
+    """Last layer that the fit covers."""
 
 
 def _find_valley(visual: Array) -> _Valley:
     layers = len(visual) - 1
-    # The first point is the projector's output. A last tenth is too short for a stage, and curves often drop there.
+    # The first point is the projector's output. The last tenth is too short for a stage, and curves often drop there.
     end = layers - max(1, round(layers / 10))
     fit = valley(unit(visual)[1 : end + 1])  # (end,), entry i is layer i + 1
     fall, rise = float(fit[0] - fit.min()), float(fit[-1] - fit.min())
@@ -189,28 +191,28 @@ def _find_valley(visual: Array) -> _Valley:
 
 def _saturation(visual: Array, aggregation: int) -> Boundary:
     found = _find_valley(visual)
-    least = NOISES * noise(unit(visual))
+    least = NOISE_FACTOR * noise(unit(visual))
     if found.fall <= max(MIN_FALL, least):
-        said = (
+        evidence = (
             "The visual entropy falls after layer 1 by no more than its unevenness from layer to layer: no Stage III."
         )
-        return Boundary(None, said)
+        return Boundary(None, evidence)
     rises = found.rise > max(CLEAR_RISE * found.fall, least)
     low = f"{visual[found.turn]:.3g} at layer {found.turn}"
     if rises and found.last - found.first < LONG_FLOOR * found.end:
-        said = f"The visual entropy falls to {low} and rises again to {visual[found.end]:.3g} at layer {found.end}."
-        return _after(aggregation, found.turn + 1, said)
+        evidence = f"The visual entropy falls to {low} and rises again to {visual[found.end]:.3g} at layer {found.end}."
+        return _after(aggregation, found.turn + 1, evidence)
     if found.end - found.first < LONG_TAIL * found.end:
         return Boundary(None, f"The visual entropy still falls near the end, to {low}: no Stage III.")
-    said = (
+    evidence = (
         f"{1 - FLOOR:.0%} of the visual entropy's fall, {visual[1 : found.first + 1].max():.3g} to {low}, is over at "
         f"layer {found.first} ({visual[found.first]:.3g}), and it stays on that floor until layer {found.last}."
     )
-    return _after(aggregation, found.first, said)
+    return _after(aggregation, found.first, evidence)
 
 
-def _after(aggregation: int, start: int, said: str) -> Boundary:
-    """Stage III at `start`, or at the first layer that Stage II leaves to it."""
+def _after(aggregation: int, start: int, evidence: str) -> Boundary:
+    """Stage III at `start`, but at the earliest one layer after the start of Stage II."""
     if start > aggregation:
-        return Boundary(start, said)
-    return Boundary(aggregation + 1, f"{said} Stage II starts no earlier, so Stage III follows at the next layer.")
+        return Boundary(start, evidence)
+    return Boundary(aggregation + 1, f"{evidence} Stage II starts no earlier, so Stage III follows at the next layer.")

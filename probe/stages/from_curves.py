@@ -1,10 +1,11 @@
-"""Stages and a guess at the saturation type from curves alone, for those who have no model at hand.
+"""Stages, and a guess at the saturation type, from curves alone, without a model.
 
-    largest KL of a layer of Stage III  <  0.003 nats:  layer_inactivity,   else token_sparsity
+    largest KL of any layer in Stage III  <  0.003 nats:  layer_inactivity,   else token_sparsity
 
-Published curves (HalfV, arXiv 2604.16462): LLaVA-1.5 stays below 1e-4 nats from 60 % of the depth on and freezes;
-Qwen2.5-VL has its minimum of 6e-4 at 82 %, rises to 0.1 or more at the end, and must not. The threshold is the
-geometric mean of 1e-4 and 0.1. One layer's KL says little about many layers frozen together: `calibrate` tries that.
+In the published curves (HalfV, arXiv 2604.16462), LLaVA-1.5 stays below 1e-4 nats from 60 % of the depth on and can be
+frozen; Qwen2.5-VL has its minimum of 6e-4 at 82 %, rises to 0.1 or more at the end, and cannot. The threshold is the
+geometric mean of 1e-4 and 0.1. The KL of single layers says little about freezing many together; `calibrate` tests
+that.
 """
 
 from typing import NamedTuple
@@ -15,21 +16,21 @@ from probe.stages.curve_shapes import CurveLike, as_curve
 from probe.stages.detect import as_kl, detect_stages
 
 INACTIVE_KL = 3e-3
-"""KL, nats, below which leaving the visual tokens unchanged in a layer changes nothing."""
+"""KL, nats, below which a layer counts as inactive: leaving the visual tokens unchanged there changes nothing."""
 
 
-class StagesFound(NamedTuple):
-    """What curves alone say, with a sentence for each field."""
+class StagesOfCurves(NamedTuple):
+    """Stages and saturation type according to the curves, with a sentence of evidence for each."""
 
     aggregation_start: int
     saturation_start: int | None
     saturation_type: SaturationType | None
-    """A guess; None without a KL curve."""
+    """A guess, or None without a KL curve."""
     evidence: dict[str, str]
 
 
 class TypeGuess(NamedTuple):
-    """What the KL curve suggests about Stage III."""
+    """The saturation type that the KL curve suggests, and why."""
 
     type: SaturationType
     reason: str
@@ -37,11 +38,12 @@ class TypeGuess(NamedTuple):
 
 def stages_of_curves(
     visual: CurveLike, text: CurveLike | None = None, joint: CurveLike | None = None, kl: CurveLike | None = None
-) -> StagesFound:
-    """Boundaries and a guess at the saturation type, for those who have curves and no model.
+) -> StagesOfCurves:
+    """Stages and a guess at the saturation type from curves alone.
 
     Args:
-        joint: entropy of all tokens, L+1 points; reported, no rule uses it.
+        visual, text, kl: as in `detect_stages`.
+        joint: entropy of all tokens, L+1 points; it is described in the evidence, but no rule uses it.
 
     Raises:
         DataError: as `detect_stages`.
@@ -54,13 +56,17 @@ def stages_of_curves(
         curve = as_curve("joint", joint, len(visual))
         ends = f"starts at {curve[0]:.3g}, is lowest at layer {int(curve.argmin())} ({curve.min():.3g})"
         evidence["joint"] = f"The joint entropy {ends} and ends at {curve[-1]:.3g}; no rule uses it."
-    return StagesFound(found.aggregation_start, found.saturation_start, guess and guess.type, evidence)
+    return StagesOfCurves(found.aggregation_start, found.saturation_start, guess and guess.type, evidence)
 
 
 def saturation_type_from_kl(kl: CurveLike, saturation_start: int | None) -> TypeGuess:
-    """Guess the kind of Stage III: inactive when no layer of it, left out for the visual tokens, changes the answer.
+    """Guess the saturation type: inactive if no single layer of Stage III matters for the visual tokens.
 
-    The last layer does not count, since nothing after it could see the change.
+    The last layer does not count, since no later layer could see the change.
+
+    Args:
+        kl: L points, nats.
+        saturation_start: first layer of Stage III; None gives the type `none`.
 
     Raises:
         DataError: values that are not finite, a negative KL, or fewer layers than `saturation_start` needs.

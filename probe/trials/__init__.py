@@ -1,4 +1,4 @@
-"""Many plans on one prompt: the full model's answer, and how a run under a plan differs from it.
+"""Trials of many plans on the same prompts: the full model's answer, and how a run under a plan differs from it.
 
-Not here: which plans are worth trying (calibration), and references or grades (evaluation).
+What does not belong here: which plans to try (calibration), and reference answers or grades (evaluation).
 """

@@ -1,7 +1,7 @@
-"""Answers as a measure of quality: the full model's greedy answer, and how another run of the model stands to it.
+"""Answer quality: the full model's greedy answer, and how likely another run of the model is to give it.
 
-Selection looks at the last prompt token, so an answer is never part of the prefill: the prompt runs first, then the
-answer continues its cache, as it would in generation.
+Selectors look at the last prompt token, so the answer is never part of the prefill: the prompt runs first, and the
+answer continues its KV cache, as in generation.
 """
 
 import math
@@ -18,21 +18,25 @@ Inputs = Mapping[str, torch.Tensor]
 
 
 class Reading(NamedTuple):
-    """One answer read under one run of the model."""
+    """What one run of the model says about a given answer."""
 
     log_likelihood: float
-    """Mean log-probability of the answer's tokens, nats a token."""
+    """Mean log-probability of the answer's tokens, nats per token."""
     agrees: bool
     """Whether greedy decoding gives exactly this answer."""
     first_token_seconds: float
-    """Wall time from the inputs to the first token's id, vision tower included."""
+    """Wall-clock time from the inputs to the first token's id, including the vision tower."""
 
 
 @torch.no_grad()
 def greedy_answer(model: PreTrainedModel, inputs: Inputs, max_new_tokens: int) -> torch.Tensor:
-    """(T,) ids of the greedy answer, the end token included when it comes within `max_new_tokens`.
+    """The greedy answer to one prompt; sampling and penalties of the checkpoint's generation config are switched off.
 
-    Sampling and penalties that a checkpoint's generation config asks for are switched off.
+    Args:
+        inputs: model inputs, batch of one.
+
+    Returns:
+        (T,) token ids, including the end token if it comes within `max_new_tokens`.
     """
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -54,18 +58,18 @@ def greedy_answer(model: PreTrainedModel, inputs: Inputs, max_new_tokens: int) -
 
 @torch.no_grad()
 def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) -> Reading:
-    """Likelihood of an answer, and whether the model, as it is now, would give it.
+    """Likelihood of an answer under the model in its present state, and whether greedy decoding would give it.
 
-    Greedy decoding gives the answer if and only if every token of it is the likeliest after those before it, so one
-    prefill and one continuation stand for a whole generation.
+    Greedy decoding gives the answer if and only if each of its tokens is the most likely one after those before it, so
+    one prefill and one continuation replace a whole generation.
 
     Args:
-        inputs: the prompt, batch of one.
-        answer: (T,) ids, T >= 1.
+        inputs: the prompt, batch of one, without padding.
+        answer: (T,) token ids, T >= 1.
 
     Raises:
-        DataError: the prompt is padded, so that it is unclear where a continuation stands; the answer is empty; or the
-            logits are NaN or infinite, as when float16 overflows.
+        DataError: the prompt is padded, which leaves the positions of a continuation undefined; the answer is empty; or
+            the logits are NaN or infinite, as when float16 overflows.
     """
     if len(answer) == 0:
         raise DataError("there is no answer to read", got="0 tokens", expected="1 or more")
@@ -73,7 +77,7 @@ def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) ->
         raise DataError("answers are read after prompts without padding")
     began = time.perf_counter()
     prefill = model(**inputs, use_cache=True, logits_to_keep=1)
-    prefill.logits[0, -1].argmax().item()  # waits for the device, whichever that is
+    prefill.logits[0, -1].argmax().item()  # wait for the device, whichever it is
     seconds = time.perf_counter() - began
     logits = [prefill.logits[0, -1:]]  # (1, vocabulary)
     if len(answer) > 1:

@@ -176,8 +176,8 @@ def test_cache_holds_what_the_plan_says(family: str, kernel: str) -> None:
     length, new = inputs["input_ids"].shape[1], GREEDY["max_new_tokens"] - 1
     with apply(model, PLANS["keep_twice"]) as run:
         out = model.generate(**inputs, **GREEDY, return_dict_in_generate=True)
-    held = [out.past_key_values.get_seq_length(layer) for layer in range(LAYERS)]
-    assert held == [length + new, length - 16 + 9 + new, length - 16 + 9 + new] + [length - 16 + 2 + new] * 2
+    cached = [out.past_key_values.get_seq_length(layer) for layer in range(LAYERS)]
+    assert cached == [length + new, length - 16 + 9 + new, length - 16 + 9 + new] + [length - 16 + 2 + new] * 2
     layers = out.past_key_values.layers
     assert run.cost.kv_bytes == sum(
         x.numel() * x.element_size() for layer in layers for x in (layer.keys, layer.values)

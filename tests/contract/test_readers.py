@@ -1,6 +1,6 @@
-"""Every registered reader: the same data written its way are the same samples, and bad files are one clear line.
+"""Every registered reader: the same data in its format give the same samples, and bad files give a one-line error.
 
-A new reader brings an entry in `WRITTEN` and one in `BAD`.
+A new reader needs an entry in `WRITTEN` and one in `BAD`.
 """
 
 import csv
@@ -48,7 +48,7 @@ def picture(index: int) -> bytes:
 
 
 def beside(folder: Path, rows: Rows) -> Rows:
-    """The rows with paths to picture files that lie beside the data."""
+    """The rows with paths to image files in a folder next to the data."""
     (folder / "pictures").mkdir(parents=True)
     for index in range(len(rows)):
         (folder / "pictures" / f"{index}.png").write_bytes(picture(index))
@@ -56,12 +56,12 @@ def beside(folder: Path, rows: Rows) -> Rows:
 
 
 def inside(rows: Rows, image: Callable[[int], Any]) -> Rows:
-    """The rows with pictures inside them."""
+    """The rows with embedded images."""
     return [{name: (row | {"image": image(i)}).get(name) for name in COLUMNS} for i, row in enumerate(rows)]
 
 
 def struct(index: int) -> dict[str, Any]:
-    """A picture as the `datasets` library writes it to Parquet."""
+    """An image as the `datasets` library writes it to Parquet."""
     return {"bytes": picture(index), "path": None}
 
 
@@ -139,7 +139,7 @@ WRITTEN: dict[str, dict[str, Write]] = {
     },
     "hub": {"test split": lambda folder: HUB},
 }
-"""Reader -> variant -> how the rows are written."""
+"""Reader -> variant -> function that writes the rows."""
 
 VARIANT = pytest.mark.parametrize(
     ("name", "variant"), [(name, variant) for name, variants in WRITTEN.items() for variant in variants]
@@ -153,7 +153,7 @@ def _write(path: Path, text: str | bytes) -> Path:
 
 @pytest.fixture(autouse=True)
 def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, datasets.Dataset]:
-    """Splits of the one data set on the hub; no network."""
+    """A fake hub with one data set, by split; no network."""
     splits = {"train": dataset(inside(ROWS[:1], struct)), "test": dataset(inside(ROWS, struct))}
 
     def load(name: str, subset: str | None, split: str) -> datasets.Dataset:
@@ -200,7 +200,7 @@ def test_the_same_data_are_the_same_samples(name: str, variant: str, tmp_path: P
 
 
 def reference(folder: Path) -> Samples:
-    """The rows as the plainest reader gives them."""
+    """The rows as the JSON Lines reader gives them."""
     place = folder / "reference"
     return load_samples(place / "d.jsonl" if place.exists() else jsonl(place / "d.jsonl", beside(place, ROWS)))
 
@@ -214,7 +214,7 @@ def test_rows_are_labelled_and_numbered_from_one(name: str, variant: str, tmp_pa
 
 
 NO_QUESTION = [{name: value for name, value in row.items() if name != "question"} for row in ROWS]
-"""Rows without the column that everything is about."""
+"""Rows without the column that samples cannot do without."""
 
 
 def cut(path: Path, share: float) -> Path:
@@ -228,7 +228,7 @@ def cut_saved(folder: Path) -> Path:
 
 
 def garbled(folder: Path) -> Path:
-    """A Parquet file whose end, which is read first, is whole, and whose rows are not."""
+    """A Parquet file with an intact footer, which is read first, and broken rows."""
     path = parquet_file(folder / "d.parquet", inside(ROWS, struct))
     data = bytearray(path.read_bytes())
     data[4 : len(data) // 2] = bytes(len(data) // 2 - 4)
@@ -236,7 +236,7 @@ def garbled(folder: Path) -> Path:
 
 
 def not_text(folder: Path) -> Path:
-    """Parquet that says a column is text and holds other bytes."""
+    """A Parquet file with a text column that holds other bytes."""
     array = pyarrow.array([b"\xff\xfe"] * 3).view(pyarrow.string())
     table = pyarrow.table({"image": ["0.png"] * 3, "question": array})
     parquet.write_table(table, folder / "d.parquet")
@@ -331,7 +331,7 @@ BAD: dict[str, dict[str, tuple[Write, str]]] = {
         "not there": (lambda folder: "someone/else", "cannot load data set 'someone/else': Couldn't reach.*check the"),
     },
 }
-"""Reader -> what is wrong -> how it is written, and what is said."""
+"""Reader -> fault -> function that writes the file, and the error message."""
 
 
 def _directory(path: Path) -> Path:
@@ -346,9 +346,9 @@ def _no_rows(place: Path) -> Path:
 
 @pytest.mark.parametrize(("name", "fault"), [(name, fault) for name, faults in BAD.items() for fault in faults])
 def test_bad_data_are_one_clear_line(name: str, fault: str, tmp_path: Path) -> None:
-    write, said = BAD[name][fault]
+    write, message = BAD[name][fault]
     place = write(tmp_path)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         load_samples(place)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1500
@@ -409,22 +409,22 @@ def test_data_without_parts_are_not_narrowed_down_silently(part: str, tmp_path: 
 
 
 SPARSE = [{"image_1": 0, "image_2": None}, {"image_1": 1, "image_2": 2}, {"image_1": None, "image_2": None}]
-"""Which pictures the rows have in two columns."""
+"""Images of the rows, in two columns."""
 
 
-@pytest.mark.parametrize("kind", ["struct", "bytes", "saved", "lists"])
-def test_pictures_that_a_row_does_not_have_are_not_its_pictures(kind: str, tmp_path: Path) -> None:
-    make = picture if kind == "bytes" else struct
+@pytest.mark.parametrize("storage", ["struct", "bytes", "saved", "lists"])
+def test_pictures_that_a_row_does_not_have_are_not_its_pictures(storage: str, tmp_path: Path) -> None:
+    make = picture if storage == "bytes" else struct
     rows: Rows = [
         {"question": "q"} | {name: None if index is None else make(index) for name, index in row.items()}
         for row in SPARSE
     ]
-    if kind == "lists":
+    if storage == "lists":
         rows = [{"question": "q", "images": [row["image_1"], row["image_2"]]} for row in rows]
-    if kind == "saved":
+    if storage == "saved":
         data = datasets.Dataset(pyarrow.Table.from_pylist(rows))
         data.cast_column("image_1", datasets.Image()).select([1, 0, 2]).select([1, 0, 2]).save_to_disk(tmp_path / "s")
-    found = load_samples(tmp_path / "s" if kind == "saved" else parquet_file(tmp_path / "d.parquet", rows))
+    found = load_samples(tmp_path / "s" if storage == "saved" else parquet_file(tmp_path / "d.parquet", rows))
     assert [len(sample.images) for sample in found] == [1, 2]
     assert [str(row) for row in found.rejected] == ["row 3: no image"]
     shown = [np.asarray(image) for sample in found for image in sample.open_images()]

@@ -1,4 +1,4 @@
-"""Every family's mapping from visual tokens to places, against what the tokens of a position-coloured image see."""
+"""Every family's mapping from visual tokens to regions, against what the tokens of a position-coloured image see."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from halfv_core import Family
 from halfv_core.families import FAMILIES
 from halfv_core.processors import PromptProcessor
-from probe.calibration.observations import Region
 from probe.capture.regions import REGIONS, regions_of
+from probe.common.region import Region
 from tests.position_colours import NOWHERE, SETUPS, coloured, looking, seen
 from tests.tiny import IMAGE, VIDEO, tiny_model, tiny_prompt
 
@@ -46,7 +46,7 @@ def mapped(
 def compare(
     regions: tuple[Region | None, ...] | None, colours: torch.Tensor, sizes: Sequence[tuple[int, int]]
 ) -> list[int]:
-    """Each token with its region; the images on which they lie, in order."""
+    """Compare each token's colour with its region; returns the image of each region, in order."""
     assert regions is not None
     assert len(regions) == len(colours)
     order = []
@@ -55,7 +55,7 @@ def compare(
         if share == NOWHERE:
             assert region is None
         elif region is None:
-            assert share < 0.1  # padding, but for what resizing smears over it
+            assert share < 0.1  # padding, except for what resizing blurs into it
         else:
             order.append(region.image)
             if share < 0.2:
@@ -130,8 +130,8 @@ def test_a_family_without_a_mapping_has_no_regions() -> None:
 
 
 @pytest.mark.parametrize("name", SETUPS)
-def test_a_processor_of_another_make_gives_no_regions(name: str) -> None:
-    """Inputs that the mapping cannot account for: a token more than images explain, and settings that are not there."""
+def test_another_kind_of_processor_gives_no_regions(name: str) -> None:
+    """Inputs that the mapping cannot explain: one visual token too many, and missing processor settings."""
     model = model_of(name)
     inputs, _ = seen(SETUPS[name], model, [coloured(90, 60)])
     inputs["input_ids"] = torch.cat([inputs["input_ids"], inputs["input_ids"][:, 1:2]], 1)

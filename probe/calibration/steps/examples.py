@@ -14,11 +14,12 @@ from halfv_core.records import Stages
 from halfv_core.runtime import Run, apply
 from halfv_core.runtime.layout import TokenLayout
 from probe.calibration.budget.mean_sample import MeanSample
-from probe.calibration.observations import Attention, Example, Picture, Region, Selection
+from probe.calibration.observations import Attention, Example, Picture, Selection
 from probe.calibration.steps.answer import Answer
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.capture.attention import attention_of_last
 from probe.capture.regions import regions_of
+from probe.common.region import Region
 from probe.data.samples import Sample
 from probe.trials.answers import greedy_answer
 

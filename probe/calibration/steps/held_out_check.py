@@ -9,7 +9,7 @@ from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.steps.plans import changed_by
 from probe.calibration.steps.step import Item
 from probe.calibration.steps.trial_step import TrialStep
-from probe.trials.try_plans import Quality
+from probe.trials.readings import Quality
 
 
 class HeldOutResult(NamedTuple):

@@ -12,7 +12,7 @@ from probe.calibration.search import as_tests, candidate_plans
 from probe.calibration.settings import Settings
 from probe.calibration.steps.step import Item
 from probe.calibration.steps.trial_step import TrialStep
-from probe.trials.try_plans import Readings
+from probe.trials.readings import Readings
 
 
 class TriedPlans(NamedTuple):

@@ -8,7 +8,8 @@ from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.steps.answer import Answer
 from probe.calibration.steps.step import Item, ProbedModel, Result, Step
 from probe.data.samples import Sample
-from probe.trials.try_plans import Readings, readings_of, try_on
+from probe.trials.readings import Readings
+from probe.trials.try_plans import readings_of, try_on
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a mapping from visual tokens to places is: a function of one prompt, registered for a `model_type`."""
+"""The interface of mappings from visual tokens to image regions: functions of a prompt, registered by `model_type`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,30 +11,30 @@ from halfv_core.families import Family, parts_of
 from halfv_core.processors import PromptProcessor
 from halfv_core.registry import Registry
 from halfv_core.runtime.layout import TokenLayout
-from probe.calibration.observations import Region
+from probe.common.region import Region
 
 Size = tuple[int, int]
 """(width, height), pixels."""
 
 
 class Prompt(NamedTuple):
-    """What a mapping may look at."""
+    """Everything that a mapping may depend on."""
 
     inputs: Mapping[str, torch.Tensor]
     """Model inputs, batch of one."""
     sizes: Sequence[Size]
-    """Of the images as they were given, in the order of the prompt, then of the frames of videos."""
+    """Original sizes of the images in the order of the prompt, followed by those of video frames."""
     tokens: int
-    """Visual tokens."""
+    """Number of visual tokens."""
     config: PreTrainedConfig
     image_processor: Any
 
 
-Places = Iterator[Region | None]
-"""Of each visual token in the order of the prompt, None where it looks at no place."""
+Regions = Iterator[Region | None]
+"""The region of each visual token in the order of the prompt; None for a token without a place in an image."""
 
-REGIONS: Registry[Callable[[Prompt], Places]] = Registry("mapping to regions", ModelError)
-"""By the checkpoint's `config.model_type`."""
+REGIONS: Registry[Callable[[Prompt], Regions]] = Registry("mapping to regions", ModelError)
+"""The mappings by the checkpoint's `config.model_type`."""
 
 
 def regions_of(
@@ -45,28 +45,29 @@ def regions_of(
     *,
     family: Family | None = None,
 ) -> tuple[Region | None, ...] | None:
-    """What each visual token of a prompt looks at, in order.
+    """The image region behind each visual token of a prompt, in order.
 
     Args:
-        inputs: of one prompt, as the processor made them.
-        sizes: of its images, as they were given to the processor.
+        inputs: model inputs of one prompt, as the processor returned them.
+        sizes: sizes of its images, as they were passed to the processor.
 
     Returns:
-        None where there is no mapping for the model's family, or it does not fit what this processor made.
+        One region or None per visual token; None altogether if there is no mapping for the model's `model_type`, or if
+        it does not fit the inputs of this processor.
     """
     tokens = int(TokenLayout.find(inputs["input_ids"], parts_of(model, family).visual_ids).visual.sum())
     if model.config.model_type not in REGIONS:
         return None
     prompt = Prompt(inputs, sizes, tokens, model.config, processor.backend.image_processor)
     try:
-        found = tuple(REGIONS[model.config.model_type](prompt))
+        regions = tuple(REGIONS[model.config.model_type](prompt))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
-        return None  # a processor of another make, without the settings or outputs that the mapping reads
-    return found if len(found) == tokens else None
+        return None  # another kind of processor, without the settings or outputs that the mapping reads
+    return regions if len(regions) == tokens else None
 
 
 class View(NamedTuple):
-    """What a grid of tokens covers of an image, as shares of its sides; padding lies beyond 0..1."""
+    """The part of an image that a grid of tokens covers, as shares of its width and height; padding is outside 0..1."""
 
     left: float = 0.0
     top: float = 0.0
@@ -74,18 +75,18 @@ class View(NamedTuple):
     bottom: float = 1.0
 
     def part(self, left: float, top: float, right: float, bottom: float) -> "View":
-        """A box in this one, given in shares of this one."""
+        """A part of this view, given as shares of its width and height."""
         width, height = self.right - self.left, self.bottom - self.top
         return View(
             self.left + left * width, self.top + top * height, self.left + right * width, self.top + bottom * height
         )
 
 
-WHOLE = View()
+WHOLE_IMAGE = View()
 
 
-def grid(image: int, rows: int, columns: int, view: View = WHOLE) -> Places:
-    """Cells of equal size, row by row, cut to the image; None where a cell shows padding only."""
+def grid(image: int, rows: int, columns: int, view: View = WHOLE_IMAGE) -> Regions:
+    """The cells of a regular grid, row by row, clipped to the image; None for a cell that shows only padding."""
     for row in range(rows):
         for column in range(columns):
             cell = view.part(column / columns, row / rows, (column + 1) / columns, (row + 1) / rows)

@@ -1,19 +1,19 @@
-"""Gemma 3: the whole image stretched to a square, then, with pan and scan, crops along its longer side."""
+"""Gemma 3: the whole image, stretched to a square; with pan and scan, followed by crops along its longer side."""
 
 from math import ceil, isqrt
 
 from PIL import Image
 
-from probe.capture.regions.base import REGIONS, WHOLE, Places, Prompt, Size, View, grid
+from probe.capture.regions.base import REGIONS, WHOLE_IMAGE, Prompt, Regions, Size, View, grid
 
 
 @REGIONS.register("gemma3")
-def places(prompt: Prompt) -> Places:
-    """Crops were made where there is more to see than images."""
-    shown = len(prompt.inputs["pixel_values"])
-    side = isqrt(prompt.tokens // shown)
+def regions(prompt: Prompt) -> Regions:
+    """The whole image, and its crops if there are more sets of pixel values than images."""
+    pixel_sets = len(prompt.inputs["pixel_values"])
+    side = isqrt(prompt.tokens // pixel_sets)
     for image, size in enumerate(prompt.sizes):
-        views = [WHOLE] if shown == len(prompt.sizes) else [WHOLE, *_crops(prompt, size)]
+        views = [WHOLE_IMAGE] if pixel_sets == len(prompt.sizes) else [WHOLE_IMAGE, *_crops(prompt, size)]
         for view in views:
             yield from grid(image, side, side, view)
 

@@ -4,20 +4,22 @@ from math import isqrt
 
 from PIL import Image
 
-from probe.capture.regions.base import REGIONS, WHOLE, Places, Prompt, View, grid
-from probe.capture.regions.internvl import tiles
+from probe.capture.regions.base import REGIONS, WHOLE_IMAGE, Prompt, Regions, View, grid
+from probe.capture.regions.internvl import tile_views
 
 
 @REGIONS.register("idefics3")
 @REGIONS.register("smolvlm")
-def places(prompt: Prompt) -> Places:
-    """The processor is asked again for rows and columns, which it keeps from the model."""
+def regions(prompt: Prompt) -> Regions:
+    """Tiles, then the whole image, for each image."""
+    # The model inputs lack the numbers of rows and columns, so the processor runs again on blank images.
     blanks = [Image.new("RGB", size) for size in prompt.sizes]
-    asked = prompt.image_processor(images=[blanks], return_row_col_info=True, return_tensors="pt")
+    processed = prompt.image_processor(images=[blanks], return_row_col_info=True, return_tensors="pt")
     views: list[list[View]] = [
-        [*tiles(rows, columns), WHOLE] for rows, columns in zip(asked["rows"][0], asked["cols"][0], strict=True)
+        [*tile_views(rows, columns), WHOLE_IMAGE]
+        for rows, columns in zip(processed["rows"][0], processed["cols"][0], strict=True)
     ]
     side = isqrt(prompt.tokens // sum(map(len, views)))
-    for image, own in enumerate(views):
-        for view in own:
+    for image, image_views in enumerate(views):
+        for view in image_views:
             yield from grid(image, side, side, view)

@@ -4,16 +4,16 @@ from math import isqrt
 
 from PIL import Image
 
-from probe.capture.regions.base import REGIONS, WHOLE, Places, Prompt, Size, View, grid
+from probe.capture.regions.base import REGIONS, WHOLE_IMAGE, Prompt, Regions, Size, View, grid
 
 
 @REGIONS.register("internvl")
-def places(prompt: Prompt) -> Places:
-    """Tiles were made where there are more of them than images."""
-    shown = len(prompt.inputs["pixel_values"])
-    side = isqrt(prompt.tokens // shown)
+def regions(prompt: Prompt) -> Regions:
+    """The whole image, preceded by its tiles if there are more sets of pixel values than images."""
+    pixel_sets = len(prompt.inputs["pixel_values"])
+    side = isqrt(prompt.tokens // pixel_sets)
     for image, size in enumerate(prompt.sizes):
-        views = [WHOLE] if shown == len(prompt.sizes) else _views(prompt, size)
+        views = [WHOLE_IMAGE] if pixel_sets == len(prompt.sizes) else _views(prompt, size)
         for view in views:
             yield from grid(image, side, side, view)
 
@@ -22,21 +22,21 @@ def _views(prompt: Prompt, size: Size) -> list[View]:
     blank = Image.new("RGB", size)
     (count,) = prompt.image_processor(images=[blank], crop_to_patches=True, return_tensors="pt")["num_patches"].tolist()
     if count == 1:
-        return [WHOLE]
-    return [*tiles(*_shape(size, count - 1)), WHOLE]
+        return [WHOLE_IMAGE]
+    return [*tile_views(*_shape(size, count - 1)), WHOLE_IMAGE]
 
 
-def tiles(rows: int, columns: int) -> list[View]:
-    """Row by row."""
+def tile_views(rows: int, columns: int) -> list[View]:
+    """The views of a (rows, columns) tiling, row by row."""
     return [
-        WHOLE.part(column / columns, row / rows, (column + 1) / columns, (row + 1) / rows)
+        WHOLE_IMAGE.part(column / columns, row / rows, (column + 1) / columns, (row + 1) / rows)
         for row in range(rows)
         for column in range(columns)
     ]
 
 
 def _shape(size: Size, count: int) -> tuple[int, int]:
-    """(rows, columns): of all rectangles of so many tiles the one closest to the image's aspect ratio."""
+    """(rows, columns) of the tiling with `count` tiles whose aspect ratio is closest to the image's."""
     aspect = size[0] / size[1]
     columns = min((n for n in range(1, count + 1) if count % n == 0), key=lambda n: abs(aspect - n * n / count))
     return count // columns, columns

@@ -1,14 +1,14 @@
-"""LLaVA-1.5: one grid an image, on what resizing and cropping (or padding) left of it."""
+"""LLaVA-1.5: one grid per image, over the part that resizing and cropping (or padding) leave of it."""
 
 from math import isqrt
 from typing import Any
 
-from probe.capture.regions.base import REGIONS, Places, Prompt, Size, View, grid
+from probe.capture.regions.base import REGIONS, Prompt, Regions, Size, View, grid
 
 
 @REGIONS.register("llava")
-def places(prompt: Prompt) -> Places:
-    """A square grid; before it the tower's class token, where the model keeps that."""
+def regions(prompt: Prompt) -> Regions:
+    """A square grid, preceded by the vision tower's class token if the model keeps it."""
     each = prompt.tokens // len(prompt.sizes)
     side = isqrt(each)
     extra = int(prompt.config.vision_feature_select_strategy == "full" and each > side * side)

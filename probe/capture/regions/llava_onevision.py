@@ -1,22 +1,22 @@
-"""LLaVA-OneVision: tiles as in LLaVA-NeXT, shrunk where they are many; padded squares where images are several."""
+"""LLaVA-OneVision: tiles as in LLaVA-NeXT, shrunk if there are many; padded squares if a prompt has several images."""
 
 from math import ceil
 
-from probe.capture.regions.base import REGIONS, Places, Prompt, View, grid
-from probe.capture.regions.llava_next import tiled
+from probe.capture.regions.base import REGIONS, Prompt, Regions, View, grid
+from probe.capture.regions.llava_next import tiled_regions
 
 
 @REGIONS.register("llava_onevision")
-def places(prompt: Prompt) -> Places:
-    """Images, then videos: each frame a grid of half the side, and one newline token at a video's end."""
+def regions(prompt: Prompt) -> Regions:
+    """Images, then videos: each frame is a grid with half the side length, and each video ends with a newline token."""
     tower = prompt.config.vision_config
     side = tower.image_size // tower.patch_size
     images = len(prompt.inputs.get("image_sizes", ()))
     together = [int(count) for count in prompt.inputs.get("batch_num_images", [1] * images) for _ in range(count)]
-    most = int(prompt.config.vision_aspect_ratio.removeprefix("anyres_max_"))
+    max_tiles = int(prompt.config.vision_aspect_ratio.removeprefix("anyres_max_"))
     for image, count in enumerate(together):
         if count == 1:
-            yield from tiled(prompt, image, most)
+            yield from tiled_regions(prompt, image, max_tiles)
         else:
             yield from grid(image, side, side, _square(*prompt.sizes[image]))
             yield None

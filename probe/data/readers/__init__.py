@@ -1,7 +1,7 @@
-"""Ways to read a data set from somewhere: each reader turns one kind of place into rows of named values.
+"""Readers for data sets in various formats: each turns one kind of source into rows of named values.
 
-A reader says which places it can read and yields `Row`s; what the values mean is not its business (see
-probe.data.columns). A new one is a file here and its name below, where the order is that in which they are asked.
+A reader says which sources it can read, and yields `Row`s. What does not belong here: the meaning of the values (see
+probe.data.columns). To add a reader, add a file here and its name below; the order is that in which they are tried.
 """
 
 from halfv_core.errors import DataError
@@ -13,34 +13,36 @@ __all__ = ["READERS", "Row", "Source", "Table", "open_table"]
 
 
 def open_table(source: Source) -> Table:
-    """The rows of a source, by the first reader that knows its kind.
+    """Open a source with the first reader that can read it.
 
     Raises:
-        DataError: nothing there, no reader for it, or a file that cannot be read at all.
+        DataError: the source does not exist, no reader can read it, or the file is unreadable as a whole.
     """
     for reader in READERS.values():
         if _reads(reader, source):
             return _opened(reader, source)
     if source.path.exists():
-        raise DataError(f"no reader for {source.place}", expected="JSONL, JSON, CSV, TSV, Parquet or a folder of data")
+        raise DataError(
+            f"no reader for {source.location}", expected="JSONL, JSON, CSV, TSV, Parquet or a folder of data"
+        )
     raise DataError(
-        f"no data at {source.place}: no such file or folder",
+        f"no data at {source.location}: no such file or folder",
         remedy=f"give {source.expected} or a hub data set name (owner/name)",
     )
 
 
 def _reads(reader: Reader, source: Source) -> bool:
-    """Raises DataError: the system refuses to look there."""
+    """Whether the reader can read the source; raises DataError if the system denies access to it."""
     try:
         return reader.reads(source)
     except OSError as error:
-        raise DataError(f"cannot read data {source.place}: {error.strerror}") from None
+        raise DataError(f"cannot read data {source.location}: {error.strerror}") from None
 
 
 def _opened(reader: Reader, source: Source) -> Table:
-    """Raises DataError: asked for a part that these data do not have."""
+    """Open the source; raises DataError if a split or subset is requested that this kind of source cannot have."""
     for part in ("split", "subset"):
-        asked = getattr(source, part)
-        if asked and part not in reader.parts:
-            raise DataError(f"{source.place} has no {part}s", got=asked, remedy=f"leave out --{part}")
+        requested = getattr(source, part)
+        if requested and part not in reader.parts:
+            raise DataError(f"{source.location} has no {part}s", got=requested, remedy=f"leave out --{part}")
     return reader.open(source)

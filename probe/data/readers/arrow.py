@@ -1,4 +1,4 @@
-"""Rows of Arrow tables, which Parquet files and saved data sets are made of: text at once, images when asked for."""
+"""Rows of Arrow tables, as in Parquet files and saved data sets: text is read at once, images on demand."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -6,59 +6,61 @@ from pathlib import Path
 from typing import Any
 
 from halfv_core.errors import DataError
-from probe.data.images import Embedded
+from probe.data.images import EmbeddedImage
 from probe.data.readers.base import Row
 
 Cell = Callable[[str], Any]
-"""Reads the value that a row has in a column."""
+"""Returns a row's value in the column of this name."""
 
 
 def image_columns(schema: Any) -> tuple[list[str], list[str]]:
-    """Columns of one picture (bytes, or a struct with bytes), and columns of lists of such."""
+    """The columns that hold one image each (bytes, or a struct with bytes), and those that hold lists of images."""
     from pyarrow import binary, large_binary, types
 
-    def is_image(kind: Any) -> bool:
-        return kind.get_field_index("bytes") >= 0 if types.is_struct(kind) else kind in (binary(), large_binary())
+    def is_image(dtype: Any) -> bool:
+        return dtype.get_field_index("bytes") >= 0 if types.is_struct(dtype) else dtype in (binary(), large_binary())
 
-    def is_list(kind: Any) -> bool:
-        return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+    def is_list(dtype: Any) -> bool:
+        return bool(types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype))
 
     single = [field.name for field in schema if is_image(field.type)]
     return single, [field.name for field in schema if is_list(field.type) and is_image(field.type.value_type)]
 
 
-def with_pictures(
+def with_images(
     label: str, texts: Mapping[str, Any], present: Mapping[str, bool], listed: Sequence[str], cell: Cell
 ) -> dict[str, Any]:
-    """The values of a row, its images as `Embedded`, which read their own cell when asked for.
+    """The values of a row, with its images as `EmbeddedImage`s that read their cell on demand.
 
     Args:
-        texts: all columns but those of one picture.
-        present: columns of one picture -> whether the row has it.
-        listed: columns of lists of pictures.
+        label: the row, for messages.
+        texts: the values of all columns except those with one image.
+        present: column with one image -> whether the row has the image.
+        listed: columns with lists of images.
+        cell: reads a cell of the row.
     """
     values = dict(texts)
-    for name, there in present.items():
-        values[name] = Embedded(f"{label} {name}", partial(_bytes, cell, name)) if there else None
+    for name, exists in present.items():
+        values[name] = EmbeddedImage(f"{label} {name}", partial(_bytes, cell, name)) if exists else None
     for name in listed:
         values[name] = [
-            Embedded(f"{label} {name}[{place}]", partial(_bytes, cell, name, place))
-            for place, stored in enumerate(values[name] or ())
+            EmbeddedImage(f"{label} {name}[{index}]", partial(_bytes, cell, name, index))
+            for index, stored in enumerate(values[name] or ())
             if stored is not None
         ]
     return values
 
 
-def _bytes(cell: Cell, name: str, place: int | None = None) -> bytes:
-    """The bytes of an image as Arrow tables keep it: a file's bytes, or a path to one.
+def _bytes(cell: Cell, name: str, index: int | None = None) -> bytes:
+    """The bytes of an image in an Arrow table, which holds them or the path to a file.
 
     Raises:
-        ValueError, OSError: there is none.
+        ValueError, OSError: the cell holds no image, or the file cannot be read.
     """
     import pyarrow
 
     try:
-        stored = cell(name) if place is None else cell(name)[place]
+        stored = cell(name) if index is None else cell(name)[index]
     except (pyarrow.ArrowException, LookupError) as error:
         raise ValueError(first_line(error)) from None
     if isinstance(stored, dict):
@@ -69,38 +71,38 @@ def _bytes(cell: Cell, name: str, place: int | None = None) -> bytes:
 
 
 def dataset_rows(table: Any) -> Iterator[Row]:
-    """Rows of a `datasets.Dataset`, in small batches; nothing is decoded."""
+    """Rows of a `datasets.Dataset`, read in small batches without decoding images."""
     stored = table.with_format("arrow")
     number = 0
     for batch in stored.iter(batch_size=100):
         single, listed = image_columns(batch.schema)
         present = {name: batch.column(name).is_valid().to_pylist() for name in single}
         others = batch.drop_columns(single)
-        for place, texts in enumerate(others.to_pylist() if others.num_columns else [{}] * batch.num_rows):
+        for index, texts in enumerate(others.to_pylist() if others.num_columns else [{}] * batch.num_rows):
             number += 1
-            here = {name: there[place] for name, there in present.items()}
+            has_image = {name: rows_with[index] for name, rows_with in present.items()}
             cell = partial(_dataset_cell, stored, number - 1)
-            yield Row(f"row {number}", number, with_pictures(f"row {number}", texts, here, listed, cell))
+            yield Row(f"row {number}", number, with_images(f"row {number}", texts, has_image, listed, cell))
 
 
 def _dataset_cell(stored: Any, index: int, name: str) -> Any:
     return stored[index].column(name)[0].as_py()
 
 
-def guarded(place: str, rows: Iterator[Row]) -> Iterator[Row]:
-    """The same rows.
+def convert_errors(location: str, rows: Iterator[Row]) -> Iterator[Row]:
+    """Pass the rows on, with errors from Arrow converted.
 
     Raises:
-        DataError: what a broken file led Arrow to, as one line.
+        DataError: Arrow failed on a broken file; one line.
     """
     import pyarrow
 
     try:
         yield from rows
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"cannot read data {place}: {first_line(error)}") from None
+        raise DataError(f"cannot read data {location}: {first_line(error)}") from None
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first, or its name."""
+    """The first line of an error's message, or the error's class name if there is none."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""What readers have in common: where data are, a row, a table of rows."""
+"""The types that readers share: a source, a row, a table of rows, and the registry of readers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,38 +11,38 @@ from halfv_core.registry import Registry
 
 @dataclass(frozen=True)
 class Source:
-    """Where data are, and which part of them."""
+    """Where a data set is, and which part of it to read."""
 
-    place: str
+    location: str
     """A path, or the name of a data set on the hub."""
     split: str | None = None
-    """Split of a data set; slices such as test[:500] where the data come from the hub."""
+    """Split of the data set; for hub data sets also a slice such as test[:500]."""
     subset: str | None = None
     """Configuration of a hub data set."""
     expected: str = "a file or folder"
-    """What could have been given, for messages."""
+    """What the user could give instead, for messages."""
 
     @property
     def path(self) -> Path:
-        return Path(self.place)
+        return Path(self.location)
 
 
 class Row(NamedTuple):
     """One row of a data set."""
 
     label: str
-    """Where it stands, for people: line 7, row 12."""
+    """The row's position for messages, such as "line 7" or "row 12"."""
     number: int
-    """Counted from 1."""
+    """Position in the data set, counted from 1."""
     values: Mapping[str, Any]
-    """Column -> value; images inside the data are `Embedded`."""
+    """Column -> value; images inside the data are `EmbeddedImage`s."""
     fault: str | None = None
-    """Why the row could not be read, where it could not; its values are empty then."""
+    """Why the row could not be read, if so; `values` is empty then."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a data set, and where its relative paths start."""
+    """The rows of a data set, and the folder that its relative paths start from."""
 
     rows: Iterator[Row]
     base: Path
@@ -50,25 +50,29 @@ class Table:
 
 @dataclass(frozen=True)
 class Reader:
-    """One way to read."""
+    """A reader for one kind of source."""
 
     reads: Callable[[Source], bool]
+    """Whether it can read a source."""
     open: Callable[[Source], Table]
     parts: tuple[str, ...] = ()
-    """What its places can be narrowed down by: split, subset."""
+    """Options that select a part of such a source: "split", "subset"."""
 
 
 READERS: Registry[Reader] = Registry("reader", DataError)
 
 SPLITS = ("test", "validation", "val", "dev", "train")
-"""Which split is taken when none is named: calibration wants data that the model was not trained on."""
+"""Order of preference if no split is named; calibration should use data that the model was not trained on."""
 
 
 def choose_split(source: Source, known: Sequence[str]) -> str:
-    """The split that was asked for, else the first of `SPLITS` that there is, else the first there is.
+    """The requested split; otherwise the first of `SPLITS` that exists, or the first split of all.
+
+    Args:
+        known: the splits of the data set.
 
     Raises:
-        DataError: it is not there.
+        DataError: the requested split does not exist.
     """
     wanted = [source.split] if source.split else [*SPLITS, *known]
     for name in wanted:
@@ -76,5 +80,5 @@ def choose_split(source: Source, known: Sequence[str]) -> str:
             return name
     there = ", ".join(filter(None, known))
     raise DataError(
-        f"{source.place} has no such split", got=source.split, expected=f"one of {there}" if there else None
+        f"{source.location} has no such split", got=source.split, expected=f"one of {there}" if there else None
     )

@@ -1,4 +1,4 @@
-"""CSV and TSV files with a header row; cells may be long enough to hold an image as base64 text."""
+"""Reads CSV and TSV files with a header row; a cell may hold an image as base64 text."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from probe.data.readers.base import READERS, Reader, Row, Source, Table
 from probe.data.readers.json_rows import read_text
 
 CELL_LIMIT = 100_000_000
-"""Characters in a cell; Python's own limit is too small for images."""
+"""Largest number of characters in a cell; Python's default is too small for images."""
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -57,7 +57,7 @@ def _rows(lines: Any, header: list[str]) -> Iterator[Row]:
 
 
 def _miscounted(cells: int, columns: int, began: int, ended: int) -> str:
-    """What is wrong with a row; a quote that nothing closes swallows the lines after it."""
+    """The fault of a row with the wrong number of cells; an unclosed quote swallows the lines after it."""
     swallowed = f"; it takes lines {began} to {ended}, is a quote not closed?" if ended > began else ""
     return f"{cells} cells under {columns} column names{swallowed}"
 

@@ -1,4 +1,4 @@
-"""A folder of images: with a metadata file that names them, or with a caption in a text file beside each."""
+"""Reads a folder of images, with a metadata file that lists them or with a caption in a text file next to each."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,16 +14,16 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", "
 
 
 def open_folder(source: Source) -> Table:
-    """Rows of a folder: its metadata file's, or one for each image with the caption in `<name>.txt` beside it.
+    """Rows of the folder's metadata file, or one row per image with the caption in `<name>.txt` next to it.
 
     Raises:
-        DataError: neither metadata nor images in it.
+        DataError: the folder has neither metadata nor images.
     """
     for name in METADATA:
         listing = source.path / name
         if listing.is_file():
             opener = open_delimited if listing.suffix in (".csv", ".tsv") else open_json
-            return opener(replace(source, place=str(listing)))
+            return opener(replace(source, location=str(listing)))
     images = sorted(path for path in source.path.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not images:
         expected = f"images, Parquet files, a folder made by save_to_disk, or a listing ({', '.join(METADATA)})"

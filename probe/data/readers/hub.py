@@ -1,10 +1,10 @@
-"""A data set on the Hugging Face hub, by its name; the `datasets` library downloads it and runs none of its code."""
+"""Reads a data set from the Hugging Face Hub by name; the `datasets` library downloads it and runs none of its code."""
 
 import re
 from pathlib import Path
 
 from halfv_core.errors import DataError
-from probe.data.readers.arrow import dataset_rows, first_line, guarded
+from probe.data.readers.arrow import convert_errors, dataset_rows, first_line
 from probe.data.readers.base import READERS, Reader, Source, Table, choose_split
 
 
@@ -12,23 +12,23 @@ def open_hub(source: Source) -> Table:
     """Rows of a data set on the hub, downloaded by the `datasets` library into its cache.
 
     Raises:
-        DataError: it does not exist, cannot be reached, or has no such split or subset.
+        DataError: the data set does not exist, cannot be reached, or has no such split or subset.
     """
     from datasets import get_dataset_split_names, load_dataset
 
     try:
-        split = source.split or choose_split(source, get_dataset_split_names(source.place, source.subset))
-        found = load_dataset(source.place, source.subset, split=split)
+        split = source.split or choose_split(source, get_dataset_split_names(source.location, source.subset))
+        dataset = load_dataset(source.location, source.subset, split=split)
     except DataError:
         raise
-    except Exception as error:  # network, authorisation, missing names: each library beneath has its own
+    except Exception as error:  # each library below has its own errors for network, authorisation and missing names
         remedy = "check the name, --subset and --split, and the network, or give a local file"
-        raise DataError(f"cannot load data set '{source.place}': {first_line(error)}", remedy=remedy) from None
-    return Table(guarded(source.place, dataset_rows(found)), Path())
+        raise DataError(f"cannot load data set '{source.location}': {first_line(error)}", remedy=remedy) from None
+    return Table(convert_errors(source.location, dataset_rows(dataset)), Path())
 
 
 def _is_hub_name(source: Source) -> bool:
-    return not source.path.exists() and re.fullmatch(r"\w[\w.-]*/[\w.-]+", source.place) is not None
+    return not source.path.exists() and re.fullmatch(r"\w[\w.-]*/[\w.-]+", source.location) is not None
 
 
 READERS.register("hub")(Reader(_is_hub_name, open_hub, parts=("split", "subset")))

@@ -1,4 +1,4 @@
-"""JSON Lines (one object a line), or one JSON file that holds its rows in a list or filed under their ids."""
+"""Reads JSON Lines (one object per line), or one JSON file with its rows in a list or in an object keyed by id."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ def open_json(source: Source) -> Table:
     """Rows of a .jsonl, .ndjson or .json file.
 
     Raises:
-        DataError: not UTF-8 text, or a .json file that is not a list of objects.
+        DataError: the file is not UTF-8 text, or a .json file holds no rows.
     """
     text = read_text(source.path)
     if source.path.suffix.lower() == ".json":
@@ -25,10 +25,10 @@ def open_json(source: Source) -> Table:
 
 
 def read_text(path: Path) -> str:
-    """A whole UTF-8 file, with or without a byte order mark.
+    """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        DataError: it cannot be read, or is something else.
+        DataError: the file cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -39,7 +39,8 @@ def read_text(path: Path) -> str:
 
 
 def _lines(text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 may stand inside a string
+    # Not splitlines(), since U+2028 may occur inside a string.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield _row("line", number, *_parsed(line))
 
@@ -55,14 +56,14 @@ def _parsed(line: str) -> tuple[Any, str | None]:
         return {}, "not JSON (nested too deeply)"
 
 
-def _row(kind: str, number: int, value: Any, fault: str | None) -> Row:
+def _row(unit: str, number: int, value: Any, fault: str | None) -> Row:
     if not isinstance(value, dict):
         value, fault = {}, f"not an object, got {type(value).__name__}"
-    return Row(f"{kind} {number}", number, value, fault)
+    return Row(f"{unit} {number}", number, value, fault)
 
 
 def _listed(path: Path, text: str) -> Iterator[Row]:
-    """Rows of one JSON value; a .json file may be JSON Lines all the same, as its first line tells."""
+    """Rows of one JSON value; a .json file whose first line is JSON by itself may also be JSON Lines."""
     value, fault = _parsed(text)
     if fault and _parsed(text.lstrip().partition("\n")[0])[1] is None:
         return _lines(text)
@@ -76,7 +77,7 @@ def _listed(path: Path, text: str) -> Iterator[Row]:
 
 
 def _rows_inside(value: dict[str, Any]) -> list[Any] | None:
-    """The list that an object holds, or its own values where they are objects filed under their ids, as GQA's are."""
+    """The list inside an object, or the object's values if they are objects keyed by their ids, as in GQA."""
     for key in _LISTS:
         if isinstance(value.get(key), list):
             return list(value[key])

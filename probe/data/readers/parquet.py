@@ -1,4 +1,4 @@
-"""Parquet: one file, or a folder of shards. Text is read at once, images when a sample is drawn."""
+"""Reads a Parquet file or a folder of shards. Text is read at once, images on demand."""
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
@@ -6,25 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from halfv_core.errors import DataError
-from probe.data.readers.arrow import first_line, guarded, image_columns, with_pictures
+from probe.data.readers.arrow import convert_errors, first_line, image_columns, with_images
 from probe.data.readers.base import READERS, Reader, Row, Source, Table
 
 Column = Callable[[Path, int, str], Any]
-"""Reads a column of a row group of a file."""
+"""Reads one column of one row group: (file, row group, column name)."""
 
 
 def open_parquet(source: Source) -> Table:
-    """Rows of a .parquet file, or of all of them in a folder, in the order of their names.
+    """Rows of a .parquet file, or of all such files in a folder in the order of their names.
 
-    Shards named after splits (test-00000-of-00001.parquet) are narrowed down by the source's split.
+    If shards are named after splits (test-00000-of-00001.parquet), only those of the source's split are read.
 
     Raises:
-        DataError: a file that is not there or not Parquet, or no shard of that split.
+        DataError: a file does not exist or is not Parquet, or there is no shard of that split.
     """
     files = _shards(source)
     for file in files:
         _opened(file)
-    return Table(guarded(source.place, _rows(files)), source.path if source.path.is_dir() else source.path.parent)
+    return Table(
+        convert_errors(source.location, _rows(files)), source.path if source.path.is_dir() else source.path.parent
+    )
 
 
 def _shards(source: Source) -> list[Path]:
@@ -34,7 +36,7 @@ def _shards(source: Source) -> list[Path]:
     named = [file for file in found if source.split in (None, file.stem.partition("-")[0])]
     if not named:
         known = ", ".join(sorted({file.stem.partition("-")[0] for file in found}))
-        raise DataError(f"{source.place} has no such split", got=source.split, expected=f"one of {known}")
+        raise DataError(f"{source.location} has no such split", got=source.split, expected=f"one of {known}")
     return named
 
 
@@ -51,7 +53,7 @@ def _opened(file: Path) -> Any:
 
 
 def _rows(files: list[Path]) -> Iterator[Row]:
-    column = lru_cache(maxsize=1)(_column)  # a row group is the least that Parquet reads; neighbours drawn share it
+    column = lru_cache(maxsize=1)(_column)  # Parquet reads whole row groups; samples in the same group share one read
     number = 0
     for file in files:
         table = _opened(file)
@@ -64,38 +66,38 @@ def _rows(files: list[Path]) -> Iterator[Row]:
                 if others
                 else [{}] * len(next(iter(present.values()), []))
             )
-            for place, texts in enumerate(rows):
+            for index, texts in enumerate(rows):
                 number += 1
                 label = f"{file.name} row {number}" if len(files) > 1 else f"row {number}"
-                here = {name: there[place] for name, there in present.items()}
-                cell = partial(_cell, column, file, group, place)
-                yield Row(label, number, with_pictures(label, texts, here, listed, cell))
+                has_image = {name: rows_with[index] for name, rows_with in present.items()}
+                cell = partial(_cell, column, file, group, index)
+                yield Row(label, number, with_images(label, texts, has_image, listed, cell))
 
 
 def _present(table: Any, group: int, name: str) -> list[bool]:
-    """Which rows of a group have a picture: by the statistics, or by a part of it that is smaller than its bytes."""
+    """Which rows of a group have an image, from the column statistics or from a struct field smaller than the bytes."""
     from pyarrow.types import is_struct
 
-    kind = table.schema_arrow.field(name).type
-    parts = [part.name for part in kind if part.name != "bytes"] if is_struct(kind) else []
+    dtype = table.schema_arrow.field(name).type
+    parts = [part.name for part in dtype if part.name != "bytes"] if is_struct(dtype) else []
     rows = table.metadata.row_group(group)
     leaves = {rows.column(index).path_in_schema: rows.column(index) for index in range(rows.num_columns)}
-    statistics = leaves[f"{name}.bytes" if is_struct(kind) else name].statistics
+    statistics = leaves[f"{name}.bytes" if is_struct(dtype) else name].statistics
     if statistics is not None and statistics.has_null_count and statistics.null_count == 0:
         return [True] * rows.num_rows
     read = table.read_row_group(group, columns=[f"{name}.{parts[0]}" if parts else name])
-    found: list[bool] = read.column(0).is_valid().to_pylist()
-    return found
+    present: list[bool] = read.column(0).is_valid().to_pylist()
+    return present
 
 
 def _column(file: Path, group: int, name: str) -> Any:
     return _opened(file).read_row_group(group, columns=[name]).column(0)
 
 
-def _cell(column: Column, file: Path, group: int, place: int, name: str) -> Any:
+def _cell(column: Column, file: Path, group: int, index: int, name: str) -> Any:
     try:
-        return column(file, group, name)[place].as_py()
-    except DataError as error:  # it was there when the rows were read
+        return column(file, group, name)[index].as_py()
+    except DataError as error:  # the file has gone since its rows were read
         raise ValueError(str(error)) from None
 
 

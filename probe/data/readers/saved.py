@@ -1,7 +1,7 @@
-"""A folder that the `datasets` library wrote with save_to_disk."""
+"""Reads a folder that the `datasets` library wrote with save_to_disk."""
 
 from halfv_core.errors import DataError
-from probe.data.readers.arrow import dataset_rows, first_line, guarded
+from probe.data.readers.arrow import convert_errors, dataset_rows, first_line
 from probe.data.readers.base import READERS, Reader, Source, Table, choose_split
 
 
@@ -9,19 +9,19 @@ def open_saved(source: Source) -> Table:
     """Rows of a folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`.
 
     Raises:
-        DataError: it cannot be read, or has no such split.
+        DataError: the folder cannot be read, or has no such split.
     """
     from datasets import DatasetDict, load_from_disk
 
     try:
-        found = load_from_disk(source.place)
-    except Exception as error:  # whatever a broken Arrow file leads the library to
-        raise DataError(f"cannot read the saved data set {source.place}: {first_line(error)}") from None
-    if isinstance(found, DatasetDict):
-        found = found[choose_split(source, list(found))]
+        dataset = load_from_disk(source.location)
+    except Exception as error:  # a broken Arrow file can make the library raise anything
+        raise DataError(f"cannot read the saved data set {source.location}: {first_line(error)}") from None
+    if isinstance(dataset, DatasetDict):
+        dataset = dataset[choose_split(source, list(dataset))]
     elif source.split:
-        choose_split(source, [str(found.split or "")])
-    return Table(guarded(source.place, dataset_rows(found)), source.path)
+        choose_split(source, [str(dataset.split or "")])
+    return Table(convert_errors(source.location, dataset_rows(dataset)), source.path)
 
 
 def _is_saved(source: Source) -> bool:

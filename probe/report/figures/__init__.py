@@ -1,4 +1,4 @@
-"""The charts of the report by name, in the order in which a reader wants them; one file each, all pure.
+"""The charts of the report by name, in reading order; one file each, with pure functions only.
 
 CHARTS["entropy"].make([Subject(Profile.load("profile.json"))]).show()
 """
@@ -38,10 +38,10 @@ CHARTS: dict[str, Chart] = {file.CHART.name: file.CHART for file in _FILES}
 
 
 def draw(profile: Profile, name: str) -> go.Figure:
-    """One chart of one profile: what `Profile.figure` calls.
+    """One chart of one profile; `Profile.figure` calls this.
 
     Raises:
-        HalfVError: no such chart, or nothing in this profile to draw in it.
+        HalfVError: there is no such chart, or the profile has no data for it.
     """
     if name not in CHARTS:
         raise HalfVError("unknown figure", got=repr(name), expected=f"one of {', '.join(CHARTS)}")

@@ -1,4 +1,4 @@
-"""Curves along depth as traces: the mean with its spread, on the scale that a reader has chosen."""
+"""Curves over layers as plotly traces: the mean with its standard deviation, on a chosen scale."""
 
 import math
 from collections.abc import Sequence
@@ -11,31 +11,31 @@ from probe.report.figures._style import Style
 
 
 class Scale(NamedTuple):
-    """Where a curve's values go on the vertical axis: (value - shift) / unit, not below `floor`."""
+    """The mapping of values to the vertical axis: (max(value, floor) - shift) / unit."""
 
     shift: float = 0.0
     unit: float = 1.0
     floor: float = -math.inf
 
     def of(self, values: Sequence[float]) -> list[float]:
-        """Each value on the axis."""
+        """The positions of the values on the axis."""
         return [(max(value, self.floor) - self.shift) / self.unit for value in values]
 
 
 def z_score(curve: Curve) -> Scale:
-    """Mean 0 and standard deviation 1 over the layers; a constant curve is 0 everywhere."""
+    """The scale on which the curve has mean 0 and standard deviation 1 over the layers; a constant curve becomes 0."""
     mean = sum(curve.mean) / len(curve.mean)
     deviation = math.sqrt(sum((value - mean) ** 2 for value in curve.mean) / len(curve.mean))
     return Scale(shift=mean, unit=deviation if deviation > 1e-12 else 1.0)
 
 
-def places(points: int, layers: int, depth: bool) -> list[float]:
-    """Where the points of a curve stand: layers, or percent of the depth."""
+def x_positions(points: int, layers: int, depth: bool) -> list[float]:
+    """Horizontal positions of the points of a curve: layers, or percentages of the depth."""
     return [100 * index / layers if depth else index for index in range(points)]
 
 
 def line(name: str, curve: Curve, x: Sequence[float], style: Style, scale: Scale, number: str) -> go.Scatter:
-    """The mean; whatever the scale, hovering gives mean and spread as measured, in `number` format."""
+    """The mean as a line; hovering shows unscaled mean and standard deviation in the format `number`."""
     return go.Scatter(
         name=name,
         x=list(x),
@@ -50,7 +50,7 @@ def line(name: str, curve: Curve, x: Sequence[float], style: Style, scale: Scale
 
 
 def band(name: str, curve: Curve, x: Sequence[float], style: Style, scale: Scale) -> go.Scatter:
-    """One standard deviation to both sides."""
+    """One standard deviation on either side of the mean, as a filled area."""
     above = [mean + std for mean, std in zip(curve.mean, curve.std, strict=True)]
     below = [mean - std for mean, std in zip(curve.mean, curve.std, strict=True)]
     return go.Scatter(

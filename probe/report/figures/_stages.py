@@ -1,20 +1,20 @@
-"""Where the stages begin, drawn: tinted spans with labels, and the 90 % intervals of the boundaries."""
+"""Draws the stages into a figure: tinted spans with labels, and the 90 % intervals of their starts."""
 
 import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
-from probe.calibration.certainty import interval_words
+from probe.calibration.certainty import interval_label
 from probe.report.figures._style import INK
 from probe.report.labels import stage_spans
 
 TINTS = {"I": "rgba(128,128,128,.14)", "II": "rgba(230,159,0,.16)", "III": "rgba(86,180,233,.18)"}
-LABELS = 62
-"""Pixels that the labels of the stages take above the plot."""
+LABEL_HEIGHT = 62
+"""Height of the stage labels above the plot, pixels."""
 
 
 def shade_stages(figure: go.Figure, profile: Profile, *, points: int) -> None:
-    """Tint the stages over `points` layers; the page shortens a label to its numeral (`name`) where it has no room."""
+    """Tint the stages over `points` layers; the page shortens labels that do not fit to the numeral in `name`."""
     for span in stage_spans(profile.stages, profile.layers):
         last = points - 1 if span.last == profile.layers - 1 else span.last
         left, right = span.first - 0.5, last + 0.5
@@ -31,16 +31,16 @@ def shade_stages(figure: go.Figure, profile: Profile, *, points: int) -> None:
 
 
 def add_intervals(figure: go.Figure, profile: Profile) -> None:
-    """A bar along the lower edge for each boundary: the taken layer, and the 90 % interval around it.
+    """Draw the chosen start of each stage with its 90 % interval along the lower edge.
 
-    Comes after the layout, for it brings a vertical axis of its own.
+    Call this after the layout is applied, since it adds a second vertical axis.
     """
-    found = profile.uncertainty
-    if found is None:
+    uncertainty = profile.uncertainty
+    if uncertainty is None:
         return
     starts = (
-        ("II", profile.stages.aggregation_start, found.aggregation_start),
-        ("III", profile.stages.saturation_start, found.saturation_start),
+        ("II", profile.stages.aggregation_start, uncertainty.aggregation_start),
+        ("III", profile.stages.saturation_start, uncertainty.saturation_start),
     )
     bars = [(numeral, start, *_ends(start, interval, profile.layers), interval) for numeral, start, interval in starts]
     bars = [bar for bar in bars if bar[1] is not None]
@@ -59,8 +59,8 @@ def add_intervals(figure: go.Figure, profile: Profile) -> None:
         mode="markers",
         marker={"symbol": "diamond", "size": 10, "color": INK},
         text=[
-            f"Stage {numeral} from layer {start}, 90 % interval {interval_words(found.low, found.high)}"
-            for numeral, start, _, _, found in bars
+            f"Stage {numeral} from layer {start}, 90 % interval {interval_label(interval.low, interval.high)}"
+            for numeral, start, _, _, interval in bars
         ],
         hovertemplate="%{text}<extra></extra>",
     )
@@ -68,7 +68,7 @@ def add_intervals(figure: go.Figure, profile: Profile) -> None:
     figure.update_layout(yaxis2=hidden)
 
 
-def _ends(start: int | None, found: BoundaryUncertainty, layers: int) -> tuple[int, int]:
-    """The interval on the axis, around the taken layer even where that lies outside; "none" is the right edge."""
-    low, high = (layers if end is None else end for end in (found.low, found.high))
+def _ends(start: int | None, interval: BoundaryUncertainty, layers: int) -> tuple[int, int]:
+    """The interval's ends on the axis, extended to include the chosen layer; "none" is at the right edge."""
+    low, high = (layers if end is None else end for end in (interval.low, interval.high))
     return (low, high) if start is None else (min(low, start), max(high, start))

@@ -1,4 +1,4 @@
-"""How the charts look: colours that hold on white and near-black, layout, stage shading, text from the data."""
+"""The style of the charts: colours with contrast on white and near-black, layout, escaping of text from the data."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,10 @@ from probe.report.figures.chart import Subject
 
 
 class Style(NamedTuple):
-    """How one curve looks; colours after Okabe and Ito, 3:1 on white and near-black; dash and marker tell more."""
+    """The style of one curve.
+
+    Colours follow Okabe and Ito, with a contrast of 3:1 on white and near-black; dash and symbol also tell them apart.
+    """
 
     color: str
     band: str
@@ -29,35 +32,35 @@ STYLES = {
     "KL": Style("#9A5BB5", "rgba(154,91,181,.18)", "solid", "circle"),
 }
 MODELS = ("#1A80C4", "#D55E00", "#009E73", "#9A5BB5", "#8C7300", "#BF4F86")
-"""One for each model of a comparison, from the start again after the last."""
+"""Colours of the models in a comparison, used in a cycle."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon")
 INK = "#787F87"
-"""For marks that are no data: thresholds, intervals; the page sets the colour of text."""
+"""Colour of thresholds, intervals and other marks that are not data; the page sets the colour of text."""
 
 
 def model_styles() -> Iterator[Style]:
-    """A colour and a marker for one model after the other, for ever."""
+    """Styles for one model after the other, without end."""
     for color, symbol in cycle(zip(MODELS, SYMBOLS, strict=True)):
         yield Style(color, "rgba(0,0,0,0)", "solid", symbol)
 
 
-def plain(text: str) -> str:
-    """Text from the data as plotly shows it letter by letter: it would read tags, and %{...} in templates."""
+def escaped(text: str) -> str:
+    """Escape text from the data, so that plotly shows it literally instead of interpreting tags and %{...}."""
     return escape(text, quote=False).replace("%{", "%&#123;")
 
 
-def names(subjects: Sequence[Subject]) -> list[str]:
-    """A short name for each, all different: the last part of the model's path, counted where one comes twice."""
-    found = [subject.profile.provenance.model_id.rstrip("/").rsplit("/", 1)[-1] for subject in subjects]
-    counts, seen = Counter(found), Counter[str]()
-    for index, name in enumerate(found):
+def model_names(subjects: Sequence[Subject]) -> list[str]:
+    """A short, unique name for each subject: the last part of the model's path, numbered if it occurs twice."""
+    names = [subject.profile.provenance.model_id.rstrip("/").rsplit("/", 1)[-1] for subject in subjects]
+    counts, seen = Counter(names), Counter[str]()
+    for index, name in enumerate(names):
         seen[name] += 1
-        found[index] = f"{name} ({seen[name]})" if counts[name] > 1 else name
-    return found
+        names[index] = f"{name} ({seen[name]})" if counts[name] > 1 else name
+    return names
 
 
-def lay_out(figure: go.Figure, *, height: int, top: int = 24, bottom: int = 48) -> None:
-    """Transparent, quiet, no title; the legend below the plot."""
+def apply_layout(figure: go.Figure, *, height: int, top: int = 24, bottom: int = 48) -> None:
+    """Apply the common layout: transparent, without title, with the legend below the plot."""
     below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "xref": "container", "x": 0}
     figure.update_layout(
         template="none",
@@ -74,6 +77,6 @@ def lay_out(figure: go.Figure, *, height: int, top: int = 24, bottom: int = 48) 
 
 
 def log_axis(lowest: float, highest: float) -> dict[str, Any]:
-    """A log axis with about five powers of ten."""
+    """Settings of a log axis with about five labelled powers of ten."""
     step = max(1, round((log10(max(highest, lowest)) - log10(lowest)) / 5))
     return {"type": "log", "exponentformat": "power", "dtick": step, "tickfont": {"size": 10}}

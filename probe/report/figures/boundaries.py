@@ -1,4 +1,4 @@
-"""Where the stages begin when the samples are drawn anew: a histogram for each boundary."""
+"""The starts of the stages in bootstrap resamples: one histogram per boundary."""
 
 from collections.abc import Sequence
 
@@ -7,24 +7,24 @@ from plotly.subplots import make_subplots
 
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
-from probe.calibration.certainty import interval_words
-from probe.report.figures._style import lay_out
+from probe.calibration.certainty import interval_label
+from probe.report.figures._style import apply_layout
 from probe.report.figures.chart import Chart, Subject, Table
 
 COLORS = {"II": "#B37800", "III": "#1A80C4"}
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """A panel for each boundary, a bar for each answer, "none" last; the one that was taken is solid."""
-    found = [panel for panel in _boundaries(subjects[0].profile) if panel[2].wins]
-    if not found:
+    """One panel per boundary and one bar per layer, with "none" last; the bar of the chosen layer is solid."""
+    panels = [panel for panel in _boundaries(subjects[0].profile) if panel[2].wins]
+    if not panels:
         return None
-    drawn = make_subplots(rows=1, cols=len(found), shared_yaxes=True, horizontal_spacing=0.06)
-    for column, (numeral, start, boundary) in enumerate(found, start=1):
+    fig = make_subplots(rows=1, cols=len(panels), shared_yaxes=True, horizontal_spacing=0.06)
+    for column, (numeral, start, boundary) in enumerate(panels, start=1):
         shapes = ["" if win.layer == start else "/" for win in boundary.wins]
-        drawn.add_bar(
+        fig.add_bar(
             name=f"Stage {numeral}",
-            x=[_word(win.layer) for win in boundary.wins],
+            x=[_layer_label(win.layer) for win in boundary.wins],
             y=[win.share for win in boundary.wins],
             text=[f"{win.share:.0%}" if win.share >= 0.01 else "<1%" for win in boundary.wins],
             textposition="outside",
@@ -40,19 +40,19 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
         )
         layers = [win.layer for win in boundary.wins if win.layer is not None]
         order = [str(layer) for layer in range(min(layers), max(layers) + 1)] if layers else []
-        interval = f"{_word(start)} (90 %: {interval_words(boundary.low, boundary.high)})"
+        interval = f"{_layer_label(start)} (90 %: {interval_label(boundary.low, boundary.high)})"
         title = f"Stage {numeral} from layer<br>{interval}"
         axis = {"type": "category", "categoryorder": "array", "categoryarray": [*order, "none"]}
-        drawn.update_xaxes(title_text=title, title_font_size=13, **axis, row=1, col=column)
-    lay_out(drawn, height=340, top=32, bottom=64)
-    drawn.update_layout(bargap=0.25)
-    drawn.update_yaxes(tickformat=".0%", range=[0, 1.1], dtick=0.25)
-    drawn.update_yaxes(title_text="share of resamples", row=1, col=1)
-    return drawn
+        fig.update_xaxes(title_text=title, title_font_size=13, **axis, row=1, col=column)
+    apply_layout(fig, height=340, top=32, bottom=64)
+    fig.update_layout(bargap=0.25)
+    fig.update_yaxes(tickformat=".0%", range=[0, 1.1], dtick=0.25)
+    fig.update_yaxes(title_text="share of resamples", row=1, col=1)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each answer."""
+    """One row for each boundary and layer."""
     rows = [
         (numeral, "none" if win.layer is None else win.layer, win.share, win.layer == start)
         for numeral, start, boundary in _boundaries(subjects[0].profile)
@@ -62,26 +62,27 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 
 def summary(profile: Profile) -> str:
-    """How often each boundary comes out where it was put."""
-    said = [
-        f"Stage {numeral} begins at {_word(start)} in {sum(w.share for w in found.wins if w.layer == start):.0%}"
+    """How often the resamples give the chosen layer for each boundary."""
+    shares = [
+        f"Stage {numeral} begins at {_layer_label(start)} in {sum(w.share for w in found.wins if w.layer == start):.0%}"
         for numeral, start, found in _boundaries(profile)
         if found.wins
     ]
-    return f"{' and '.join(said)} of the resamples." if said else ""
+    return f"{' and '.join(shares)} of the resamples." if shares else ""
 
 
 def _boundaries(profile: Profile) -> list[tuple[str, int | None, BoundaryUncertainty]]:
-    found, stages = profile.uncertainty, profile.stages
-    if found is None:
+    """(numeral, chosen layer, uncertainty) of both boundaries."""
+    uncertainty, stages = profile.uncertainty, profile.stages
+    if uncertainty is None:
         return []
     return [
-        ("II", stages.aggregation_start, found.aggregation_start),
-        ("III", stages.saturation_start, found.saturation_start),
+        ("II", stages.aggregation_start, uncertainty.aggregation_start),
+        ("III", stages.saturation_start, uncertainty.saturation_start),
     ]
 
 
-def _word(layer: int | None) -> str:
+def _layer_label(layer: int | None) -> str:
     return "none" if layer is None else str(layer)
 
 

@@ -1,4 +1,4 @@
-"""What a chart of the report is: words, a pure function to a plotly figure, and the same numbers as a table.
+"""The parts of a chart: texts, a pure function that makes a plotly figure, and the same numbers as a table.
 
 CHARTS["entropy"].make([Subject(profile)]).show()
 """
@@ -15,32 +15,33 @@ Cell = str | int | float | bool | None
 
 
 class Subject(NamedTuple):
-    """What is drawn: one calibrated model, and what was seen sample by sample where that was kept."""
+    """One calibrated model to draw, with its observations of single samples if they were saved."""
 
     profile: Profile
     observations: Observations | None = None
 
 
 class Table(NamedTuple):
-    """All numbers of a chart, for reading and for CSV."""
+    """All numbers of a chart, for the page and for export."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    """As long as `columns` each; null where there is no such number."""
+    """Rows as long as `columns`; None where a value does not exist."""
 
 
 class Chart(NamedTuple):
-    """One chart. It has a figure exactly if it has a table."""
+    """One chart; it has a figure if and only if it has a table."""
 
     name: str
-    """Short, for file names and `Profile.figure`."""
+    """Short name, for file names and `Profile.figure`."""
     title: str
     caption: str
-    """What is shown, plain text."""
+    """What the chart shows, as plain text."""
     make: Callable[[Sequence[Subject]], go.Figure | None]
-    """null: these subjects have nothing to show here."""
+    """Makes the figure; None if the subjects have no data for it."""
     table: Callable[[Sequence[Subject]], Table | None]
+    """Makes the table; None if the subjects have no data for it."""
     summary: Callable[[Profile], str]
-    """What this profile's numbers say, one plain sentence; empty where there are none."""
+    """Summarises a profile's numbers in one sentence; "" if there are none."""
     many: bool = False
-    """Whether one figure compares all subjects; else one is made for each, from a sequence of one."""
+    """Whether one figure compares all subjects; otherwise `make` and `table` take a single subject."""

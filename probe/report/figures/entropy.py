@@ -1,4 +1,4 @@
-"""Truncated matrix entropy against depth: one model with spread, stages and intervals, or several compared."""
+"""Truncated matrix entropy over the layers: one model with deviations, stages and intervals, or several compared."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -8,28 +8,28 @@ import plotly.graph_objects as go
 from halfv_core.profile import Curve, Curves, Profile
 from probe.calibration.observations import SampleCurves
 from probe.report.figures._controls import Change, add_buttons
-from probe.report.figures._curves import Scale, band, line, places, z_score
-from probe.report.figures._entropies import NATS, Z_SCORE, compared
-from probe.report.figures._stages import LABELS, add_intervals, shade_stages
-from probe.report.figures._style import STYLES, Style, lay_out, names
+from probe.report.figures._curves import Scale, band, line, x_positions, z_score
+from probe.report.figures._entropies import NATS, Z_SCORE, comparison_figure
+from probe.report.figures._stages import LABEL_HEIGHT, add_intervals, shade_stages
+from probe.report.figures._style import STYLES, Style, apply_layout, model_names
 from probe.report.figures.chart import Cell, Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure:
-    """One model: all curves, raw, by layer. Several: a colour for each, z-scored, by depth."""
-    return _alone(subjects[0]) if len(subjects) == 1 else compared(subjects)
+    """For one model, all curves in nats over layers; for several, z-scores over depth with one colour per model."""
+    return _single_model(subjects[0]) if len(subjects) == 1 else comparison_figure(subjects)
 
 
 def table(subjects: Sequence[Subject]) -> Table:
-    """A row for each model and layer."""
+    """One row for each model and layer."""
     columns = ["model", "layer", "depth %"]
-    kinds = [kind for kind in ("visual", "text", "joint", "visual_release") if _any(subjects, kind)]
-    columns += [f"{kind} {what}" for kind in kinds for what in ("mean", "std")]
+    groups = [group for group in ("visual", "text", "joint", "visual_release") if _any(subjects, group)]
+    columns += [f"{group} {what}" for group in groups for what in ("mean", "std")]
     rows = []
-    for name, (profile, _) in zip(names(subjects), subjects, strict=True):
-        depths = places(profile.layers + 1, profile.layers, depth=True)
+    for name, (profile, _) in zip(model_names(subjects), subjects, strict=True):
+        depths = x_positions(profile.layers + 1, profile.layers, depth=True)
         for layer, depth in enumerate(depths):
-            curves = (getattr(profile.curves, kind) for kind in kinds)
+            curves = (getattr(profile.curves, group) for group in groups)
             values = ((curve.mean[layer], curve.std[layer]) if curve else (None, None) for curve in curves)
             row: list[Cell] = [name, layer, depth, *chain.from_iterable(values)]
             rows.append(tuple(row))
@@ -37,7 +37,7 @@ def table(subjects: Sequence[Subject]) -> Table:
 
 
 def summary(profile: Profile) -> str:
-    """From the first layer to the lowest point."""
+    """The visual entropy at the first layer, at its minimum, and at the end."""
     visual = profile.curves.visual.mean
     low = min(range(len(visual)), key=visual.__getitem__)
     if low == 0:
@@ -46,34 +46,34 @@ def summary(profile: Profile) -> str:
     return f"{fall}." if low == len(visual) - 1 else f"{fall}, and ends at {visual[-1]:.2f}."
 
 
-def kinds_of(curves: Curves) -> list[tuple[str, Curve, Style]]:
-    """Name, curve and style of all entropies that were measured."""
-    found = [(name, getattr(curves, name), STYLES[name]) for name in ("visual", "text", "joint")]
+def measured_curves(curves: Curves) -> list[tuple[str, Curve, Style]]:
+    """Name, curve and style of each entropy that was measured."""
+    curves_and_styles = [(name, getattr(curves, name), STYLES[name]) for name in ("visual", "text", "joint")]
     release = curves.visual_release
-    return found + ([("visual, public code", release, STYLES["release"])] if release is not None else [])
+    return curves_and_styles + ([("visual, public code", release, STYLES["release"])] if release is not None else [])
 
 
-def _alone(subject: Subject) -> go.Figure:
+def _single_model(subject: Subject) -> go.Figure:
     profile = subject.profile
     raw, scored = (_traces(subject, z=z) for z in (False, True))
-    drawn = go.Figure(raw)
-    shade_stages(drawn, profile, points=profile.layers + 1)
-    lay_out(drawn, height=500, top=118, bottom=64)
-    drawn.update_layout(hovermode="x unified")
-    drawn.update_xaxes(title_text="layer", range=[-0.5, profile.layers + 0.5], unifiedhovertitle={"text": "layer %{x}"})
-    drawn.update_yaxes(title_text=NATS)
-    add_intervals(drawn, profile)
+    fig = go.Figure(raw)
+    shade_stages(fig, profile, points=profile.layers + 1)
+    apply_layout(fig, height=500, top=118, bottom=64)
+    fig.update_layout(hovermode="x unified")
+    fig.update_xaxes(title_text="layer", range=[-0.5, profile.layers + 0.5], unifiedhovertitle={"text": "layer %{x}"})
+    fig.update_yaxes(title_text=NATS)
+    add_intervals(fig, profile)
     heights = {
         "raw": Change({"y": [trace.y for trace in raw]}, {"yaxis.title.text": NATS, "yaxis.autorange": True}),
         "z-score": Change({"y": [trace.y for trace in scored]}, {"yaxis.title.text": Z_SCORE, "yaxis.autorange": True}),
     }
-    add_buttons(drawn, heights, active="raw", count=len(raw), rise=LABELS)
-    add_buttons(drawn, _tick_choices(profile.layers), active="layer", count=0, right=True, rise=LABELS)
-    return drawn
+    add_buttons(fig, heights, active="raw", count=len(raw), rise=LABEL_HEIGHT)
+    add_buttons(fig, _tick_choices(profile.layers), active="layer", count=0, right=True, rise=LABEL_HEIGHT)
+    return fig
 
 
 def _tick_choices(layers: int) -> dict[str, Change]:
-    """Points stay where they are; only the axis reads otherwise."""
+    """Buttons that relabel the axis without moving the points."""
     quarters = {"xaxis.tickvals": [layers * part / 4 for part in range(5)]}
     percent = {"xaxis.ticktext": ["0", "25", "50", "75", "100"], "xaxis.tickmode": "array"}
     return {
@@ -83,10 +83,10 @@ def _tick_choices(layers: int) -> dict[str, Change]:
 
 
 def _traces(subject: Subject, z: bool) -> list[go.Scatter]:
-    """Spread, means, and all samples one by one, which the legend shows on demand."""
+    """Deviations, means, and the curves of single samples, which are hidden until chosen in the legend."""
     profile = subject.profile
-    x = places(profile.layers + 1, profile.layers, depth=False)
-    known = [(*kind, z_score(kind[1]) if z else Scale()) for kind in kinds_of(profile.curves)]
+    x = x_positions(profile.layers + 1, profile.layers, depth=False)
+    known = [(*group, z_score(group[1]) if z else Scale()) for group in measured_curves(profile.curves)]
     traces = [band(name, curve, x, style, scale) for name, curve, style, scale in known]
     traces += [line(name, curve, x, style, scale, ".3f") for name, curve, style, scale in known]
     samples = subject.observations.samples if subject.observations is not None else ()
@@ -96,7 +96,7 @@ def _traces(subject: Subject, z: bool) -> list[go.Scatter]:
 
 
 def _samples(samples: Sequence[SampleCurves], name: str, style: Style, scale: Scale) -> go.Scatter:
-    """One trace with a gap after each sample: a trace for each would be slow."""
+    """All samples in one trace with a gap after each, since one trace per sample would be slow."""
     x: list[float | None] = []
     y: list[float | None] = []
     for sample in samples:
@@ -117,8 +117,8 @@ def _samples(samples: Sequence[SampleCurves], name: str, style: Style, scale: Sc
     )
 
 
-def _any(subjects: Sequence[Subject], kind: str) -> bool:
-    return any(getattr(profile.curves, kind) is not None for profile, _ in subjects)
+def _any(subjects: Sequence[Subject], group: str) -> bool:
+    return any(getattr(profile.curves, group) is not None for profile, _ in subjects)
 
 
 CHART = Chart(

@@ -1,4 +1,4 @@
-"""One example of what is kept: the picture with kept and dropped tokens, or with the attention they get."""
+"""The figure of one example: its images with kept and dropped visual tokens, or with the attention they receive."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -15,37 +15,38 @@ OUTLINES = {
     ANCHOR: {"color": "#D55E00", "width": 3, "dash": "solid"},
     OTHER: {"color": "#56B4E9", "width": 2, "dash": "dot"},
 }
-"""Colours after Okabe and Ito; the dash tells the same."""
-VEIL = "rgba(120,120,120,.78)"
-"""Grey, so that it shows on white pages and on night scenes alike."""
-HEAT = [[0.0, "rgba(20,20,20,.62)"], [0.5, "rgba(230,159,0,.5)"], [1.0, "rgba(255,240,60,.65)"]]
-"""From the dark of what nobody looks at to light."""
+"""Colours follow Okabe and Ito; the dash repeats the distinction."""
+DROPPED_COLOR = "rgba(120,120,120,.78)"
+"""Grey, which is visible on white pages and on night scenes alike."""
+ATTENTION_COLORS = [[0.0, "rgba(20,20,20,.62)"], [0.5, "rgba(230,159,0,.5)"], [1.0, "rgba(255,240,60,.65)"]]
+"""Colour scale of attention, from dark for none to light for the most."""
 INSET = 0.08
-"""Share of a token's box that its outline stays away from the edge, so that neighbours do not hide each other."""
+"""Distance of an outline from the edge of its box, as a share of the box, so that neighbours do not overlap."""
 PANEL_HEIGHT, TOP, BOTTOM = {1: 360, 2: 280}, 138, 56
-"""Pixels; a panel is less high where two stand side by side."""
-BETWEEN = 0.12
-"""Of a panel's height."""
+"""Pixels; panels are lower if there are two side by side."""
+PANEL_GAP = 0.12
+"""Vertical distance between panels, as a share of a panel's height."""
 
 Cells = NDArray[np.float64]
 
 
 class Panel(NamedTuple):
-    """A grid of tokens on one picture, no two of which overlap: a whole image and its tiles are two panels."""
+    """A grid of non-overlapping tokens on one picture; a whole image and its tiles are two panels."""
 
     picture: int
+    """Index into `Example.pictures`."""
     tokens: list[int]
-    """Visual tokens, by number."""
+    """Indices of the visual tokens."""
     boxes: Cells
-    """(tokens, 4): left, top, right, bottom, shares of the picture."""
+    """(tokens, 4): left, top, right, bottom, as shares of the picture's width and height."""
 
     @property
     def edges(self) -> tuple[Cells, Cells]:
-        """Where columns and rows begin and end, the picture's own edges included."""
+        """The edges of the columns and of the rows, including those of the picture."""
         return tuple(np.unique([0.0, 1.0, *self.boxes[:, axis::2].round(3).ravel()]) for axis in (0, 1))  # type: ignore[return-value]
 
-    def spread(self, values: Sequence[Any], missing: Any) -> list[list[Any]]:
-        """One value a token, as rows of the grid; where no token looks, `missing`."""
+    def as_grid(self, values: Sequence[Any], missing: Any) -> list[list[Any]]:
+        """Arrange one value per token as rows of the grid, with `missing` where there is no token."""
         columns, rows = self.edges
         table = [[missing] * (len(columns) - 1) for _ in range(len(rows) - 1)]
         centres = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
@@ -57,17 +58,17 @@ class Panel(NamedTuple):
 
 
 def panels_of(example: Example) -> list[Panel]:
-    """Runs of tokens on one picture that do not overlap, in order."""
-    found: list[Panel] = []
+    """Split the tokens into runs that lie on one picture and do not overlap, in order."""
+    panels: list[Panel] = []
     for token, region in enumerate(example.regions):
         if region is None:
             continue
         picture, box = region.image, np.array(region[1:])
-        if not found or found[-1].picture != picture or _overlaps(found[-1].boxes, box):
-            found.append(Panel(picture, [], np.empty((0, 4))))
-        last = found.pop()
-        found.append(Panel(picture, [*last.tokens, token], np.vstack([last.boxes, box])))
-    return found
+        if not panels or panels[-1].picture != picture or _overlaps(panels[-1].boxes, box):
+            panels.append(Panel(picture, [], np.empty((0, 4))))
+        last = panels.pop()
+        panels.append(Panel(picture, [*last.tokens, token], np.vstack([last.boxes, box])))
+    return panels
 
 
 def _overlaps(boxes: Cells, box: Cells) -> bool:
@@ -76,14 +77,14 @@ def _overlaps(boxes: Cells, box: Cells) -> bool:
 
 
 def example_figure(example: Example) -> go.Figure:
-    """The pictures with a menu of views: what is kept from each pruning on, and what the last token attends to."""
+    """The pictures with a menu of views: the tokens kept by each pruning, and the last prompt token's attention."""
     panels = panels_of(example)
     across = min(2, max(1, len(panels)))
     down = max(1, -(-len(panels) // across))
-    figure = make_subplots(down, across, horizontal_spacing=0.03, vertical_spacing=BETWEEN / down)
+    figure = make_subplots(down, across, horizontal_spacing=0.03, vertical_spacing=PANEL_GAP / down)
     views = [
-        *((_kept_words(example, selection), _kept_traces(example, selection)) for selection in example.selections),
-        *((_attention_words(example, attention), _attention_traces(attention)) for attention in example.attentions),
+        *((_kept_labels(example, selection), _kept_traces(example, selection)) for selection in example.selections),
+        *((_attention_labels(example, attention), _attention_traces(attention)) for attention in example.attentions),
     ]
     shown: list[int] = []
     for number, (_, draw) in enumerate(views):
@@ -99,12 +100,12 @@ def example_figure(example: Example) -> go.Figure:
         {
             "label": label,
             "method": "update",
-            "args": [{"visible": [one == number for one in shown]}, {"title.text": said}],
+            "args": [{"visible": [view == number for view in shown]}, {"title.text": title}],
         }
-        for number, ((label, said), _) in enumerate(views)
+        for number, ((label, title), _) in enumerate(views)
     ]
     figure.update_layout(
-        meta={"aspect": _aspect(example, panels) * down / across * (1 + BETWEEN)},  # for pages that know their width
+        meta={"aspect": _aspect(example, panels) * down / across * (1 + PANEL_GAP)},  # for pages that know their width
         height=TOP + BOTTOM + PANEL_HEIGHT[across] * down,
         margin={"l": 8, "r": 8, "t": TOP, "b": BOTTOM},
         title={"text": views[0][0][1] if views else "", "font": {"size": 13}, "x": 0, "xref": "paper",
@@ -121,58 +122,57 @@ def example_figure(example: Example) -> go.Figure:
 
 
 def _aspect(example: Example, panels: Sequence[Panel]) -> float:
-    """Height over width of the tallest picture."""
+    """The largest ratio of height to width among the pictures."""
     pictures = [example.pictures[panel.picture] for panel in panels]
     return max((picture.height / picture.width for picture in pictures), default=1.0)
 
 
-Words = tuple[str, str]
-"""In the menu, and as the title."""
+ViewLabels = tuple[str, str]
+"""The texts of a view: its menu entry and its title."""
 Draw = Callable[[Panel, bool], Iterable[Any]]
-"""From a panel, and whether it is the first, which brings the legend."""
+"""Makes the traces of a view for one panel; the bool says whether it is the first panel, which adds the legend."""
 
 
 def _stage(example: Example, layer: int) -> str:
-    """Attention is read before Stage II and at the start of Stage III, so that tells where the stages are."""
+    """The stage of a layer; Stage III starts at the later of the two layers whose attention was recorded."""
     last = example.attentions[-1].layer if len(example.attentions) > 1 else None
     return "in Stage III" if last is not None and layer >= last else "after Stage II begins"
 
 
-def _kept_words(example: Example, selection: Selection) -> Words:
+def _kept_labels(example: Example, selection: Selection) -> ViewLabels:
     anchors = set(selection.anchors)
     others = set(selection.kept) - anchors
-    said = f"{len(selection.kept)} of {len(example.regions)} visual tokens stay from layer {selection.layer} on:"
-    said += f"<br>{len(anchors)} anchors and {len(others)} others"
+    title = f"{len(selection.kept)} of {len(example.regions)} visual tokens stay from layer {selection.layer} on:"
+    title += f"<br>{len(anchors)} anchors and {len(others)} others"
     nowhere = [sum(example.regions[token] is None for token in tokens) for tokens in (anchors, others)]
     if any(nowhere):
-        said += f"<br>not drawn, at no place: {nowhere[0]} anchors, {nowhere[1]} others"
-    return f"Kept {_stage(example, selection.layer)}", said
+        title += f"<br>not drawn, at no place: {nowhere[0]} anchors, {nowhere[1]} others"
+    return f"Kept {_stage(example, selection.layer)}", title
 
 
-def _attention_words(example: Example, attention: Attention) -> Words:
+def _attention_labels(example: Example, attention: Attention) -> ViewLabels:
     where = "in Stage III" if attention is not example.attentions[0] else "before Stage II"
-    said = f"{sum(attention.shares):.1%} of the last token's attention at layer {attention.layer}"
-    return f"Attention {where}", f"{said}<br>goes to visual tokens, in the full model"
+    title = f"{sum(attention.shares):.1%} of the last token's attention at layer {attention.layer}"
+    return f"Attention {where}", f"{title}<br>goes to visual tokens, in the full model"
 
 
 def _kept_traces(example: Example, selection: Selection) -> Draw:
-    role = dict.fromkeys(selection.kept, OTHER) | dict.fromkeys(selection.anchors, ANCHOR)
+    roles = dict.fromkeys(selection.kept, OTHER) | dict.fromkeys(selection.anchors, ANCHOR)
     attended = {token: "" for token in range(len(example.regions))}
     for attention in example.attentions:
         for token, share in enumerate(attention.shares):
             attended[token] += f"<br>{share:.2%} of the attention at layer {attention.layer}"
 
     def draw(panel: Panel, first: bool) -> Iterable[Any]:
-        said = [f"token {token}: {role.get(token, DROPPED)}{attended[token]}" for token in panel.tokens]
-        veil = [0 if token in role else 1 for token in panel.tokens]
-        yield _heat(panel, veil, 1, said, [[0, "rgba(0,0,0,0)"], [1, VEIL]], (0, 1))
+        texts = [f"token {token}: {roles.get(token, DROPPED)}{attended[token]}" for token in panel.tokens]
+        veil = [0 if token in roles else 1 for token in panel.tokens]
+        yield _heat(panel, veil, 1, texts, [[0, "rgba(0,0,0,0)"], [1, DROPPED_COLOR]], (0, 1))
         names = {ANCHOR: "anchor, chosen by attention", OTHER: f"kept by {selection.selector}"}
-        for kind, line in OUTLINES.items():
-            own = [box for token, box in zip(panel.tokens, panel.boxes, strict=True) if role.get(token) == kind]
-            has = any(found == kind for found in role.values())
-            yield _outlines(own, names[kind], line, legend=first and has)
+        for role, line in OUTLINES.items():
+            boxes = [box for token, box in zip(panel.tokens, panel.boxes, strict=True) if roles.get(token) == role]
+            yield _outlines(boxes, names[role], line, legend=first and role in roles.values())
         if first:
-            marker = {"symbol": "square", "size": 12, "color": VEIL}
+            marker = {"symbol": "square", "size": 12, "color": DROPPED_COLOR}
             yield go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=DROPPED, hoverinfo="skip")
 
     return draw
@@ -184,13 +184,13 @@ def _attention_traces(attention: Attention) -> Draw:
 
     def draw(panel: Panel, first: bool) -> Iterable[Any]:
         shares = [attention.shares[token] for token in panel.tokens]
-        said = [
+        texts = [
             f"token {token}: {share:.2%} of the attention" for token, share in zip(panel.tokens, shares, strict=True)
         ]
         bar = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "thickness": 10, "len": 0.9,
                "tickvals": np.sqrt(ticks), "ticktext": [f"{tick:.2%}" for tick in ticks]}  # fmt: skip
-        # By the root, or one token with most of the attention would leave all others dark.
-        heat = _heat(panel, np.sqrt(shares).tolist(), None, said, HEAT, (0, top**0.5))
+        # Square roots, since otherwise one token with most of the attention would leave all others dark.
+        heat = _heat(panel, np.sqrt(shares).tolist(), None, texts, ATTENTION_COLORS, (0, top**0.5))
         yield heat.update(showscale=first, colorbar=bar)
 
     return draw
@@ -200,13 +200,13 @@ def _heat(
     panel: Panel,
     values: Sequence[float],
     missing: float | None,
-    said: Sequence[str],
+    texts: Sequence[str],
     colors: Any,
     span: tuple[float, float],
 ) -> go.Heatmap:
     columns, rows = panel.edges
     return go.Heatmap(
-        x=columns, y=rows, z=panel.spread(values, missing), text=panel.spread(said, "no token looks here"),
+        x=columns, y=rows, z=panel.as_grid(values, missing), text=panel.as_grid(texts, "no token looks here"),
         hovertemplate="%{text}<extra></extra>", hoverongaps=False, colorscale=colors, zmin=span[0], zmax=span[1],
         showscale=False,
     )  # fmt: skip

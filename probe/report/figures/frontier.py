@@ -1,37 +1,37 @@
-"""Retention against cost for all plans that were tried, with the ones that no other beats on both."""
+"""Retention against cost for all tested plans, with the Pareto frontier."""
 
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 from halfv_core.profile import Profile, PruningTest
-from probe.report.figures._style import INK, Style, lay_out, model_styles, names, plain
+from probe.report.figures._style import INK, Style, apply_layout, escaped, model_names, model_styles
 from probe.report.figures.chart import Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """All plans of all subjects; one subject brings its thresholds along."""
+    """All plans of all subjects; thresholds are drawn if there is one subject."""
     if not any(profile.pruning_tests for profile, _ in subjects):
         return None
-    drawn = go.Figure()
-    for name, (profile, _), style in zip(names(subjects), subjects, model_styles(), strict=False):
+    fig = go.Figure()
+    for name, (profile, _), style in zip(model_names(subjects), subjects, model_styles(), strict=False):
         if profile.pruning_tests:
-            _draw(drawn, plain(name), profile, style, alone=len(subjects) == 1)
+            _draw(fig, escaped(name), profile, style, single=len(subjects) == 1)
     if len(subjects) == 1:
-        _draw_limits(drawn, subjects[0].profile)
-    lay_out(drawn, height=420, top=32, bottom=64)
-    drawn.update_xaxes(title_text="times fewer FLOPs")
-    drawn.update_yaxes(title_text="same answers", tickformat=".0%")
-    return drawn
+        _draw_limits(fig, subjects[0].profile)
+    apply_layout(fig, height=420, top=32, bottom=64)
+    fig.update_xaxes(title_text="times fewer FLOPs")
+    fig.update_yaxes(title_text="same answers", tickformat=".0%")
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each plan."""
+    """One row for each plan."""
     columns = ("model", "plan", "FLOPs ratio", "KV ratio", "agreement", "held-out agreement", "log-likelihood drop")
     rows = [
         (
             name,
-            in_words(test),
+            plan_label(test),
             test.flops_ratio,
             test.kv_ratio,
             test.agreement,
@@ -41,32 +41,32 @@ def table(subjects: Sequence[Subject]) -> Table | None:
             test.safe_share,
             test.plan == profile.plan,
         )
-        for name, (profile, _) in zip(names(subjects), subjects, strict=True)
+        for name, (profile, _) in zip(model_names(subjects), subjects, strict=True)
         for test in profile.pruning_tests
     ]
     return Table((*columns, "safe", "safe in resamples", "taken"), tuple(rows)) if rows else None
 
 
 def summary(profile: Profile) -> str:
-    """How many were tried, and what became of it."""
+    """The number of plans that were tested, and the quality of the chosen one."""
     tests = profile.pruning_tests
     if not tests:
         return ""
     safe = sum(test.safe for test in tests)
-    said = f"{len(tests)} plans were tried, {safe} of them safe" if len(tests) > 1 else "One plan was tried"
+    tried = f"{len(tests)} plans were tried, {safe} of them safe" if len(tests) > 1 else "One plan was tried"
     taken = next((test for test in tests if test.plan == profile.plan), None)
     if taken is None:
-        return f"{said}."
-    return f"{said}; the one taken keeps {taken.agreement:.1%} of the answers at {taken.flops_ratio:.2f}x fewer FLOPs."
+        return f"{tried}."
+    return f"{tried}; the one taken keeps {taken.agreement:.1%} of the answers at {taken.flops_ratio:.2f}x fewer FLOPs."
 
 
-def in_words(test: PruningTest) -> str:
-    """The plan of a test."""
+def plan_label(test: PruningTest) -> str:
+    """A description of the plan of a test."""
     return "; ".join(test.plan.describe()) or "change nothing"
 
 
-def unbeaten(tests: Sequence[PruningTest]) -> list[PruningTest]:
-    """The Pareto frontier: no other test has at least as much of both and more of one. By cost, dearest first."""
+def pareto_frontier(tests: Sequence[PruningTest]) -> list[PruningTest]:
+    """The Pareto frontier of FLOPs ratio and agreement, in order of increasing FLOPs ratio."""
     front: list[PruningTest] = []
     for test in sorted(tests, key=lambda test: (-test.flops_ratio, -test.agreement)):
         if not front or test.agreement > front[-1].agreement:
@@ -74,12 +74,12 @@ def unbeaten(tests: Sequence[PruningTest]) -> list[PruningTest]:
     return front[::-1]
 
 
-def _draw(drawn: go.Figure, name: str, profile: Profile, style: Style, *, alone: bool) -> None:
-    """Several models have one legend entry each; the marks are explained in the caption."""
-    front, color = unbeaten(profile.pruning_tests), style.color
-    drawn.add_scatter(
-        name="frontier" if alone else name,
-        legendgroup="frontier" if alone else name,
+def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, *, single: bool) -> None:
+    """Draw the plans of one profile; in a comparison it gets one legend entry, and the caption explains the markers."""
+    front, color = pareto_frontier(profile.pruning_tests), style.color
+    fig.add_scatter(
+        name="frontier" if single else name,
+        legendgroup="frontier" if single else name,
         x=[test.flops_ratio for test in front],
         y=[test.agreement for test in front],
         mode="lines",
@@ -90,23 +90,23 @@ def _draw(drawn: go.Figure, name: str, profile: Profile, style: Style, *, alone:
     safe = [test for test in profile.pruning_tests if test.safe]
     unsafe = [test for test in profile.pruning_tests if not test.safe]
     taken = [test for test in profile.pruning_tests if test.plan == profile.plan]
-    kept_apart = [test for test in profile.pruning_tests if test.held_out_agreement is not None]
+    held_out = [test for test in profile.pruning_tests if test.held_out_agreement is not None]
     hollow = {"symbol": "square-open", "size": 11, "color": color, "line": {"width": 2}}
     marks = (
         ("safe", safe, "agreement", {"symbol": style.symbol, "size": 10, "color": color}),
         ("not safe", unsafe, "agreement", {"symbol": "x-thin-open", "size": 10, "color": color, "line": {"width": 3}}),
-        ("held-out samples", kept_apart, "held_out_agreement", hollow),
+        ("held-out samples", held_out, "held_out_agreement", hollow),
         ("taken", taken, "agreement", {"symbol": "circle-open", "size": 20, "color": INK, "line": {"width": 2}}),
     )
     for label, tests, field, marker in marks:
         if tests:
-            drawn.add_scatter(
-                name=label if alone else f"{name}, {label}",
-                legendgroup=label if alone else name,
-                showlegend=alone,
+            fig.add_scatter(
+                name=label if single else f"{name}, {label}",
+                legendgroup=label if single else name,
+                showlegend=single,
                 x=[test.flops_ratio for test in tests],
                 y=[getattr(test, field) for test in tests],
-                text=[plain(in_words(test)).replace("; ", "<br>") for test in tests],
+                text=[escaped(plan_label(test)).replace("; ", "<br>") for test in tests],
                 mode="markers",
                 marker=marker,
                 cliponaxis=False,
@@ -114,25 +114,23 @@ def _draw(drawn: go.Figure, name: str, profile: Profile, style: Style, *, alone:
             )
 
 
-def _draw_limits(drawn: go.Figure, profile: Profile) -> None:
-    """What a plan had to reach; the labels lie where the lines begin."""
+def _draw_limits(fig: go.Figure, profile: Profile) -> None:
+    """Draw the thresholds that a plan had to meet, labelled at the start of their lines."""
     resolved = profile.provenance.arguments_resolved
-    drawn.add_hline(profile.saturation.min_agreement, line={"color": INK, "dash": "dash", "width": 1.5})
-    _label(
-        drawn, f"safe from {profile.saturation.min_agreement:.0%}", 0, profile.saturation.min_agreement, x_on="paper"
-    )
+    fig.add_hline(profile.saturation.min_agreement, line={"color": INK, "dash": "dash", "width": 1.5})
+    _label(fig, f"safe from {profile.saturation.min_agreement:.0%}", 0, profile.saturation.min_agreement, x_on="paper")
     retention, flops = resolved.get("target_retention"), resolved.get("target_flops")
     if isinstance(retention, float) and retention != profile.saturation.min_agreement:
-        drawn.add_hline(retention, line={"color": INK, "dash": "dot", "width": 1.5})
-        _label(drawn, f"target {retention:.0%}", 0, retention, x_on="paper")
+        fig.add_hline(retention, line={"color": INK, "dash": "dot", "width": 1.5})
+        _label(fig, f"target {retention:.0%}", 0, retention, x_on="paper")
     if isinstance(flops, float | int):
-        drawn.add_vline(flops, line={"color": INK, "dash": "dot", "width": 1.5})
-        _label(drawn, f"target {flops:g}x", flops, 1, y_on="paper")
+        fig.add_vline(flops, line={"color": INK, "dash": "dot", "width": 1.5})
+        _label(fig, f"target {flops:g}x", flops, 1, y_on="paper")
 
 
-def _label(drawn: go.Figure, text: str, x: float, y: float, *, x_on: str = "x", y_on: str = "y") -> None:
+def _label(fig: go.Figure, text: str, x: float, y: float, *, x_on: str = "x", y_on: str = "y") -> None:
     at = {"x": x, "y": y, "xref": x_on, "yref": y_on, "xanchor": "left", "yanchor": "bottom"}
-    drawn.add_annotation(text=text, showarrow=False, font={"size": 11}, **at)
+    fig.add_annotation(text=text, showarrow=False, font={"size": 11}, **at)
 
 
 CHART = Chart(

@@ -1,4 +1,4 @@
-"""KL redundancy of each layer on a log axis: how much the answer changes when the layer skips the visual tokens."""
+"""KL redundancy of each layer on a log axis: how much the prediction changes if the layer skips the visual tokens."""
 
 import math
 from collections.abc import Sequence
@@ -6,46 +6,46 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from halfv_core.profile import Curve, Profile
-from probe.report.figures._curves import Scale, band, line, places
+from probe.report.figures._curves import Scale, band, line, x_positions
 from probe.report.figures._stages import add_intervals, shade_stages
-from probe.report.figures._style import STYLES, Style, lay_out, log_axis, model_styles, names, plain
+from probe.report.figures._style import STYLES, Style, apply_layout, escaped, log_axis, model_names, model_styles
 from probe.report.figures.chart import Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure:
-    """One model by layer, with spread and stages; several by depth, a colour each."""
-    alone = len(subjects) == 1
+    """One model over layers, with deviations and stages; several over depth, one colour each."""
+    single = len(subjects) == 1
     floor = min(floor_of(profile.curves.kl) for profile, _ in subjects)
     highest = max(max(profile.curves.kl.mean) for profile, _ in subjects)
-    drawn = go.Figure()
-    if alone:
+    fig = go.Figure()
+    if single:
         profile = subjects[0].profile
-        _draw(drawn, "KL", profile, STYLES["KL"], floor, depth=False)
-        shade_stages(drawn, profile, points=profile.layers)
-        drawn.update_xaxes(range=[-0.5, profile.layers - 0.5])
-    for name, (profile, _), style in zip(names(subjects), subjects, model_styles(), strict=False):
-        if not alone:
-            _draw(drawn, plain(name), profile, style, floor, depth=True)
-    lay_out(drawn, height=400, top=72 if alone else 24, bottom=64)
-    drawn.update_xaxes(title_text="layer" if alone else "depth, %")
-    drawn.update_yaxes(title_text="KL, nats", **log_axis(floor, highest))
-    if alone:
-        add_intervals(drawn, subjects[0].profile)
-    return drawn
+        _draw(fig, "KL", profile, STYLES["KL"], floor, depth=False)
+        shade_stages(fig, profile, points=profile.layers)
+        fig.update_xaxes(range=[-0.5, profile.layers - 0.5])
+    for name, (profile, _), style in zip(model_names(subjects), subjects, model_styles(), strict=False):
+        if not single:
+            _draw(fig, escaped(name), profile, style, floor, depth=True)
+    apply_layout(fig, height=400, top=72 if single else 24, bottom=64)
+    fig.update_xaxes(title_text="layer" if single else "depth, %")
+    fig.update_yaxes(title_text="KL, nats", **log_axis(floor, highest))
+    if single:
+        add_intervals(fig, subjects[0].profile)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table:
-    """A row for each model and layer."""
+    """One row for each model and layer."""
     rows = [
         (name, layer, depth, profile.curves.kl.mean[layer], profile.curves.kl.std[layer])
-        for name, (profile, _) in zip(names(subjects), subjects, strict=True)
-        for layer, depth in enumerate(places(profile.layers, profile.layers, depth=True))
+        for name, (profile, _) in zip(model_names(subjects), subjects, strict=True)
+        for layer, depth in enumerate(x_positions(profile.layers, profile.layers, depth=True))
     ]
     return Table(("model", "layer", "depth %", "KL mean", "KL std"), tuple(rows))
 
 
 def summary(profile: Profile) -> str:
-    """The peak, and where the last layer above a hundredth of it is."""
+    """The peak, and the last layer that reaches a hundredth of it."""
     kl = profile.curves.kl.mean
     peak = max(range(len(kl)), key=kl.__getitem__)
     if kl[peak] <= 0:
@@ -56,24 +56,24 @@ def summary(profile: Profile) -> str:
 
 
 def floor_of(curve: Curve) -> float:
-    """Where zeros are drawn: the power of ten at least half a decade below every positive mean."""
+    """The height at which zeros are drawn: a power of ten at least half a decade below every positive mean."""
     smallest = min((value for value in curve.mean if value > 0), default=1e-6)
     return float(10.0 ** math.floor(math.log10(smallest) - 0.5))
 
 
-def _draw(drawn: go.Figure, name: str, profile: Profile, style: Style, floor: float, *, depth: bool) -> None:
-    """The curve; a log axis has no place for 0, so zeros are hollow markers on the floor below all other values."""
+def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, floor: float, *, depth: bool) -> None:
+    """Draw a curve; a log axis cannot show 0, so zeros are hollow markers on a floor below all other values."""
     curve = profile.curves.kl
-    x = places(profile.layers, profile.layers, depth)
+    x = x_positions(profile.layers, profile.layers, depth)
     if not depth:
-        drawn.add_trace(band(name, curve, x, style, Scale(floor=floor)))
+        fig.add_trace(band(name, curve, x, style, Scale(floor=floor)))
     mean = line(name, curve, x, style, Scale(), ".2e")
     mean.y = [value if value > 0 else None for value in curve.mean]
     mean.hovertemplate = "layer %{customdata[0]}: " + mean.hovertemplate
-    drawn.add_trace(mean)
+    fig.add_trace(mean)
     zeros = [layer for layer, value in enumerate(curve.mean) if value <= 0]
     if zeros:
-        drawn.add_scatter(
+        fig.add_scatter(
             name=f"{name} is 0 (at the floor)",
             showlegend=not depth,
             x=[x[layer] for layer in zeros],

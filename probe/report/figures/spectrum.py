@@ -1,4 +1,4 @@
-"""The spectrum of the visual tokens as a heat map: layer across, eigenvalue down, its share as colour."""
+"""The spectrum of the visual tokens as a heat map: layers across, eigenvalues down, their shares as colours."""
 
 import math
 from collections.abc import Sequence
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
-from probe.report.figures._style import lay_out
+from probe.report.figures._style import apply_layout
 from probe.report.figures.chart import Chart, Subject, Table
 
 DARKEST = -6
-"""Shares of the spectrum below this power of ten are drawn alike: they are rounding, and would take the whole scale."""
+"""Shares below this power of ten get the same colour; they are rounding, and would take up most of the scale."""
 
 Shares = tuple[tuple[float, ...], ...]
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """How much of the visual tokens' variance each leading eigenvalue holds, layer by layer."""
+    """The share of the visual tokens' variance in each leading eigenvalue, layer by layer."""
     ranks = by_rank(subjects[0].profile.curves.spectrum)
     if not ranks:
         return None
@@ -31,15 +31,15 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
         colorbar={"title": "share", "thickness": 12, **powers_of_ten(lowest)},
         hovertemplate="input of layer %{x}<br>eigenvalue %{y}<br>share %{customdata:.2e}<extra></extra>",
     )
-    drawn = go.Figure(heat)
-    lay_out(drawn, height=400, top=32)
-    drawn.update_xaxes(title_text="layer", showgrid=False)
-    drawn.update_yaxes(title_text="eigenvalue, largest first", autorange="reversed", showgrid=False)
-    return drawn
+    fig = go.Figure(heat)
+    apply_layout(fig, height=400, top=32)
+    fig.update_xaxes(title_text="layer", showgrid=False)
+    fig.update_yaxes(title_text="eigenvalue, largest first", autorange="reversed", showgrid=False)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each layer, a column for each eigenvalue."""
+    """One row for each layer, one column for each eigenvalue."""
     ranks = by_rank(subjects[0].profile.curves.spectrum)
     if not ranks:
         return None
@@ -48,11 +48,11 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 
 def summary(profile: Profile) -> str:
-    """How many eigenvalues hold nine tenths, first and last."""
+    """The number of eigenvalues that hold nine tenths of the variance, at the first layer and after the last."""
     spectrum = profile.curves.spectrum
     if not any(spectrum):
         return ""
-    first, last = _holding(spectrum[0]), _holding(spectrum[-1])
+    first, last = _ranks_holding(spectrum[0]), _ranks_holding(spectrum[-1])
     return (
         f"Nine tenths of what the measured eigenvalues hold is in the first {first} of them at layer 0 and in the "
         f"first {last} after the last layer."
@@ -60,18 +60,18 @@ def summary(profile: Profile) -> str:
 
 
 def by_rank(spectrum: Shares) -> list[list[float | None]]:
-    """A row for each eigenvalue, a column for each layer; null where a layer has fewer."""
+    """Transpose to one row per eigenvalue and one column per layer; None where a layer has fewer eigenvalues."""
     ranks = max(map(len, spectrum), default=0)
     return [[row[rank] if rank < len(row) else None for row in spectrum] for rank in range(ranks)]
 
 
 def logarithm(share: float | None) -> float | None:
-    """Power of ten; none for rounding at and below zero."""
+    """The decimal logarithm of a share; None where rounding made it 0 or negative."""
     return math.log10(share) if share and share > 0 else None
 
 
 def height(share: float | None, lowest: int) -> float | None:
-    """Where a share stands on a scale that ends at `lowest`; what is below lies on its floor."""
+    """The decimal logarithm of a share, but not below `lowest`; None for a missing share."""
     return None if share is None else max(math.log10(share), lowest) if share > 0 else lowest
 
 
@@ -82,12 +82,12 @@ def darkest(spectrum: Shares) -> int:
 
 
 def powers_of_ten(lowest: int) -> dict[str, list[int] | list[str]]:
-    """Ticks of a scale in powers of ten."""
+    """Ticks for a scale in powers of ten."""
     exponents = list(range(0, lowest - 1, -1))
     return {"tickvals": exponents, "ticktext": [f"10<sup>{e}</sup>" if e else "1" for e in exponents]}
 
 
-def _holding(shares: Sequence[float], part: float = 0.9) -> int:
+def _ranks_holding(shares: Sequence[float], part: float = 0.9) -> int:
     whole, held = sum(shares), 0.0
     for rank, share in enumerate(shares, start=1):
         held += share

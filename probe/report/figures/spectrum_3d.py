@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from probe.report.figures import spectrum
-from probe.report.figures._style import lay_out
+from probe.report.figures._style import apply_layout
 from probe.report.figures.chart import Chart, Subject
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """Height and colour are the power of ten of the share."""
+    """A surface whose height and colour show the decimal logarithm of the share."""
     shares = subjects[0].profile.curves.spectrum
     ranks = spectrum.by_rank(shares)
-    if len(ranks) < 2 or len(shares) < 2:  # no surface has one edge only
+    if len(ranks) < 2 or len(shares) < 2:  # a surface needs two points in both directions
         return None
     lowest = spectrum.darkest(shares)
     ticks = spectrum.powers_of_ten(lowest)
@@ -28,10 +28,10 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
         showscale=False,
         hovertemplate="input of layer %{x}<br>eigenvalue %{y}<br>share %{customdata:.2e}<extra></extra>",
     )
-    drawn = go.Figure(surface)
-    lay_out(drawn, height=480, top=0, bottom=0)
+    fig = go.Figure(surface)
+    apply_layout(fig, height=480, top=0, bottom=0)
     axis = {"gridcolor": "#8A9199", "showbackground": False, "zeroline": False}
-    drawn.update_layout(
+    fig.update_layout(
         margin={"l": 0, "r": 0},
         scene={
             "xaxis": {"title": "layer", **axis},
@@ -42,7 +42,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
             "camera": {"eye": {"x": 1.8, "y": 1.8, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.12}},
         },
     )
-    return drawn
+    return fig
 
 
 CHART = Chart(

@@ -1,45 +1,45 @@
-"""Where the time of the calibration went, as bars."""
+"""The time of each step of the calibration, as bars."""
 
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
-from probe.report.figures._style import STYLES, lay_out, plain
+from probe.report.figures._style import STYLES, apply_layout, escaped
 from probe.report.figures.chart import Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """A bar for each step, in the order in which they ran."""
+    """One bar for each step, in the order in which they ran."""
     steps = subjects[0].profile.provenance.seconds_by_step
     if not steps:
         return None
     bars = go.Bar(
         orientation="h",
         x=list(steps.values()),
-        y=[plain(step) for step in steps],
+        y=[escaped(step) for step in steps],
         text=[f"{seconds:.3g} s" for seconds in steps.values()],
         textposition="outside",
         cliponaxis=False,
         marker={"color": STYLES["visual"].color},
         hovertemplate="%{y}: %{x:.1f} s<extra></extra>",
     )
-    drawn = go.Figure(bars)
-    lay_out(drawn, height=90 + 30 * len(steps), top=8)
-    drawn.update_layout(margin={"r": 56})
-    drawn.update_xaxes(title_text="seconds", rangemode="tozero")
-    drawn.update_yaxes(type="category", autorange="reversed", showgrid=False)
-    return drawn
+    fig = go.Figure(bars)
+    apply_layout(fig, height=90 + 30 * len(steps), top=8)
+    fig.update_layout(margin={"r": 56})
+    fig.update_xaxes(title_text="seconds", rangemode="tozero")
+    fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each step."""
+    """One row for each step."""
     rows = tuple(subjects[0].profile.provenance.seconds_by_step.items())
     return Table(("step", "seconds"), rows) if rows else None
 
 
 def summary(profile: Profile) -> str:
-    """The longest step."""
+    """The step that took longest."""
     steps = profile.provenance.seconds_by_step
     if not steps:
         return ""

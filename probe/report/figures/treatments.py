@@ -1,4 +1,4 @@
-"""The two causal tests of Stage III as curves over the layer from which they treat it."""
+"""The two causal tests of Stage III as curves over the layer from which the treatment applies."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -7,22 +7,22 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from halfv_core.profile import CausalTest, Profile
-from probe.report.figures._style import INK, MODELS, SYMBOLS, lay_out
+from probe.report.figures._style import INK, MODELS, SYMBOLS, apply_layout
 from probe.report.figures.chart import Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """Agreement above, fall in likelihood below; filled markers are safe."""
+    """Agreement above, drop in log-likelihood below; filled markers are safe."""
     profile = subjects[0].profile
     curves = by_treatment(profile)
     if not curves:
         return None
-    drawn = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
+    fig = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     looks = cycle(zip(MODELS, SYMBOLS, ("solid", "dash", "dot", "dashdot"), strict=False))
     for (name, tests), (color, symbol, dash) in zip(curves.items(), looks, strict=False):
         marks = [symbol if test.safe else f"{symbol}-open" for test in tests]
         for row, field, number in ((1, "agreement", ".1%"), (2, "log_likelihood_drop", ".4f")):
-            drawn.add_scatter(
+            fig.add_scatter(
                 name=name,
                 legendgroup=name,
                 showlegend=row == 1,
@@ -37,17 +37,17 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
                 row=row,
                 col=1,
             )
-    _draw_limits(drawn, profile)
-    lay_out(drawn, height=520, top=44, bottom=64)
-    drawn.update_xaxes(tickvals=sorted({test.plan.first_layer for tests in curves.values() for test in tests}))
-    drawn.update_xaxes(title_text="from layer", row=2, col=1)
-    drawn.update_yaxes(title_text="same answers", tickformat=".0%", row=1, col=1)
-    drawn.update_yaxes(title_text="likelihood drop, nats", row=2, col=1)
-    return drawn
+    _draw_limits(fig, profile)
+    apply_layout(fig, height=520, top=44, bottom=64)
+    fig.update_xaxes(tickvals=sorted({test.plan.first_layer for tests in curves.values() for test in tests}))
+    fig.update_xaxes(title_text="from layer", row=2, col=1)
+    fig.update_yaxes(title_text="same answers", tickformat=".0%", row=1, col=1)
+    fig.update_yaxes(title_text="likelihood drop, nats", row=2, col=1)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each test."""
+    """One row for each test."""
     columns = ("treatment", "from layer", "agreement", "log-likelihood drop", "safe")
     rows = [
         (name, test.plan.first_layer, test.agreement, test.log_likelihood_drop, test.safe)
@@ -58,22 +58,22 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 
 def summary(profile: Profile) -> str:
-    """What the two tests that decide have found."""
+    """The results of the tests that decided the saturation type."""
     tests = profile.saturation.tests
     if not tests:
         count = len(profile.saturation.grid)
         return f"No test decided; {count} treatments from other layers were tried." if count else ""
-    found = (
+    results = (
         f"{_name(test)} from layer {test.plan.first_layer} keeps {test.agreement:.1%} of the answers"
         f" ({'safe' if test.safe else 'not safe'})"
         for test in tests
     )
-    said = "; ".join(found)
-    return f"{said[0].upper()}{said[1:]}."
+    sentence = "; ".join(results)
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def by_treatment(profile: Profile) -> dict[str, list[CausalTest]]:
-    """Treatment in words -> its tests by layer, each plan once."""
+    """Name of the treatment -> its tests in the order of layers, each plan once."""
     curves: dict[str, dict[int, CausalTest]] = {}
     for test in (*profile.saturation.grid, *profile.saturation.tests):
         curves.setdefault(_name(test), {})[test.plan.first_layer] = test
@@ -86,19 +86,19 @@ def _name(test: CausalTest) -> str:
     return f"keeping {100 * test.plan.keeps[0].keep_ratio:.3g} % of them" if test.plan.keeps else "keeping few of them"
 
 
-def _draw_limits(drawn: go.Figure, profile: Profile) -> None:
-    """What counts as safe, and where Stage III was found to begin."""
+def _draw_limits(fig: go.Figure, profile: Profile) -> None:
+    """Draw the thresholds of safety, and the start of Stage III."""
     saturation, start = profile.saturation, profile.stages.saturation_start
     quiet = {"color": INK, "dash": "dash", "width": 1.5}
     small = {"annotation_font_size": 11, "annotation_position": "bottom right"}
-    drawn.add_hline(saturation.min_agreement, line=quiet, row=1, col=1, annotation_text="safe above", **small)
+    fig.add_hline(saturation.min_agreement, line=quiet, row=1, col=1, annotation_text="safe above", **small)
     small["annotation_position"] = "top right"
     most = saturation.max_log_likelihood_drop
-    drawn.add_hline(most, line=quiet, row=2, col=1, annotation_text="safe below", **small)
+    fig.add_hline(most, line=quiet, row=2, col=1, annotation_text="safe below", **small)
     if start is not None:
-        drawn.add_vline(start, line={"color": INK, "dash": "dot", "width": 1.5})
+        fig.add_vline(start, line={"color": INK, "dash": "dot", "width": 1.5})
         at = {"x": start, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": "left"}
-        drawn.add_annotation(text=f"Stage III from layer {start}", showarrow=False, font={"size": 12}, **at)
+        fig.add_annotation(text=f"Stage III from layer {start}", showarrow=False, font={"size": 12}, **at)
 
 
 CHART = Chart(

@@ -1,4 +1,4 @@
-"""The marginal utility surface as a heat map: what each pruning costs in answers for what it saves."""
+"""The marginal utility surface as a heat map: the loss in answer quality of each pruning, relative to its savings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,30 +7,30 @@ import plotly.graph_objects as go
 
 from halfv_core.plan import Keep
 from halfv_core.profile import Profile, UtilitySurface
-from probe.report.figures._style import INK, lay_out, plain
+from probe.report.figures._style import INK, apply_layout, escaped
 from probe.report.figures.chart import Cell, Chart, Subject, Table
 
 
 def figure(subjects: Sequence[Subject]) -> go.Figure | None:
-    """Layer across, keep ratio up; what the plan took is framed, what the signals proposed stands above."""
+    """Layers across, keep ratios up; the plan's choice is framed, and markers above show the signals' candidates."""
     profile = subjects[0].profile
     surface = profile.utility
     if surface is None or not surface.utility:
         return None
     layers, ratios = list(map(str, surface.layers)), [f"{ratio:.0%}" for ratio in surface.keep_ratios]
-    drawn = go.Figure(_heat(surface, layers, ratios))
-    _mark_candidates(drawn, surface)
-    lay_out(drawn, height=150 + 56 * len(ratios), top=40, bottom=64)
-    drawn.update_xaxes(title_text="pruned at the input of layer", type="category", showgrid=False)
+    fig = go.Figure(_heat(surface, layers, ratios))
+    _mark_candidates(fig, surface)
+    apply_layout(fig, height=150 + 56 * len(ratios), top=40, bottom=64)
+    fig.update_xaxes(title_text="pruned at the input of layer", type="category", showgrid=False)
     ends = [-0.5, len(ratios) + (0.3 if surface.candidates else -0.5)]
     ticks = {"tickvals": list(range(len(ratios))), "ticktext": ratios}
-    drawn.update_yaxes(title_text="kept", showgrid=False, range=ends, **ticks)
-    _frame_taken(drawn, profile, surface)
-    return drawn
+    fig.update_yaxes(title_text="kept", showgrid=False, range=ends, **ticks)
+    _frame_taken(fig, profile, surface)
+    return fig
 
 
 def table(subjects: Sequence[Subject]) -> Table | None:
-    """A row for each point of the grid."""
+    """One row for each point of the grid."""
     surface = subjects[0].profile.utility
     if surface is None or not surface.utility:
         return None
@@ -45,16 +45,16 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 
 def summary(profile: Profile) -> str:
-    """The cheapest layer, and what the start of Stage II costs."""
+    """The layer with the lowest utility, and the utility at the start of Stage II."""
     surface = profile.utility
     if surface is None or not surface.utility:
         return ""
     means = [sum(row) / len(row) for row in surface.utility]
     best, start = means.index(min(means)), profile.stages.aggregation_start
-    said = f"Pruning costs least for what it saves at layer {surface.layers[best]}, {means[best]:.3g} nats a token"
+    lowest = f"Pruning costs least for what it saves at layer {surface.layers[best]}, {means[best]:.3g} nats a token"
     if start not in surface.layers or surface.layers[best] == start:
-        return f"{said}."
-    return f"{said}, and {means[surface.layers.index(start)]:.3g} at layer {start}, where Stage II begins."
+        return f"{lowest}."
+    return f"{lowest}, and {means[surface.layers.index(start)]:.3g} at layer {start}, where Stage II begins."
 
 
 def _heat(surface: UtilitySurface, layers: list[str], ratios: list[str]) -> go.Heatmap:
@@ -63,8 +63,8 @@ def _heat(surface: UtilitySurface, layers: list[str], ratios: list[str]) -> go.H
     return go.Heatmap(
         x=layers,
         y=list(range(len(ratios))),
-        z=_turned(surface.utility),
-        customdata=_turned(cells),
+        z=_transposed(surface.utility),
+        customdata=_transposed(cells),
         text=[[ratio] * len(layers) for ratio in ratios],
         colorscale="Cividis",
         reversescale=True,
@@ -80,21 +80,21 @@ def _heat(surface: UtilitySurface, layers: list[str], ratios: list[str]) -> go.H
     )
 
 
-def _turned(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def _transposed(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _mark_candidates(drawn: go.Figure, surface: UtilitySurface) -> None:
-    """One marker above each column that a signal names; a signal may name a layer outside the grid."""
+def _mark_candidates(fig: go.Figure, surface: UtilitySurface) -> None:
+    """Draw one marker above each layer that a signal proposes; layers outside the grid are left out."""
     named = {layer: [s for s, at in surface.candidates.items() if at == layer] for layer in surface.candidates.values()}
     shown = {layer: signals for layer, signals in named.items() if layer in surface.layers}
     if not shown:
         return
-    drawn.add_scatter(
+    fig.add_scatter(
         name="where a signal sees Stage II begin",
         x=[str(layer) for layer in shown],
         y=[len(surface.keep_ratios) - 0.35] * len(shown),
-        text=["<br>".join(map(plain, signals)) for signals in shown.values()],
+        text=["<br>".join(map(escaped, signals)) for signals in shown.values()],
         mode="markers+text",
         textposition="top center",
         cliponaxis=False,
@@ -105,15 +105,15 @@ def _mark_candidates(drawn: go.Figure, surface: UtilitySurface) -> None:
     )
 
 
-def _frame_taken(drawn: go.Figure, profile: Profile, surface: UtilitySurface) -> None:
-    """The column of Stage II's start, dotted; and the plan's own point, where the grid has it."""
+def _frame_taken(fig: go.Figure, profile: Profile, surface: UtilitySurface) -> None:
+    """Frame the column of Stage II's start, dotted, and the point that the plan uses, if it is on the grid."""
     if profile.stages.aggregation_start in surface.layers:
         column = surface.layers.index(profile.stages.aggregation_start)
-        _frame(drawn, "start of Stage II", column, -0.5, len(surface.keep_ratios) - 0.5, dash="dot")
+        _frame(fig, "start of Stage II", column, -0.5, len(surface.keep_ratios) - 0.5, dash="dot")
     for keep in profile.plan.keeps[:1]:
         if place := _place(keep, surface):
             column, row = place
-            _frame(drawn, "taken by the plan", column, row - 0.5, row + 0.5, dash="solid")
+            _frame(fig, "taken by the plan", column, row - 0.5, row + 0.5, dash="solid")
 
 
 def _place(keep: Keep, surface: UtilitySurface) -> tuple[int, int] | None:
@@ -122,9 +122,9 @@ def _place(keep: Keep, surface: UtilitySurface) -> tuple[int, int] | None:
     return surface.layers.index(keep.layer), surface.keep_ratios.index(keep.keep_ratio)
 
 
-def _frame(drawn: go.Figure, name: str, column: int, low: float, high: float, *, dash: str) -> None:
+def _frame(fig: go.Figure, name: str, column: int, low: float, high: float, *, dash: str) -> None:
     line = {"color": "#D55E00", "width": 3, "dash": dash}
-    drawn.add_shape(name=name, x0=column - 0.5, x1=column + 0.5, y0=low, y1=high, line=line, showlegend=True)
+    fig.add_shape(name=name, x0=column - 0.5, x1=column + 0.5, y0=low, y1=high, line=line, showlegend=True)
 
 
 CHART = Chart(

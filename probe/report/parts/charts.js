@@ -1,4 +1,4 @@
-// Draws the figures that the page embeds: in its colours, as they come near, and all of them for paper.
+// Draws the embedded figures in the page's colours: each when it comes into view, and all of them before printing.
 "use strict";
 const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "reset" };
 const THREE_D = ["surface", "scatter3d", "mesh3d", "isosurface", "volume"];
@@ -15,23 +15,23 @@ function figureOf(box) {
     figure.height = figure.layout.height;
     figure.menus = figure.layout.updatemenus || [];
     delete figure.layout.updatemenus;
-    if (figure.menus.length) closeUp(figure);
-    if (figure.layout.scene && innerWidth < 620) stepBack(figure.layout.scene.camera.eye);
+    if (figure.menus.length) removeMenuSpace(figure);
+    if (figure.layout.scene && innerWidth < 620) moveCameraBack(figure.layout.scene.camera.eye);
     figures.set(box, figure);
-    offerViews(box, figure);
+    addViewButtons(box, figure);
   }
   return figures.get(box);
 }
 
-// The room that plotly's own buttons had.
-function closeUp({ layout, labels, menus }) {
-  const words = labels.length || layout.title?.text;
-  layout.margin.t = words ? menus[0].pad.b : 16;
+// Removes the space above the plot that was reserved for plotly's own buttons.
+function removeMenuSpace({ layout, labels, menus }) {
+  const hasText = labels.length || layout.title?.text;
+  layout.margin.t = hasText ? menus[0].pad.b : 16;
   if (layout.title?.text) layout.title.pad = { t: 14 };
 }
 
-// On a phone the axes' names would be cut off.
-function stepBack(eye) {
+// Without this, a phone would cut off the names of the axes.
+function moveCameraBack(eye) {
   for (const axis of ["x", "y", "z"]) eye[axis] *= 1.35;
 }
 
@@ -45,15 +45,15 @@ function hasWebGL() {
   return webGL;
 }
 
-let opened = null; // what was opened for paper; null on the screen
+let openedForPrint = null; // the <details> that were opened for printing; null on the screen
 
-function lookOf(box) {
-  if (opened) return PAPER;
+function styleOf(box) {
+  if (openedForPrint) return PAPER;
   const style = getComputedStyle(document.body);
   return { ink: style.color, ground: style.backgroundColor, width: box.clientWidth };
 }
 
-// A stage's label is cut to its numeral, the annotation's name, where the stage is too narrow for it.
+// Shortens a stage's label to its numeral, the annotation's name, where the stage is too narrow for it.
 function fitLabels(figure, width) {
   const { layout, labels } = figure;
   const [first, last] = layout.xaxis?.range || [0, 1];
@@ -64,32 +64,32 @@ function fitLabels(figure, width) {
   });
 }
 
-function explain(box, sentence) {
+function showMessage(box, sentence) {
   box.textContent = sentence;
   box.className = "chart none";
   for (const attribute of ["role", "aria-label", "style"]) box.removeAttribute(attribute);
   for (const kind of ["png", "svg"]) document.querySelector(`[data-chart=${box.id}][data-kind=${kind}]`).hidden = true;
 }
 
-// Pictures are as high as their width asks for, up to a limit; a chart stays as it is.
+// The height of a picture follows from its width, up to a limit; charts keep their height.
 function heightFor({ layout: { margin, meta }, height }, width) {
   const edges = margin.t + margin.b;
   return meta?.aspect ? Math.min(height, edges + (width - margin.l - margin.r) * meta.aspect) : height;
 }
 
-function draw(box, look = lookOf(box)) {
+function draw(box, style = styleOf(box)) {
   const figure = figureOf(box);
   if (figure.data.some((trace) => THREE_D.includes(trace.type)) && !hasWebGL()) {
-    return explain(box, "This browser has no WebGL, so there is no view in 3-D here. The flat chart and its table show the same numbers.");
+    return showMessage(box, "This browser has no WebGL, so there is no view in 3-D here. The flat chart and its table show the same numbers.");
   }
   const { layout } = figure;
-  const width = look === PAPER && layout.images?.length ? PAPER.picture : look.width;
+  const width = style === PAPER && layout.images?.length ? PAPER.picture : style.width;
   fitLabels(figure, width);
   layout.width = width;
   layout.height = heightFor(figure, width);
-  layout.font = { ...layout.font, color: look.ink, family: getComputedStyle(document.body).fontFamily, size: 13 };
-  layout.hoverlabel = { ...layout.hoverlabel, bgcolor: look.ground, font: { color: look.ink } };
-  // A finger that scrolls the page must not zoom the chart.
+  layout.font = { ...layout.font, color: style.ink, family: getComputedStyle(document.body).fontFamily, size: 13 };
+  layout.hoverlabel = { ...layout.hoverlabel, bgcolor: style.ground, font: { color: style.ink } };
+  // Scrolling the page by touch must not zoom the chart.
   layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : layout.dragmode || "zoom";
   box.style.setProperty("--height", `${layout.height}px`);
   box.dataset.drawn = "";
@@ -100,15 +100,15 @@ function redraw() {
   for (const box of boxes) if ("drawn" in box.dataset && box.clientWidth) draw(box);
 }
 
-function toPaper() {
-  if (opened) return;
-  opened = [...document.querySelectorAll("details:not([open])")];
-  for (const details of opened) details.open = true;
+function prepareForPrint() {
+  if (openedForPrint) return;
+  openedForPrint = [...document.querySelectorAll("details:not([open])")];
+  for (const details of openedForPrint) details.open = true;
   for (const box of boxes) draw(box);
 }
-function toScreen() {
-  for (const details of opened || []) details.open = false;
-  opened = null;
+function restoreScreen() {
+  for (const details of openedForPrint || []) details.open = false;
+  openedForPrint = null;
   redraw();
 }
 
@@ -128,13 +128,13 @@ const near = new IntersectionObserver((entries) => {
 for (const box of boxes) near.observe(box);
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-matchMedia("print").addEventListener("change", (event) => (event.matches ? toPaper() : toScreen()));
-addEventListener("beforeprint", toPaper);
-addEventListener("afterprint", toScreen);
+matchMedia("print").addEventListener("change", (event) => (event.matches ? prepareForPrint() : restoreScreen()));
+addEventListener("beforeprint", prepareForPrint);
+addEventListener("afterprint", restoreScreen);
 addEventListener("hashchange", openTarget);
 let width = innerWidth;
 addEventListener("resize", () => requestAnimationFrame(() => {
-  if (innerWidth !== width && !opened) redraw();
+  if (innerWidth !== width && !openedForPrint) redraw();
   width = innerWidth;
 }));
 openTarget();

@@ -1,4 +1,4 @@
-// Downloads: numbers from a chart's table, pictures from plotly; and the copy button. Nothing leaves the page.
+// Downloads (numbers from a chart's table, pictures from plotly) and the copy button. Nothing is sent anywhere.
 "use strict";
 
 function numbers(table) {
@@ -12,7 +12,7 @@ function numbers(table) {
   return { columns: [...table.tHead.rows[0].cells].map((cell) => cell.textContent), rows };
 }
 
-// Text that a spreadsheet would take for a formula is marked as text; numbers are left alone.
+// Text that a spreadsheet would take for a formula gets a leading quote; numbers stay as they are.
 function field(value) {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   const text = /^[=+\-@\t\r]/.test(value ?? "") ? `'${value}` : value ?? "";
@@ -36,7 +36,7 @@ function saveText(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(address), 10000);
 }
 
-// On white with dark letters, whatever the page looks like, so that it fits a paper.
+// Dark text on white, whatever the page's colours, so that the picture suits a paper.
 async function savePicture(box, name, format) {
   if (!("drawn" in box.dataset)) await draw(box);
   const { data, layout } = box;
@@ -53,7 +53,7 @@ async function download({ chart, table: id, name, kind }) {
   else await savePicture(document.getElementById(chart), name, kind);
 }
 
-// Without clipboard (a page from a file may not have it) the command is selected, ready to be copied by hand.
+// Without clipboard access, as on some pages opened from a file, the command is only selected.
 async function copy(button) {
   const source = document.getElementById(button.dataset.copy);
   getSelection().selectAllChildren(source);

@@ -1,8 +1,8 @@
-// The choices above a chart: how it is drawn, and what else it can show.
+// The buttons above a chart: alternative views, and traces that are hidden at first.
 "use strict";
 
-// Plotly's own buttons cannot be reached by keyboard, so the page makes real ones of them.
-function offerViews(box, figure) {
+// Plotly's own buttons cannot be reached by keyboard, so the page replaces them with real ones.
+function addViewButtons(box, figure) {
   const bar = document.getElementById(`${box.id}-views`);
   for (const menu of figure.menus) {
     const group = addGroup(bar, "View");
@@ -14,17 +14,17 @@ function offerViews(box, figure) {
       });
     });
   }
-  for (const group of hiddenGroups(figure)) offerHidden(addGroup(bar, "Show"), box, group);
+  for (const group of hiddenGroups(figure)) addHiddenToggle(addGroup(bar, "Show"), box, group);
   bar.hidden = !bar.children.length;
 }
 
-// What waits in the legend, by the group that it belongs to.
+// The legend groups that are hidden at first.
 function hiddenGroups(figure) {
-  const waits = (trace) => trace.visible === "legendonly" && trace.legendgroup;
-  return new Set(figure.data.filter(waits).map((trace) => trace.legendgroup));
+  const isHidden = (trace) => trace.visible === "legendonly" && trace.legendgroup;
+  return new Set(figure.data.filter(isHidden).map((trace) => trace.legendgroup));
 }
 
-function offerHidden(bar, box, group) {
+function addHiddenToggle(bar, box, group) {
   const members = [...figureOf(box).data.keys()].filter((index) => figureOf(box).data[index].legendgroup === group);
   const named = members.map((index) => figureOf(box).data[index]).find((trace) => trace.showlegend !== false);
   const button = addButton(bar, named.name, false);

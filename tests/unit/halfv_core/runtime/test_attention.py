@@ -1,4 +1,4 @@
-"""Scores and coverage against slow, obvious references."""
+"""Attention scores against slow, obvious references."""
 
 from typing import Any
 
@@ -8,7 +8,6 @@ import torch
 from halfv_core import Keep, Plan, apply
 from halfv_core.families import FAMILIES, parts_of
 from halfv_core.runtime.attention import attention_scores
-from halfv_core.selectors.anchor_coverage import AnchorCoverage, cover
 from tests.masked_reference import layer_calls
 from tests.tiny import IMAGE, tiny_model, tiny_prompt
 
@@ -64,7 +63,7 @@ def test_release_scoring_is_unscaled_and_over_visual_keys_only(family: str, rope
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])  # without and with biases
 @torch.no_grad()
 def test_keys_need_not_be_made_to_score_them(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores past the keys are those of keys, which are still made where the projection is no plain matrix."""
+    """Scores without keys equal those with keys, which are still made if the projection is not a plain matrix."""
     model = tiny_model(family)
     inputs, found = tiny_prompt(family), []
 
@@ -72,7 +71,7 @@ def test_keys_need_not_be_made_to_score_them(family: str, monkeypatch: pytest.Mo
         found.append(attention_scores(*arguments))
         return found[-1]
 
-    monkeypatch.setattr("halfv_core.runtime.prefill_state.attention_scores", scores)
+    monkeypatch.setattr("halfv_core.runtime.pruning.attention_scores", scores)
     plan = Plan((Keep(layer=2, keep_ratio=0.5, selector="attention", options={"rope": False}),))
     made: list[int] = []
     attention = parts_of(model).layers[1].self_attn
@@ -83,63 +82,3 @@ def test_keys_need_not_be_made_to_score_them(family: str, monkeypatch: pytest.Mo
         attention.k_proj.register_forward_hook(lambda *_: made.append(1))
     assert len(made) == 2  # the layer's own keys, and the selector's
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-7)
-
-
-def slow_cover(states: torch.Tensor, seeds: list[int], count: int) -> list[int]:
-    """Farthest-point fill, one pair at a time."""
-    chosen = list(seeds)
-    while len(chosen) < count:
-        best, farthest = -1, -float("inf")
-        for token in range(len(states)):
-            if token in chosen:
-                continue
-            nearest = min(1 - float(torch.cosine_similarity(states[token], states[other], dim=0)) for other in chosen)
-            if nearest > farthest:
-                best, farthest = token, nearest
-        chosen.append(best)
-    return chosen
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_cover_equals_the_slow_fill(seed: int) -> None:
-    states = torch.randn(20, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
-    assert cover(states, torch.tensor([3, 7]), 12).tolist() == slow_cover(states, [3, 7], 12)
-
-
-def test_cover_finds_every_cluster_before_any_twin() -> None:
-    centres = torch.eye(5).repeat_interleave(4, dim=0)  # five clusters of four equal tokens
-    chosen = cover(centres, torch.tensor([0]), 5)
-    assert sorted((chosen // 4).tolist()) == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_of_two_equally_untypical_tokens_the_first_is_chosen(seed: int) -> None:
-    class Two(Scored):
-        visual_count = 2
-
-        def normed_hidden(self) -> torch.Tensor:
-            return torch.randn(2, 32, generator=torch.Generator().manual_seed(seed))
-
-    assert AnchorCoverage().select(Two(), 1).tolist() == [0]
-
-
-class Scored:
-    """Ten tokens in two groups of directions; token 9 is attended most."""
-
-    visual_count = 10
-    device = torch.device("cpu")
-
-    def attention_scores(self, scoring: str, rope: bool) -> torch.Tensor:
-        self.asked = (scoring, rope)
-        return torch.arange(10).float()
-
-    def normed_hidden(self) -> torch.Tensor:
-        return torch.eye(10)
-
-
-def test_anchors_come_first_and_are_floor_of_the_share() -> None:
-    scored = Scored()
-    chosen = AnchorCoverage(anchor_share=0.5).select(scored, 5)
-    assert chosen[:2].tolist() == [9, 8]
-    assert scored.asked == ("attention", False)
-    assert AnchorCoverage(anchor_share=1.0).select(scored, 4).tolist() == [9, 8, 7, 6]

@@ -1,4 +1,4 @@
-"""Inputs beside the plain image prompt: a video, and a prompt that comes without its mask."""
+"""Inputs other than the plain image prompt: a video, and a prompt without its padding mask."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Conversations that go on in one cache: images in a later turn are pruned like those of the first."""
+"""Conversations that continue in one cache: images in a later turn are pruned like those of the first."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def joined(family: str, *turns: dict[str, Any]) -> dict[str, Any]:
 def in_cache(model: PreTrainedModel, *turns: dict[str, Any]) -> dict[str, Any]:
     """The inputs of the last turn when the others are in the cache.
 
-    Gemma 3 must be told from the start which tokens are images, the Qwen models where the new tokens stand.
+    Gemma 3 must be told from the start which tokens are images, the Qwen models at which positions the new tokens are.
     """
     family = model.config.model_type
     last, whole = without_mask(turns[-1]), joined(family, *turns)
@@ -42,7 +42,7 @@ def in_cache(model: PreTrainedModel, *turns: dict[str, Any]) -> dict[str, Any]:
 
 
 def positions(model: PreTrainedModel, whole: dict[str, Any], new: int) -> dict[str, torch.Tensor]:
-    """Where the Qwen models' last tokens stand, (3, B, new); nothing for the others, which count on by themselves."""
+    """Positions of the Qwen models' last tokens, (3, B, new); nothing for the others, which continue by themselves."""
     if not model.config.model_type.startswith("qwen"):
         return {}
     given = {name: whole.get(name) for name in ("image_grid_thw", "attention_mask")}
@@ -77,8 +77,8 @@ def test_an_image_in_a_later_turn_equals_the_masked_reference(family: str, plan:
     words = second["input_ids"][0] != IMAGE
     torch.testing.assert_close(logits[words], expected[-3 - new : -3][words], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(after, expected[-3:], atol=1e-5, rtol=1e-5)
-    held = [x.numel() * x.element_size() for layer in cache.layers for x in (layer.keys, layer.values)]
-    assert cost.kv_bytes == sum(held)
+    sizes = [x.numel() * x.element_size() for layer in cache.layers for x in (layer.keys, layer.values)]
+    assert cost.kv_bytes == sum(sizes)
 
 
 @FAMILY
@@ -132,7 +132,7 @@ def test_generate_prunes_an_image_of_a_later_turn(family: str) -> None:
 @FAMILY
 @torch.no_grad()
 def test_a_later_text_turn_of_a_batch(family: str) -> None:
-    """Rows with different visual counts and padding go on by several tokens at once."""
+    """Rows with different visual counts and padding continue by several tokens at once."""
     model, plan = tiny_model(family), PLANS["keep_then_freeze"]
     prompts: list[dict[str, Any]] = [{"images": 2, "after": 3}, {"before": 20, "after": 6}]
     batch = tiny_batch(family, prompts)
@@ -152,7 +152,7 @@ def test_a_later_text_turn_of_a_batch(family: str) -> None:
 @FAMILY
 @torch.no_grad()
 def test_rows_of_one_length_need_no_mask_of_the_users(family: str) -> None:
-    """Ghosts without any padding: two rows as long as each other, one with two images and one with one."""
+    """Padding slots without a padding mask: two rows of the same length, one with two images and one with one."""
     model, plan = tiny_model(family), PLANS["keep_twice"]
     prompts: list[dict[str, Any]] = [{"images": 2, "between": (1,), "after": 3}, {"before": 12, "after": 12}]
     prompts[1]["after"] += sum(map(len, TINY[family].around))

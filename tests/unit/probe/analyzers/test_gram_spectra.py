@@ -1,4 +1,4 @@
-"""Large matrices, of which only the leading eigenvalues are found: as exact as promised, whatever the spectrum."""
+"""Large matrices, of which only the leading eigenvalues are computed: as exact as promised, whatever the spectrum."""
 
 import math
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from probe.analyzers.tme import entropy, entropy_curves, spectra, truncated_matr
 from tests.reference import dense_matrix_entropy
 
 NATS = 1e-3
-"""What is promised."""
+"""The promised accuracy."""
 SHAPES = [(460, 600), (1100, 420), (1010, 1020)]
-"""Tokens and width: with one Gram matrix for all groups, with features as the smaller side, and with neither."""
+"""(tokens, width): one product for all groups, features as the smaller side, and neither."""
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -26,7 +26,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def decaying(tokens: int, width: int, power: float = 1.0, seed: int = 0) -> torch.Tensor:
-    """Eigenvalues about i ** -power."""
+    """Tokens whose i-th eigenvalue is about i ** -power."""
     deviations = torch.arange(1, min(tokens, width) + 1) ** (-power / 2)
     columns = torch.linalg.qr(normal(width, len(deviations), seed=seed + 1)).Q
     hidden: torch.Tensor = normal(tokens, len(deviations), seed=seed) * deviations @ columns.T
@@ -126,7 +126,7 @@ def test_large_matrices_are_not_decomposed(
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("power", [0.1, 0.5, 1.0, 2.0])
 def test_the_errors_tell_how_far_the_entropy_is_off(shape: tuple[int, int], power: float) -> None:
-    """At every step: closely where the answer is accepted, within a factor where it is refused."""
+    """At every step: closely where the result is accepted, within a factor of 3 where it is rejected."""
     hidden = decaying(*shape, power)
     centred = hidden - hidden.mean(0)
     true = torch.linalg.svdvals(centred.double()).square()[:50]
@@ -155,7 +155,7 @@ def test_uncertainty_bounds_what_errors_do_to_the_entropy(values: list[float], e
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_batch_answers_as_its_matrices_do(shape: tuple[int, int]) -> None:
-    """As on an accelerator; the second is uncertain and decomposed, the others are not."""
+    """As on an accelerator; the second matrix is too uncertain and gets decomposed, the others are not."""
     hidden = torch.stack([decaying(*shape), decaying(*shape, 0.0), decaying(*shape, 2.0)])
     visual = torch.arange(shape[0]) < shape[0] - 20
     together = spectra_of(Batch(hidden, "layer", 0), [visual, visual | True], 50)

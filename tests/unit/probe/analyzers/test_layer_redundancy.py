@@ -15,7 +15,7 @@ KERNEL = pytest.mark.parametrize("kernel", ["eager", "sdpa"])
 
 
 def kl(p: torch.Tensor, q: torch.Tensor) -> float:
-    """KL(p || q) of two rows of logits, term by term."""
+    """KL(p || q) from two rows of logits, term by term."""
     a, b = p.double().softmax(-1), q.double().softmax(-1)
     return sum(float(x) * float((x / y).log()) for x, y in zip(a, b, strict=True))
 

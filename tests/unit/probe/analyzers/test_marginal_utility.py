@@ -1,4 +1,4 @@
-"""Trials against one run a plan, the surface by hand, and how a candidate is settled on."""
+"""Trials against one run per plan, the surface by hand, and how a candidate is chosen."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
-from probe.analyzers.marginal_utility import EPS, UtilitySurface, grid_plans, settle, utility_surface
+from probe.analyzers.marginal_utility import EPS, UtilitySurface, choose_aggregation_start, grid_plans, utility_surface
 from probe.trials.answers import greedy_answer, read_answer
-from probe.trials.try_plans import Case, Readings, try_plans
+from probe.trials.readings import Readings
+from probe.trials.try_plans import Case, try_plans
 from tests.tiny import LAYERS, tiny_model, tiny_prompt
 
 SHAPE = DecoderShape(layers=4, hidden=8, query_width=8, kv_width=4, mlp=16, value_bytes=2)
@@ -54,7 +55,7 @@ def test_surface_by_hand() -> None:
 
 
 def made_up(drops: list[list[float]], saved: float = 0.5) -> UtilitySurface:
-    """Layers 1, 2, ... with one keep ratio; a row of drops for each, one a sample."""
+    """A surface over layers 1, 2, ... and one keep ratio, with a row of drops per layer, one per sample."""
     values = np.array(drops)[:, None, :]
     layers = tuple(range(1, len(drops) + 1))
     return UtilitySurface(layers, (0.5,), np.full((len(drops), 1), saved), values, np.ones_like(values))
@@ -64,18 +65,18 @@ def test_the_clearly_cheapest_candidate_wins() -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, size=(3, 40))
     surface = made_up((noise + [[0.5], [0.1], [0.3]]).tolist())
     for preferred in (1, 2, 3):
-        assert settle([1, 2, 3], surface, preferred) == (2, {1: 1.0, 2: 0.0, 3: 1.0})
-    assert settle([1, 3], surface, 1)[0] == 3
+        assert choose_aggregation_start([1, 2, 3], surface, preferred) == (2, {1: 1.0, 2: 0.0, 3: 1.0})
+    assert choose_aggregation_start([1, 3], surface, 1)[0] == 3
 
 
 def test_of_candidates_that_cannot_be_told_apart_the_preferred_one_stays() -> None:
     noise = np.random.default_rng(1).normal(0, 1.0, size=(2, 40))
     noise[1] += noise[0].mean() - noise[1].mean() - 0.05  # the later one is better by a twentieth of the noise
     for preferred in (1, 2):
-        layer, worse = settle([1, 2], made_up(noise.tolist()), preferred)
+        layer, worse = choose_aggregation_start([1, 2], made_up(noise.tolist()), preferred)
         assert layer == preferred
         assert 0.3 < worse[1] < 0.95
-        assert settle([1, 2], made_up([[0.2] * 5, [0.2] * 5]), preferred)[0] == preferred
+        assert choose_aggregation_start([1, 2], made_up([[0.2] * 5, [0.2] * 5]), preferred)[0] == preferred
 
 
 @given(samples=st.integers(1, 6), data=st.data())
@@ -84,7 +85,7 @@ def test_a_layer_that_is_ruled_out_is_never_settled_on(samples: int, data: st.Da
     drops = data.draw(st.lists(row, min_size=2, max_size=4))
     candidates = list(range(1, len(drops) + 1))
     preferred = data.draw(st.sampled_from(candidates))
-    layer, worse = settle(candidates, made_up(drops), preferred)
+    layer, worse = choose_aggregation_start(candidates, made_up(drops), preferred)
     assert layer in candidates
     assert worse[layer] < 0.95
     assert (layer == preferred) == (worse[preferred] < 0.95)

@@ -16,7 +16,8 @@ from probe.analyzers.saturation import (
     treatments,
 )
 from probe.trials.answers import greedy_answer, read_answer
-from probe.trials.try_plans import Case, Quality, Readings, Thresholds, try_plans
+from probe.trials.readings import Quality, Readings, Thresholds
+from probe.trials.try_plans import Case, try_plans
 from tests.tiny import LAYERS, tiny_model, tiny_prompt
 
 
@@ -42,7 +43,7 @@ def quality(model: PreTrainedModel, plan: Plan, cases: list[Case]) -> Quality:
 
 @torch.no_grad()
 def idle_layers(model: PreTrainedModel, start: int) -> None:
-    """Silence the layers from `start` on: they hand every state through."""
+    """Silence the layers from `start` on, so that they pass every hidden state through."""
     for layer in parts_of(model).layers[start:]:
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
@@ -110,7 +111,7 @@ def test_quality_tells_a_harmful_plan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frozen_safe", "few_safe", "kind", "said"),
+    ("frozen_safe", "few_safe", "saturation_type", "summary"),
     [
         (True, True, "layer_inactivity", "Both treatments"),
         (
@@ -123,14 +124,14 @@ def test_quality_tells_a_harmful_plan() -> None:
         (False, False, "none", "Neither treatment"),
     ],
 )
-def test_decision(frozen_safe: bool, few_safe: bool, kind: str, said: str) -> None:
+def test_decision(frozen_safe: bool, few_safe: bool, saturation_type: str, summary: str) -> None:
     tests = [
         CausalTest(treatment=name, plan=plan, agreement=0.9, log_likelihood_drop=0.1, safe=safe)  # type: ignore[arg-type]
         for (name, plan), safe in zip(treatments(3, LAYERS, 0.1).items(), (frozen_safe, few_safe), strict=True)
     ]
     found, reason = decide(tests)
-    assert found == kind
-    assert said in reason
+    assert found == saturation_type
+    assert summary in reason
     assert "agreement 90.0%" in reason
 
 

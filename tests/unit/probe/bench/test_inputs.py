@@ -7,19 +7,19 @@ from transformers import LlavaOnevisionConfig, Mistral3Config
 from halfv_core import Keep, Plan, apply
 from halfv_core.errors import UnsupportedError
 from halfv_core.families import FAMILIES
-from probe.bench.inputs import PAINTERS, synthetic_inputs
+from probe.bench.inputs import IMAGE_MAKERS, synthetic_inputs
 from probe.bench.synthetic import config_of
 from tests.tiny import IMAGE, tiny_model
 
 GRIDS = ("idefics3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm")
-"""Families whose tiny images can have more tokens than 16."""
+"""Families whose tiny images can have more than 16 tokens."""
 
 
 def test_every_family_has_inputs() -> None:
-    assert set(PAINTERS) == set(FAMILIES)
+    assert set(IMAGE_MAKERS) == set(FAMILIES)
 
 
-@pytest.mark.parametrize("family", sorted(PAINTERS))
+@pytest.mark.parametrize("family", sorted(IMAGE_MAKERS))
 @torch.no_grad()
 def test_the_model_sees_the_visual_tokens_that_were_promised(family: str) -> None:
     model = tiny_model(family)
@@ -36,7 +36,7 @@ def test_the_model_sees_the_visual_tokens_that_were_promised(family: str) -> Non
 
 @pytest.mark.parametrize("wanted, got", [(1, 1), (1200, 1200), (1201, 1200), (997, 999), (40, 40)])
 def test_a_grid_is_the_nearest_that_is_not_a_strip(wanted: int, got: int) -> None:
-    tokens, image = PAINTERS["qwen2_5_vl"](config_of("qwen2.5-vl-7b"), wanted, torch.Generator())
+    tokens, image = IMAGE_MAKERS["qwen2_5_vl"](config_of("qwen2.5-vl-7b"), wanted, torch.Generator())
     _, height, width = image["image_grid_thw"][0].tolist()
     assert tokens == got == height * width // 4 and height <= width <= 2 * height + 2
     assert image["pixel_values"].shape == (height * width, 3 * 2 * 14 * 14)
@@ -44,25 +44,25 @@ def test_a_grid_is_the_nearest_that_is_not_a_strip(wanted: int, got: int) -> Non
 
 @pytest.mark.parametrize("wanted, got", [(9999, 2928), (1200, 1200), (2880, 2928)])
 def test_any_resolution_takes_the_nearest_size_of_image(wanted: int, got: int) -> None:
-    tokens, image = PAINTERS["llava_next"](config_of("llava-next-mistral-7b"), wanted, torch.Generator())
+    tokens, image = IMAGE_MAKERS["llava_next"](config_of("llava-next-mistral-7b"), wanted, torch.Generator())
     assert tokens == got
     assert image["pixel_values"].shape[2:] == (3, 336, 336) and image["image_sizes"].shape == (1, 2)
 
 
 def test_onevision_takes_no_more_tiles_than_stay_in_full_size() -> None:
     config = LlavaOnevisionConfig(image_grid_pinpoints=[[384, 384], [768, 1152], [2304, 2304]])
-    tokens, image = PAINTERS["llava_onevision"](config, 99999, torch.Generator())
+    tokens, image = IMAGE_MAKERS["llava_onevision"](config, 99999, torch.Generator())
     assert tokens == 27 * 27 + 2 * 27 * (3 * 27 + 1)
     assert image["pixel_values"].shape[1] == 7
 
 
 def test_mistral_images_are_no_larger_than_the_tower_takes() -> None:
-    tokens, image = PAINTERS["mistral3"](Mistral3Config(), 99999, torch.Generator())
+    tokens, image = IMAGE_MAKERS["mistral3"](Mistral3Config(), 99999, torch.Generator())
     assert (tokens, image["pixel_values"].shape[2:]) == (55 * 55, (1540, 1540))
 
 
 def test_llava_images_all_have_576_tokens() -> None:
-    assert PAINTERS["llava"](config_of("llava-1.5-7b"), 1200, torch.Generator())[0] == 576
+    assert IMAGE_MAKERS["llava"](config_of("llava-1.5-7b"), 1200, torch.Generator())[0] == 576
 
 
 def test_what_cannot_be_built_is_said_in_one_line() -> None:

@@ -1,4 +1,4 @@
-"""Meters and turns: what is timed, what is counted, and that a measured model is left as it was."""
+"""Meters and alternation: what is timed, what is counted, and that a measured model is left unchanged."""
 
 import time
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from transformers import DynamicCache
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.families import parts_of
 from halfv_core.runtime.prefill_state import PrefillState
-from probe.bench.inputs import PAINTERS, synthetic_inputs
-from probe.bench.measure import in_turn, planned_request, request, selection
+from probe.bench.inputs import IMAGE_MAKERS, synthetic_inputs
+from probe.bench.measure import interleaved, planned_request, request, selection
 from probe.bench.meters import CLOCKS, PeakMemory, Stopwatch, cache_bytes
 from tests.tiny import tiny_model
 
@@ -26,7 +26,7 @@ def test_rounds_swap_their_order_and_the_first_does_not_count() -> None:
         order.append(name)
         return next(clock)
 
-    pairs = in_turn(3, lambda: turn("full"), lambda: turn("plan"))
+    pairs = interleaved(3, lambda: turn("full"), lambda: turn("plan"))
     assert order == ["plan", "full", "full", "plan", "plan", "full", "full", "plan"]
     assert pairs == [(2, 3), (5, 4), (6, 7)]
 
@@ -54,7 +54,7 @@ def test_bytes_of_a_cache_by_hand() -> None:
     assert cache_bytes(cache) == 2 * (2 * 3 * 7 * 4) * 4 + 2 * (2 * 3 * 5 * 4) * 2
 
 
-@pytest.mark.parametrize("family", sorted(PAINTERS))
+@pytest.mark.parametrize("family", sorted(IMAGE_MAKERS))
 @pytest.mark.parametrize("batch", [1, 2])
 def test_bytes_of_the_cache_are_those_of_the_arithmetic(family: str, batch: int) -> None:
     model = tiny_model(family)
@@ -87,13 +87,13 @@ def test_selection_is_the_pruning_alone_and_leaves_everything_as_it_was(monkeypa
     model = tiny_model("llava")
     parts, prune = parts_of(model), PrefillState._prune
     inputs = synthetic_inputs(model, visual_tokens=16)
-    plain = PrefillState.arrive
+    plain = PrefillState.enter_layer
 
     def slowly(*args: object) -> object:
-        time.sleep(0.01)  # of every layer, not of the pruning
+        time.sleep(0.01)  # in every layer, not in the pruning
         return plain(*args)
 
-    monkeypatch.setattr(PrefillState, "arrive", slowly)
+    monkeypatch.setattr(PrefillState, "enter_layer", slowly)
     found = selection(model, PLAN, inputs)
     assert 0 < found.share < 0.5 and found.seconds / found.share > 0.05
     request(model, inputs, new_tokens=1)
@@ -103,10 +103,10 @@ def test_selection_is_the_pruning_alone_and_leaves_everything_as_it_was(monkeypa
 
 def test_peak_memory_sees_what_is_gone_again() -> None:
     memory = PeakMemory(torch.device("cpu"))
-    before = memory.above_rest()
+    before = memory.above_baseline()
     if before is None:
         pytest.skip("this machine does not tell")
     torch.ones(64 * 2**20).sum()
-    after = memory.above_rest()
+    after = memory.above_baseline()
     assert after is not None and 2**28 * 0.99 < after < 2**28 * 1.2
-    assert PeakMemory(torch.device("meta")).above_rest() is None
+    assert PeakMemory(torch.device("meta")).above_baseline() is None

@@ -1,4 +1,4 @@
-"""The published plan, and the same at the relative depths of a slice."""
+"""The published plan, and the plan scaled to the relative depths of a slice."""
 
 import pytest
 
@@ -37,9 +37,9 @@ def test_scaling_keeps_what_is_not_a_layer() -> None:
     )
 
 
-@pytest.mark.parametrize("layers, words", [(1, "two keeps at one layer"), (2, "does not have")])
-def test_a_slice_too_thin_is_refused(layers: int, words: str) -> None:
-    with pytest.raises(PlanError, match=words):
+@pytest.mark.parametrize("layers, message", [(1, "two keeps at one layer"), (2, "does not have")])
+def test_a_slice_too_thin_is_refused(layers: int, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
         published_plan("qwen2_5_vl", 28, layers)
 
 

@@ -1,4 +1,4 @@
-"""A whole benchmark of a tiny model: what it writes down, and the goals it judges."""
+"""A whole benchmark of a tiny model: what it records, and how it judges the goals."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def benchmark() -> Benchmark:
 def test_counted_flops_are_those_of_the_arithmetic(benchmark: Benchmark) -> None:
     analytic = benchmark.analytic
     assert benchmark.full.executed_flops == analytic.decoder_flops_full
-    assert benchmark.accelerated.executed_flops == analytic.decoder_flops  # `uniform` computes nothing
+    assert benchmark.accelerated.executed_flops == analytic.decoder_flops  # `uniform` has no FLOPs of its own
     assert 1 < analytic.model_flops_ratio < analytic.decoder_flops_ratio < analytic.visual_flops_ratio
     outside = analytic.outside_flops
     whole = (analytic.decoder_flops_full + outside) / (analytic.decoder_flops + outside)

@@ -1,4 +1,4 @@
-"""Shapes without a hub: published counts of parameters, slices, and clear refusals."""
+"""Shapes without a hub: published parameter counts, slices, and clear errors."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ PUBLISHED = {
     "qwen2.5-vl-3b": 3.755e9,
     "qwen2.5-vl-7b": 8.29e9,
 }
-"""Parameters as the checkpoints' pages on the hub give them."""
+"""Parameter counts from the checkpoints' pages on the hub."""
 
 
 @pytest.mark.parametrize("name", shipped_shapes())

@@ -1,7 +1,7 @@
 """How sure a profile is, in words."""
 
 from halfv_core.records import BoundaryUncertainty, Winner
-from probe.calibration.certainty import certainty, interval_words
+from probe.calibration.certainty import certainty, interval_label
 from tests import profiles
 
 
@@ -19,7 +19,7 @@ def test_no_stage_three_has_an_interval_too() -> None:
 
 
 def test_intervals() -> None:
-    assert [interval_words(4, 6), interval_words(4, None), interval_words(None, None)] == ["4–6", "4–none", "none–none"]
+    assert [interval_label(4, 6), interval_label(4, None), interval_label(None, None)] == ["4–6", "4–none", "none–none"]
 
 
 def test_an_uncertain_type_comes_with_advice() -> None:

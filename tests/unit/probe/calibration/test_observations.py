@@ -7,16 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from halfv_core.errors import DataError
-from probe.calibration.observations import (
-    Attention,
-    Example,
-    Observations,
-    Picture,
-    Region,
-    SampleCurves,
-    Selection,
-    beside,
-)
+from probe.calibration.observations import Attention, Example, Observations, Picture, SampleCurves, Selection, beside
+from probe.common.region import Region
 from tests.profiles import qwen_like
 
 EXAMPLE = Example(

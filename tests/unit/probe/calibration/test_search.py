@@ -12,7 +12,7 @@ from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.records import PruningTest, Saturation, SaturationType, Stages
 from probe.calibration.search import as_tests, candidate_plans, in_question
 from probe.calibration.settings import Settings
-from probe.trials.try_plans import Readings
+from probe.trials.readings import Readings
 
 SHAPE = DecoderShape(layers=10, hidden=8, query_width=8, kv_width=4, mlp=16, value_bytes=2)
 RATIOS = (0.5, 0.1, 1.0)

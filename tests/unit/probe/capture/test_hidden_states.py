@@ -1,4 +1,4 @@
-"""Capture through nnsight equals what transformers itself gives out."""
+"""Captured hidden states equal the ones that transformers itself returns."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_capture_equals_output_hidden_states(family: str, kernel: str) -> None:
     model, inputs = tiny_model(family, kernel=kernel), tiny_prompt(family, images=2)
     expected = list(model(**inputs, output_hidden_states=True, use_cache=False).hidden_states)
     for index, features in enumerate(layer_calls(model, inputs).features, start=1):
-        expected[index] = expected[index] + features  # transformers gives out what leaves the layer before
+        expected[index] = expected[index] + features  # transformers returns the previous layer's output
     raw, normed = capture(model, inputs, normed=False), capture(model, inputs)
     norm = parts_of(model).norm
     assert raw.hidden.shape == (LAYERS + 1, inputs["input_ids"].shape[1], 32)

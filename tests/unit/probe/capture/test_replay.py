@@ -1,4 +1,4 @@
-"""Runs that begin in the middle equal whole ones, and skip what they say they skip."""
+"""Runs that start at a later layer equal complete ones and skip the layers before it."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.errors import DataError, UnsupportedError
 from halfv_core.families import FAMILIES, parts_of
 from probe.capture.replay import Replay
-from probe.evaluation.flops import counter
+from probe.evaluation.flops import flop_counter
 from probe.trials.answers import read_answer
 from tests.contract.test_families import KERNEL
 from tests.tiny import LAYERS, tiny_batch, tiny_model, tiny_prompt
@@ -21,7 +21,7 @@ FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 @pytest.mark.parametrize("layer", [1, LAYERS - 1])
 @torch.no_grad()
 def test_a_variant_equals_the_whole_run(family: str, kernel: str, layer: int) -> None:
-    """Logits, caches and the reading of an answer, bit for bit; several variants, after one another."""
+    """Logits, KV caches and an answer's score, bit for bit, for several variants in a row."""
     model, inputs = tiny_model(family, kernel=kernel), tiny_prompt(family, images=2)
     plans = [
         Plan((Keep(layer=layer, keep_ratio=0.5, selector="attention"),)),
@@ -51,7 +51,7 @@ def test_only_the_layers_that_are_asked_for_run(family: str) -> None:
     replay, forwards = Replay(model, inputs), [layer.forward for layer in parts_of(model).layers]
     counts = []
     for layer in range(LAYERS + 1):
-        with replay.from_layer(layer), counter() as counting:
+        with replay.from_layer(layer), flop_counter() as counting:
             model(**inputs, logits_to_keep=1)
         counts.append(counting.get_total_flops())
     head = 2 * 32 * model.config.get_text_config().vocab_size

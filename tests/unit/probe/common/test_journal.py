@@ -1,4 +1,4 @@
-"""A journal: what survives, what is dropped, and what is refused."""
+"""A journal: which records survive, which lines are dropped, and which files are refused."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_a_record_is_in_the_file_once_add_returns(tmp_path: Path) -> None:
 
 
 def test_a_run_cut_off_anywhere_leaves_the_whole_lines(tmp_path: Path) -> None:
-    """However far the last write came, the records before it are there and the work ends as if nothing had been."""
+    """However far the last write got, the records before it survive, and resuming gives the same file."""
     whole = write(tmp_path / "j")
     for length in range(len(whole) + 1):
         (tmp_path / "j").write_bytes(whole[:length])
@@ -53,7 +53,7 @@ def test_a_run_cut_off_anywhere_leaves_the_whole_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"seed": 1}, "holds unfinished work with another seed; got 1; expected 0; choose another --output, or delete"),
         ({"plan": {"layers": [1]}}, 'another plan; got {"layers": [1]}; expected {"layers": [1, 2]}'),
@@ -61,11 +61,11 @@ def test_a_run_cut_off_anywhere_leaves_the_whole_lines(tmp_path: Path) -> None:
         ({"model": "m" * 100}, 'another model; got "' + "m" * 76 + "...; expected"),
     ],
 )
-def test_other_work_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_other_work_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     before = write(tmp_path / "j")
     with pytest.raises(HalfVError) as caught:
         Journal.open(tmp_path / "j", KEY | change)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "j").read_bytes() == before
 

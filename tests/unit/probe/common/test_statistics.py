@@ -1,4 +1,4 @@
-"""Means over families and their bootstrap, against closed forms and a slow draw, sample by sample."""
+"""Means over families and their bootstrap, against closed forms and a slow bootstrap that draws sample by sample."""
 
 import random
 
@@ -18,7 +18,7 @@ def test_no_family_weighs_more_for_being_larger() -> None:
 
 
 def slow_bootstrap(values: list[list[float]], families: list[str], draws: int) -> np.ndarray:
-    """(draws, variants), with a loop for everything."""
+    """The reference, (draws, variants), in plain loops."""
     generator, rows = random.Random(0), []
     members = {name: [at for at, family in enumerate(families) if family == name] for name in families}
     for _ in range(draws):
@@ -43,7 +43,7 @@ def test_draws_are_distributed_like_slow_ones() -> None:
 
 
 def test_the_spread_of_a_mean_is_the_known_one() -> None:
-    """Of n values with variance v the mean has v / n; over two families, a quarter of the sum."""
+    """The mean of n values with variance v has variance v / n; over two families, a quarter of the sum."""
     values, families = [[float(at % 2) for at in range(40)]], ["a"] * 20 + ["b"] * 20
     assert bootstrap(values, families, draws=20000).std() == pytest.approx((2 * 0.25 / 20) ** 0.5 / 2, rel=0.03)
 

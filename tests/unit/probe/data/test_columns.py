@@ -1,4 +1,4 @@
-"""What columns mean: a realistic row of every layout in common use, what users may say, and no way to crash."""
+"""The meaning of columns: a realistic row of every common layout, user-given columns, and no way to crash."""
 
 import json
 from pathlib import Path
@@ -12,22 +12,22 @@ from pydantic import ValidationError
 
 from halfv_core.errors import DataError
 from probe.data.columns import GUESSES, Columns
-from probe.data.fields import DESCRIBE, Fields, read_fields, unwrapped
-from probe.data.images import Embedded
+from probe.data.fields import DESCRIBE, Fields, read_fields, unwrap_doc
+from probe.data.images import EmbeddedImage
 from probe.data.samples import LETTER_INSTRUCTION, load_samples
 
-ONE = Embedded("row 1 image_1", bytes)
-TWO = Embedded("row 1 image_2", bytes)
+ONE = EmbeddedImage("row 1 image_1", bytes)
+TWO = EmbeddedImage("row 1 image_2", bytes)
 
 
 def read(row: dict[str, Any], columns: Columns = Columns()) -> Fields:  # noqa: B008 - frozen
-    """A row as `load_samples` takes it apart."""
-    values = unwrapped(row)
+    """Read a row the way `load_samples` does."""
+    values = unwrap_doc(row)
     return read_fields(values, columns.completed(tuple(values)))
 
 
-class Said(NamedTuple):
-    """What a row means."""
+class Expected(NamedTuple):
+    """The expected fields of a row."""
 
     question: str
     answers: tuple[str, ...] = ()
@@ -70,14 +70,14 @@ SEED_BENCH = {
     **{"question_id": "101669", "question_type_id": 5, "image": ["a.jpg"]},
 }
 
-LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
+LAYOUTS: dict[str, tuple[dict[str, Any], Expected]] = {
     "ours": (
         {"id": "s1", "image": "a.jpg", "question": "Is there a circle?", "answer": "yes", "family": "existence"},
-        Said("Is there a circle?", ("yes",), family="existence", id="s1"),
+        Expected("Is there a circle?", ("yes",), family="existence", id="s1"),
     ),
     "ours, several images and answers": (
         {"images": ["a.jpg", "b.jpg"], "question": "Which?", "answers": ["left", "the left one"]},
-        Said("Which?", ("left", "the left one"), images=("a.jpg", "b.jpg")),
+        Expected("Which?", ("left", "the left one"), images=("a.jpg", "b.jpg")),
     ),
     "VQAv2": (
         {
@@ -85,7 +85,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
             **{"image_id": 262148, "answer_type": "other", "question_id": 262148000, "question": "What is this?"},
             "image": ONE,
         },
-        Said(
+        Expected(
             "What is this?",
             ("net", "netting", "mesh"),
             family="what is this",
@@ -101,7 +101,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
             **{"flickr_300k_url": "https://x.org/o.jpg", "image_classes": ["Cassette deck"], "set_name": "val"},
             "answers": ["nous les gosses", "dakota", "clos culombu", "dakota", "dakota digital", "dakota"],
         },
-        Said(
+        Expected(
             "what is the brand of this camera?",
             ("dakota", "nous les gosses", "clos culombu", "dakota digital"),
             id="34602",
@@ -114,7 +114,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
             **{"questionId": "49153", "question": "What is the ‘actual’ value?", "question_types": ["figure/diagram"]},
             **{"image": ONE, "docId": 14465, "ucsf_document_id": "pybv0228", "answers": ["0.28", "0.280"]},
         },
-        Said("What is the ‘actual’ value?", ("0.28", "0.280"), family="figure/diagram", id="49153", images=(ONE,)),
+        Expected("What is the ‘actual’ value?", ("0.28", "0.280"), family="figure/diagram", id="49153", images=(ONE,)),
     ),
     "GQA": (
         {
@@ -122,29 +122,29 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
             **{"fullAnswer": "No, it is not overcast.", "isBalanced": True, "image": "a.jpg"},
             "types": {"detailed": "weatherVerify", "semantic": "global", "structural": "verify"},
         },
-        Said("Is it overcast?", ("no",), id="201307251"),
+        Expected("Is it overcast?", ("no",), id="201307251"),
     ),
     "POPE": (
         {"question_id": 1, "image": "a.jpg", "text": "Is there a snowboard in the image?", "label": "yes"},
-        Said("Is there a snowboard in the image?", ("yes",), id="1"),
+        Expected("Is there a snowboard in the image?", ("yes",), id="1"),
     ),
     "POPE of lmms-lab": (
         {
             **{"id": "3", "question_id": "1", "question": "Is there a snowboard in the image?", "answer": "yes"},
             **{"image_source": "COCO_val2014_000000310196", "image": ONE, "category": "adversarial"},
         },
-        Said("Is there a snowboard in the image?", ("yes",), family="adversarial", id="3", images=(ONE,)),
+        Expected("Is there a snowboard in the image?", ("yes",), family="adversarial", id="3", images=(ONE,)),
     ),
     "LLaVA's benchmarks": (
         {"question_id": 0, "image": "a.jpg", "text": "Describe this photo in detail.", "category": "detail"},
-        Said("Describe this photo in detail.", family="detail", id="0"),
+        Expected("Describe this photo in detail.", family="detail", id="0"),
     ),
     "MME": (
         {
             **{"question_id": "code_reasoning/0020.png", "image": ONE, "answer": "Yes", "category": "code_reasoning"},
             "question": "Is a python code shown in the picture? Please answer yes or no.",
         },
-        Said(
+        Expected(
             "Is a python code shown in the picture? Please answer yes or no.",
             ("Yes",),
             family="code_reasoning",
@@ -159,7 +159,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
             **{"category": "identity_reasoning", "image": "/9j/4AAQ", "source": "scienceqa", "l2-category": "x"},
             **{"comment": None, "split": "dev"},
         },
-        Said(
+        Expected(
             "Identify the question.",
             ("B",),
             ("Does it rise?", "Does it fall?"),
@@ -175,11 +175,11 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
             **{"task": "closed choice", "grade": "grade2", "subject": "natural science", "topic": "physics"},
             **{"category": "Magnets", "skill": "Compare", "lecture": "Magnets can pull.", "solution": "Look."},
         },
-        Said("Which is greater?", ("A",), ("2", "1", "0"), "Magnets", images=(ONE,)),
+        Expected("Which is greater?", ("A",), ("2", "1", "0"), "Magnets", images=(ONE,)),
     ),
     "AI2D": (
         {"question": "which is below?", "options": ["wings", "tail", "head", "legs"], "answer": "2", "image": ONE},
-        Said("which is below?", ("C",), ("wings", "tail", "head", "legs"), images=(ONE,)),
+        Expected("which is below?", ("C",), ("wings", "tail", "head", "legs"), images=(ONE,)),
     ),
     "MMMU": (
         {
@@ -188,7 +188,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
             **{"image_2": TWO, "image_10": None, "image_1": ONE, "img_type": "['Tables']", "subfield": "Managerial"},
             **{"question_type": "multiple-choice", "topic_difficulty": "Medium"},
         },
-        Said(
+        Expected(
             "Baxter has a rate of 0.35. Use too.",
             ("D",),
             ("$6", "$7", "it's image 2", "image 3"),
@@ -199,51 +199,51 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
     ),
     "MMMU, open and hidden": (
         {"question": "How many <image 1>?", "options": "[]", "answer": "['24/7', '3.429']", "image_1": ONE},
-        Said("How many ?", ("24/7", "3.429"), images=(ONE,)),
+        Expected("How many ?", ("24/7", "3.429"), images=(ONE,)),
     ),
     "MMMU's test split": (
         {"question": "Which <image 1>", "options": "['x', 'y']", "answer": "?", "image_1": ONE},
-        Said("Which", (), ("x", "y"), images=(ONE,)),
+        Expected("Which", (), ("x", "y"), images=(ONE,)),
     ),
     "SEED-Bench": (
         SEED_BENCH,
-        Said("How many towels are there?", ("C",), ("One", "Two", "Three", "Four"), id="101669"),
+        Expected("How many towels are there?", ("C",), ("One", "Two", "Three", "Four"), id="101669"),
     ),
     "choices with letters of their own": (
         {"question": "Which?", "options": ["A. Apples.", "B. Pears."], "answer": "B. Pears.", "image": "a.jpg"},
-        Said("Which?", ("B",), ("Apples.", "Pears.")),
+        Expected("Which?", ("B",), ("Apples.", "Pears.")),
     ),
     "choices filed under letters": (
         {"question": "Which?", "options": {"A": "apples", "B": "pears"}, "answer": "(b)", "image": "a.jpg"},
-        Said("Which?", ("B",), ("apples", "pears")),
+        Expected("Which?", ("B",), ("apples", "pears")),
     ),
     "choices with labels": (
         {"question": "Which?", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answer": "y", "image": "a.jpg"},
-        Said("Which?", ("B",), ("x", "y")),
+        Expected("Which?", ("B",), ("x", "y")),
     ),
     "choices as NumPy prints them": (
         {"question": "Which?", "choices": "['big one' 'small\\d'\n \"it's\"]", "answer": "1", "image": "a.jpg"},
-        Said("Which?", ("B",), ("big one", "small\\d", "it's")),
+        Expected("Which?", ("B",), ("big one", "small\\d", "it's")),
     ),
     "choices that are numbers": (
         {"question": "How many?", "choices": [1, 2, 3], "answer": 1, "image": "a.jpg"},
-        Said("How many?", ("A",), ("1", "2", "3")),
+        Expected("How many?", ("A",), ("1", "2", "3")),
     ),
     "LLaVA": (
         {"id": "000000033471", "image": "a.jpg", "conversations": LLAVA},
-        Said("What is in the photo?", ("A bus.",), id="000000033471"),
+        Expected("What is in the photo?", ("A bus.",), id="000000033471"),
     ),
     "LLaVA as text": (
         {"image": "a.jpg", "conversations": json.dumps(LLAVA)},
-        Said("What is in the photo?", ("A bus.",)),
+        Expected("What is in the photo?", ("A bus.",)),
     ),
-    "OpenAI": ({"messages": CHAT}, Said("What is it?", ("A cat.",), images=("a.jpg", "https://x.org/b.jpg"))),
+    "OpenAI": ({"messages": CHAT}, Expected("What is it?", ("A cat.",), images=("a.jpg", "https://x.org/b.jpg"))),
     "chat with text, images beside": (
         {
             "images": [ONE],
             "messages": [{"role": "user", "content": "<image>Why?"}, {"role": "assistant", "content": ""}],
         },
-        Said("Why?", images=(ONE,)),
+        Expected("Why?", images=(ONE,)),
     ),
     "chat of Transformers": (
         {
@@ -251,47 +251,47 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Said]] = {
                 {"role": "user", "content": [{"type": "image", "path": "a.jpg"}, {"type": "text", "text": "Why?"}]}
             ]
         },
-        Said("Why?"),
+        Expected("Why?"),
     ),
     "lmms-eval": (
         {
             **{"doc_id": 7, "target": "cat", "arguments": {"0": "..."}, "resps": [["dog"]], "filtered_resps": ["dog"]},
             **{"doc_hash": "0", "doc": {"question": "What?", "image": "a.jpg", "category": "animals"}},
         },
-        Said("What?", ("cat",), family="animals", id="7"),
+        Expected("What?", ("cat",), family="animals", id="7"),
     ),
     "COCO captions": (
         {"image": "a.jpg", "captions": ["A cat on a mat.", "A cat.", "A cat."], "cocoid": 7},
-        Said(DESCRIBE, ("A cat on a mat.", "A cat.", "A cat.")),
+        Expected(DESCRIBE, ("A cat on a mat.", "A cat.", "A cat.")),
     ),
-    "captions in text": ({"image": "a.jpg", "text": "A cat."}, Said(DESCRIBE, ("A cat.",))),
-    "imagefolder": ({"file_name": "a.jpg", "text": "A cat."}, Said(DESCRIBE, ("A cat.",))),
-    "a picture alone": ({"id": "a", "image": "a.jpg"}, Said(DESCRIBE, id="a")),
+    "captions in text": ({"image": "a.jpg", "text": "A cat."}, Expected(DESCRIBE, ("A cat.",))),
+    "imagefolder": ({"file_name": "a.jpg", "text": "A cat."}, Expected(DESCRIBE, ("A cat.",))),
+    "a picture alone": ({"id": "a", "image": "a.jpg"}, Expected(DESCRIBE, id="a")),
     "instructions": (
         {"image": "a.jpg", "instruction": "Count the birds.", "output": "3"},
-        Said("Count the birds.", ("3",)),
+        Expected("Count the birds.", ("3",)),
     ),
     "with its own last words": (
         {"image": "a.jpg", "question": "How many?", "post_prompt": "Answer with a number.", "answer": 3.0},
-        Said("How many?", ("3",), instruction="Answer with a number."),
+        Expected("How many?", ("3",), instruction="Answer with a number."),
     ),
-    "shouted": ({"Image": "a.jpg", "QUESTION": "Why?", "Answer": True}, Said("Why?", ("yes",))),
-    "half an emoji": ({"image": "a.jpg", "question": "Why \ud83d?", "id": "\ud83d"}, Said("Why ??", id="?")),
+    "shouted": ({"Image": "a.jpg", "QUESTION": "Why?", "Answer": True}, Expected("Why?", ("yes",))),
+    "half an emoji": ({"image": "a.jpg", "question": "Why \ud83d?", "id": "\ud83d"}, Expected("Why ??", id="?")),
     "SQuAD's answers": (
         {"image": "a.jpg", "question": "Who?", "answers": {"text": ["Ann", "Bob"], "answer_start": [1, 2]}},
-        Said("Who?", ("Ann",)),
+        Expected("Who?", ("Ann",)),
     ),
     "Qwen's marks": (
         {"image": "a.jpg", "query": "<|vision_start|><|image_pad|><|vision_end|>\nWhy?", "response": "So."},
-        Said("Why?", ("So.",)),
+        Expected("Why?", ("So.",)),
     ),
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_row_of_a_common_layout_is_understood(layout: str) -> None:
-    row, said = LAYOUTS[layout]
-    assert read(row)._asdict() == said._asdict()
+    row, expected = LAYOUTS[layout]
+    assert read(row)._asdict() == expected._asdict()
 
 
 def test_every_field_can_be_guessed_and_named() -> None:
@@ -302,7 +302,7 @@ BASE: dict[str, Any] = {"image": "a.jpg", "question": "q"}
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "expected"),
     [
         ({"image": "a.jpg", "question": ""}, "no question"),
         ({"image": "a.jpg", "question": " \n"}, "no question"),
@@ -332,44 +332,48 @@ BASE: dict[str, Any] = {"image": "a.jpg", "question": "q"}
         (BASE | {"choices": list(range(27)), "answer": 1}, "more choices than letters; got 27"),
     ],
 )
-def test_a_row_that_is_no_sample_says_why_in_a_line(row: dict[str, Any], said: str) -> None:
+def test_a_row_that_is_no_sample_says_why_in_a_line(row: dict[str, Any], expected: str) -> None:
     with pytest.raises(DataError) as caught:
         read(row)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(
-    ("row", "columns", "said"),
+    ("row", "columns", "expected"),
     [
-        ({"bild": "a.jpg", "frage": "Warum?"}, {"image": "bild", "question": "frage"}, Said("Warum?")),
+        ({"bild": "a.jpg", "frage": "Warum?"}, {"image": "bild", "question": "frage"}, Expected("Warum?")),
         (
             {"image": "a.jpg", "item": {"q": {"text": "Why?"}, "a": ["x", "y"]}},
             {"question": "item.q", "answer": "item.a"},
-            Said("Why?", ("x", "y")),
+            Expected("Why?", ("x", "y")),
         ),
-        (BASE | {"a.b": "exact", "a": {"b": "inner"}}, {"answer": "a.b"}, Said("q", ("exact",))),
+        (BASE | {"a.b": "exact", "a": {"b": "inner"}}, {"answer": "a.b"}, Expected("q", ("exact",))),
         (
             {"doc_id": 1, "doc": {"question": "inner", "image": "a.jpg"}},
             {"question": "doc.question", "id": "doc_id"},
-            Said("inner", id="1"),
+            Expected("inner", id="1"),
         ),
         (
             {"left": "a.jpg", "right": "b.jpg", "question": "q"},
             {"image": "left,right"},
-            Said("q", images=("a.jpg", "b.jpg")),
+            Expected("q", images=("a.jpg", "b.jpg")),
         ),
         (BASE | {"x": "one", "y": "two", "truth": "two"}, {"choices": "x,y", "answer": "truth"}, None),
-        (BASE | {"options": "shipping"}, {"choices": ""}, Said("q")),
-        ({"image": "a.jpg", "question": "unused", "text": "A cat."}, {"caption": "text"}, Said(DESCRIBE, ("A cat.",))),
-        ({"image": "a.jpg", "label": "cat"}, {"caption": "label"}, Said(DESCRIBE, ("cat",))),
+        (BASE | {"options": "shipping"}, {"choices": ""}, Expected("q")),
+        (
+            {"image": "a.jpg", "question": "unused", "text": "A cat."},
+            {"caption": "text"},
+            Expected(DESCRIBE, ("A cat.",)),
+        ),
+        ({"image": "a.jpg", "label": "cat"}, {"caption": "label"}, Expected(DESCRIBE, ("cat",))),
         ({"image": "a.jpg", "text": "A cat.", "label": 3}, {"question": "", "caption": "text"}, None),
     ],
 )
-def test_what_the_user_names_is_taken(row: dict[str, Any], columns: dict[str, str], said: Said | None) -> None:
+def test_what_the_user_names_is_taken(row: dict[str, Any], columns: dict[str, str], expected: Expected | None) -> None:
     found = read(row, Columns(**columns))
-    if said is not None:
-        assert found._asdict() == said._asdict()
+    if expected is not None:
+        assert found._asdict() == expected._asdict()
     elif found.choices:
         assert (found.choices, found.answers) == (("one", "two"), ("B",))
     else:
@@ -396,7 +400,7 @@ def test_columns_that_no_row_has_are_refused() -> None:
 
 
 def test_columns_that_some_rows_lack_are_those_of_the_others(tmp_path: Path) -> None:
-    """A row without a question is not a picture to describe where the others have questions."""
+    """A row without a question is not treated as an image to describe if the other rows have questions."""
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
     rows = [{"image": "a.jpg", "question": "q"}, {"image": "a.jpg"}, {"images": ["a.jpg"], "question": "r"}]
     path = tmp_path / "d.jsonl"

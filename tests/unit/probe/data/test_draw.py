@@ -1,4 +1,4 @@
-"""Draws: seeded, distinct, even over families, past images that do not open, and split without loss."""
+"""Draws: seeded, distinct, balanced over families, skipping images that do not open, and split without loss."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from probe.data.samples import Sample
 
 
 def made_up(sizes: dict[str, int], image: Path = Path("gone.png")) -> list[Sample]:
-    """Samples of families of these sizes."""
+    """Samples in families of these sizes."""
     return [
         Sample(id=f"{family}{index}", images=(image,), question="q", family=family)
         for family, size in sizes.items()
@@ -91,9 +91,9 @@ def test_a_draw_is_given_up_as_soon_as_that_is_certain() -> None:
 @given(count=st.integers(1, 120), share=st.floats(0, 0.9))
 def test_hold_out_splits_without_loss(count: int, share: float) -> None:
     samples = made_up({"a": count})
-    measured, kept_apart = hold_out(samples, share)
-    assert len(kept_apart) == int(count * share)
-    assert sorted(sample.id for sample in measured + kept_apart) == sorted(sample.id for sample in samples)
+    measured, held_out = hold_out(samples, share)
+    assert len(held_out) == int(count * share)
+    assert sorted(sample.id for sample in measured + held_out) == sorted(sample.id for sample in samples)
 
 
 def test_held_out_samples_come_from_every_family() -> None:

@@ -1,4 +1,4 @@
-"""Pictures from anywhere: decoded upright in 8-bit RGB, within limits, never executed, fetched only when asked."""
+"""Images from untrusted sources: decoded upright to 8-bit RGB, within limits, downloaded only on request."""
 
 import base64
 import io
@@ -21,47 +21,47 @@ from PIL import EpsImagePlugin, Image
 
 from halfv_core.errors import DataError
 from probe.data import images
-from probe.data.images import MAX_PIXELS, Embedded, from_text, image_bytes, name_of, open_image
+from probe.data.images import MAX_PIXELS, EmbeddedImage, image_bytes, image_from_text, image_name, open_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
-def encoded(image: Image.Image, kind: str, **settings: Any) -> bytes:
+def encoded(image: Image.Image, file_format: str, **settings: Any) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, kind, **settings)
+    image.save(stream, file_format, **settings)
     return stream.getvalue()
 
 
-def noise(kind: str = "PNG", **settings: Any) -> bytes:
+def noise(file_format: str = "PNG", **settings: Any) -> bytes:
     """An image file of noise."""
-    return encoded(Image.fromarray(NOISE), kind, **settings)
+    return encoded(Image.fromarray(NOISE), file_format, **settings)
 
 
 def opened(data: bytes) -> np.ndarray:
     """The pixels of an image file, (height, width, 3)."""
-    image = open_image(Embedded("it", lambda: data))
+    image = open_image(EmbeddedImage("it", lambda: data))
     assert image.mode == "RGB"
     return np.asarray(image)
 
 
 def refused(data: bytes) -> str:
-    """What is said of an image file that is not opened."""
+    """The error message for an image file that cannot be opened."""
     with pytest.raises(DataError) as caught:
         opened(data)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
-def test_lossless_formats_keep_every_pixel(kind: str) -> None:
-    assert np.array_equal(opened(noise(kind)), NOISE)
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_formats_keep_every_pixel(file_format: str) -> None:
+    assert np.array_equal(opened(noise(file_format)), NOISE)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "MPO"])
-def test_lossy_formats_are_read(kind: str) -> None:
-    if kind == "AVIF" and kind not in images._decoders():
+@pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "AVIF", "MPO"])
+def test_lossy_formats_are_read(file_format: str) -> None:
+    if file_format == "AVIF" and file_format not in images._decoders():
         pytest.skip("not in this build of Pillow")
-    assert opened(noise(kind)).shape == (40, 60, 3)
+    assert opened(noise(file_format)).shape == (40, 60, 3)
 
 
 def test_a_path_may_be_text(tmp_path: Path) -> None:
@@ -77,17 +77,17 @@ def test_the_name_of_a_file_does_not_matter(tmp_path: Path) -> None:
 
 def test_sixteen_bits_are_scaled() -> None:
     grey = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
-    for kind in ("PNG", "TIFF"):
-        assert opened(encoded(Image.fromarray(grey), kind))[..., 0].tolist() == [[0, 1, 128, 255]]
+    for file_format in ("PNG", "TIFF"):
+        assert opened(encoded(Image.fromarray(grey), file_format))[..., 0].tolist() == [[0, 1, 128, 255]]
     wide = Image.fromarray(np.array([[-5, 0, 65535, 900_000]], dtype=np.int32))
     assert opened(encoded(wide, "TIFF"))[..., 0].tolist() == [[0, 0, 255, 255]]
 
 
 def test_sixteen_bit_colour_is_scaled() -> None:
-    """Pillow writes no such PNG, so its chunks are put together here."""
+    """Pillow cannot write such a PNG, so its chunks are assembled here."""
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    def chunk(chunk_type: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + chunk_type + data + struct.pack(">I", zlib.crc32(chunk_type + data))
 
     row = b"\x00" + struct.pack(">6H", 0, 32896, 65535, 65535, 0, 257)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
@@ -113,8 +113,8 @@ def test_fractions_fill_the_range(values: list[float], shown: list[int]) -> None
 
 def test_printing_colours_are_converted() -> None:
     red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    for kind in ("JPEG", "TIFF"):
-        assert np.abs(opened(encoded(red, kind))[8, 8].astype(int) - (255, 0, 0)).max() < 16
+    for file_format in ("JPEG", "TIFF"):
+        assert np.abs(opened(encoded(red, file_format))[8, 8].astype(int) - (255, 0, 0)).max() < 16
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "RGB", "LAB", "YCbCr", "CMYK", "I;16", "I", "F"])
@@ -140,17 +140,17 @@ def test_transparent_palettes_are_white() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putpixel((1, 0), 1)
-    for kind, transparency in [("PNG", 1), ("PNG", b"\xff\x00"), ("GIF", 1)]:
-        assert opened(encoded(image, kind, transparency=transparency)).tolist() == [[[255, 0, 0], [255] * 3]]
+    for file_format, transparency in [("PNG", 1), ("PNG", b"\xff\x00"), ("GIF", 1)]:
+        assert opened(encoded(image, file_format, transparency=transparency)).tolist() == [[[255, 0, 0], [255] * 3]]
     named = Image.new("RGB", (2, 1), (0, 255, 0))
     assert opened(encoded(named, "PNG", transparency=(0, 255, 0))).tolist() == [[[255] * 3] * 2]
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_the_first_frame_of_a_film_is_its_picture(kind: str) -> None:
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_the_first_frame_of_a_film_is_its_picture(file_format: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "green")]
-    extra = {"lossless": True} if kind == "WEBP" else {}
-    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **extra)
+    extra = {"lossless": True} if file_format == "WEBP" else {}
+    data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:], **extra)
     assert opened(data)[4, 4].tolist() == [255, 0, 0]
 
 
@@ -180,7 +180,7 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(
 
 
 def test_programs_are_not_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostScript is a language: Pillow hands it to Ghostscript, which runs it."""
+    """PostScript is a programming language: Pillow passes it to Ghostscript, which runs it."""
 
     def ghostscript(*arguments: object) -> None:
         raise AssertionError("executed")
@@ -212,25 +212,25 @@ def test_programs_are_not_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_is_no_picture_is_said_to_be_none(data: bytes) -> None:
-    said = refused(data)
-    assert "it is not an image that can be read" in said or "cannot decode image it" in said
+    message = refused(data)
+    assert "it is not an image that can be read" in message or "cannot decode image it" in message
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM"])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
-def test_pictures_that_are_cut_off_are_refused(kind: str, share: float) -> None:
-    data = noise(kind)
+def test_pictures_that_are_cut_off_are_refused(file_format: str, share: float) -> None:
+    data = noise(file_format)
     refused(data[: int(len(data) * share)])
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    kind=st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"]),
+    file_format=st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"]),
     place=st.floats(0, 1),
     value=st.binary(min_size=1, max_size=40),
 )
-def test_a_damaged_file_is_a_picture_or_a_line(kind: str, place: float, value: bytes) -> None:
-    data = noise(kind)
+def test_a_damaged_file_is_a_picture_or_a_line(file_format: str, place: float, value: bytes) -> None:
+    data = noise(file_format)
     start = int(place * len(data))
     try:
         opened(data[:start] + value + data[start + len(value) :])
@@ -239,10 +239,10 @@ def test_a_damaged_file_is_a_picture_or_a_line(kind: str, place: float, value: b
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header promises a picture of that size."""
+    """A PNG whose header claims an image of this size."""
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    def chunk(chunk_type: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + chunk_type + data + struct.pack(">I", zlib.crc32(chunk_type + data))
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
@@ -255,14 +255,14 @@ def test_bombs_are_not_decoded() -> None:
             bomb(10001, 10000)
         )
         assert "exceeds limit" in refused(bomb(60000, 60000))
-        assert "cannot decode image it" in refused(bomb(10000, 10000))  # as large as may be, and cut off
+        assert "cannot decode image it" in refused(bomb(10000, 10000))  # as large as allowed, and truncated
 
 
 def test_the_limit_is_ours_and_not_changed_for_others() -> None:
     before = Image.MAX_IMAGE_PIXELS
     refused(bomb(10001, 10000))
     assert Image.MAX_IMAGE_PIXELS == before
-    assert MAX_PIXELS < 2 * (before or 0)  # where Pillow refuses by itself
+    assert MAX_PIXELS < 2 * (before or 0)  # the limit at which Pillow itself refuses
 
 
 def test_strips_are_refused() -> None:
@@ -290,8 +290,10 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
 def test_text_is_a_path_from_the_base(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "ä b.png").write_bytes(noise())
-    assert from_text("deep/ä b.png", tmp_path, False) == tmp_path / "deep" / "ä b.png"
-    assert from_text(str(tmp_path / "deep" / "ä b.png"), Path("elsewhere"), False) == tmp_path / "deep" / "ä b.png"
+    assert image_from_text("deep/ä b.png", tmp_path, False) == tmp_path / "deep" / "ä b.png"
+    assert (
+        image_from_text(str(tmp_path / "deep" / "ä b.png"), Path("elsewhere"), False) == tmp_path / "deep" / "ä b.png"
+    )
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,7 @@ def test_text_is_a_path_from_the_base(tmp_path: Path) -> None:
 )
 def test_text_that_is_nothing_is_one_clear_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="image does not exist; got ") as caught:
-        from_text(text, tmp_path, True)
+        image_from_text(text, tmp_path, True)
     assert len(str(caught.value)) < 1200
 
 
@@ -308,15 +310,15 @@ def test_base64_is_a_picture(tmp_path: Path) -> None:
     plain = base64.b64encode(noise()).decode()
     lines = base64.encodebytes(noise()).decode()
     for text in (plain, lines, plain.rstrip("="), f"data:image/png;base64,{plain}", f"DATA:image/PNG;base64,{lines}"):
-        assert np.array_equal(np.asarray(open_image(from_text(text, tmp_path, False))), NOISE)
+        assert np.array_equal(np.asarray(open_image(image_from_text(text, tmp_path, False))), NOISE)
     jpeg = base64.b64encode(noise("JPEG")).decode()
-    assert jpeg.startswith("/9j/")  # looks like a path from the root
-    assert open_image(from_text(jpeg, tmp_path, False)).size == (60, 40)
-    assert len(name_of(from_text(plain, tmp_path, False))) < 20
+    assert jpeg.startswith("/9j/")  # looks like an absolute path
+    assert open_image(image_from_text(jpeg, tmp_path, False)).size == (60, 40)
+    assert len(image_name(image_from_text(plain, tmp_path, False))) < 20
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("data:image/svg+xml;utf8,<svg/>", "cannot read image data URI"),
         ("data:image/png;base64,", "data URI is not an image"),
@@ -327,18 +329,18 @@ def test_base64_is_a_picture(tmp_path: Path) -> None:
         ("QUJD" * 400 + "!", "cannot read image base64 text"),
     ],
 )
-def test_base64_of_something_else_is_refused(text: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=said):
-        open_image(from_text(text, tmp_path, False))
+def test_base64_of_something_else_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        open_image(image_from_text(text, tmp_path, False))
 
 
 class Server(BaseHTTPRequestHandler):
-    """Answers by path, and remembers what it was asked."""
+    """Responds according to the path, and records the requested paths."""
 
-    asked: list[str] = []
+    requested: list[str] = []
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requested.append(self.path)
         body = bytes(3000) if self.path == "/large.png" else noise()
         if self.path == "/slow.png":
             time.sleep(0.6)
@@ -354,7 +356,7 @@ class Server(BaseHTTPRequestHandler):
         self.wfile.write(b"<html>" if self.path == "/page.png" else body)
 
     def log_message(self, *arguments: object) -> None:
-        """Nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -368,34 +370,34 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the server was asked in a test; no proxy stands between."""
+def requested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths requested from the server in a test, without a proxy in between."""
     monkeypatch.setenv("no_proxy", "*")
-    Server.asked.clear()
-    return Server.asked
+    Server.requested.clear()
+    return Server.requested
 
 
-def test_nothing_is_fetched_unless_asked(server: str, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_fetched_unless_asked(server: str, requested: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*arguments: object) -> None:
         raise AssertionError("connected")
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     for url in (f"{server}/a.png", "HTTPS://example.org/a.png"):
         with pytest.raises(DataError, match="is a URL; give --fetch-images to download it"):
-            from_text(url, Path(), fetch=False)
-    assert name_of(from_text(f"{server}/a.png", Path(), fetch=True)) == f"{server}/a.png"
-    assert asked == []
+            image_from_text(url, Path(), fetch=False)
+    assert image_name(image_from_text(f"{server}/a.png", Path(), fetch=True)) == f"{server}/a.png"
+    assert requested == []
 
 
-def test_a_url_is_fetched_once_when_asked(server: str, asked: list[str]) -> None:
-    picture = from_text(f"{server}/größe 1.png?x=1&y=%20", Path(), fetch=True)
+def test_a_url_is_fetched_once_when_asked(server: str, requested: list[str]) -> None:
+    picture = image_from_text(f"{server}/größe 1.png?x=1&y=%20", Path(), fetch=True)
     for _ in range(3):
         assert np.array_equal(np.asarray(open_image(picture)), NOISE)
-    assert asked == ["/gr%C3%B6%C3%9Fe%201.png?x=1&y=%20"]
+    assert requested == ["/gr%C3%B6%C3%9Fe%201.png?x=1&y=%20"]
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("/gone.png", "cannot read image http://.*/gone.png: HTTP Error 404"),
         ("/large.png", "larger than 2,500 bytes"),
@@ -407,16 +409,16 @@ def test_a_url_is_fetched_once_when_asked(server: str, asked: list[str]) -> None
     ],
 )
 def test_downloads_that_fail_are_one_clear_line(
-    path: str, said: str, server: str, monkeypatch: pytest.MonkeyPatch
+    path: str, message: str, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "MAX_DOWNLOAD", 2500 if path == "/large.png" else 100_000)
     monkeypatch.setattr(images, "TIMEOUT", 0.3)
-    with pytest.raises(DataError, match=said) as caught:
-        open_image(from_text(server + path, Path(), fetch=True))
+    with pytest.raises(DataError, match=message) as caught:
+        open_image(image_from_text(server + path, Path(), fetch=True))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.png", "http://[/a.png", "http://", "http://127.0.0.1:x/a"])
 def test_addresses_that_lead_nowhere_are_one_clear_line(url: str) -> None:
     with pytest.raises(DataError, match="cannot read image http://"):
-        open_image(from_text(url, Path(), fetch=True))
+        open_image(image_from_text(url, Path(), fetch=True))

@@ -1,4 +1,4 @@
-"""Samples: what becomes one, what is rejected and how that is said, when a data set is given up, and fingerprints."""
+"""Samples: which rows become one, how rejected rows are reported, when loading fails, and fingerprints."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from halfv_core.errors import DataError
 from probe.data.columns import Columns
-from probe.data.images import Embedded
+from probe.data.images import EmbeddedImage
 from probe.data.samples import (
     BUNDLED_DATA,
     LETTER_INSTRUCTION,
@@ -25,7 +25,7 @@ from probe.data.samples import (
 
 
 def write(folder: Path, rows: list[Any], images: tuple[str, ...] = ("a.png",)) -> Path:
-    """Rows as JSON Lines, and pictures beside them."""
+    """Write rows as JSON Lines, with image files next to them."""
     for name in images:
         Image.new("RGB", (8, 8), (200, 30, 30)).save(folder / name)
     path = folder / "data.jsonl"
@@ -60,7 +60,7 @@ def test_samples_are_a_sequence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         ("{not json", "line 2: not JSON (Expecting property name enclosed in double quotes)"),
         ([1, 2], "line 2: not an object, got list"),
@@ -71,11 +71,11 @@ def test_samples_are_a_sequence(tmp_path: Path) -> None:
         (dict(ROW, image="\x1b[31mgone\n\u202e.png"), "line 2: image does not exist; got FOLDER/?[31mgone ?.png"),
     ],
 )
-def test_bad_rows_are_named_and_the_others_used(tmp_path: Path, bad: Any, said: str) -> None:
+def test_bad_rows_are_named_and_the_others_used(tmp_path: Path, bad: Any, message: str) -> None:
     found = load_samples(write(tmp_path, [ROW, bad, dict(ROW, id="two")]))
     assert [sample.id for sample in found] == ["one", "two"]
     (row,) = found.rejected
-    assert str(row).replace(str(tmp_path), "FOLDER").startswith(said)
+    assert str(row).replace(str(tmp_path), "FOLDER").startswith(message)
     assert str(row).isprintable()
 
 
@@ -163,11 +163,11 @@ def test_one_answer_and_several_agree() -> None:
         Sample(**base | {"images": ()})
 
 
-def stored(colour: int) -> Embedded:
-    """A picture of one colour inside something."""
+def stored(colour: int) -> EmbeddedImage:
+    """An embedded image of one colour."""
     stream = io.BytesIO()
     Image.new("L", (4, 4), colour).save(stream, "PNG")
-    return Embedded("row 1 image", stream.getvalue)
+    return EmbeddedImage("row 1 image", stream.getvalue)
 
 
 SAMPLE = Sample(id="a", images=(stored(1),), question="q", choices=("x", "y"), answer="A", family="f")
@@ -194,7 +194,7 @@ def test_the_fingerprint_sees_everything_that_a_model_sees(change: str) -> None:
 
 
 def test_alternatives_that_nobody_voted_on_leave_the_fingerprint_as_it_was() -> None:
-    """Of the shipped scenes and photos, as profiles made before votes were kept have it."""
+    """The fingerprints of bundled data stay those in profiles from before votes were recorded."""
     found = {name: data_fingerprint(load_samples(name)[:5])[:12] for name in ("scenes", "photos")}
     assert found == {"scenes": "2a89ed8bd628", "photos": "303b63b4e15d"}
 

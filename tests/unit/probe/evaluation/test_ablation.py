@@ -1,4 +1,4 @@
-"""An ablation of a random model against the same runs made one by one; one that is cut off ends like a whole one."""
+"""An ablation of a random model against the same runs one by one; an interrupted one ends like an uninterrupted one."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from probe.evaluation.ablation import Ablation, ablate
 from probe.evaluation.comparison import Comparer
 from probe.evaluation.evaluate import evaluate
 from probe.evaluation.flops import outside_flops
-from probe.evaluation.variants import NAMES, variants_of
+from probe.evaluation.variants import VARIANTS, variants_of
 from probe.trials.answers import greedy_answer, read_answer
 from tests.checkpoints import save_checkpoint
 from tests.profiles import build
@@ -26,7 +26,7 @@ from tests.unit.probe.calibration.test_calibrate import write_samples
 
 
 def tiny_profile(model: torch.nn.Module) -> Profile:
-    """As if calibrated for this random model on samples s0 and s1."""
+    """A profile as if calibrated for this random model on samples s0 and s1."""
     plan = Plan((Keep(layer=1, keep_ratio=0.3, selector="uniform"), Freeze(layers=range(3, LAYERS))))
     config: Any = model.config
     found = build(
@@ -55,7 +55,7 @@ def profile(loaded: LoadedModel) -> Profile:
 
 @pytest.fixture(scope="module")
 def samples(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
-    """Most ask for the full model's own answer."""
+    """Samples, most of which have the full model's own answer as their reference."""
     found = load_samples(write_samples(tmp_path_factory.mktemp("data"), 6))
     answers = evaluate(loaded.model, loaded.processor, found, Plan(()), max_new_tokens=3).answers
     return [
@@ -73,7 +73,7 @@ def ablation(loaded: LoadedModel, samples: list[Sample], profile: Profile) -> Ab
     return run(loaded, samples, profile, data="noise")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_each_variant_is_what_its_plan_does_alone(
     name: str, ablation: Ablation, loaded: LoadedModel, samples: list[Sample], profile: Profile
 ) -> None:
@@ -154,7 +154,7 @@ def test_samples_of_the_calibration_are_counted(
 
 
 def timeless(ablation: Ablation) -> dict[str, Any]:
-    """Everything but what a clock said."""
+    """The result without measured times."""
     found = ablation.model_dump(exclude={"created", "seconds", "resumed"})
     for variant in found["variants"].values():
         del variant["first_token_ratio"]
@@ -192,7 +192,7 @@ def test_finished_samples_are_not_run_again(
     assert told == list(range(7))
     assert timeless(again) == timeless(ablation)
     assert (ablation.resumed, again.resumed) == (0, 2)
-    whole = run(loaded, samples, profile, data="noise", journal=journal)  # all is there: nothing runs
+    whole = run(loaded, samples, profile, data="noise", journal=journal)  # everything is stored, so nothing runs
     assert len(ran) == 7 and whole.variants == again.variants
 
 
@@ -219,12 +219,12 @@ def test_what_cannot_be_judged_is_refused_before_anything_runs(
 ) -> None:
     blank = [sample.model_copy(update={"answers": ()}) for sample in samples]
     journal = tmp_path / "j"
-    for given, options, said in (
+    for given, options, message in (
         (blank, {}, "got sample 's0' without one"),
         ([], {}, "got no samples"),
         (samples, {"grading": "letter"}, "grading by letter needs choices"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             run(loaded, given, profile, journal=journal, **options)
     other = profile.provenance.model_copy(update={"config_fingerprint": "00" * 32})
     with pytest.raises(ProfileError, match="made for another model"):

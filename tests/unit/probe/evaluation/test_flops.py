@@ -1,11 +1,11 @@
-"""FLOPs counted while a model runs, against the arithmetic of halfv_core.cost and by hand."""
+"""FLOPs counted while a model runs, against the analytic cost of halfv_core.cost and by hand."""
 
 import pytest
 import torch
 
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.families import FAMILIES, parts_of
-from probe.evaluation.flops import counter, outside_flops
+from probe.evaluation.flops import flop_counter, outside_flops
 from tests.tiny import LAYERS, VOCAB, tiny_batch, tiny_model, tiny_prompt
 
 
@@ -13,12 +13,12 @@ from tests.tiny import LAYERS, VOCAB, tiny_batch, tiny_model, tiny_prompt
 @pytest.mark.parametrize("kernel", ["eager", "sdpa"])
 @torch.no_grad()
 def test_what_the_plan_leaves_is_what_runs(family: str, kernel: str) -> None:
-    """Whole forward = decoder by arithmetic + what is outside of it, with and without a plan (selection is extra)."""
+    """A forward pass costs the analytic decoder FLOPs plus those outside; selection, if any, is extra."""
     model, inputs = tiny_model(family, kernel=kernel), tiny_prompt(family)
     outside = outside_flops(model, inputs)
     plan = Plan((Keep(layer=1, keep_ratio=0.6, selector="uniform"), Freeze(layers=[2, 4])))
     for given in (Plan(()), plan):
-        with apply(model, given) as run, counter() as counting:
+        with apply(model, given) as run, flop_counter() as counting:
             model(**inputs, logits_to_keep=1)
         assert counting.get_total_flops() == outside + run.cost.prefill_flops
 

@@ -1,4 +1,4 @@
-"""Grades: known values of each measure, every way to name a letter, and what holds for any answer."""
+"""Grades: known values of each metric, every way to name a letter, and properties that hold for any answer."""
 
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from halfv_core.errors import DataError
 from probe.data.samples import Sample
 from probe.evaluation.choice_letters import chosen_letter
-from probe.evaluation.grading import GRADINGS, Grade, Grading, exact_match, grade, kind_of, soft_match
+from probe.evaluation.grading import GRADINGS, Grade, Grading, exact_match, grade, metric_of, soft_match
 from probe.evaluation.normalise import normalise
 
 WORDS = st.lists(st.sampled_from("a an the cat 3 three none -3 .5 1,000 don't Red. o'clock 5% a,b (x) ½".split()))
@@ -102,7 +102,7 @@ def test_soft_match_known_values(votes: tuple[int, int], value: float) -> None:
 
 
 def slow_soft_match(answer: str, annotators: list[str]) -> float:
-    """As VQA v2 words it: against every set of all annotators but one."""
+    """VQA v2 accuracy by its definition: the mean over all sets of annotators with one left out."""
     needed = min(3, len(annotators) - 1)
     scores = [
         min(1.0, sum(normalise(one) == normalise(answer) for one in others) / needed)
@@ -138,7 +138,7 @@ OPTIONS = ("a blue car", "a red car", "no car", "5")
         ("D. 5", "D"),
         ("A", "A"),
         ("a", "A"),
-        # none of these says which one
+        # ambiguous
         *((form, None) for form in ("", "?", "car", "E", "The answer is E", "e) a red car", "A car", "I think so")),
         *(
             (form, None)
@@ -177,15 +177,15 @@ def test_the_order_of_options_moves_only_their_letters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "kind"),
+    ("fields", "metric"),
     [
         ({"answers": ("x", "y")}, "exact"),
         ({"answers": ("x", "y"), "votes": (2, 1)}, "soft"),
         ({"answer": "A", "choices": ("x", "y")}, "letter"),
     ],
 )
-def test_each_sample_has_a_measure_of_its_own(fields: dict[str, Any], kind: str) -> None:
-    assert kind_of(asked(**fields)) == kind
+def test_each_sample_has_a_measure_of_its_own(fields: dict[str, Any], metric: str) -> None:
+    assert metric_of(asked(**fields)) == metric
 
 
 def test_a_grade_says_how_it_was_found() -> None:

@@ -1,10 +1,10 @@
-"""Which runs a profile can be taken apart into, and why some do not exist."""
+"""The variants that a profile has, and why it does not have the others."""
 
 import pytest
 
 from halfv_core import Freeze, Keep, Plan, Profile
 from halfv_core.errors import HalfVError
-from probe.evaluation.variants import NAMES, variants_of
+from probe.evaluation.variants import VARIANTS, variants_of
 from tests.profiles import IVR, llava_like, qwen_like, unsaturated
 
 
@@ -12,7 +12,7 @@ def test_a_plan_with_both_parts_has_all_variants() -> None:
     plans, missing = variants_of(llava_like())
     keep, freeze = Keep(layer=3, keep_ratio=0.5, options=IVR), Freeze(layers=range(15, 32))
     few = Keep(layer=15, keep_ratio=0.05, selector="attention")
-    assert list(plans) == list(NAMES)
+    assert list(plans) == list(VARIANTS)
     assert plans == {
         "full": Plan(()),
         "ivr": Plan((keep,)),
@@ -53,7 +53,7 @@ def test_without_pruning_there_is_the_treatment_alone() -> None:
 def test_a_plan_that_does_nothing_leaves_the_full_model() -> None:
     plans, missing = variants_of(replaced(llava_like(), Plan(())))
     assert list(plans) == ["full"]
-    assert set(missing) == set(NAMES) - {"full"}
+    assert set(missing) == set(VARIANTS) - {"full"}
 
 
 def test_few_tokens_are_no_more_than_those_that_are_left() -> None:
@@ -77,12 +77,12 @@ def test_some_can_be_asked_for_and_the_full_model_comes_with_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("IVR", r"unknown variant; got IVR; expected full or ivr or ssr or ivr\+ssr or wrong_ssr"),
         ("ssr", "this profile has no variant 'ssr': the plan leaves Stage III alone"),
     ],
 )
-def test_a_variant_that_there_is_not(name: str, said: str) -> None:
-    with pytest.raises(HalfVError, match=said):
+def test_a_variant_that_there_is_not(name: str, message: str) -> None:
+    with pytest.raises(HalfVError, match=message):
         variants_of(unsaturated()).only((name,))

@@ -1,4 +1,4 @@
-"""What the tests of the charts draw: made-up, shipped, degenerate and hostile profiles."""
+"""The profiles that the chart tests draw: made-up, shipped, degenerate and hostile ones."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ def observed(profile: Profile) -> Observations:
 
 
 def two_layers() -> Profile:
-    """As small as a profile gets: constant curves, KL all zero, no Stage III, nothing tested."""
+    """The smallest possible profile: constant curves, KL all zero, no Stage III, no tests."""
     flat, zero = Curve(mean=(0.5,) * 3, std=(0.0,) * 3), Curve(mean=(0.0,) * 2, std=(0.0,) * 2)
     profile = profiles.unsaturated()
     curves = {"visual": flat, "text": flat, "joint": flat, "kl": zero, "spectrum": ((1.0,), (1.0, 0.0), (1.0,))}
@@ -40,7 +40,7 @@ def two_layers() -> Profile:
 
 
 def hostile() -> Profile:
-    """The richest shipped profile with HOSTILE wherever a profile holds free text that charts show."""
+    """The most complete shipped profile, with HOSTILE in every free text that charts show."""
     profile = shipped("tiny-llava")
     assert profile.utility is not None
     where = {"model_id": f"org/{HOSTILE}", "seconds_by_step": {HOSTILE: 1.0}}
@@ -70,5 +70,5 @@ def numbers(value: object) -> set[float]:
     return set().union(*map(numbers, value)) if isinstance(value, list | tuple) else set()
 
 
-def drawn(figure: go.Figure, name: str) -> go.Scatter:
+def trace_of(figure: go.Figure, name: str) -> go.Scatter:
     return next(trace for trace in figure.data if trace.name == name)

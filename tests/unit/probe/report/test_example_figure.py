@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from probe.calibration.observations import Attention, Example, Picture, Region, Selection
+from probe.calibration.observations import Attention, Example, Picture, Selection
 from probe.capture.regions.base import View, grid
+from probe.common.region import Region
 from probe.report.figures.example import example_figure, panels_of
 
 PIXEL = "UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAgA0JaQAA3AA/vuUAAA="
@@ -27,7 +28,7 @@ def example(regions: list[Region | None], pictures: int = 1, **given: object) ->
 
 
 def tiled() -> list[Region | None]:
-    """A whole image of 2 x 2 tokens, then two tiles of 2 x 2, with a token of no place after each."""
+    """A whole image of 2 x 2 tokens, then two tiles of 2 x 2, each followed by a token without a region."""
     tiles = [[*grid(0, 2, 2, view), None] for view in (View(0, 0, 0.5, 1), View(0.5, 0, 1, 1))]
     return [*grid(0, 2, 2), *(token for tile in tiles for token in tile)]
 
@@ -50,8 +51,8 @@ def test_overlapping_grids_are_panels_of_their_own() -> None:
     whole, tiles = panels_of(example(tiled()))
     assert whole.tokens == [0, 1, 2, 3]
     assert tiles.tokens == [4, 5, 6, 7, 9, 10, 11, 12]
-    assert whole.spread("abcd", None) == [["a", "b"], ["c", "d"]]
-    assert tiles.spread("abcdefgh", None) == [["a", "b", "e", "f"], ["c", "d", "g", "h"]]
+    assert whole.as_grid("abcd", None) == [["a", "b"], ["c", "d"]]
+    assert tiles.as_grid("abcdefgh", None) == [["a", "b", "e", "f"], ["c", "d", "g", "h"]]
 
 
 def test_pictures_are_panels_of_their_own() -> None:
@@ -61,7 +62,7 @@ def test_pictures_are_panels_of_their_own() -> None:
 
 def test_what_no_token_looks_at_is_told_apart() -> None:
     (panel,) = panels_of(example(list(grid(0, 1, 2, View(0.25, 0, 0.75, 1)))))
-    assert panel.spread("ab", "-") == [["-", "a", "b", "-"]]
+    assert panel.as_grid("ab", "-") == [["-", "a", "b", "-"]]
 
 
 def test_a_menu_of_views() -> None:

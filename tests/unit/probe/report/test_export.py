@@ -1,4 +1,4 @@
-"""Charts as files: data exactly as in the tables, pictures drawn for real, and one clear line where they cannot be."""
+"""Charts as files: data exactly as in the tables, pictures really drawn, and a one-line error where that fails."""
 
 import csv
 import io

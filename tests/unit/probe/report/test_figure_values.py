@@ -7,10 +7,10 @@ import pytest
 
 from halfv_core import Profile
 from probe.report.figures import CHARTS, Subject
-from probe.report.figures.frontier import unbeaten
+from probe.report.figures.frontier import pareto_frontier
 from probe.report.figures.treatments import by_treatment
 from tests import profiles
-from tests.unit.probe.report.figure_subjects import PROFILES, drawn, numbers, observed, shipped
+from tests.unit.probe.report.figure_subjects import PROFILES, numbers, observed, shipped, trace_of
 
 
 @pytest.mark.parametrize("make", PROFILES)
@@ -33,7 +33,7 @@ def test_the_release_curve_is_shown_where_there_is_one() -> None:
     profile = profile.model_copy(update={"curves": curves})
     figure, table = CHARTS["entropy"].make([Subject(profile)]), CHARTS["entropy"].table([Subject(profile)])
     assert figure is not None and table is not None
-    assert drawn(figure, "visual, public code").y == profile.curves.text.mean
+    assert trace_of(figure, "visual, public code").y == profile.curves.text.mean
     assert "visual_release mean" in table.columns
 
 
@@ -75,7 +75,7 @@ def test_several_models_stand_on_one_scale() -> None:
 def test_the_intervals_of_the_boundaries_are_drawn() -> None:
     figure = CHARTS["entropy"].make([Subject(profiles.qwen_like())])
     assert figure is not None
-    bars = drawn(figure, "start, 90 % interval")
+    bars = trace_of(figure, "start, 90 % interval")
     assert (bars.x, bars.error_x.array, bars.error_x.arrayminus) == ((2, 21), (0, 0), (0, 1))
 
 
@@ -87,7 +87,7 @@ def test_redundancy_shows_every_value_and_marks_zeros(make: Callable[[], Profile
     kl = profile.curves.kl
     shown = next(trace for trace in figure.data if trace.name == "KL" and trace.customdata is not None)
     assert shown.y == tuple(value if value > 0 else None for value in kl.mean)
-    zeros = drawn(figure, "KL is 0 (at the floor)")
+    zeros = trace_of(figure, "KL is 0 (at the floor)")
     assert zeros.x == tuple(layer for layer, value in enumerate(kl.mean) if value <= 0)
     assert all(0 < zeros.y[0] < value for value in kl.mean if value > 0)
     assert [row[3:] for row in table.rows] == list(zip(kl.mean, kl.std, strict=True))
@@ -136,12 +136,15 @@ def test_the_frontier_shows_every_plan_and_what_is_unbeaten() -> None:
     assert figure is not None and table is not None
     tests = profile.pruning_tests
     for name, safe in (("safe", True), ("not safe", False)):
-        points = list(zip(drawn(figure, name).x, drawn(figure, name).y, strict=True))
+        points = list(zip(trace_of(figure, name).x, trace_of(figure, name).y, strict=True))
         assert points == [(test.flops_ratio, test.agreement) for test in tests if test.safe == safe]
-    assert (drawn(figure, "taken").x, drawn(figure, "held-out samples").y) == ((profile.expected.flops_ratio,), (0.9,))
+    assert (trace_of(figure, "taken").x, trace_of(figure, "held-out samples").y) == (
+        (profile.expected.flops_ratio,),
+        (0.9,),
+    )
     assert [row[2] for row in table.rows] == [test.flops_ratio for test in tests]
     assert [row[-1] for row in table.rows] == [test.plan == profile.plan for test in tests]
-    front = unbeaten(tests)
+    front = pareto_frontier(tests)
     for test in tests:
         beaten = any(
             other.flops_ratio >= test.flops_ratio and other.agreement >= test.agreement

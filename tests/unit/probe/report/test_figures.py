@@ -1,4 +1,4 @@
-"""What holds for every chart: words, figure and table go together, nothing crashes them, nothing in them can act."""
+"""Properties of every chart: texts, figure and table agree, nothing crashes, and no content is active."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import pytest
 from halfv_core import HalfVError, Profile
 from halfv_core.models import bundled_models
 from probe.report.figures import CHARTS, Chart, Subject, draw
-from probe.report.figures._style import MODELS, STYLES, names, plain
+from probe.report.figures._style import MODELS, STYLES, escaped, model_names
 from tests import profiles
 from tests.unit.probe.report.figure_subjects import PROFILES, hostile, observed, shipped
 
@@ -83,8 +83,8 @@ def test_every_colour_holds_on_white_and_near_black(background: float) -> None:
 def test_names_differ_and_say_no_path() -> None:
     subjects = [Subject(profiles.build(4, 1, None, profiles.unsaturated().plan, "none", model_id=name)) for name in
                 ("a/b/model", "model", "org/other/")]  # fmt: skip
-    assert names(subjects) == ["model (1)", "model (2)", "other"]
-    assert plain("a<b>%{x}&") == "a&lt;b&gt;%&#123;x}&amp;"
+    assert model_names(subjects) == ["model (1)", "model (2)", "other"]
+    assert escaped("a<b>%{x}&") == "a&lt;b&gt;%&#123;x}&amp;"
 
 
 def test_a_profile_draws_itself(monkeypatch: pytest.MonkeyPatch) -> None:

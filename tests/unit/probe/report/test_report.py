@@ -1,4 +1,4 @@
-"""The report as text: everything is in it, nothing from the data can act in it, and it loads nothing."""
+"""The report as text: it is complete, text from the data stays inactive, and the page loads nothing."""
 
 import re
 from html.parser import HTMLParser
@@ -17,7 +17,7 @@ PROFILES = [profiles.qwen_like, profiles.llava_like, profiles.unsaturated]
 
 
 class Page(HTMLParser):
-    """What a browser would see: elements with attributes, and the text outside scripts and styles."""
+    """The page as a browser sees it: elements with attributes, and the text outside scripts and styles."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -79,14 +79,14 @@ def test_stages_cover_every_layer_once(
 def test_the_depth_bar_shows_what_the_plan_leaves() -> None:
     cells = depth_bar(profiles.qwen_like())
     assert [cell.layer for cell in cells] == list(range(28))
-    assert [cells[layer].alive for layer in (0, 1, 2, 20, 21, 27)] == [1, 1, 0.25, 0.25, 0.05, 0.05]
+    assert [cells[layer].kept for layer in (0, 1, 2, 20, 21, 27)] == [1, 1, 0.25, 0.25, 0.05, 0.05]
     assert [cell.layer for cell in depth_bar(profiles.llava_like()) if cell.frozen] == list(range(15, 32))
 
 
 def test_the_page_says_what_matters() -> None:
     profile = profiles.qwen_like()
     text = " ".join(Page(render([Subject(profile)])).text.split())
-    for words in (
+    for text_part in (
         "Visual information is gathered from layer 2 on and is saturated from layer 21 on.",
         "Saturation type token_sparsity",
         "3.31× fewer",
@@ -106,26 +106,26 @@ def test_the_page_says_what_matters() -> None:
         "nnsight 0.8.1",
         *profile.provenance.sample_ids,
     ):
-        assert words in text
+        assert text_part in text
 
 
 def test_the_page_says_what_is_missing() -> None:
     text = " ".join(Page(render([Subject(profiles.unsaturated())])).text.split())
-    for words in (
+    for text_part in (
         "no layer was found at which it is saturated",
         "type none",
         "not measured",
         "The calibration did not measure this.",
     ):
-        assert words in text
+        assert text_part in text
 
 
 def test_text_from_the_data_stays_text() -> None:
     sure = profiles.uncertainty(verdict=HOSTILE)
     page = Page(render([Subject(hostile_profile().model_copy(update={"uncertainty": sure}))]))
     assert page.text.count(HOSTILE) >= 4
-    kinds = [attrs.get("type") for tag, attrs in page.elements if tag == "script"]
-    assert set(kinds[:-4]) == {"application/json"} and kinds[-4:] == [None] * 4
+    types = [attrs.get("type") for tag, attrs in page.elements if tag == "script"]
+    assert set(types[:-4]) == {"application/json"} and types[-4:] == [None] * 4
     assert not [tag for tag, _ in page.elements if tag == "img"]
 
 

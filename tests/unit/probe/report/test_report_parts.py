@@ -1,4 +1,4 @@
-"""What the page is made of: the command, the depth bar, tables in cells, figures as JSON, verdicts side by side."""
+"""The parts of the page: the command, the depth bar, table cells, figures as JSON, verdicts side by side."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Reading a curve from CSV: what is accepted, and one line with file and line number for each fault."""
+"""Reading a curve from CSV: accepted formats, and a one-line error with file and line number for each fault."""
 
 from pathlib import Path
 

@@ -1,7 +1,8 @@
-"""Stage detection on families of curves drawn from what is published about three models, and on awkward ones.
+"""Stage detection on random curves that follow the published descriptions of three models, and on awkward curves.
 
-The families vary where the descriptions leave room: value at the first point, corners or smooth bends, how the fall and
-the rise bend, how the text entropy collapses, noise. Paper settings must be met within 1 (Stage II) and 2 layers.
+The curves vary where the descriptions leave room: the value at the first point, corners or smooth bends, how the fall
+and the rise bend, how the text entropy collapses, and noise. The paper's settings must be met within 1 layer (Stage II)
+and 2 layers (Stage III).
 """
 
 import json
@@ -62,7 +63,7 @@ def collapse(rng: np.random.Generator, layers: int, end: int) -> Array:
 
 
 def log_kl(rng: np.random.Generator, layers: int, *points: Point) -> Array:
-    """KL through the points, of noise 30 %, and 0 at the last layer."""
+    """KL through the points with 30 % noise, and 0 at the last layer."""
     x, y = zip(*points, strict=True)
     curve = np.exp(np.interp(np.arange(layers), x, np.log(y)) + 0.3 * rng.standard_normal(layers))
     curve[-1] = 0.0

@@ -1,4 +1,4 @@
-"""What noise, a drop at the end, a flat or a short curve do to the stages: they move nothing and invent nothing."""
+"""Noise, a drop at the end, and flat or short curves: they neither move stages nor invent them."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ DRAWS = 50
 
 
 def starts(visual: Array, share: float) -> list[int | None]:
-    """Where Stage III begins in noisy copies of a curve; noise as a share of the curve's range."""
+    """Starts of Stage III in noisy copies of a curve; the noise is a share of the curve's range."""
     return [detect_stages(noisy(np.random.default_rng(seed), visual, share)).saturation_start for seed in range(DRAWS)]
 
 
@@ -65,7 +65,7 @@ TINY_NEXT_TEXT = [2.098, 2.001, 1.883, 1.789, 1.72, 1.688, 1.671, 1.678, 1.655, 
 
 
 def test_a_collapse_late_in_a_short_model_is_seen_in_every_draw_of_samples() -> None:
-    """Measured on 12 layers; the mean of 80 samples wavers by 0.003 nats or less from layer to layer."""
+    """Measured on 12 layers; the mean of 80 samples fluctuates by 0.003 nats or less from layer to layer."""
     rng = np.random.default_rng(0)
     for _ in range(DRAWS):
         found = detect_stages(TINY_NEXT, TINY_NEXT_TEXT + 0.003 * rng.standard_normal(13))

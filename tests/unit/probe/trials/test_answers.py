@@ -1,4 +1,4 @@
-"""Reading an answer in one continuation stands for generating it."""
+"""Scoring an answer in one continuation is equivalent to generating it."""
 
 import pytest
 import torch

@@ -1,0 +1,32 @@
+"""The options that say which model is run and how it is loaded, for every command that loads one."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.common import load_quietly
+
+if TYPE_CHECKING:
+    from halfv_core.models import LoadedModel
+
+ModelOption = Annotated[str, typer.Option("--model", help="Name (see `halfv-probe models`), folder, or hub id.")]
+
+
+@dataclass(frozen=True)
+class LoadingOptions:
+    """How a model is loaded."""
+
+    dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")] = "auto"
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")
+    ] = False
+
+    def load(self, model: str) -> "LoadedModel":
+        """Load a model, see `cli.common.load_quietly`.
+
+        Raises:
+            ModelError: see `halfv_core.models.load_model`.
+        """
+        return load_quietly(model, self.dtype, self.device, self.trust_remote_code)

@@ -1,0 +1,169 @@
+"""The whole path for one model: calibrate it on bundled scenes, then answer held-out ones with and without the plan.
+
+found = run_demo(load_model("tiny-qwen2.5-vl"), Path("runs/demo"))
+found.results()["retention"]
+"""
+
+import json
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+from pydantic import JsonValue
+
+from halfv_core.models import LoadedModel
+from halfv_core.plan import Plan
+from halfv_core.profile import Profile, write_atomically
+from probe.calibration.calibrate import Settings, calibrate_in_full
+from probe.calibration.observations import Observations, beside
+from probe.common.progress import OnProgress
+from probe.data.draw import draw
+from probe.data.samples import Sample, load_samples
+from probe.evaluation.ablation import Ablation, ablate
+from probe.evaluation.outcomes import Summary
+from probe.evaluation.variants import FULL, Variants
+from probe.report import Subject, write_report
+
+ACCELERATED = "accelerated"
+"""Name of the variant that runs under the profile's plan."""
+
+
+class Files(NamedTuple):
+    """The files that a demo writes into its folder."""
+
+    profile: Path
+    """The profile; its observations are written beside it."""
+    report: Path
+    results: Path
+    scene: Path
+    """The image of one held-out scene, to try the profile on."""
+
+    @classmethod
+    def of(cls, folder: Path) -> "Files":
+        """The paths of the files in a folder."""
+        return cls(*(folder / name for name in ("profile.json", "report.html", "results.json", "scene.png")))
+
+
+class Demo(NamedTuple):
+    """What was measured on one model."""
+
+    profile: Profile
+    observations: Observations
+    ablation: Ablation
+    """The answers to the held-out scenes, by the full model and under the plan."""
+    scene: Sample
+    """The held-out scene whose image was written."""
+    seconds: float
+    """Wall-clock time of this run."""
+
+    @property
+    def model(self) -> str:
+        """The name of the model, as the user gave it."""
+        return self.ablation.model_id
+
+    @property
+    def full(self) -> Summary:
+        """Results without a plan."""
+        return self.ablation.variants[FULL]
+
+    @property
+    def fast(self) -> Summary:
+        """Results under the profile's plan."""
+        return self.ablation.variants[ACCELERATED]
+
+    def results(self) -> dict[str, Any]:
+        """The content of results.json: what was decided, and what that does to the answers."""
+        profile, full, fast = self.profile, self.full, self.fast
+        return {
+            "model": self.model,
+            "visual_tokens": profile.expected.visual_tokens,
+            "aggregation_start": profile.stages.aggregation_start,
+            "saturation_start": profile.stages.saturation_start,
+            "saturation_type": profile.saturation.type,
+            "saturation_reason": profile.saturation.reason,
+            "plan": profile.plan.describe(),
+            "keep_ratio": profile.plan.keeps[0].keep_ratio if profile.plan.keeps else 1.0,
+            "samples": len(self.ablation.comparisons),
+            "accuracy_full": full.accuracy,
+            "accuracy_accelerated": fast.accuracy,
+            "retention": fast.retention,
+            "flops_ratio": fast.flops_ratio,
+            "kv_ratio": fast.kv_ratio,
+            "by_family": {family: [full.by_family[family], fast.by_family[family]] for family in full.by_family},
+            "seconds": round(self.seconds, 1),
+            "machine": self.ablation.machine,
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+            "date": datetime.now(UTC).date().isoformat(),
+        }
+
+
+def run_demo(
+    loaded: LoadedModel,
+    folder: Path,
+    *,
+    samples: int = 100,
+    questions: int = 300,
+    arguments: dict[str, JsonValue] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Demo:
+    """Calibrate a model, write its profile and report, and compare its answers with and without the plan.
+
+    A run that was interrupted continues where it stopped when it is started again with the same folder.
+
+    Args:
+        folder: where the files go, see `Files`; created if it does not exist.
+        samples: calibration scenes drawn from the 100 bundled ones.
+        questions: held-out scenes drawn from the 300 bundled ones.
+        arguments: options of `halfv-probe calibrate` that the user gave, for the profile's provenance.
+        on_progress: called as each step advances.
+
+    Raises:
+        DataError: too few samples or questions, or the bundled scenes are not installed.
+        ModelError: a model that cannot be probed.
+        HalfVError: the folder holds unfinished work with another model, other settings or other package versions.
+    """
+    began = time.monotonic()
+    settings = Settings.from_user(samples=samples)
+    held_out = draw(load_samples("scenes-heldout"), questions, settings.seed)
+    files = Files.of(folder)
+    journals = [path.with_name(f"{path.name}.unfinished") for path in (files.profile, files.results)]
+    profile, observations = calibrate_in_full(
+        loaded.model,
+        loaded.processor,
+        load_samples("scenes"),
+        settings,
+        model_id=loaded.name,
+        data="scenes",
+        arguments=arguments,
+        journal=journals[0],
+        on_progress=on_progress,
+    )
+    observations.save(beside(files.profile))
+    profile.save(files.profile)
+    write_report([Subject(profile, observations)], files.report)
+    ablation = ablate(
+        loaded.model,
+        loaded.processor,
+        held_out,
+        profile,
+        variants=Variants({FULL: Plan(()), ACCELERATED: profile.plan}, {}),
+        model_id=loaded.name,
+        profile_id=files.profile.name,
+        data="scenes-heldout",
+        journal=journals[1],
+        on_progress=on_progress,
+    )
+    held_out[0].open_images()[0].save(files.scene)
+    found = Demo(profile, observations, ablation, held_out[0], time.monotonic() - began)
+    write_atomically(files.results, json.dumps(found.results(), indent=1) + "\n")
+    for journal in journals:
+        journal.unlink()
+    return found

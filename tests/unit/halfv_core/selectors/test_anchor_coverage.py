@@ -1,0 +1,66 @@
+"""The selector `anchor_coverage` against a slow, obvious reference."""
+
+import pytest
+import torch
+
+from halfv_core.selectors.anchor_coverage import AnchorCoverage, cover
+
+
+def slow_cover(states: torch.Tensor, seeds: list[int], count: int) -> list[int]:
+    """Farthest-point fill, one pair at a time."""
+    chosen = list(seeds)
+    while len(chosen) < count:
+        best, farthest = -1, -float("inf")
+        for token in range(len(states)):
+            if token in chosen:
+                continue
+            nearest = min(1 - float(torch.cosine_similarity(states[token], states[other], dim=0)) for other in chosen)
+            if nearest > farthest:
+                best, farthest = token, nearest
+        chosen.append(best)
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cover_equals_the_slow_fill(seed: int) -> None:
+    states = torch.randn(20, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
+    assert cover(states, torch.tensor([3, 7]), 12).tolist() == slow_cover(states, [3, 7], 12)
+
+
+def test_cover_finds_every_cluster_before_any_twin() -> None:
+    centres = torch.eye(5).repeat_interleave(4, dim=0)  # five clusters of four equal tokens
+    chosen = cover(centres, torch.tensor([0]), 5)
+    assert sorted((chosen // 4).tolist()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_two_equally_untypical_tokens_the_first_is_chosen(seed: int) -> None:
+    class Two(Scored):
+        visual_count = 2
+
+        def normed_hidden(self) -> torch.Tensor:
+            return torch.randn(2, 32, generator=torch.Generator().manual_seed(seed))
+
+    assert AnchorCoverage().select(Two(), 1).tolist() == [0]
+
+
+class Scored:
+    """Ten tokens in two groups of directions; token 9 is attended most."""
+
+    visual_count = 10
+    device = torch.device("cpu")
+
+    def attention_scores(self, scoring: str, rope: bool) -> torch.Tensor:
+        self.asked = (scoring, rope)
+        return torch.arange(10).float()
+
+    def normed_hidden(self) -> torch.Tensor:
+        return torch.eye(10)
+
+
+def test_anchors_come_first_and_are_floor_of_the_share() -> None:
+    scored = Scored()
+    chosen = AnchorCoverage(anchor_share=0.5).select(scored, 5)
+    assert chosen[:2].tolist() == [9, 8]
+    assert scored.asked == ("attention", False)
+    assert AnchorCoverage(anchor_share=1.0).select(scored, 4).tolist() == [9, 8, 7, 6]
