@@ -1,9 +1,9 @@
 # Everything a newcomer or CI runs; each target makes and uses .venv by itself.
 #   make demo    probe the bundled model, then compare it with and without the plan
 #   make test    the test suite          make check   lint, format, types, imports
-#   make results   all bundled models side by side: the tables of the READMEs, and the shipped profiles
-#   make ablation  what each part of the shipped plans brings: the README's table
-#   make picture   the READMEs' pictures, from the shipped profiles        make selectors   the table of selectors
+#   make results   all bundled models side by side: the tables of README.md and docs/results.md, and the shipped profiles
+#   make ablation  what each part of the shipped plans brings: the table of docs/results.md
+#   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
 PYTHON ?= python3
 BIN := .venv/bin

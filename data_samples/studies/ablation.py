@@ -3,7 +3,7 @@
     make ablation
 
 The whole records, as `halfv-probe evaluate` writes them, go to runs/ablation; without the single answers they are
-data_samples/ablation.json, which the README's table comes from. A run that was stopped goes on where it was.
+data_samples/ablation.json, which the table of docs/results.md comes from. A run that was stopped goes on where it was.
 """
 
 import json

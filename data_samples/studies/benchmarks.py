@@ -61,7 +61,7 @@ def benchmarks_table(records: Sequence[Benchmark]) -> str:
 
 
 def in_short(one: Benchmark) -> str:
-    """One benchmark in half a sentence, as the README has it."""
+    """One benchmark in half a sentence, as docs/results.md has it."""
     flops = f"{one.analytic.decoder_flops_ratio:.2f}x fewer FLOPs of the decoder ({one.prefill_share:.0%})"
     first, decode = ratio(one.ratios.first_token), ratio(one.ratios.decode)
     prefill = f"prefill {ratio(one.ratios.prefill)} as fast at {flops}"

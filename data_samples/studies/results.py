@@ -2,8 +2,9 @@
 
     make results
 
-Writes a folder for each model into runs/results, and what is shipped: data_samples/results.json, which the tables in
-the READMEs come from, and a profile for each model in data_samples/profiles, with its observations.
+Writes a folder for each model into runs/results, and what is shipped: data_samples/results.json, which the
+tables in README.md and docs/results.md come from, and a profile for each model in data_samples/profiles, with its
+observations.
 """
 
 import json

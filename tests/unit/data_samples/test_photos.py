@@ -42,7 +42,7 @@ def test_file_is_as_the_manifest_says(entry: dict[str, Any]) -> None:
 def test_origin_is_stated(entry: dict[str, Any]) -> None:
     assert all(entry[key] for key in ("title", "source", "author", "licence", "changes"))
     assert entry["kind"] in KINDS
-    assert entry["source"].startswith(("debian:", "pypi:", "npm:", "data_samples/drawn_pages"))
+    assert entry["source"].startswith(("debian:", "pypi:", "npm:", "data_samples/making/drawn_pages"))
     assert not any(word in entry["licence"].upper() for word in ("-NC", "-ND"))
 
 

@@ -1,4 +1,4 @@
-"""What `make ablation` ships: of the shipped plans, in step with the other results, and the table in the README."""
+"""What `make ablation` ships: of the shipped plans, in step with the other results, and the table in the document."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from halfv_core import Plan, Profile
 from halfv_core.models import bundled_models
 from probe.evaluation.variants import variants_of
 
-README = Path(__file__).parents[4] / "README.md"
+PAGE = Path(__file__).parents[4] / "docs" / "results.md"
 SHIPPED = json.loads(ABLATION.read_text(encoding="utf-8"))
 RESULTS_BY_MODEL = {one["model"]: one for one in json.loads(RESULTS.read_text(encoding="utf-8"))}
 
@@ -38,5 +38,5 @@ def test_full_model_and_whole_plan_are_as_in_the_results(one: dict[str, dict[str
     )
 
 
-def test_the_table_in_the_readme_is_that_of_the_record() -> None:
-    assert table(SHIPPED) in README.read_text(encoding="utf-8")
+def test_the_table_in_the_document_is_that_of_the_record() -> None:
+    assert table(SHIPPED) in PAGE.read_text(encoding="utf-8")

@@ -36,11 +36,11 @@ def test_a_shipped_profile_runs_on_its_model(name: str) -> None:
     assert result["retention"] >= 0.9
 
 
-@pytest.mark.parametrize("page", ["README.md", "data_samples/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
 def test_the_tables_in_the_documents_are_those_of_the_results(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert models_table(SHIPPED) in text
 
 
 def test_the_families_table_is_in_the_document() -> None:
-    assert families_table(SHIPPED) in (ROOT / "data_samples" / "README.md").read_text(encoding="utf-8")
+    assert families_table(SHIPPED) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
