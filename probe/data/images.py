@@ -139,7 +139,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
 
 
-def image_from_text(text: str, base: Path, fetch: bool) -> ImageSource:
+def from_text(text: str, base: Path, fetch: bool) -> ImageSource:
     """Find the image that a text in a data set refers to: a URL, a data URI, base64, or a path relative to `base`.
 
     Args:

@@ -18,7 +18,7 @@ from halfv_core.bundled import BUNDLED
 from halfv_core.errors import DataError, first_fault
 from probe.data.columns import Columns
 from probe.data.fields import CHOICE_LETTERS, Values, read_fields, unwrap_doc
-from probe.data.images import EmbeddedImage, ImageSource, image_bytes, image_from_text, open_image
+from probe.data.images import EmbeddedImage, ImageSource, from_text, image_bytes, open_image
 from probe.data.readers import Row, Source, open_table
 
 BUNDLED_DATA: dict[str, Path] = {
@@ -199,8 +199,7 @@ def _sample(
         raise DataError(row.fault)
     fields = read_fields(values, columns)
     images = tuple(
-        image if isinstance(image, EmbeddedImage) else image_from_text(image, base, fetch_images)
-        for image in fields.images
+        image if isinstance(image, EmbeddedImage) else from_text(image, base, fetch_images) for image in fields.images
     )
     return Sample(
         id=fields.id or str(row.number),

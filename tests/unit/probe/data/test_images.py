@@ -21,7 +21,7 @@ from PIL import EpsImagePlugin, Image
 
 from halfv_core.errors import DataError
 from probe.data import images
-from probe.data.images import MAX_PIXELS, EmbeddedImage, image_bytes, image_from_text, image_name, open_image
+from probe.data.images import MAX_PIXELS, EmbeddedImage, from_text, image_bytes, image_name, open_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -290,10 +290,8 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
 def test_text_is_a_path_from_the_base(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "ä b.png").write_bytes(noise())
-    assert image_from_text("deep/ä b.png", tmp_path, False) == tmp_path / "deep" / "ä b.png"
-    assert (
-        image_from_text(str(tmp_path / "deep" / "ä b.png"), Path("elsewhere"), False) == tmp_path / "deep" / "ä b.png"
-    )
+    assert from_text("deep/ä b.png", tmp_path, False) == tmp_path / "deep" / "ä b.png"
+    assert from_text(str(tmp_path / "deep" / "ä b.png"), Path("elsewhere"), False) == tmp_path / "deep" / "ä b.png"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +300,7 @@ def test_text_is_a_path_from_the_base(tmp_path: Path) -> None:
 )
 def test_text_that_is_nothing_is_one_clear_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="image does not exist; got ") as caught:
-        image_from_text(text, tmp_path, True)
+        from_text(text, tmp_path, True)
     assert len(str(caught.value)) < 1200
 
 
@@ -310,11 +308,11 @@ def test_base64_is_a_picture(tmp_path: Path) -> None:
     plain = base64.b64encode(noise()).decode()
     lines = base64.encodebytes(noise()).decode()
     for text in (plain, lines, plain.rstrip("="), f"data:image/png;base64,{plain}", f"DATA:image/PNG;base64,{lines}"):
-        assert np.array_equal(np.asarray(open_image(image_from_text(text, tmp_path, False))), NOISE)
+        assert np.array_equal(np.asarray(open_image(from_text(text, tmp_path, False))), NOISE)
     jpeg = base64.b64encode(noise("JPEG")).decode()
     assert jpeg.startswith("/9j/")  # looks like an absolute path
-    assert open_image(image_from_text(jpeg, tmp_path, False)).size == (60, 40)
-    assert len(image_name(image_from_text(plain, tmp_path, False))) < 20
+    assert open_image(from_text(jpeg, tmp_path, False)).size == (60, 40)
+    assert len(image_name(from_text(plain, tmp_path, False))) < 20
 
 
 @pytest.mark.parametrize(
@@ -331,7 +329,7 @@ def test_base64_is_a_picture(tmp_path: Path) -> None:
 )
 def test_base64_of_something_else_is_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
-        open_image(image_from_text(text, tmp_path, False))
+        open_image(from_text(text, tmp_path, False))
 
 
 class Server(BaseHTTPRequestHandler):
@@ -384,13 +382,13 @@ def test_nothing_is_fetched_unless_asked(server: str, requested: list[str], monk
     monkeypatch.setattr(socket.socket, "connect", connect)
     for url in (f"{server}/a.png", "HTTPS://example.org/a.png"):
         with pytest.raises(DataError, match="is a URL; give --fetch-images to download it"):
-            image_from_text(url, Path(), fetch=False)
-    assert image_name(image_from_text(f"{server}/a.png", Path(), fetch=True)) == f"{server}/a.png"
+            from_text(url, Path(), fetch=False)
+    assert image_name(from_text(f"{server}/a.png", Path(), fetch=True)) == f"{server}/a.png"
     assert requested == []
 
 
 def test_a_url_is_fetched_once_when_asked(server: str, requested: list[str]) -> None:
-    picture = image_from_text(f"{server}/größe 1.png?x=1&y=%20", Path(), fetch=True)
+    picture = from_text(f"{server}/größe 1.png?x=1&y=%20", Path(), fetch=True)
     for _ in range(3):
         assert np.array_equal(np.asarray(open_image(picture)), NOISE)
     assert requested == ["/gr%C3%B6%C3%9Fe%201.png?x=1&y=%20"]
@@ -414,11 +412,11 @@ def test_downloads_that_fail_are_one_clear_line(
     monkeypatch.setattr(images, "MAX_DOWNLOAD", 2500 if path == "/large.png" else 100_000)
     monkeypatch.setattr(images, "TIMEOUT", 0.3)
     with pytest.raises(DataError, match=message) as caught:
-        open_image(image_from_text(server + path, Path(), fetch=True))
+        open_image(from_text(server + path, Path(), fetch=True))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.png", "http://[/a.png", "http://", "http://127.0.0.1:x/a"])
 def test_addresses_that_lead_nowhere_are_one_clear_line(url: str) -> None:
     with pytest.raises(DataError, match="cannot read image http://"):
-        open_image(image_from_text(url, Path(), fetch=True))
+        open_image(from_text(url, Path(), fetch=True))
