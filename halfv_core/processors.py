@@ -19,12 +19,15 @@ from transformers import (
     ProcessorMixin,
 )
 
-from halfv_core.errors import ModelError, UnsupportedError
+from halfv_core.errors import DataError, ModelError, UnsupportedError
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Inputs = dict[str, torch.Tensor]
+
+IMAGE_PLACE = "\ufffc"
+"""Stands for an image inside a prompt's text (Unicode's object replacement character)."""
 
 
 class ComposedProcessor:
@@ -82,17 +85,31 @@ class PromptProcessor:
         return {name: settings[name] for name in names if settings.get(name) is not None}
 
     def prompt(self, images: Sequence["Image.Image"], question: str, device: torch.device | str = "cpu") -> Inputs:
-        """Model inputs of one user turn, images first, in the checkpoint's chat template.
+        """Model inputs of one user turn in the checkpoint's chat template.
+
+        Images stand in front of the text, except for those that have an `IMAGE_PLACE` in it: the last images, in order.
+        Some chat templates (LLaVA-1.5's) put all images in front themselves.
 
         Returns:
             Tensors on `device`, ready for `model(**inputs)`, batch of one; `input_ids` (1, N) has one id for each
             visual token.
+
+        Raises:
+            DataError: more places than images, or a question that spells the token that stands for images.
         """
-        content = [{"type": "image"} for _ in images] + [{"type": "text", "text": question}]
-        messages = [{"role": "user", "content": content}]
+        self._check_spelling(question)
+        messages = [{"role": "user", "content": user_content(len(images), question)}]
         text = self.backend.apply_chat_template(messages, add_generation_prompt=True)
         inputs = self.backend(images=list(images) or None, text=text, return_tensors="pt")
         return {name: value.to(device) for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+
+    def _check_spelling(self, question: str) -> None:
+        """Raise DataError if a question spells a token that stands for images, which would be taken for one."""
+        names = ("image_token", "boi_token", "eoi_token", "video_token", "context_image_token", "start_image_token")
+        tokens = (getattr(owner, name, None) for owner in (self.backend, self.tokenizer) for name in names)
+        for token in tokens:
+            if isinstance(token, str) and token and token in question:
+                raise DataError("the question spells a token that stands for images", got=token)
 
     def encode(self, answer: str, device: torch.device | str = "cpu") -> torch.Tensor:
         """(n,) token ids of an answer as it would follow a prompt, without special tokens."""
@@ -102,6 +119,22 @@ class PromptProcessor:
     def decode(self, ids: torch.Tensor) -> str:
         """Text of (n,) generated token ids, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def user_content(images: int, question: str) -> list[dict[str, str]]:
+    """The parts of a user's turn, as chat templates take them.
+
+    Raises:
+        DataError: the question has more places than there are images.
+    """
+    first, *others = question.split(IMAGE_PLACE)
+    in_front = images - len(others)
+    if in_front < 0:
+        raise DataError("the question has places for more images than there are", got=len(others), expected=images)
+    content = [{"type": "image"} for _ in range(in_front)] + [{"type": "text", "text": first}]
+    for text in others:
+        content += [{"type": "image"}, {"type": "text", "text": text}]
+    return [part for part in content if part.get("text") != ""] if others else content
 
 
 def load_processor(path: str, trust_remote_code: bool = False, offline: bool = False) -> PromptProcessor:

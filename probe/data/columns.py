@@ -3,7 +3,7 @@
 Columns are named by the user (`Columns(question="prompt")`) or guessed, row by row, from the names that are common in
 visual question answering. Recognised without configuration: question with answer or answers (VQA, GQA, DocVQA, TextVQA,
 ChartQA ...), choices as a list or as columns A, B, C, D (ScienceQA, AI2D, MMMU, MMBench, SEED-Bench ...), conversations
-(LLaVA) and messages (chat), samples logged with a `doc` (lmms-eval), and images with captions.
+(LLaVA), texts (The Cauldron) and messages (chat), and images with captions.
 """
 
 import re
@@ -15,26 +15,33 @@ from pydantic import BaseModel, ConfigDict
 from halfv_core.errors import DataError
 
 GUESSES: dict[str, tuple[str, ...]] = {
-    "id": ("id", "question_id", "questionid", "qid", "sample_id", "index", "doc_id", "uid"),
+    "id": ("id", "question_id", "questionid", "qid", "sample_id", "pid", "idx", "index", "doc_id", "uid"),
     "image": (
-        *("images", "image", "image_path", "image_file", "file_name", "filename", "img", "img_path", "picture"),
-        *("image_url", "url"),
+        *("images", "image", "decoded_image", "image_path", "image_file", "file_name", "filename", "img", "img_path"),
+        *("picture", "image_name", "imgname", "img_name", "image_filename", "image_local_name", "imagename"),
+        *("image_url", "url", "imageid", "image_id", "data_id"),
     ),
     "question": ("question", "query", "prompt", "instruction", "problem"),
     "answer": (
-        *("answer", "answers", "multiple_choice_answer", "gt_answer", "ground_truth", "label", "labels", "target"),
-        *("response", "solution", "output"),
+        *("answer", "answers", "multiple_choice_answer", "correct_choice_idx", "gt_answer", "ground_truth"),
+        *("label", "labels", "target", "response", "solution", "output", "direct_answers"),
     ),
     "choices": ("choices", "options", "multiple_choices", "candidates"),
-    "family": ("family", "category", "question_type", "question_types", "answer_type", "task", "type", "topic"),
+    "family": (
+        *("family", "category", "question_type", "question_types", "answer_type", "sub_task", "task", "type", "topic"),
+        "relation",
+    ),
     "context": ("context", "hint"),
     "instruction": ("instruction", "post_prompt"),
-    "caption": ("caption", "captions", "text", "sentences", "sentence", "description"),
-    "conversation": ("conversations", "conversation", "messages"),
+    "caption": (
+        *("caption", "captions", "text", "sentences", "sentence", "description", "annotations_captions", "statement"),
+    ),
+    "conversation": ("conversations", "conversation", "messages", "texts"),
 }
 """Field -> usual names of its column, most likely first; compared case-insensitively."""
 
-_NUMBERED_IMAGES = re.compile(r"image_?\d+", re.IGNORECASE)
+_NUMBERED_IMAGES = re.compile(r"image_?(\d+)", re.IGNORECASE)
+_PAIRED_IMAGES = ("left_image", "right_image")
 _LETTER_COLUMNS = re.compile(r"(?:choice_|option_|option|choice)?([a-h])", re.IGNORECASE)
 
 
@@ -89,17 +96,22 @@ class Columns(BaseModel):
                     raise DataError(f"no column for {field}", got=column, expected=f"one of {', '.join(sorted(names))}")
 
     @lru_cache(maxsize=64)  # noqa: B019 - few different rows, and the instance is as small as its key
-    def completed(self, names: tuple[str, ...], others: tuple[str, ...] = ()) -> "Columns":
+    def completed(
+        self, names: tuple[str, ...], others: tuple[str, ...] = (), with_images: tuple[str, ...] = ()
+    ) -> "Columns":
         """Fill in the columns that the user did not name.
 
         Args:
             names: columns of the row, which are searched first.
             others: all columns of the data set.
+            with_images: those that hold images themselves, not paths; they are taken before any other.
         """
         columns = {
             field: (_guess(field, names) or _guess(field, others)) if column is None else column or None
             for field, column in self
         }
+        if self.image is None and with_images and not set((columns["image"] or "").split(",")) & set(with_images):
+            columns["image"] = _guess("image", with_images) or ",".join(with_images)
         if columns["instruction"] == columns["question"]:  # a column `instruction` alone is the question itself
             columns["instruction"] = self.instruction
         if self.caption and not self.question:  # the user asked for captions
@@ -128,7 +140,8 @@ def _guess(field: str, names: Sequence[str]) -> str | None:
         if guess in lower:
             return lower[guess]
     if field == "image":
-        return ",".join(sorted(filter(_NUMBERED_IMAGES.fullmatch, names), key=_number_in)) or None
+        pair = [lower[name] for name in _PAIRED_IMAGES if name in lower]
+        return ",".join(sorted(filter(_NUMBERED_IMAGES.fullmatch, names), key=_number_in) or pair) or None
     if field == "choices":
         letters = {match[1].lower(): name for name in names if (match := _LETTER_COLUMNS.fullmatch(name))}
         return ",".join(letters[letter] for letter in sorted(letters)) if {"a", "b"} <= set(letters) else None
@@ -137,3 +150,17 @@ def _guess(field: str, names: Sequence[str]) -> str | None:
 
 def _number_in(name: str) -> int:
     return int(re.sub(r"\D", "", name))
+
+
+def image_numbers(columns: str | None, count: int, first: int = 1) -> list[int]:
+    """The number by which texts refer to each image: that of its column, or its place in a list.
+
+    Args:
+        columns: the columns of the images, joined by commas.
+        count: number of columns, or of images in the one column.
+        first: the number of the first image in a list.
+    """
+    names = (columns or "").split(",")
+    if len(names) == count and all(map(_NUMBERED_IMAGES.fullmatch, names)):
+        return [_number_in(name) for name in names]
+    return list(range(first, first + count))

@@ -1,43 +1,34 @@
-"""Opens images from untrusted sources: decoded within limits, upright, in RGB; downloaded only on request.
+"""Images of samples: where they are, and how they are found and opened.
 
 An image of a sample is an `ImageSource`: a path, or an `EmbeddedImage` that reads the bytes of an image file on demand.
+What a data set may name is limited to the folders that the user gave, and to public addresses if downloads are allowed.
 """
 
 import base64
-import io
-import string
-import urllib.request
-import warnings
-from collections.abc import Callable
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
-from http.client import HTTPException
+from functools import partial
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.parse import quote
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from halfv_core.errors import DataError
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-"""Accepted formats, which hold pixels only; not PostScript and the like, for which Pillow runs other programs."""
-
-MAX_PIXELS = 100_000_000
-"""Larger images are rejected before they are decoded, since a small file can expand to gigabytes of pixels."""
-
-MAX_ASPECT = 200
-"""Largest ratio of the longer to the shorter side; Qwen-VL's image processors reject longer strips."""
+from probe.data.decoding import MAX_PIXELS, decode
+from probe.data.download import download
 
 MAX_FILE = 1_000_000_000
 """Largest image file that is read, bytes."""
 
-MAX_DOWNLOAD = 50_000_000
-"""Largest download, bytes."""
+MAX_SAMPLE_PIXELS = 200_000_000
+"""Largest sum of pixels over the images of one sample, which are all in memory at once."""
 
-TIMEOUT = 30.0
-"""Seconds without a response after which a download fails."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+"""Usual endings of image files."""
+
+_COCO = ("", "COCO_val2014_", "COCO_train2014_", "COCO_test2015_", "COCO_test2014_")
+"""What stands before the number in the file names of COCO's images."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +38,18 @@ class EmbeddedImage:
     name: str
     """Where the image is, for messages."""
     read: Callable[[], bytes] = field(repr=False, compare=False)
-    """Returns the bytes of the file; raises OSError or ValueError if it cannot be read."""
+    """Returns the bytes of the file; raises OSError, ValueError or `NamedElsewhere` if it cannot be read."""
 
 
 ImageSource = Path | EmbeddedImage
+
+
+class NamedElsewhere(Exception):  # noqa: N818 - no fault
+    """Raised by `EmbeddedImage.read` where the data hold the path of a file instead of its bytes."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
 
 
 def image_bytes(source: ImageSource) -> bytes:
@@ -60,11 +59,9 @@ def image_bytes(source: ImageSource) -> bytes:
         DataError: the file does not exist or cannot be read.
     """
     try:
-        if isinstance(source, EmbeddedImage):
-            return source.read()
-        if source.stat().st_size > MAX_FILE:
-            raise ValueError(f"larger than {MAX_FILE:,} bytes")
-        return source.read_bytes()
+        return source.read() if isinstance(source, EmbeddedImage) else _file_bytes(source)
+    except NamedElsewhere as elsewhere:
+        raise DataError(f"no image at {image_name(source)}", got=f"the path {elsewhere.path[:80]}") from None
     except FileNotFoundError:
         raise DataError(f"no image at {image_name(source)}") from None
     except (OSError, ValueError) as error:
@@ -72,37 +69,38 @@ def image_bytes(source: ImageSource) -> bytes:
         raise DataError(f"cannot read image {image_name(source)}: {reason}") from None
 
 
-def open_image(source: str | ImageSource) -> Image.Image:
-    """Decode an image to upright 8-bit RGB.
+def _file_bytes(path: Path) -> bytes:
+    """The bytes of a file; raises ValueError if it is too large, or a pipe or device, which may have no end."""
+    status = path.stat()
+    if status.st_size > MAX_FILE:
+        raise ValueError(f"larger than {MAX_FILE:,} bytes")
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ValueError("not a file")
+    return path.read_bytes()
 
-    EXIF rotation is applied, transparency is blended with white, 16-bit values are scaled, and of an animation the
-    first frame is used.
+
+def open_image(source: str | ImageSource, max_pixels: int | None = None) -> Image.Image:
+    """Decode an image to upright 8-bit RGB (see `probe.data.decoding.decode`).
 
     Raises:
-        DataError: the image is missing, empty, truncated, not one of `FORMATS`, or exceeds `MAX_PIXELS` or
-            `MAX_ASPECT`.
+        DataError: the image is missing, or cannot be decoded within the limits.
     """
     source = Path(source) if isinstance(source, str) else source
-    name, data = image_name(source), io.BytesIO(image_bytes(source))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MAX_PIXELS is stricter than the limit that Pillow warns about
-            with Image.open(data, formats=_decoders()) as image:
-                _check_size(name, *image.size)
-                return _rgb(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        raise DataError(f"{name} is not an image that can be read", expected=f"one of {', '.join(FORMATS)}") from None
-    except DataError:
-        raise
-    except Exception as error:  # a broken file can make a decoder raise anything
-        raise DataError(f"cannot decode image {name}: {error}") from None
+    return decode(image_name(source), image_bytes(source), max_pixels)
 
 
-@cache
-def _decoders() -> tuple[str, ...]:
-    """Those of `FORMATS` that the installed Pillow supports."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+def open_images(sources: Sequence[ImageSource]) -> list[Image.Image]:
+    """Decode the images of a sample.
+
+    Raises:
+        DataError: as `open_image`, or the images have more than `MAX_SAMPLE_PIXELS` together.
+    """
+    opened: list[Image.Image] = []
+    left = MAX_SAMPLE_PIXELS
+    for source in sources:
+        opened.append(open_image(source, min(left, MAX_PIXELS)))
+        left -= opened[-1].width * opened[-1].height
+    return opened
 
 
 def image_name(source: ImageSource) -> str:
@@ -110,60 +108,88 @@ def image_name(source: ImageSource) -> str:
     return str(source) if isinstance(source, Path) else source.name
 
 
-def _check_size(name: str, width: int, height: int) -> None:
-    size = f"{width} x {height} px"
-    if width * height > MAX_PIXELS:
-        raise DataError(f"image {name} is too large to be decoded safely", got=size, expected=f"{MAX_PIXELS:,} px")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise DataError(f"image {name} is too narrow a strip", got=size, expected=f"sides within 1:{MAX_ASPECT}")
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        image = _to_8_bit(image)
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers)
-    return image.convert("RGB")
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale grey values to 8 bits: integers from 16 bits, floats from their own minimum and maximum."""
-    values = np.asarray(image, dtype=np.float64)  # (height, width)
-    if image.mode == "F":
-        finite = values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        values = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / (high - low or 1.0) * 255
-    else:
-        values = values / 257
-    return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
-
-
-def from_text(text: str, base: Path, fetch: bool) -> ImageSource:
-    """Find the image that a text in a data set refers to: a URL, a data URI, base64, or a path relative to `base`.
+def from_text(text: str, base: Path | Sequence[Path], fetch: bool, parents: Sequence[str] = ()) -> ImageSource:
+    """Find the image that a text in a data set refers to: a URL, a data URI, base64, or a path.
 
     Args:
+        text: a path may lack its suffix, and may be the number of one of COCO's images.
+        base: the folder that paths start from and that files must be in; of several, the first one, and what lies in
+            another one is found by its absolute path.
         fetch: whether downloads are allowed.
+        parents: folders inside `base` that the file may be in, such as the row's id.
 
     Raises:
-        DataError: the text is a URL but `fetch` is False, or the file does not exist.
+        DataError: the text is a URL but `fetch` is False, or the file does not exist or is in none of the folders.
     """
     start = text[:11].lower()
     if start.startswith(("http://", "https://")):
         if not fetch:
             raise DataError(f"image {text[:80]} is a URL", remedy="give --fetch-images to download it")
-        return EmbeddedImage(text[:200], cache(partial(_download, text)))  # one download, however often it is opened
+        return EmbeddedImage(text[:200], partial(download, text))
     if start.startswith("data:image/"):
         return EmbeddedImage("data URI", partial(_decode_base64, text.partition(",")[2]))
-    path = base / text if len(text) < 1024 else None
-    try:
-        if path and path.is_file():
-            return path
-    except (OSError, ValueError):
-        pass
+    folders = [base] if isinstance(base, Path) else list(base)
+    found = _find(text, folders, parents) if len(text) < 1024 else None
+    if found:
+        return found
     if len(text) >= 256 and _looks_like_base64(text):
         return EmbeddedImage("base64 text", partial(_decode_base64, text))
-    raise DataError("image does not exist", got=str(path or text[:80]))
+    shown = folders[0] / text if folders and len(text) < 1024 else text[:80]
+    raise DataError("image does not exist", got=str(shown))
+
+
+def resolved(image: EmbeddedImage, base: Sequence[Path], fetch: bool) -> EmbeddedImage:
+    """The image, with a path that stands in place of its bytes looked for in these folders."""
+
+    def read() -> bytes:
+        try:
+            return image.read()
+        except NamedElsewhere as elsewhere:
+            try:
+                return image_bytes(from_text(elsewhere.path, base, fetch))
+            except DataError as error:
+                raise DataError(f"no image at {image.name}: {error}") from None
+
+    return EmbeddedImage(image.name, read)
+
+
+def _find(text: str, folders: Sequence[Path], parents: Sequence[str]) -> Path | None:
+    """The first file of that name in the folders.
+
+    Raises:
+        DataError: there is one, but outside the folders; it may be reached by a link, "..", or an absolute path.
+    """
+    outside = None
+    for path, allowed in _candidates(text, folders, parents):
+        try:
+            if not path.is_file():
+                continue
+            real = path.resolve()
+            if any(real.is_relative_to(folder.resolve()) for folder in allowed):
+                return path
+        except (OSError, ValueError, RuntimeError):  # no name for a file, or links in a circle
+            continue
+        outside = outside or (path if allowed == folders else None)
+    if outside:
+        raise DataError(
+            f"image {str(outside)[:200]} is outside the folder of the data",
+            remedy=f"give --images with a folder that contains it, such as {str(outside.resolve().parent)[:200]}",
+        )
+    return None
+
+
+def _candidates(text: str, folders: Sequence[Path], parents: Sequence[str]) -> Iterator[tuple[Path, Sequence[Path]]]:
+    """Paths where a file may be, most likely first, with the folders that it has to be in.
+
+    What starts from a further folder has to be in the first one, such as a link into it.
+    """
+    names = [text, *(text + suffix for suffix in SUFFIXES if not text.lower().endswith(SUFFIXES))]
+    if re.fullmatch(r"[0-9]{1,12}", text):
+        names += [f"{prefix}{int(text):012}.jpg" for prefix in _COCO]
+    for number, folder in enumerate(folders):
+        for name in filter(None, names):
+            for parent in ("", *parents):
+                yield folder / parent / name, folders[:1] if number else folders
 
 
 def _looks_like_base64(text: str) -> bool:
@@ -178,24 +204,3 @@ def _decode_base64(text: str) -> bytes:
     """Decode base64 text; raises ValueError if it is something else."""
     dense = "".join(text.splitlines())  # some writers wrap lines, and some omit the padding
     return base64.b64decode(dense + "=" * (-len(dense) % 4), validate=True)
-
-
-def _download(url: str) -> bytes:
-    """Download a file; raises OSError if that fails, and ValueError if the file is too large."""
-    address = quote(url, safe=string.punctuation)
-    # Some sites reject urllib's default agent.
-    request = urllib.request.Request(address, headers={"User-Agent": "halfv-probe"})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            data: bytes = response.read(MAX_DOWNLOAD + 1)
-            missing = response.length
-    except HTTPError as error:
-        error.close()  # the error keeps the connection open
-        raise
-    except HTTPException as error:
-        raise OSError(f"{type(error).__name__}: {error}") from None
-    if len(data) > MAX_DOWNLOAD:
-        raise ValueError(f"larger than {MAX_DOWNLOAD:,} bytes")
-    if missing:
-        raise OSError(f"{missing:,} bytes are missing at its end")
-    return data

@@ -16,10 +16,16 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from halfv_core.bundled import BUNDLED
 from halfv_core.errors import DataError, first_fault
+from probe.data.answers import Meaning
+from probe.data.choices import CHOICE_LETTERS
 from probe.data.columns import Columns
-from probe.data.fields import CHOICE_LETTERS, Values, read_fields, unwrap_doc
-from probe.data.images import EmbeddedImage, ImageSource, from_text, image_bytes, open_image
+from probe.data.fields import ColumnMeanings, read_fields
+from probe.data.images import EmbeddedImage, ImageSource, from_text, image_bytes, open_images, resolved
+from probe.data.layouts import plain
 from probe.data.readers import Row, Source, open_table
+from probe.data.reading import decide, image_columns, parents_of, with_shared_images
+from probe.data.splits import rows_of_split
+from probe.data.values import Values
 
 BUNDLED_DATA: dict[str, Path] = {
     "scenes": BUNDLED / "scenes" / "calibration.jsonl",
@@ -40,7 +46,7 @@ class Sample(BaseModel):
 
     id: str
     images: tuple[ImageSource, ...] = Field(validation_alias=AliasChoices("images", "image"), min_length=1)
-    """The images in the order of the prompt, or the frames of a video."""
+    """The images in the order of the prompt, or the frames of a video; the last ones stand at its `IMAGE_PLACE`s."""
     question: str = Field(min_length=1)
     choices: tuple[str, ...] = ()
     """The choices of a multiple choice question, in the order of their letters."""
@@ -72,7 +78,10 @@ class Sample(BaseModel):
 
     @property
     def prompt(self) -> str:
-        """The text of the user's turn: context, question, lettered choices, instruction."""
+        """The text of the user's turn: context, question, lettered choices, instruction.
+
+        An `halfv_core.processors.IMAGE_PLACE` in it is the place of an image.
+        """
         lettered = [f"{letter}. {choice}" for letter, choice in zip(CHOICE_LETTERS, self.choices, strict=False)]
         instruction = self.instruction or (LETTER_INSTRUCTION if self.choices else None)
         return "\n".join(part for part in (self.context, self.question, *lettered, instruction) if part)
@@ -81,9 +90,9 @@ class Sample(BaseModel):
         """Decode the images to RGB.
 
         Raises:
-            DataError: an image is missing or cannot be decoded.
+            DataError: an image is missing or cannot be decoded, or the images are too large together.
         """
-        return [open_image(picture) for picture in self.images]
+        return open_images(self.images)
 
 
 class Rejected(NamedTuple):
@@ -109,12 +118,24 @@ def _printable(text: str, max_length: int) -> str:
 
 
 class Samples(Sequence[Sample]):
-    """The samples of a data set in order, with the columns they were read from and the rows that were rejected."""
+    """The samples of a data set in order, with how they were read and the rows that were rejected."""
 
-    def __init__(self, samples: Sequence[Sample], columns: Columns, rejected: Sequence[Rejected]) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        columns: Columns,
+        rejected: Sequence[Rejected],
+        notes: Sequence[str] = (),
+        answers: Meaning | None = None,
+    ) -> None:
         self._samples = tuple(samples)
         self.columns = columns
+        """The columns they were read from."""
         self.rejected = tuple(rejected)
+        self.notes = tuple(notes)
+        """What was chosen for the user and may be wrong: a split, the meaning of a column."""
+        self.answers = answers
+        """What the answers to multiple choice questions were read as; None if there are none."""
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -135,6 +156,7 @@ def load_samples(
     split: str | None = None,
     subset: str | None = None,
     instruction: str | None = None,
+    answers: Meaning | None = None,
     fetch_images: bool = False,
 ) -> Samples:
     """Load all samples of a data set.
@@ -143,14 +165,16 @@ def load_samples(
         data: a bundled name, a file (.jsonl, .json, .csv, .tsv, .parquet), a folder (images with captions, Parquet
             shards, or one written by save_to_disk), or the name of a data set on the hub.
         columns: which column holds which field, where the guess from common layouts is wrong.
-        images: folder that relative image paths start from; by default the folder of the data.
+        images: folder that relative image paths start from, besides the folder of the data; images in any other folder
+            are refused.
         split, subset: which part to load of a data set that has several.
         instruction: text after every question that has no instruction of its own.
-        fetch_images: whether images given as URLs are downloaded when they are opened.
+        answers: what the answers to multiple choice questions are; by default, what fits most rows.
+        fetch_images: whether images given as URLs are downloaded when they are opened, from public addresses.
 
     Raises:
-        DataError: the data cannot be read, or have no rows or too few usable ones (see `check_enough`); or bundled
-            data are not installed.
+        DataError: the data cannot be read, or have no rows or too few usable ones (see `check_enough`); their answers
+            to multiple choice questions can be read in two ways; or bundled data are not installed.
     """
     bundled = BUNDLED_DATA.get(str(data))
     if bundled is not None and not bundled.is_file():
@@ -164,42 +188,64 @@ def load_samples(
         expected=f"one of {', '.join(BUNDLED_DATA)}, a JSONL, JSON, CSV, TSV or Parquet file, a folder",
     )
     table = open_table(source)
-    base = Path(images) if images is not None else table.base
-    rows = [(row, unwrap_doc(row.values)) for row in table.rows]
+    rows = list(table.rows)
     if not rows:
         raise DataError(f"{data} holds no samples")
-    names = tuple(dict.fromkeys(name for _, values in rows for name in values))
+    chosen, note = rows_of_split(source.location, [row.values for row in rows], table.split)
+    rows = [row for row, is_read in zip(rows, chosen, strict=True) if is_read]
+    values = [plain(row.values) for row in rows]
+    names = tuple(dict.fromkeys(name for one in values for name in one))
     if names:
         columns.check(names)
+    with_images = image_columns(values)
+    complete = [columns.completed(tuple(one), names, with_images) for one in values]
+    values = with_shared_images(values, complete)
+    meanings, guess = decide(values, complete, answers)
+    folders = [Path(folder) for folder in (images, table.base) if folder is not None]
     guessed: dict[str, str] = {}
     samples: dict[str, Sample] = {}
     rejected: list[Rejected] = []
-    for row, values in rows:
+    for row, one, column in zip(rows, values, complete, strict=True):
         try:
-            complete = columns.completed(tuple(values), names)
-            sample = _sample(row, values, complete, base, fetch_images, instruction)
+            sample = _sample(row, one, column, meanings, folders, fetch_images, instruction)
         except (DataError, ValidationError) as error:
             rejected.append(Rejected.because(row.label, error))
             continue
         while sample.id in samples:
             sample = sample.model_copy(update={"id": f"{sample.id}@{row.number}"})
         samples[sample.id] = sample
-        guessed = complete.given() | guessed
+        guessed = column.given() | guessed
     check_enough(
         f"rows of {data}", len(samples), rejected, "name the columns with --column FIELD=COLUMN, or mend the rows"
     )
-    return Samples(tuple(samples.values()), Columns(**guessed), rejected)
+    return Samples(
+        tuple(samples.values()),
+        Columns(**guessed),
+        rejected,
+        [one for one in (table.note, note, guess) if one],
+        meanings.answers.get(guessed.get("answer", "")),
+    )
 
 
 def _sample(
-    row: Row, values: Values, columns: Columns, base: Path, fetch_images: bool, instruction: str | None
+    row: Row,
+    values: Values,
+    columns: Columns,
+    meanings: ColumnMeanings,
+    folders: Sequence[Path],
+    fetch_images: bool,
+    instruction: str | None,
 ) -> Sample:
     """Build a sample from a row; raises DataError or ValidationError if the row cannot be used."""
     if row.fault:
         raise DataError(row.fault)
-    fields = read_fields(values, columns)
+    fields = read_fields(values, columns, meanings)
+    parents = parents_of(values, columns)
     images = tuple(
-        image if isinstance(image, EmbeddedImage) else from_text(image, base, fetch_images) for image in fields.images
+        resolved(image, folders, fetch_images)
+        if isinstance(image, EmbeddedImage)
+        else from_text(image, folders, fetch_images, parents)
+        for image in fields.images
     )
     return Sample(
         id=fields.id or str(row.number),

@@ -4,6 +4,8 @@ A reader says which sources it can read, and yields `Row`s. What does not belong
 probe.data.columns). To add a reader, add a file here and its name below; the order is that in which they are tried.
 """
 
+from dataclasses import replace
+
 from halfv_core.errors import DataError
 
 from probe.data.readers import saved, json_rows, delimited, parquet, folder, hub  # noqa: F401 # isort: skip
@@ -40,9 +42,8 @@ def _reads(reader: Reader, source: Source) -> bool:
 
 
 def _opened(reader: Reader, source: Source) -> Table:
-    """Open the source; raises DataError if a split or subset is requested that this kind of source cannot have."""
-    for part in ("split", "subset"):
-        requested = getattr(source, part)
-        if requested and part not in reader.parts:
-            raise DataError(f"{source.location} has no {part}s", got=requested, remedy=f"leave out --{part}")
-    return reader.open(source)
+    """Open the source; raises DataError if a subset is requested that this kind of source cannot have."""
+    if source.subset and "subset" not in reader.parts:
+        raise DataError(f"{source.location} has no subsets", got=source.subset, remedy="leave out --subset")
+    table = reader.open(source)
+    return table if "split" in reader.parts else replace(table, split=source.split)

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from halfv_core.errors import DataError
-from probe.data.images import EmbeddedImage
+from probe.data.images import EmbeddedImage, NamedElsewhere
 from probe.data.readers.base import Row
 
 Cell = Callable[[str], Any]
@@ -52,10 +51,11 @@ def with_images(
 
 
 def _bytes(cell: Cell, name: str, index: int | None = None) -> bytes:
-    """The bytes of an image in an Arrow table, which holds them or the path to a file.
+    """The bytes of an image in an Arrow table.
 
     Raises:
-        ValueError, OSError: the cell holds no image, or the file cannot be read.
+        ValueError: the cell holds no image.
+        NamedElsewhere: the cell holds a path in place of the image.
     """
     import pyarrow
 
@@ -64,7 +64,9 @@ def _bytes(cell: Cell, name: str, index: int | None = None) -> bytes:
     except (pyarrow.ArrowException, LookupError) as error:
         raise ValueError(first_line(error)) from None
     if isinstance(stored, dict):
-        stored = stored["bytes"] or (Path(stored["path"]).read_bytes() if stored.get("path") else None)
+        if not stored["bytes"] and stored.get("path"):
+            raise NamedElsewhere(str(stored["path"]))
+        stored = stored["bytes"]
     if not stored:
         raise ValueError("no image in this row")
     return bytes(stored)

@@ -1,6 +1,6 @@
 """The types that readers share: a source, a row, a table of rows, and the registry of readers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,10 +42,15 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a data set, and the folder that its relative paths start from."""
+    """The rows of a data set."""
 
     rows: Iterator[Row]
-    base: Path
+    base: Path | None
+    """The folder that its relative paths start from; None for a data set that is in no folder of the user's."""
+    note: str | None = None
+    """What the user should know about how it was read."""
+    split: str | None = None
+    """The split that the user wants and that the rows have to be searched for."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +65,3 @@ class Reader:
 
 
 READERS: Registry[Reader] = Registry("reader", DataError)
-
-SPLITS = ("test", "validation", "val", "dev", "train")
-"""Order of preference if no split is named; calibration should use data that the model was not trained on."""
-
-
-def choose_split(source: Source, known: Sequence[str]) -> str:
-    """The requested split; otherwise the first of `SPLITS` that exists, or the first split of all.
-
-    Args:
-        known: the splits of the data set.
-
-    Raises:
-        DataError: the requested split does not exist.
-    """
-    wanted = [source.split] if source.split else [*SPLITS, *known]
-    for name in wanted:
-        if name in known:
-            return name
-    there = ", ".join(filter(None, known))
-    raise DataError(
-        f"{source.location} has no such split", got=source.split, expected=f"one of {there}" if there else None
-    )

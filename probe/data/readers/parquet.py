@@ -8,6 +8,7 @@ from typing import Any
 from halfv_core.errors import DataError
 from probe.data.readers.arrow import convert_errors, first_line, image_columns, with_images
 from probe.data.readers.base import READERS, Reader, Row, Source, Table
+from probe.data.splits import choose_split, is_split, left_out
 
 Column = Callable[[Path, int, str], Any]
 """Reads one column of one row group: (file, row group, column name)."""
@@ -16,28 +17,37 @@ Column = Callable[[Path, int, str], Any]
 def open_parquet(source: Source) -> Table:
     """Rows of a .parquet file, or of all such files in a folder in the order of their names.
 
-    If shards are named after splits (test-00000-of-00001.parquet), only those of the source's split are read.
+    If shards are named after splits (test-00000-of-00001.parquet), those of one split are read.
 
     Raises:
         DataError: a file does not exist or is not Parquet, or there is no shard of that split.
     """
-    files = _shards(source)
+    files, note = _shards(source)
     for file in files:
         _opened(file)
-    return Table(
-        convert_errors(source.location, _rows(files)), source.path if source.path.is_dir() else source.path.parent
-    )
+    rows = convert_errors(source.location, _rows(files))
+    if source.path.is_dir():
+        return Table(rows, source.path, note)
+    return Table(rows, source.path.parent, split=source.split)  # the file may have a column of splits
 
 
-def _shards(source: Source) -> list[Path]:
-    found = sorted(source.path.rglob("*.parquet")) if source.path.is_dir() else [source.path]
+def _shards(source: Source) -> tuple[list[Path], str | None]:
+    """The files to read, and what the user should know about the others."""
+    found = sorted(_files(source.path)) if source.path.is_dir() else [source.path]
     if not found:
         raise DataError(f"no Parquet files in folder {source.path}")
-    named = [file for file in found if source.split in (None, file.stem.partition("-")[0])]
-    if not named:
-        known = ", ".join(sorted({file.stem.partition("-")[0] for file in found}))
-        raise DataError(f"{source.location} has no such split", got=source.split, expected=f"one of {known}")
-    return named
+    splits = [file.stem.partition("-")[0] for file in found]
+    known = [name for name in sorted(set(splits)) if is_split(name)]
+    if len(known) < 2 and (not source.split or source.path.is_file()):
+        return found, None
+    chosen = choose_split(source.location, known, source.split)
+    files = [file for file, split in zip(found, splits, strict=True) if split == chosen]
+    return files, None if source.split else left_out(chosen, sorted(set(splits)))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The Parquet files in a folder; a pipe of that name would be waited for."""
+    return (path for path in folder.rglob("*.parquet") if path.is_file())
 
 
 def _opened(file: Path) -> Any:
@@ -104,7 +114,7 @@ def _cell(column: Column, file: Path, group: int, index: int, name: str) -> Any:
 def _reads(source: Source) -> bool:
     if source.path.suffix.lower() == ".parquet":
         return True
-    return source.path.is_dir() and next(source.path.rglob("*.parquet"), None) is not None
+    return source.path.is_dir() and next(_files(source.path), None) is not None
 
 
 READERS.register("parquet")(Reader(_reads, open_parquet, parts=("split",)))

@@ -11,9 +11,12 @@ from PIL import Image
 from pydantic import ValidationError
 
 from halfv_core.errors import DataError
+from halfv_core.processors import IMAGE_PLACE
 from probe.data.columns import GUESSES, Columns
-from probe.data.fields import DESCRIBE, Fields, read_fields, unwrap_doc
+from probe.data.fields import DESCRIBE, Fields, read_fields
 from probe.data.images import EmbeddedImage
+from probe.data.layouts import plain
+from probe.data.reading import decide, image_columns
 from probe.data.samples import LETTER_INSTRUCTION, load_samples
 
 ONE = EmbeddedImage("row 1 image_1", bytes)
@@ -22,8 +25,9 @@ TWO = EmbeddedImage("row 1 image_2", bytes)
 
 def read(row: dict[str, Any], columns: Columns = Columns()) -> Fields:  # noqa: B008 - frozen
     """Read a row the way `load_samples` does."""
-    values = unwrap_doc(row)
-    return read_fields(values, columns.completed(tuple(values)))
+    values = plain(row)
+    complete = columns.completed(tuple(values), (), image_columns([values]))
+    return read_fields(values, complete, decide([values], [complete], None)[0])
 
 
 class Expected(NamedTuple):
@@ -189,7 +193,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Expected]] = {
             **{"question_type": "multiple-choice", "topic_difficulty": "Medium"},
         },
         Expected(
-            "Baxter has a rate of 0.35. Use too.",
+            f"image 1 Baxter has a rate of 0.35. Use {IMAGE_PLACE}image 2 too.",
             ("D",),
             ("$6", "$7", "it's image 2", "image 3"),
             "multiple-choice",
@@ -199,11 +203,11 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Expected]] = {
     ),
     "MMMU, open and hidden": (
         {"question": "How many <image 1>?", "options": "[]", "answer": "['24/7', '3.429']", "image_1": ONE},
-        Expected("How many ?", ("24/7", "3.429"), images=(ONE,)),
+        Expected(f"How many {IMAGE_PLACE}image 1?", ("24/7", "3.429"), images=(ONE,)),
     ),
     "MMMU's test split": (
         {"question": "Which <image 1>", "options": "['x', 'y']", "answer": "?", "image_1": ONE},
-        Expected("Which", (), ("x", "y"), images=(ONE,)),
+        Expected(f"Which {IMAGE_PLACE}image 1", (), ("x", "y"), images=(ONE,)),
     ),
     "SEED-Bench": (
         SEED_BENCH,
@@ -237,7 +241,10 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Expected]] = {
         {"image": "a.jpg", "conversations": json.dumps(LLAVA)},
         Expected("What is in the photo?", ("A bus.",)),
     ),
-    "OpenAI": ({"messages": CHAT}, Expected("What is it?", ("A cat.",), images=("a.jpg", "https://x.org/b.jpg"))),
+    "OpenAI": (
+        {"messages": CHAT},
+        Expected(f"What is it? {IMAGE_PLACE}", ("A cat.",), images=("a.jpg", "https://x.org/b.jpg")),
+    ),
     "chat with text, images beside": (
         {
             "images": [ONE],
@@ -323,7 +330,7 @@ BASE: dict[str, Any] = {"image": "a.jpg", "question": "q"}
             BASE | {"choices": ["a", "b"], "answer": "c"},
             "the answer is none of the choices; got 'c'; expected one of a",
         ),
-        (BASE | {"choices": ["a", "b"], "answer": 2}, "the answer is none of the choices; got '2'"),
+        (BASE | {"choices": ["a", "b"], "answer": 3}, "the answer is none of the choices; got '3'"),
         (BASE | {"choices": ["a", "b"], "answer": "²"}, "the answer is none of the choices"),
         (BASE | {"choices": ["a", "b"], "answer": "9" * 9999}, "the answer is none of the choices"),
         (BASE | {"choices": "A. cat\nB. dog", "answer": "A"}, "only one choice; got 'A. cat"),
@@ -407,7 +414,7 @@ def test_columns_that_some_rows_lack_are_those_of_the_others(tmp_path: Path) -> 
     path.write_text("\n".join(map(json.dumps, rows)))
     found = load_samples(path)
     assert [sample.question for sample in found] == ["q", "r"]
-    assert [str(row) for row in found.rejected] == ["line 2: no question"]
+    assert [str(row) for row in found.rejected] == ["line 2: no question; got columns image"]
     assert found.columns.image == "image"
 
 

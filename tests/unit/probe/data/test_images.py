@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 
 from halfv_core.errors import DataError
-from probe.data import images
-from probe.data.images import MAX_PIXELS, EmbeddedImage, from_text, image_bytes, image_name, open_image
+from probe.data import decoding, download, images
+from probe.data.decoding import MAX_PIXELS
+from probe.data.images import EmbeddedImage, from_text, image_bytes, image_name, open_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -59,7 +60,7 @@ def test_lossless_formats_keep_every_pixel(file_format: str) -> None:
 
 @pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "AVIF", "MPO"])
 def test_lossy_formats_are_read(file_format: str) -> None:
-    if file_format == "AVIF" and file_format not in images._decoders():
+    if file_format == "AVIF" and file_format not in decoding._decoders():
         pytest.skip("not in this build of Pillow")
     assert opened(noise(file_format)).shape == (40, 60, 3)
 
@@ -291,7 +292,7 @@ def test_text_is_a_path_from_the_base(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "ä b.png").write_bytes(noise())
     assert from_text("deep/ä b.png", tmp_path, False) == tmp_path / "deep" / "ä b.png"
-    assert from_text(str(tmp_path / "deep" / "ä b.png"), Path("elsewhere"), False) == tmp_path / "deep" / "ä b.png"
+    assert from_text(str(tmp_path / "deep" / "ä b.png"), tmp_path, False) == tmp_path / "deep" / "ä b.png"
 
 
 @pytest.mark.parametrize(
@@ -368,9 +369,11 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def requested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The paths requested from the server in a test, without a proxy in between."""
+def requested(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The paths requested from the server in a test, as if it were a public one, without a proxy in between."""
     monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(download, "is_public", lambda address: True)
+    monkeypatch.setattr(download, "_folder", lambda: tmp_path)
     Server.requested.clear()
     return Server.requested
 
@@ -409,8 +412,8 @@ def test_a_url_is_fetched_once_when_asked(server: str, requested: list[str]) -> 
 def test_downloads_that_fail_are_one_clear_line(
     path: str, message: str, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "MAX_DOWNLOAD", 2500 if path == "/large.png" else 100_000)
-    monkeypatch.setattr(images, "TIMEOUT", 0.3)
+    monkeypatch.setattr(download, "MAX_DOWNLOAD", 2500 if path == "/large.png" else 100_000)
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
     with pytest.raises(DataError, match=message) as caught:
         open_image(from_text(server + path, Path(), fetch=True))
     assert "\n" not in str(caught.value)
