@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -33,9 +33,12 @@ class ReadingOptions:
             "answer, choices, family, context, instruction, caption, conversation.",
         ),
     ] = None
-    images: Annotated[Path | None, typer.Option("--images", help="Folder that the data's image paths start from.")] = (
-        None
-    )
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", help="Folder that the data's image paths start from. [default: the folder of the data]"
+        ),
+    ] = None
     split: Annotated[
         str | None, typer.Option("--split", help="Split of the data set. [default: test, if there is one]")
     ] = None
@@ -43,12 +46,23 @@ class ReadingOptions:
     instruction: Annotated[
         str | None, typer.Option("--instruction", help="Said after each question: how to answer it.")
     ] = None
+    answers_are: Annotated[
+        Literal["letter", "text", "index0", "index1"] | None,
+        typer.Option(
+            "--answers-are",
+            help="What the answers to multiple choice questions are: letters, texts, indices from 0 or from 1. "
+            "[default: what fits most rows]",
+        ),
+    ] = None
     fetch_images: Annotated[
-        bool, typer.Option("--fetch-images", help="Download images that the data give as URLs.")
+        bool,
+        typer.Option("--fetch-images", help="Download images that the data give as URLs, from public addresses."),
     ] = False
 
     def read(self, data: str) -> "Samples":
-        """The samples of `data`; rows that cannot be used are counted and the first of them named on stderr.
+        """The samples of `data`.
+
+        What was chosen for the user is said on stderr; rows that cannot be used are counted and the first ones named.
 
         Raises:
             DataError: see `probe.load_samples`.
@@ -63,8 +77,11 @@ class ReadingOptions:
             split=self.split,
             subset=self.subset,
             instruction=self.instruction,
+            answers=self.answers_are,
             fetch_images=self.fetch_images,
         )
+        for note in found.notes:
+            Console(stderr=True, soft_wrap=True, highlight=False).print(f"{data}: {note}", markup=False)
         say_rejected(found.rejected, len(found) + len(found.rejected))
         return found
 

@@ -97,6 +97,7 @@ def examine(name: str, loading: LoadingOptions) -> dict[str, Any]:
 
 def look_at(samples: "Samples") -> dict[str, Any]:
     """How data are read: columns, counts, and what a model would be asked."""
+    from halfv_core.interleaving import IMAGE_PLACE
     from probe.data.images import image_name, open_image
 
     shown = next((sample for sample in samples if _opens(sample)), samples[0])  # if none does, say why not
@@ -105,12 +106,15 @@ def look_at(samples: "Samples") -> dict[str, Any]:
         "rejected": [str(row) for row in samples.rejected],
         "columns": samples.columns.given(),
         "families": dict(Counter(sample.family or "none" for sample in samples).most_common()),
+        "notes": list(samples.notes),
         "multiple_choice": sum(bool(sample.choices) for sample in samples),
+        "answers_are": samples.answers,
+        "interleaved": sum(IMAGE_PLACE in sample.prompt for sample in samples),
         "without_answer": sum(sample.answer is None for sample in samples),
         "example": {
             "id": shown.id,
             "images": [f"{image_name(picture)} {_size(open_image(picture))}" for picture in shown.images],
-            "prompt": shown.prompt,
+            "prompt": shown.prompt.replace(IMAGE_PLACE, "[image] "),
             "answers": list(shown.answers),
         },
     }
@@ -157,7 +161,10 @@ def show_data(data: dict[str, Any]) -> None:
     say(f"the data can be read: {data['samples']} samples, {len(data['rejected'])} rows rejected")
     say("  columns: " + ", ".join(f"{field} = {name}" for field, name in data["columns"].items()))
     say("  families: " + ", ".join(f"{name} {count}" for name, count in data["families"].items()))
-    say(f"  multiple choice: {data['multiple_choice']}, without a reference answer: {data['without_answer']}")
+    answers = f" (answers are {data['answers_are']})" if data["answers_are"] else ""
+    say(f"  multiple choice: {data['multiple_choice']}{answers}, without a reference answer: {data['without_answer']}")
+    if data["interleaved"]:
+        say(f"  images inside the text: {data['interleaved']}")
     say(f"  for example {data['example']['id']}, with {', '.join(data['example']['images'])}:")
     for line in [
         *data["example"]["prompt"].splitlines(),

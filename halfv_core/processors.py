@@ -20,14 +20,12 @@ from transformers import (
 )
 
 from halfv_core.errors import DataError, ModelError, UnsupportedError
+from halfv_core.interleaving import user_content
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Inputs = dict[str, torch.Tensor]
-
-IMAGE_PLACE = "\ufffc"
-"""Stands for an image inside a prompt's text (Unicode's object replacement character)."""
 
 
 class ComposedProcessor:
@@ -119,22 +117,6 @@ class PromptProcessor:
     def decode(self, ids: torch.Tensor) -> str:
         """Text of (n,) generated token ids, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
-
-
-def user_content(images: int, question: str) -> list[dict[str, str]]:
-    """The parts of a user's turn, as chat templates take them.
-
-    Raises:
-        DataError: the question has more places than there are images.
-    """
-    first, *others = question.split(IMAGE_PLACE)
-    in_front = images - len(others)
-    if in_front < 0:
-        raise DataError("the question has places for more images than there are", got=len(others), expected=images)
-    content = [{"type": "image"} for _ in range(in_front)] + [{"type": "text", "text": first}]
-    for text in others:
-        content += [{"type": "image"}, {"type": "text", "text": text}]
-    return [part for part in content if part.get("text") != ""] if others else content
 
 
 def load_processor(path: str, trust_remote_code: bool = False, offline: bool = False) -> PromptProcessor:

@@ -111,7 +111,8 @@ class Columns(BaseModel):
             for field, column in self
         }
         if self.image is None and with_images and not set((columns["image"] or "").split(",")) & set(with_images):
-            columns["image"] = _guess("image", with_images) or ",".join(with_images)
+            alone = with_images[0] if len(with_images) == 1 else None
+            columns["image"] = _guess("image", with_images) or alone or columns["image"]
         if columns["instruction"] == columns["question"]:  # a column `instruction` alone is the question itself
             columns["instruction"] = self.instruction
         if self.caption and not self.question:  # the user asked for captions

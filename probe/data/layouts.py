@@ -53,7 +53,8 @@ def name_pair(values: Values) -> Values:
     found = _NLVR2_ID.fullmatch(str(values.get("identifier") or ""))
     if not found or "sentence" not in values or any("image" in name for name in values):
         return values
-    return {"id": values["identifier"], "images": [f"{found[1]}-img{side}.png" for side in (0, 1)], **values}
+    kept = {name: value for name, value in values.items() if name != "query"}  # a search for images, no question
+    return {**kept, "id": values["identifier"], "images": [f"{found[1]}-img{side}.png" for side in (0, 1)]}
 
 
 _YES_NO = {"0": "no", "1": "yes"}

@@ -9,7 +9,7 @@ import string
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from halfv_core.processors import IMAGE_PLACE
+from halfv_core.interleaving import IMAGE_PLACE
 
 MARK = re.compile(
     r"<(?:(?:image|img|image_placeholder|video)(?:[ _]?(\d{1,3}))?|\|(image|video)_pad\|)>"

@@ -80,7 +80,7 @@ class Sample(BaseModel):
     def prompt(self) -> str:
         """The text of the user's turn: context, question, lettered choices, instruction.
 
-        An `halfv_core.processors.IMAGE_PLACE` in it is the place of an image.
+        An `halfv_core.interleaving.IMAGE_PLACE` in it is the place of an image.
         """
         lettered = [f"{letter}. {choice}" for letter, choice in zip(CHOICE_LETTERS, self.choices, strict=False)]
         instruction = self.instruction or (LETTER_INSTRUCTION if self.choices else None)

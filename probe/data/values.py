@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from halfv_core.processors import IMAGE_PLACE
+from halfv_core.interleaving import IMAGE_PLACE
 from probe.data.images import EmbeddedImage
 
 Values = Mapping[str, Any]

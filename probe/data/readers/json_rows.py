@@ -7,8 +7,9 @@ from typing import Any
 
 from halfv_core.errors import DataError
 from probe.data.readers.base import READERS, Reader, Row, Source, Table
+from probe.data.readers.joined import answered_questions, captioned_images
 
-_LISTS = ("data", "questions", "annotations", "samples", "rows", "logs")
+_LISTS = ("data", "questions", "annotations", "samples", "rows", "logs", "images")
 """Keys under which a JSON object keeps its list of rows."""
 
 
@@ -68,7 +69,7 @@ def _listed(path: Path, text: str) -> Iterator[Row]:
     if fault and _parsed(text.lstrip().partition("\n")[0])[1] is None:
         return _lines(text)
     if isinstance(value, dict):
-        value = _rows_inside(value)
+        value = _rows_inside(path, value)
     if fault or not isinstance(value, list):
         raise DataError(
             f"{path} holds no rows: {fault or 'no list in it'}", expected="a JSON list of objects, or JSONL"
@@ -76,11 +77,14 @@ def _listed(path: Path, text: str) -> Iterator[Row]:
     return (_row("row", number, row, None) for number, row in enumerate(value, start=1))
 
 
-def _rows_inside(value: dict[str, Any]) -> list[Any] | None:
+def _rows_inside(path: Path, value: dict[str, Any]) -> list[Any] | None:
     """The list inside an object, or the object's values if they are objects keyed by their ids, as in GQA."""
+    captioned = captioned_images(value)
+    if captioned is not None:
+        return captioned
     for key in _LISTS:
         if isinstance(value.get(key), list):
-            return list(value[key])
+            return answered_questions(path, value[key]) if key == "questions" else list(value[key])
     if value and all(isinstance(row, dict) for row in value.values()):
         return [{"id": key} | row for key, row in value.items()]
     return None

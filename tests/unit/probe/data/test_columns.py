@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from halfv_core.errors import DataError
-from halfv_core.processors import IMAGE_PLACE
+from halfv_core.interleaving import IMAGE_PLACE
 from probe.data.columns import GUESSES, Columns
 from probe.data.fields import DESCRIBE, Fields, read_fields
 from probe.data.images import EmbeddedImage
