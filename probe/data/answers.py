@@ -7,6 +7,7 @@ an index. The other rows of the column tell which is meant. Where they do not, t
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 from halfv_core.errors import DataError
@@ -23,6 +24,8 @@ _WORDS: dict[Meaning, str] = {
     "index1": "indices from 1",
 }
 _LETTER = re.compile(r"\(?([a-z])(?:[.):].*)?", re.IGNORECASE | re.DOTALL)
+_INDEX = re.compile(r"([0-9]{1,2})(?:\.0*)?")
+"""A table with gaps in a column of integers writes them as 2.0."""
 _INDEX_NAME = re.compile(r"(?:.*_)?(?:idx|index)", re.IGNORECASE)
 _HIDDEN = ("?", "-1", "hidden")
 """Placeholders that test splits hold instead of an answer."""
@@ -59,23 +62,17 @@ def _by_text(stored: Any, choices: Choices) -> int | None:
     return None
 
 
-def _by_index(stored: Any, choices: Choices) -> int | None:
-    text = "" if isinstance(stored, bool) else text_of(stored) or ""
-    index = int(text) if text.isdecimal() and len(text) <= 2 else len(choices.texts)
-    return index if index < len(choices.texts) else None
-
-
-def _by_index_from_1(stored: Any, choices: Choices) -> int | None:
-    text = "" if isinstance(stored, bool) else text_of(stored) or ""
-    index = int(text) if text.isdecimal() and len(text) <= 2 else 0
-    return index - 1 if 1 <= index <= len(choices.texts) else None
+def _by_index(stored: Any, choices: Choices, first: int = 0) -> int | None:
+    found = None if isinstance(stored, bool) else _INDEX.fullmatch(text_of(stored) or "")
+    position = int(found[1]) - first if found else -1
+    return position if 0 <= position < len(choices.texts) else None
 
 
 _POSITION: dict[Meaning, Callable[[Any, Choices], int | None]] = {
     "letter": _by_letter,
     "text": _by_text,
     "index0": _by_index,
-    "index1": _by_index_from_1,
+    "index1": partial(_by_index, first=1),
 }
 
 
