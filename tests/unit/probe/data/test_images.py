@@ -2,14 +2,9 @@
 
 import base64
 import io
-import socket
 import struct
-import threading
-import time
 import warnings
 import zlib
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 
 from halfv_core.errors import DataError
-from probe.data import decoding, download, images
+from probe.data import decoding, images
 from probe.data.decoding import MAX_PIXELS
 from probe.data.images import EmbeddedImage, from_text, image_bytes, image_name, open_image
 
@@ -331,95 +326,3 @@ def test_base64_is_a_picture(tmp_path: Path) -> None:
 def test_base64_of_something_else_is_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         open_image(from_text(text, tmp_path, False))
-
-
-class Server(BaseHTTPRequestHandler):
-    """Responds according to the path, and records the requested paths."""
-
-    requested: list[str] = []
-
-    def do_GET(self) -> None:
-        self.requested.append(self.path)
-        body = bytes(3000) if self.path == "/large.png" else noise()
-        if self.path == "/slow.png":
-            time.sleep(0.6)
-            return
-        if self.path == "/nonsense.png":
-            self.wfile.write(b"nonsense\r\n\r\n")
-            return
-        self.send_response({"/gone.png": 404, "/moved.png": 302}.get(self.path, 200))
-        if self.path == "/moved.png":
-            self.send_header("Location", "file:///etc/passwd")
-        self.send_header("Content-Length", str(len(body) + (self.path == "/cut.png")))
-        self.end_headers()
-        self.wfile.write(b"<html>" if self.path == "/page.png" else body)
-
-    def log_message(self, *arguments: object) -> None:
-        """Print nothing."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """Address of a server on this machine."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def requested(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """The paths requested from the server in a test, as if it were a public one, without a proxy in between."""
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(download, "is_public", lambda address: True)
-    monkeypatch.setattr(download, "_folder", lambda: tmp_path)
-    Server.requested.clear()
-    return Server.requested
-
-
-def test_nothing_is_fetched_unless_asked(server: str, requested: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(*arguments: object) -> None:
-        raise AssertionError("connected")
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
-    for url in (f"{server}/a.png", "HTTPS://example.org/a.png"):
-        with pytest.raises(DataError, match="is a URL; give --fetch-images to download it"):
-            from_text(url, Path(), fetch=False)
-    assert image_name(from_text(f"{server}/a.png", Path(), fetch=True)) == f"{server}/a.png"
-    assert requested == []
-
-
-def test_a_url_is_fetched_once_when_asked(server: str, requested: list[str]) -> None:
-    picture = from_text(f"{server}/größe 1.png?x=1&y=%20", Path(), fetch=True)
-    for _ in range(3):
-        assert np.array_equal(np.asarray(open_image(picture)), NOISE)
-    assert requested == ["/gr%C3%B6%C3%9Fe%201.png?x=1&y=%20"]
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("/gone.png", "cannot read image http://.*/gone.png: HTTP Error 404"),
-        ("/large.png", "larger than 2,500 bytes"),
-        ("/moved.png", "cannot read image .*: HTTP Error 302: .*not allowed"),
-        ("/cut.png", "cannot read image .* bytes are missing at its end"),
-        ("/nonsense.png", "cannot read image .*BadStatusLine"),
-        ("/slow.png", "cannot read image .*timed out"),
-        ("/page.png", "cannot read image .* bytes are missing at its end"),
-    ],
-)
-def test_downloads_that_fail_are_one_clear_line(
-    path: str, message: str, server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(download, "MAX_DOWNLOAD", 2500 if path == "/large.png" else 100_000)
-    monkeypatch.setattr(download, "TIMEOUT", 0.3)
-    with pytest.raises(DataError, match=message) as caught:
-        open_image(from_text(server + path, Path(), fetch=True))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.png", "http://[/a.png", "http://", "http://127.0.0.1:x/a"])
-def test_addresses_that_lead_nowhere_are_one_clear_line(url: str) -> None:
-    with pytest.raises(DataError, match="cannot read image http://"):
-        open_image(from_text(url, Path(), fetch=True))
