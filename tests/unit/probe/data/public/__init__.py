@@ -1,0 +1,1 @@
+"""Made-up files in the layouts of public data sets."""
