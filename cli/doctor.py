@@ -97,7 +97,7 @@ def examine(name: str, loading: LoadingOptions) -> dict[str, Any]:
 
 def look_at(samples: "Samples") -> dict[str, Any]:
     """How data are read: columns, counts, and what a model would be asked."""
-    from halfv_core.interleaving import IMAGE_PLACE
+    from halfv_core.interleaving import IMAGE_PLACE, in_words
     from probe.data.images import image_name, open_image
 
     shown = next((sample for sample in samples if _opens(sample)), samples[0])  # if none does, say why not
@@ -114,7 +114,7 @@ def look_at(samples: "Samples") -> dict[str, Any]:
         "example": {
             "id": shown.id,
             "images": [f"{image_name(picture)} {_size(open_image(picture))}" for picture in shown.images],
-            "prompt": shown.prompt.replace(IMAGE_PLACE, "[image] "),
+            "prompt": in_words(shown.prompt),
             "answers": list(shown.answers),
         },
     }

@@ -6,6 +6,11 @@ IMAGE_PLACE = "\ufffc"
 """Stands for an image inside a prompt's text (Unicode's object replacement character)."""
 
 
+def in_words(prompt: str) -> str:
+    """The prompt for people: the places of images are spelled out."""
+    return prompt.replace(IMAGE_PLACE, "[image] ")
+
+
 def user_content(images: int, question: str) -> list[dict[str, str]]:
     """The parts of a user's turn, as chat templates take them.
 

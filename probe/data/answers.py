@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from halfv_core.errors import DataError
 from probe.data.choices import CHOICE_LETTERS, Choices
-from probe.data.values import present, text_of
+from probe.data.values import present, text_of, texts_of
 
 Meaning = Literal["letter", "text", "index0", "index1"]
 MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
@@ -131,7 +131,7 @@ def choice_letter(row: Choice, meaning: Meaning | None) -> tuple[str, ...]:
     if None in positions:
         raise DataError("the answer is none of the choices", got=got, expected=_expected(row.choices, meaning)[:200])
     if len(positions) > 1:
-        raise DataError("more than one choice is right", got=", ".join(map(str, stored))[:80])
+        raise DataError("more than one choice is right", got=", ".join(texts_of(stored))[:80])
     return (CHOICE_LETTERS[positions.pop() or 0],)
 
 

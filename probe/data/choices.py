@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from halfv_core.errors import DataError
+from probe.data.columns import LETTER_COLUMN
 from probe.data.values import Values, cells, is_blank, text_of
 
 CHOICE_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -38,7 +39,7 @@ def read_choices(values: Values, columns: str | None) -> Choices:
         DataError: only one choice, a missing one between others, or more choices than letters.
     """
     listed, labels = cells(values, columns), None
-    are_lettered = bool(columns and "," in columns)
+    are_lettered = "," in (columns or "") and all(map(LETTER_COLUMN.fullmatch, (columns or "").split(",")))
     if len(listed) == 1 and isinstance(listed[0], Mapping):
         listed, labels = _from_object(listed[0])
         are_lettered = labels is not None and labels == list(CHOICE_LETTERS[: len(labels)])

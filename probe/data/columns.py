@@ -42,7 +42,7 @@ GUESSES: dict[str, tuple[str, ...]] = {
 
 _NUMBERED_IMAGES = re.compile(r"image_?(\d+)", re.IGNORECASE)
 _PAIRED_IMAGES = ("left_image", "right_image")
-_LETTER_COLUMNS = re.compile(r"(?:choice_|option_|option|choice)?([a-h])", re.IGNORECASE)
+LETTER_COLUMN = re.compile(r"(?:choice_|option_|option|choice)?([a-h])", re.IGNORECASE)
 
 
 class Columns(BaseModel):
@@ -113,6 +113,8 @@ class Columns(BaseModel):
         if self.image is None and with_images and not set((columns["image"] or "").split(",")) & set(with_images):
             alone = with_images[0] if len(with_images) == 1 else None
             columns["image"] = _guess("image", with_images) or alone or columns["image"]
+        if self.conversation is None and columns["caption"] and (columns["conversation"] or "").lower() == "texts":
+            columns["conversation"] = None  # The Cauldron has no captions
         if columns["instruction"] == columns["question"]:  # a column `instruction` alone is the question itself
             columns["instruction"] = self.instruction
         if self.caption and not self.question:  # the user asked for captions
@@ -144,7 +146,7 @@ def _guess(field: str, names: Sequence[str]) -> str | None:
         pair = [lower[name] for name in _PAIRED_IMAGES if name in lower]
         return ",".join(sorted(filter(_NUMBERED_IMAGES.fullmatch, names), key=_number_in) or pair) or None
     if field == "choices":
-        letters = {match[1].lower(): name for name in names if (match := _LETTER_COLUMNS.fullmatch(name))}
+        letters = {match[1].lower(): name for name in names if (match := LETTER_COLUMN.fullmatch(name))}
         return ",".join(letters[letter] for letter in sorted(letters)) if {"a", "b"} <= set(letters) else None
     return None
 

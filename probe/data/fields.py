@@ -133,7 +133,9 @@ def _question_and_answers(
 
 def truth_of(value: Any) -> bool | None:
     """A truth value as tables store it: a boolean, 0 or 1, or one of these as text; None for anything else."""
-    return {"0": False, "1": True, "false": False, "true": True}.get(str(value).strip().lower())
+    if isinstance(value, str):
+        return {"0": False, "1": True, "false": False, "true": True}.get(value.strip().lower())
+    return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
 
 
 def _is_described(values: Values, columns: Columns) -> bool:

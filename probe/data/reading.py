@@ -24,8 +24,8 @@ def image_columns(rows: Sequence[Values]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for values in rows:
         for name, value in values.items():
-            first = value[0] if isinstance(value, list) and value else value
-            if isinstance(first, EmbeddedImage | bytes):
+            listed = value if isinstance(value, list) else [value]
+            if any(isinstance(one, EmbeddedImage | bytes) for one in listed):
                 found[name] = None
     return tuple(found)
 

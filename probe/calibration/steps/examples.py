@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from halfv_core.families import parts_of
+from halfv_core.interleaving import in_words
 from halfv_core.plan import Plan
 from halfv_core.records import Stages
 from halfv_core.runtime import Run, apply
@@ -87,7 +88,7 @@ class Examples(Step[tuple[Example, ...]]):
         visual = TokenLayout.find(inputs["input_ids"], visual_ids).visual[0].nonzero().squeeze(1)
         example = Example(
             id=sample.id,
-            question=sample.prompt,
+            question=in_words(sample.prompt),
             references=sample.answers,
             full=model.processor.decode(torch.tensor(self.answers[sample.id].ids)),
             accelerated=model.processor.decode(accelerated),

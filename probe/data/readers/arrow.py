@@ -42,10 +42,9 @@ def with_images(
     for name, exists in present.items():
         values[name] = EmbeddedImage(f"{label} {name}", partial(_bytes, cell, name)) if exists else None
     for name in listed:
-        values[name] = [
-            EmbeddedImage(f"{label} {name}[{index}]", partial(_bytes, cell, name, index))
+        values[name] = [  # a missing image keeps its place, by which texts may refer to the others
+            None if stored is None else EmbeddedImage(f"{label} {name}[{index}]", partial(_bytes, cell, name, index))
             for index, stored in enumerate(values[name] or ())
-            if stored is not None
         ]
     return values
 

@@ -89,6 +89,26 @@ def test_doctor_obeys_no_markup_in_data(
     assert "line 3: no question" in errors
 
 
+def test_doctor_says_what_was_chosen_and_where_images_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    rows = [
+        {"image": "a.png", "question": "Is <image 1> round?", "choices": ["x", "y", "z"], "answer": 1, "split": name}
+        for name in ("train", "val")
+    ]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    assert call(tmp_path, monkeypatch, "doctor", "--data", "d.json") == 0
+    output, errors = capfd.readouterr()
+    assert "multiple choice: 1 (answers are index0), without" in output
+    assert "images inside the text: 1" in output and "Is [image] image 1 round?" in output
+    assert "d.json: split val is read; train left out, give --split to choose\n" in errors
+    assert "d.json: the answers in column answer are read as indices from 0" in errors
+    assert call(tmp_path, monkeypatch, "doctor", "--data", "d.json", "--answers-are", "index1", "--split", "val") == 0
+    output, errors = capfd.readouterr()
+    assert "-> A" in output and errors == ""
+
+
 def test_only_the_first_rejected_rows_are_said(capfd: pytest.CaptureFixture[str]) -> None:
     say_rejected([], 10)
     assert capfd.readouterr() == ("", "")
