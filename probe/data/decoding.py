@@ -84,11 +84,13 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
     """Scale grey values to 8 bits: integers from 16 bits, floats from their own minimum and maximum."""
-    values = np.asarray(image, dtype=np.float64)  # (height, width)
     if image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)  # (height, width)
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         values = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / (high - low or 1.0) * 255
-    else:
-        values = values / 257
-    return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
+        return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
+    scaled = np.clip(np.asarray(image), 0, 65535).astype(np.int32, copy=False)  # (height, width)
+    scaled += 128  # in place, since an image within the limits may take 400 MB here
+    scaled //= 257
+    return Image.fromarray(scaled.astype(np.uint8))

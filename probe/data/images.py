@@ -134,6 +134,8 @@ def from_text(text: str, base: Path | Sequence[Path], fetch: bool, parents: Sequ
         return found
     if len(text) >= 256 and _looks_like_base64(text):
         return EmbeddedImage("base64 text", partial(_decode_base64, text))
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise DataError("image does not exist", got=text[:80], expected="a file, or an http or https address")
     shown = folders[0] / text if folders and len(text) < 1024 else text[:80]
     raise DataError("image does not exist", got=str(shown))
 
@@ -183,6 +185,7 @@ def _candidates(text: str, folders: Sequence[Path], parents: Sequence[str]) -> I
 
     What starts from a further folder has to be in the first one, such as a link into it.
     """
+    text = text.replace("\\", "/")  # as Windows writes paths
     names = [text, *(text + suffix for suffix in SUFFIXES if not text.lower().endswith(SUFFIXES))]
     if re.fullmatch(r"[0-9]{1,12}", text):
         names += [f"{prefix}{int(text):012}.jpg" for prefix in _COCO]

@@ -82,11 +82,20 @@ def _python_list(text: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # caused by backslashes in formulas
         warnings.simplefilter("ignore", DeprecationWarning)
-        parsed = ast.literal_eval(text)
+        parsed = ast.literal_eval(_without_nan(text))
         tokens = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.string.strip()]
         if any(one.type == two.type == tokenize.STRING for one, two in pairwise(tokens)):  # NumPy prints no commas
             return [ast.literal_eval(token.string) for token in tokens if token.type == tokenize.STRING]
     return parsed
+
+
+def _without_nan(text: str) -> ast.Expression:
+    """The expression in a text, with the nan that pandas prints for a missing item replaced by None."""
+    tree = ast.parse(text.strip(), mode="eval")
+    if isinstance(tree.body, ast.List):
+        items = tree.body.elts
+        items[:] = [ast.Constant(None) if isinstance(one, ast.Name) and one.id == "nan" else one for one in items]
+    return tree
 
 
 def text_of(value: Any) -> str | None:

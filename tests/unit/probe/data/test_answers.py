@@ -114,7 +114,8 @@ def test_several_right_choices_are_refused(tmp_path: Path) -> None:
 def test_what_tables_write_for_nothing_is_no_option_and_no_hint(nothing: Any, tmp_path: Path) -> None:
     row = {"A": "yes", "B": "no", "C": nothing, "D": nothing, "hint": nothing, "answer": "B", "category": nothing}
     listed = {"choices": ["yes", "no", nothing], "answer": "A", "context": nothing}
-    for one, answer in ((row, "B"), (listed, "A")):
+    printed = {"choices": "['yes', 'no', nan, None]", "answer": "no"}
+    for one, answer in ((row, "B"), (listed, "A"), (printed, "B")):
         (sample,) = load_samples(write(tmp_path, [one]))
         assert (sample.choices, sample.answer, sample.context, sample.family) == (("yes", "no"), answer, None, None)
 

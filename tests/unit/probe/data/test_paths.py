@@ -107,12 +107,19 @@ def test_the_users_folder_comes_before_that_of_the_data(tmp_path: Path) -> None:
     ("name", "file"),
     [
         *(("n90001", "n90001.jpg"), ("a.b", "a.b.png"), ("deep/x", "deep/x.jpeg"), ("42", "000000000042.jpg")),
+        ("deep\\x.png", "deep/x.png"),
         *(("42", "COCO_val2014_000000000042.jpg"), ("42", "42.png"), ("454426_2591111986", "454426_2591111986")),
     ],
 )
 def test_names_may_lack_what_everyone_adds(name: str, file: str, tmp_path: Path) -> None:
     put(tmp_path / file)
     assert from_text(name, tmp_path, False) == tmp_path / file
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x.org/a.png", "s3://bucket/a.png", "gopher://x/a"])
+def test_other_schemes_are_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"image does not exist; got {url}; expected a file, or an http or https"):
+        from_text(url, tmp_path, True)
 
 
 def test_an_exact_name_comes_first(tmp_path: Path) -> None:
