@@ -1,4 +1,4 @@
-"""Reads a folder of images, with a metadata file that lists them or with a text file next to each.
+"""Reads a folder of images, with a metadata file that lists them or with a text file next to each; or AI2D's questions.
 
 The text is the image's caption. If all texts are lines of a question and an answer with a tab between them, they are
 questions, as in MME.
@@ -12,6 +12,7 @@ from halfv_core.errors import DataError
 from probe.data.images import SUFFIXES
 from probe.data.readers.base import READERS, Reader, Row, Source, Table
 from probe.data.readers.delimited import open_delimited
+from probe.data.readers.diagrams import diagram_questions
 from probe.data.readers.json_rows import open_json
 from probe.data.splits import is_split
 
@@ -34,6 +35,8 @@ def open_folder(source: Source) -> Table:
             opener = open_delimited if listing.suffix in (".csv", ".tsv") else open_json
             return opener(replace(source, location=str(listing)))
     images = sorted(path for path in source.path.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not images and (questions := diagram_questions(source.path)) is not None:
+        return Table(questions, source.path)
     if not images:
         expected = f"images, Parquet files, a folder made by save_to_disk, or a listing ({', '.join(METADATA)})"
         raise DataError(f"no data in folder {source.path}", expected=expected)

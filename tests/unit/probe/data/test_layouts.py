@@ -82,6 +82,26 @@ def test_mme_as_its_authors_publish_it(tmp_path: Path) -> None:
     assert [sample.family for sample in samples] == ["existence", "existence", "posters", "posters"]
 
 
+def test_ai2d_as_its_authors_publish_it(tmp_path: Path) -> None:
+    for number, right in enumerate((0, 3)):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "questions").mkdir(exist_ok=True)
+        (tmp_path / "images" / f"{number}.png").write_bytes(encoded("navy"))
+        asked = {
+            "abcLabel": False,
+            "answerTexts": ["1", "2", "3", "4"],
+            "correctAnswer": right,
+            "questionId": f"q{number}",
+        }
+        diagram = {"imageName": f"{number}.png", "questions": {"How many?": asked}}
+        (tmp_path / "questions" / f"{number}.png.json").write_text(json.dumps(diagram))
+    samples = load_samples(tmp_path / "questions", images=tmp_path / "images")
+    assert shown(samples) == [ask("How many?", letter, choices=("1", "2", "3", "4")) for letter in "AD"]
+    (tmp_path / "questions" / "2.png.json").write_text("{")
+    (row,) = load_samples(tmp_path / "questions", images=tmp_path / "images").rejected
+    assert str(row) == "2.png.json: not a JSON object with questions"
+
+
 @pytest.mark.parametrize(
     "annotations",
     [
