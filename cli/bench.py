@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.common import (
-    SMALL,
+    SMALL_MODEL,
     JsonOption,
     given_arguments,
     print_json,
@@ -19,7 +19,7 @@ from cli.common import (
     writing,
 )
 from cli.model_options import LoadingOptions, ModelOption
-from cli.plan_options import FreezeOption, KeepOption, typed_plan
+from cli.plan_options import FreezeOption, KeepOption, parse_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -60,7 +60,7 @@ def bench(
     from probe.bench.synthetic import depths
 
     _check(random_weights, layers, vision_layers, profile, keep, freeze)
-    typed = typed_plan(keep or [], freeze or []) if keep or freeze else None
+    typed = parse_plan(keep or [], freeze or []) if keep or freeze else None
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     if random_weights:
@@ -141,7 +141,7 @@ def _random(
     whole = depths(config)
     precision = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
     found = random_model(sliced(config, layers, vision_layers), dtype=precision, device=place)
-    if found.num_parameters() < SMALL:
+    if found.num_parameters() < SMALL_MODEL:
         torch.set_num_threads(1)
     return found, whole
 

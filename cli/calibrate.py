@@ -12,10 +12,10 @@ import typer
 from cli.common import (
     JsonOption,
     given_arguments,
+    journal_path,
     print_json,
     progress_bar,
     stdout,
-    unfinished,
     writing,
 )
 from cli.data_options import DataOption, ReadingOptions
@@ -66,7 +66,7 @@ def calibrate(
     from cli.summary import summary_table
     from probe.calibration.budget.budget import parse_budget
     from probe.calibration.calibrate import Settings, calibrate_in_full
-    from probe.calibration.observations import beside
+    from probe.calibration.observations import observations_path
     from probe.report import Subject, write_report
 
     seconds = None if budget is None else parse_budget(budget)
@@ -94,7 +94,7 @@ def calibrate(
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
     loaded = loading.load(model)
-    journal = unfinished(output)
+    journal = journal_path(output)
     with progress_bar() as on_progress, writing(journal):
         profile, observations = calibrate_in_full(
             loaded.model,
@@ -108,7 +108,7 @@ def calibrate(
             on_progress=on_progress,
         )
     with writing(output):
-        observations.save(beside(output))
+        observations.save(observations_path(output))
         profile.save(output)
         journal.unlink(missing_ok=True)
     if report is not None:

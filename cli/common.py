@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 ProfileArgument = Annotated[Path, typer.Argument(help="Profile made by `halfv-probe calibrate`.", show_default=False)]
 
-SMALL = 50_000_000
+SMALL_MODEL = 50_000_000
 """Parameters below which threads cost more than they bring."""
 
 stdout = Console()
@@ -59,7 +59,7 @@ def load_quietly(model: str, dtype: str, device: str, trust_remote_code: bool) -
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    if loaded.model.num_parameters() < SMALL:
+    if loaded.model.num_parameters() < SMALL_MODEL:
         torch.set_num_threads(1)
     return loaded
 
@@ -84,7 +84,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
             progress.stop()
 
 
-def unfinished(output: Path) -> Path:
+def journal_path(output: Path) -> Path:
     """Where long work towards a file is noted, so that the same command goes on after having been stopped."""
     return output.with_name(f"{output.name}.unfinished")
 

@@ -65,11 +65,11 @@ class ReadingOptions:
             instruction=self.instruction,
             fetch_images=self.fetch_images,
         )
-        say_rejected(found.rejected, len(found) + len(found.rejected))
+        print_rejected(found.rejected, len(found) + len(found.rejected))
         return found
 
 
-def say_rejected(rejected: Sequence[object], rows: int) -> None:
+def print_rejected(rejected: Sequence[object], rows: int) -> None:
     """One line for the count and one for each of the first."""
     from probe.data.samples import SHOWN
 

@@ -43,11 +43,11 @@ def doctor(
         "python": platform.python_version(),
         "packages": {name: {"installed": installed(name), "tested": tested} for name, tested in TESTED.items()},
         "devices": list(devices()),
-        "model": examine(model, loading) if model else None,
+        "model": describe_model(model, loading) if model else None,
         "data": None,
     }
     if data:
-        result["data"] = look_at(reading.read(data))
+        result["data"] = describe_data(reading.read(data))
     if as_json:
         print_json(result)
     else:
@@ -73,7 +73,7 @@ def devices() -> list[str]:
     return found + (["mps"] if torch.backends.mps.is_available() else [])
 
 
-def examine(name: str, loading: LoadingOptions) -> dict[str, Any]:
+def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
     """What probing needs to know about a model.
 
     Raises:
@@ -95,7 +95,7 @@ def examine(name: str, loading: LoadingOptions) -> dict[str, Any]:
     }
 
 
-def look_at(samples: "Samples") -> dict[str, Any]:
+def describe_data(samples: "Samples") -> dict[str, Any]:
     """How data are read: columns, counts, and what a model would be asked."""
     from probe.data.images import image_name, open_image
 

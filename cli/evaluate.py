@@ -12,13 +12,13 @@ from rich.console import Console
 from cli.common import (
     JsonOption,
     given_arguments,
+    journal_path,
     print_json,
     progress_bar,
     stdout,
-    unfinished,
     writing,
 )
-from cli.data_options import DataOption, ReadingOptions, say_rejected
+from cli.data_options import DataOption, ReadingOptions, print_rejected
 from cli.model_options import LoadingOptions, ModelOption
 
 
@@ -58,8 +58,8 @@ def evaluate(
     if len(answered) < len(found):
         stderr.print(f"{len(found) - len(answered)} of {len(found)} samples have no reference answer and are left out")
     drawn, unreadable = draw_readable(answered, samples, seed)
-    say_rejected(unreadable, len(drawn) + len(unreadable))
-    journal = unfinished(output)
+    print_rejected(unreadable, len(drawn) + len(unreadable))
+    journal = journal_path(output)
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     if output.is_dir():

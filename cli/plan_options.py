@@ -18,7 +18,7 @@ FreezeOption = Annotated[
 ]
 
 
-def typed_plan(keep: Sequence[str], freeze: Sequence[str]) -> "Plan":
+def parse_plan(keep: Sequence[str], freeze: Sequence[str]) -> "Plan":
     """The plan of these options.
 
     Raises:

@@ -4,7 +4,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from halfv_core.profile import Profile
-from probe.calibration.certainty import beside_certainty, certainty
+from probe.calibration.certainty import certainty, remaining_cautions
 from probe.report.labels import stage_spans
 
 
@@ -36,7 +36,7 @@ def summary_rows(profile: Profile) -> list[tuple[str, str]]:
     if expected.agreement is not None and expected.log_likelihood_drop is not None:
         same = f"{expected.agreement:.1%} of {expected.held_out} answers as the full model gives them"
         lines.append(("held-out samples", f"{same}, log-likelihood {-expected.log_likelihood_drop:+.3f} nats a token"))
-    lines += [("" if index else "mind", text) for index, text in enumerate(beside_certainty(profile))]
+    lines += [("" if index else "mind", text) for index, text in enumerate(remaining_cautions(profile))]
     steps = sorted(profile.provenance.seconds_by_step.items(), key=lambda item: -item[1])
     if steps:
         spent = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in steps if seconds >= 0.5)

@@ -19,7 +19,7 @@ from halfv_core.models import LoadedModel
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile, write_atomically
 from probe.calibration.calibrate import Settings, calibrate_in_full
-from probe.calibration.observations import Observations, beside
+from probe.calibration.observations import Observations, observations_path
 from probe.common.progress import OnProgress
 from probe.data.draw import draw
 from probe.data.samples import Sample, load_samples
@@ -130,7 +130,7 @@ def run_demo(
         ModelError: a model that cannot be probed.
         HalfVError: the folder holds unfinished work with another model, other settings or other package versions.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     settings = Settings.from_user(samples=samples)
     held_out = draw(load_samples("scenes-heldout"), questions, settings.seed)
     files = Files.of(folder)
@@ -146,7 +146,7 @@ def run_demo(
         journal=journals[0],
         on_progress=on_progress,
     )
-    observations.save(beside(files.profile))
+    observations.save(observations_path(files.profile))
     profile.save(files.profile)
     write_report([Subject(profile, observations)], files.report)
     ablation = ablate(
@@ -162,7 +162,7 @@ def run_demo(
         on_progress=on_progress,
     )
     held_out[0].open_images()[0].save(files.scene)
-    found = Demo(profile, observations, ablation, held_out[0], time.monotonic() - began)
+    found = Demo(profile, observations, ablation, held_out[0], time.monotonic() - started)
     write_atomically(files.results, json.dumps(found.results(), indent=1) + "\n")
     for journal in journals:
         journal.unlink()

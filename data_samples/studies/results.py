@@ -15,7 +15,7 @@ from cli.common import load_quietly, progress_bar, stdout
 from halfv_core.bundled import BUNDLED
 from halfv_core.models import bundled_models
 from halfv_core.profile import write_atomically
-from probe.calibration.observations import beside
+from probe.calibration.observations import observations_path
 from probe.demo import Demo, run_demo
 
 OUTPUT = Path("runs/results")
@@ -27,7 +27,7 @@ def main() -> None:
     found = [_demo(model) for model in bundled_models()]
     for one in found:
         path = PROFILES / f"{one.model}.json"
-        one.observations.save(beside(path))
+        one.observations.save(observations_path(path))
         one.profile.save(path)
     results = [one.results() for one in found]
     write_atomically(RESULTS, json.dumps(results, indent=1) + "\n")

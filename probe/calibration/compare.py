@@ -94,11 +94,11 @@ def verdict(comparison: ProfileComparison) -> str:
     phrases = [_boundary_phrase(pair) for pair in comparison.boundaries]
     phrases.append(_phrase("the saturation type is", *types))
     phrases.append(_phrase("the share kept at Stage II is", *(f"{ratio:g}" for ratio in ratios)))
-    told = "; ".join(phrase.text for phrase in phrases if phrase.agree == comparison.agree)
-    said = f"The profiles {'agree' if comparison.agree else 'disagree'}: {told}."
+    findings = "; ".join(phrase.text for phrase in phrases if phrase.agree == comparison.agree)
+    sentence = f"The profiles {'agree' if comparison.agree else 'disagree'}: {findings}."
     if comparison.same_model:
-        return said
-    return f"{said} They are of different models, so layers were compared as shares of the depth."
+        return sentence
+    return f"{sentence} They are of different models, so layers were compared as shares of the depth."
 
 
 def keep_ratio(profile: Profile) -> float:
@@ -110,25 +110,33 @@ def keep_ratio(profile: Profile) -> float:
 
 def _boundaries(a: Profile, b: Profile) -> Iterator[BoundaryPair]:
     names: tuple[BoundaryName, ...] = ("aggregation_start", "saturation_start")
-    slack = 0.5 / min(a.layers, b.layers)
+    tolerance = 0.5 / min(a.layers, b.layers)
     for name in names:
-        one, two = _interval(a, name), _interval(b, name)
-        agree = _within(one, a.layers, two, b.layers, slack) and _within(two, b.layers, one, a.layers, slack)
-        yield BoundaryPair(name=name, a=one, b=two, agree=agree)
+        interval_a, interval_b = _interval(a, name), _interval(b, name)
+        agree = _within(interval_a, a.layers, interval_b, b.layers, tolerance) and _within(
+            interval_b, b.layers, interval_a, a.layers, tolerance
+        )
+        yield BoundaryPair(name=name, a=interval_a, b=interval_b, agree=agree)
 
 
 def _interval(profile: Profile, name: BoundaryName) -> Interval:
     layer: int | None = getattr(profile.stages, name)
     if profile.uncertainty is None:
         return Interval(layer=layer, low=layer, high=layer)
-    found: BoundaryUncertainty = getattr(profile.uncertainty, name)
-    return Interval(layer=layer, low=found.low, high=found.high)
+    interval: BoundaryUncertainty = getattr(profile.uncertainty, name)
+    return Interval(layer=layer, low=interval.low, high=interval.high)
 
 
-def _within(one: Interval, one_layers: int, two: Interval, two_layers: int, slack: float) -> bool:
+def _within(
+    boundary: Interval, boundary_layers: int, interval: Interval, interval_layers: int, tolerance: float
+) -> bool:
     """Whether the first boundary lies in the second one's interval."""
-    low, high = _depth(two.low, two_layers) - slack, _depth(two.high, two_layers) + slack
-    return low <= _depth(one.layer, one_layers) <= high or one.layer == two.layer and one_layers == two_layers
+    low, high = _depth(interval.low, interval_layers) - tolerance, _depth(interval.high, interval_layers) + tolerance
+    return (
+        low <= _depth(boundary.layer, boundary_layers) <= high
+        or boundary.layer == interval.layer
+        and boundary_layers == interval_layers
+    )
 
 
 def _depth(layer: int | None, layers: int) -> float:
@@ -136,30 +144,30 @@ def _depth(layer: int | None, layers: int) -> float:
 
 
 def _differences(a: Profile, b: Profile) -> Iterator[tuple[str, tuple[JsonValue, JsonValue]]]:
-    one, two = _conditions(a), _conditions(b)
-    for name in one | two:
-        if one.get(name) != two.get(name):
-            yield name, (one.get(name), two.get(name))
+    conditions_a, conditions_b = _conditions(a), _conditions(b)
+    for name in conditions_a | conditions_b:
+        if conditions_a.get(name) != conditions_b.get(name):
+            yield name, (conditions_a.get(name), conditions_b.get(name))
 
 
 def _conditions(profile: Profile) -> dict[str, JsonValue]:
     """What a calibration was done with, by name."""
-    where = profile.provenance
+    provenance = profile.provenance
     conditions: dict[str, JsonValue] = {
-        "model": where.model_id,
+        "model": provenance.model_id,
         "layers": profile.layers,
-        "data": where.data,
-        "data fingerprint": where.data_fingerprint[:12],
-        "samples": len(where.sample_ids),
-        "held-out samples": len(where.held_out_ids),
-        "dtype": where.dtype,
-        "device": where.device,
+        "data": provenance.data,
+        "data fingerprint": provenance.data_fingerprint[:12],
+        "samples": len(provenance.sample_ids),
+        "held-out samples": len(provenance.held_out_ids),
+        "dtype": provenance.dtype,
+        "device": provenance.device,
     }
-    conditions |= {f"images: {name}": value for name, value in where.image_processor.items()}
+    conditions |= {f"images: {name}": value for name, value in provenance.image_processor.items()}
     # What an older version did not know yet stood at today's default; what the report shows decides nothing.
-    settings = Settings().model_dump(mode="json") | where.arguments_resolved
+    settings = Settings().model_dump(mode="json") | provenance.arguments_resolved
     conditions |= {f"setting {name}": value for name, value in settings.items() if name != "examples"}
-    return conditions | {f"version of {name}": value for name, value in where.versions.items()}
+    return conditions | {f"version of {name}": value for name, value in provenance.versions.items()}
 
 
 class _Phrase(NamedTuple):
@@ -177,5 +185,5 @@ def _boundary_phrase(pair: BoundaryPair) -> _Phrase:
     return phrase._replace(text=f"{phrase.text} (90% intervals {intervals})")
 
 
-def _phrase(what: str, one: str, two: str) -> _Phrase:
-    return _Phrase(one == two, f"{what} {one} in both" if one == two else f"{what} {one} in A and {two} in B")
+def _phrase(subject: str, a: str, b: str) -> _Phrase:
+    return _Phrase(a == b, f"{subject} {a} in both" if a == b else f"{subject} {a} in A and {b} in B")

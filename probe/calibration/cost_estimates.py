@@ -30,7 +30,7 @@ class CostEstimator:
     def __init__(self, settings: Settings, shape: DecoderShape) -> None:
         self._settings = settings
         self._shape = shape
-        self._timed: list[Item] = []
+        self._items: list[Item] = []
         self.stages = Stages(aggregation_start=shape.layers // 3, saturation_start=shape.layers // 2, evidence={})
         """As found, or assumed."""
         self.saturation = Saturation(
@@ -40,25 +40,25 @@ class CostEstimator:
 
     def add(self, item: Item) -> None:
         """Learn from one more item of `Curves`."""
-        self._timed.append(item)
+        self._items.append(item)
 
     @property
     def mean(self) -> MeanSample:
         """Of the samples so far, one or more."""
-        return MeanSample.of(self._timed, self._shape.layers)
+        return MeanSample.of(self._items, self._shape.layers)
 
     def __call__(self) -> CostEstimates:
         """Seconds for one sample in each step."""
         settings, shape, mean = self._settings, self._shape, self.mean
         tokens = mean.visual, mean.text
         stage_three = StageThree({}, settings, shape.layers, self.stages)
-        deciding = StageThree({}, settings, shape.layers, self.stages, with_grid=False).cost(mean)
+        deciding_tests = StageThree({}, settings, shape.layers, self.stages, with_grid=False).cost(mean)
         return CostEstimates(
             sample=Curves(settings.entropy_k, settings.max_new_tokens).cost(mean),
             answer=HeldOutAnswers(settings.max_new_tokens).cost(mean),
             surface=MarginalUtility({}, settings, shape, tokens).cost(mean),
-            test=deciding,
-            grid=stage_three.cost(mean) - deciding,
+            test=deciding_tests,
+            grid=stage_three.cost(mean) - deciding_tests,
             plan=Plans({}, settings, shape, tokens, self.stages, self.saturation).cost(mean),
             check=HeldOutCheck({}, Plan(())).cost(mean),
             once=SelfChecks(settings.entropy_k).cost(mean) + RESAMPLING,

@@ -35,10 +35,10 @@ def curve_distances(a: Curves, b: Curves) -> Iterator[CurvePair]:
 
     names: tuple[CurveName, ...] = ("visual", "text", "joint", "kl")
     for name in names:
-        one: Curve = getattr(a, name)
-        two: Curve = getattr(b, name)
-        points = min(len(one.mean), len(two.mean))
-        (mean_a, std_a), (mean_b, std_b) = _at(one, points), _at(two, points)
+        curve_a: Curve = getattr(a, name)
+        curve_b: Curve = getattr(b, name)
+        points = min(len(curve_a.mean), len(curve_b.mean))
+        (mean_a, std_a), (mean_b, std_b) = _resampled(curve_a, points), _resampled(curve_b, points)
         distance = _distance(mean_a - mean_b, np.sqrt((std_a**2 + std_b**2) / 2))
         constant = np.ptp(mean_a) == 0 or np.ptp(mean_b) == 0
         yield CurvePair(
@@ -49,15 +49,15 @@ def curve_distances(a: Curves, b: Curves) -> Iterator[CurvePair]:
         )
 
 
-def _at(curve: Curve, points: int) -> tuple[Array, Array]:
+def _resampled(curve: Curve, points: int) -> tuple[Array, Array]:
     """Mean and standard deviation, each (points,), evenly spaced over the depth."""
-    wanted, given = np.linspace(0, 1, points), np.linspace(0, 1, len(curve.mean))
-    return np.interp(wanted, given, curve.mean), np.interp(wanted, given, curve.std)
+    depths, measured_depths = np.linspace(0, 1, points), np.linspace(0, 1, len(curve.mean))
+    return np.interp(depths, measured_depths, curve.mean), np.interp(depths, measured_depths, curve.std)
 
 
 def _distance(difference: Array, spread: Array) -> Array | None:
     """(points,); 0 where both curves are the same number without spread, as the KL of the last layer is."""
-    apart = np.abs(difference)
-    if ((spread == 0) & (apart > 0)).any():
+    distance = np.abs(difference)
+    if ((spread == 0) & (distance > 0)).any():
         return None
-    return np.divide(apart, spread, out=np.zeros_like(apart), where=spread > 0)
+    return np.divide(distance, spread, out=np.zeros_like(distance), where=spread > 0)

@@ -40,20 +40,20 @@ def decide_stages(
     if surface is None or len(layers) < 2 or not set(layers) <= set(surface.layers):
         return Decision(by_curves, candidates)
     layer, worse = choose_aggregation_start(layers, surface, by_curves.aggregation_start, seed)
-    settled = Boundary(layer, _evidence(candidates, by_curves.aggregation_start, layer, worse, surface))
-    return Decision(detect_stages(visual, text, kl, settled=settled), candidates)
+    chosen = Boundary(layer, _evidence(candidates, by_curves.aggregation_start, layer, worse, surface))
+    return Decision(detect_stages(visual, text, kl, settled=chosen), candidates)
 
 
 def _evidence(
     candidates: dict[str, int], by_curves: int, layer: int, worse: dict[int, float], surface: UtilitySurface
 ) -> str:
-    said = ", ".join(f"{SIGNALS[name]} says layer {at}" for name, at in candidates.items())
+    placements = ", ".join(f"{SIGNALS[name]} says layer {candidate}" for name, candidate in candidates.items())
     means = dict(zip(surface.layers, surface.utility.mean(1).tolist(), strict=True))
-    costs = ", ".join(f"{means[at]:.3g} at layer {at}" for at in worse)
-    compared = f"{said}. Marginal utility of pruning, nats a token for the whole prefill saved: {costs}"
+    costs = ", ".join(f"{means[candidate]:.3g} at layer {candidate}" for candidate in worse)
+    comparison = f"{placements}. Marginal utility of pruning, nats a token for the whole prefill saved: {costs}"
     if layer == by_curves:
-        return f"Signals differ: {compared}. It does not speak against layer {layer}, the later of text and KL."
+        return f"Signals differ: {comparison}. It does not speak against layer {layer}, the later of text and KL."
     return (
-        f"Signals differ: {compared}. At layer {by_curves} it is worse than at layer {layer} in {worse[by_curves]:.0%} "
-        f"of the resamples, so Stage II starts at layer {layer}."
+        f"Signals differ: {comparison}. At layer {by_curves} it is worse than at layer {layer} in "
+        f"{worse[by_curves]:.0%} of the resamples, so Stage II starts at layer {layer}."
     )

@@ -77,10 +77,10 @@ def weights_fingerprint(model: PreTrainedModel) -> str:
     """sha256 over names, shapes, dtypes and evenly spread values of all parameters: training changes them all."""
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
-        flat = parameter.detach().reshape(-1)
-        some = flat[:: max(1, -(-flat.numel() // SAMPLED_VALUES))].float().cpu()
+        flattened = parameter.detach().reshape(-1)
+        values = flattened[:: max(1, -(-flattened.numel() // SAMPLED_VALUES))].float().cpu()
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        digest.update(some.numpy().tobytes())
+        digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -115,7 +115,7 @@ class Observations(Record):
         except FileNotFoundError:
             raise DataError("no such file", got=str(path)) from None
         except (ValidationError, UnicodeDecodeError) as error:
-            problem = _problem(error) if isinstance(error, ValidationError) else error
+            problem = _first_problem(error) if isinstance(error, ValidationError) else error
             raise DataError(f"{path} holds no observations: {problem}", remedy="calibrate again") from None
 
     @classmethod
@@ -125,20 +125,23 @@ class Observations(Record):
         Raises:
             DataError: there is a file, but it cannot be read.
         """
-        path = beside(profile_path)
+        path = observations_path(profile_path)
         if not path.exists():
             return None
-        found, where = cls.load(path), Profile.load(profile_path).provenance
-        same = (found.created, found.config_fingerprint) == (where.created, where.config_fingerprint)
-        return found if same else None
+        observations, provenance = cls.load(path), Profile.load(profile_path).provenance
+        same = (observations.created, observations.config_fingerprint) == (
+            provenance.created,
+            provenance.config_fingerprint,
+        )
+        return observations if same else None
 
 
-def beside(profile_path: Path) -> Path:
+def observations_path(profile_path: Path) -> Path:
     """Where the observations of a profile are kept: profile.json -> profile.observations.json."""
     return profile_path.with_suffix(".observations.json")
 
 
-def _problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     """The first one, without the value: that may be the whole file."""
     first = error.errors(include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}"

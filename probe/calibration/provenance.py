@@ -19,7 +19,7 @@ def provenance_of(
     unreadable: Sequence[Rejected],
     settings: Settings,
     identity: Identity,
-    run: Runner,
+    runner: Runner,
     *,
     sample_ids: tuple[str, ...],
     held_out_ids: tuple[str, ...],
@@ -36,7 +36,7 @@ def provenance_of(
         seconds: that all of it took.
     """
     columns, bad_rows = (samples.columns.given(), samples.rejected) if isinstance(samples, Samples) else ({}, ())
-    rejected = [*bad_rows, *unreadable, *run.rejected]
+    rejected = [*bad_rows, *unreadable, *runner.rejected]
     return Provenance(
         model_id=identity.model,
         model_type=model.model.config.model_type,
@@ -58,6 +58,6 @@ def provenance_of(
         dtype=identity.dtype,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
-        seconds_by_step={step: round(spent, 1) for step, spent in run.seconds.items()},
-        dropped=run.budget.dropped,
+        seconds_by_step={step: round(elapsed, 1) for step, elapsed in runner.seconds.items()},
+        dropped=runner.budget.dropped,
     )

@@ -34,10 +34,10 @@ class Runner:
         model: ProbedModel,
         settings: Settings,
         shape: DecoderShape,
-        asked: Work,
+        requested: Work,
         journal: Journal | None,
         on_progress: OnProgress | None,
-        began: float,
+        started: float,
     ) -> None:
         """Begin, or go on with what the journal holds.
 
@@ -49,7 +49,7 @@ class Runner:
         self._on_progress = on_progress or (lambda *_: None)
         self._cache = ResultCache(journal)
         self.estimates = CostEstimator(settings, shape)
-        self.budget = BudgetControl(settings.budget, asked, self.estimates, self._cache, began)
+        self.budget = BudgetControl(settings.budget, requested, self.estimates, self._cache, started)
         self.seconds: dict[str, float] = defaultdict(float)
         """Wall-clock time by step."""
         self.rejected: list[Rejected] = []
@@ -62,25 +62,25 @@ class Runner:
             DataError: a sample cannot be used, and the step does not skip such samples.
         """
         work = self.budget.decide(step.name) if step.budgeted == "before the step" else self.budget.work
-        step = step.within(work)
+        step = step.reduced_to(work)
         if step.budgeted != "never":
-            samples = samples[: step.count(work)]
-        before, items = len(self.rejected), self._measure_all(step, samples)
+            samples = samples[: step.sample_count(work)]
+        rejected_before, items = len(self.rejected), self._measure_all(step, samples)
         if step.budgeted != "never":
-            bad = {step.counted_as: len(self.rejected) - before}
-            self.budget.finished(step.spends, step.settles(self.budget.work, len(items)), bad)
-        return step.add_up(items)
+            bad_samples = {step.work_field: len(self.rejected) - rejected_before}
+            self.budget.finish_step(step.cost_fields, step.settled_work(self.budget.work, len(items)), bad_samples)
+        return step.combine(items)
 
-    def affords(self, step: Step[Result], number: int, times: int) -> bool:
+    def can_afford(self, step: Step[Result], number: int, times: int) -> bool:
         """Whether there is time to measure a step on so many samples, which no estimate has counted on."""
-        return self.budget.affords_check(number, lambda: times * step.cost(self.estimates.mean))
+        return self.budget.can_afford_check(number, lambda: times * step.cost(self.estimates.mean))
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """The time that the block takes belongs to a step."""
-        began = time.monotonic()
+        started = time.monotonic()
         yield
-        self.seconds[name] += time.monotonic() - began
+        self.seconds[name] += time.monotonic() - started
 
     def _measure_all(self, step: Step[Result], samples: Sequence[Sample]) -> dict[str, Item]:
         """Items by sample id; without the samples that are left out as bad."""
@@ -90,15 +90,15 @@ class Runner:
         on_sample = counter(self._on_progress, step.name, len(samples)) if step.recorded else lambda: None
         with self.timed(step.name):
             for sample in samples:
-                each = step.budgeted == "before each sample"
-                if each and self.budget.enough(step.name, sample.id, len(items)):
+                budgeted_by_sample = step.budgeted == "before each sample"
+                if budgeted_by_sample and self.budget.has_enough(step.name, sample.id, len(items)):
                     break
                 item = self._measure(step, sample)
                 if step.skips_bad_samples and "rejected" in item:
                     self.rejected.append(Rejected(sample.id, item["rejected"]))
                 else:
                     items[sample.id] = item
-                    if each:
+                    if budgeted_by_sample:
                         self.estimates.add(item)
                 on_sample()
         return items

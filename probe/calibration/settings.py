@@ -62,14 +62,14 @@ class Settings(BaseModel):
         return self
 
     @classmethod
-    def from_user(cls, **given: object) -> "Settings":
+    def from_user(cls, **values: object) -> "Settings":
         """Settings from options, where None stands for the default.
 
         Raises:
             DataError: a value out of range.
         """
         try:
-            return cls.model_validate({name: value for name, value in given.items() if value is not None})
+            return cls.model_validate({name: value for name, value in values.items() if value is not None})
         except ValidationError as error:
             raise DataError(f"bad setting: {first_fault(error)}") from None
 

@@ -24,17 +24,17 @@ from probe.calibration.decide import decide_stages
 from probe.calibration.measurements import Measurements
 from probe.common.resamples import RESAMPLES, Indices, with_replacement, without_replacement
 
-OUTSIDE = 0.05
+TAIL_SHARE = 0.05
 """Share of the resamples that each end of the interval leaves out."""
-DRAWS = 50
+SUBSET_DRAWS = 50
 """Draws at each size of the sample-size curve."""
-ENOUGH = 0.9
+ENOUGH_AGREEMENT = 0.9
 """Share of draws of half of the samples that must agree with all."""
-FEWEST = 10
+MIN_SAMPLES = 10
 """Samples below which even perfect agreement of the halves shows nothing."""
 
 
-class Found(NamedTuple):
+class StageStarts(NamedTuple):
     """Both boundaries, as one set of samples gives them."""
 
     aggregation: int
@@ -42,7 +42,7 @@ class Found(NamedTuple):
 
 
 def stage_uncertainty(
-    found: Measurements, surface: UtilitySurface | None = None, seed: int = 0, resamples: int = RESAMPLES
+    measurements: Measurements, surface: UtilitySurface | None = None, seed: int = 0, resamples: int = RESAMPLES
 ) -> Uncertainty:
     """Decide the stages again and again on parts of what was measured; no model is run.
 
@@ -54,18 +54,18 @@ def stage_uncertainty(
     Raises:
         DataError: a single sample, which cannot differ from itself.
     """
-    count = len(found.visual)
+    count = len(measurements.visual)
     if count < 2:
         raise DataError("one sample cannot say how sure it is", got=count, expected="2 samples or more")
-    detector = _Detector(found, surface)
-    drawn = list(detector.each(with_replacement(count, seed, resamples)))
+    detector = _Detector(measurements, surface)
+    resampled = list(detector.of_draws(with_replacement(count, seed, resamples)))
     sizes = tuple(_sample_sizes(detector, count, seed))
     half = sizes[-2]
-    enough = count >= FEWEST and half.same >= ENOUGH
+    enough = count >= MIN_SAMPLES and half.same >= ENOUGH_AGREEMENT
     return Uncertainty(
         resamples=resamples,
-        aggregation_start=boundary_uncertainty(stages.aggregation for stages in drawn),
-        saturation_start=boundary_uncertainty(stages.saturation for stages in drawn),
+        aggregation_start=boundary_uncertainty(stages.aggregation for stages in resampled),
+        saturation_start=boundary_uncertainty(stages.saturation for stages in resampled),
         sample_sizes=sizes,
         enough=enough,
         verdict=_verdict(count, half, enough),
@@ -84,9 +84,9 @@ def boundary_uncertainty(answers: Iterable[int | None]) -> BoundaryUncertainty:
         return layers[int(np.argmax(reached >= share - 1e-9))]
 
     return BoundaryUncertainty(
-        low=percentile(OUTSIDE),
+        low=percentile(TAIL_SHARE),
         median=percentile(0.5),
-        high=percentile(1 - OUTSIDE),
+        high=percentile(1 - TAIL_SHARE),
         wins=tuple(Winner(layer=layer, share=share) for layer, share in zip(layers, shares.tolist(), strict=True)),
     )
 
@@ -94,49 +94,51 @@ def boundary_uncertainty(answers: Iterable[int | None]) -> BoundaryUncertainty:
 class _Detector:
     """Stages of any choice among the samples."""
 
-    def __init__(self, found: Measurements, surface: UtilitySurface | None) -> None:
+    def __init__(self, measurements: Measurements, surface: UtilitySurface | None) -> None:
         self._surface = surface
-        self._curves = [np.stack(curves) for curves in (found.visual, found.text, found.kl)]  # each (samples, points)
+        self._curves = [
+            np.stack(curves) for curves in (measurements.visual, measurements.text, measurements.kl)
+        ]  # each (samples, points)
 
-    def __call__(self, chosen: Indices) -> Found:
+    def __call__(self, indices: Indices) -> StageStarts:
         # A mean over rows, not a product with weights: it adds every column in the same order, so flat stays flat.
-        visual, text, kl = (curves[chosen].mean(0) for curves in self._curves)
-        surface = None if self._surface is None else self._surface.resampled(chosen)
+        visual, text, kl = (curves[indices].mean(0) for curves in self._curves)
+        surface = None if self._surface is None else self._surface.resampled(indices)
         stages = decide_stages(visual, text, kl, surface).stages
-        return Found(stages.aggregation_start, stages.saturation_start)
+        return StageStarts(stages.aggregation_start, stages.saturation_start)
 
-    def each(self, draws: Indices) -> Iterator[Found]:
+    def of_draws(self, draws: Indices) -> Iterator[StageStarts]:
         return map(self, draws)
 
 
 def _sample_sizes(detector: _Detector, count: int, seed: int) -> Iterator[SampleSize]:
     """All samples, and half, a quarter ... of them, the fewest first."""
-    full = detector(np.arange(count))
+    reference = detector(np.arange(count))
     for halvings in range(count.bit_length() - 1, -1, -1):
         size = count >> halvings
         # All samples leave nothing to draw.
-        draws = without_replacement(count, size, seed, DRAWS) if halvings else [np.arange(count)]
-        drawn = [detector(chosen) for chosen in draws]
+        draws = without_replacement(count, size, seed, SUBSET_DRAWS) if halvings else [np.arange(count)]
+        results = [detector(indices) for indices in draws]
         yield SampleSize(
             samples=size,
-            same=float(np.mean([stages == full for stages in drawn])),
-            within_one=float(np.mean([_near(stages, full) for stages in drawn])),
+            same=float(np.mean([starts == reference for starts in results])),
+            within_one=float(np.mean([_within_one_layer(starts, reference) for starts in results])),
         )
 
 
-def _near(one: Found, other: Found) -> bool:
+def _within_one_layer(starts: StageStarts, reference: StageStarts) -> bool:
     return all(
         first == second if first is None or second is None else abs(first - second) <= 1
-        for first, second in zip(one, other, strict=True)
+        for first, second in zip(starts, reference, strict=True)
     )
 
 
 def _verdict(count: int, half: SampleSize, enough: bool) -> str:
-    if count < FEWEST:
-        return f"{count} samples are too few to say whether they place the stages; calibrate on {FEWEST} or more."
-    said = f"half of them put both at the same layers in {half.same:.0%} of {DRAWS} draws"
+    if count < MIN_SAMPLES:
+        return f"{count} samples are too few to say whether they place the stages; calibrate on {MIN_SAMPLES} or more."
+    agreement = f"half of them put both at the same layers in {half.same:.0%} of {SUBSET_DRAWS} draws"
     if enough:
-        return f"{count} samples were enough to place the stages: {said}."
-    near = f"and within one layer of them in {half.within_one:.0%}"
+        return f"{count} samples were enough to place the stages: {agreement}."
+    nearly = f"and within one layer of them in {half.within_one:.0%}"
     advice = "calibrate on more samples, or mind the intervals"
-    return f"{count} samples were not enough to place the stages: {said} {near}; {advice}."
+    return f"{count} samples were not enough to place the stages: {agreement} {nearly}; {advice}."

@@ -67,7 +67,7 @@ def made(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], Ste
     """One of each."""
     shape = DecoderShape.of(model.model.config.get_text_config(), 4)
     answering = HeldOutAnswers(3)
-    answers = answering.add_up({sample.id: answering.measure(model, sample) for sample in samples})
+    answers = answering.combine({sample.id: answering.measure(model, sample) for sample in samples})
     steps: list[Step[Any]] = [
         Curves(5, 3, release_curve=True),
         answering,
@@ -117,7 +117,7 @@ def test_items_are_json_and_add_up_alike_when_they_were_read_from_a_file(
     step = made[kind]
     items = {sample.id: step.measure(model, sample) for sample in samples}
     read = json.loads(json.dumps(items, allow_nan=False))
-    np.testing.assert_equal(plain(step.add_up(read)), plain(step.add_up(items)))
+    np.testing.assert_equal(plain(step.combine(read)), plain(step.combine(items)))
 
 
 def plain(result: Any) -> Any:
@@ -133,23 +133,23 @@ def plain(result: Any) -> Any:
 def test_it_speaks_the_language_of_the_budget(kind: type[Step[Any]], made: Mapping[type[Step[Any]], Step[Any]]) -> None:
     step = made[kind]
     assert 0.0 < step.cost(MEAN) < math.inf
-    assert set(step.spends) <= set(CostEstimates._fields)
-    assert step.counted_as in Work._fields
+    assert set(step.cost_fields) <= set(CostEstimates._fields)
+    assert step.work_field in Work._fields
     if step.budgeted != "never":
-        assert step.count(WHOLE) == getattr(WHOLE, step.counted_as)
-        assert step.within(NOTHING).count(NOTHING) == 0
-        assert set(step.settles(WHOLE, 1)) <= set(Work._fields)
+        assert step.sample_count(WHOLE) == getattr(WHOLE, step.work_field)
+        assert step.reduced_to(NOTHING).sample_count(NOTHING) == 0
+        assert set(step.settled_work(WHOLE, 1)) <= set(Work._fields)
 
 
 def test_every_estimate_is_spent_by_one_step() -> None:
     """What nothing spends would be set aside for ever."""
-    spent = [field for step in STEPS for field in step.spends]
+    spent = [field for step in STEPS for field in step.cost_fields]
     assert sorted(spent) == sorted(CostEstimates._fields)
 
 
 def test_a_narrower_step_costs_less(made: Mapping[type[Step[Any]], Step[Any]]) -> None:
     step = made[StageThree]
-    narrow = step.within(WHOLE._replace(grid=False))
+    narrow = step.reduced_to(WHOLE._replace(grid=False))
     assert narrow == replace(step, with_grid=False)  # type: ignore[type-var]
     assert 0.0 < narrow.cost(MEAN) < step.cost(MEAN)
 

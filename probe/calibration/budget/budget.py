@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from halfv_core.errors import DataError
 
-FEWEST = 10
+MIN_SAMPLES = 10
 """Samples, cases or samples kept apart that no budget goes below; all, where fewer were asked for."""
 
 _PART = r"\s*(\d+(?:\.\d+)?)\s*{}\s*"
@@ -31,8 +31,8 @@ def parse_budget(text: str) -> float:
     Raises:
         DataError: anything else, or no time at all.
     """
-    found = _TEXT.fullmatch(text)
-    parts = [float(part or 0.0) for part in found.groups()] if found else []
+    match = _TEXT.fullmatch(text)
+    parts = [float(part or 0.0) for part in match.groups()] if match else []
     seconds = sum(part * unit for part, unit in zip(parts, (3600.0, 60.0, 1.0), strict=False))
     if not 0.0 < seconds < float("inf"):
         raise DataError("bad budget", got=repr(text), expected="a time above 0, as in 90s, 5min or 1h30min")
@@ -57,12 +57,12 @@ class Work(NamedTuple):
     examples: int = 0
     """Samples that are shown with what is kept of them."""
 
-    def least(self) -> "Work":
+    def minimum(self) -> "Work":
         """What no budget goes below."""
-        samples, held_out, tests, plans = (min(count, FEWEST) for count in self[:4])
+        samples, held_out, tests, plans = (min(count, MIN_SAMPLES) for count in self[:4])
         return Work(samples, held_out, tests, plans, surface=False, grid=False)
 
-    def on_at_most(self, samples: int) -> "Work":
+    def limited_to(self, samples: int) -> "Work":
         """The same where no plan is tried on more samples than have curves."""
         return self._replace(tests=min(self.tests, samples), plans=min(self.plans, samples))
 
@@ -102,7 +102,7 @@ class CostEstimates(NamedTuple):
         )
 
 
-def fit(asked: Work, least: Work, prices: CostEstimates, left: float, measured: int = 0) -> Work:
+def fit(requested: Work, minimum: Work, costs: CostEstimates, seconds_left: float, measured: int = 0) -> Work:
     """The most that fits.
 
     Args:
@@ -113,38 +113,40 @@ def fit(asked: Work, least: Work, prices: CostEstimates, left: float, measured: 
     Returns:
         `least` where nothing fits.
     """
-    return next((work for work in _ladder(asked, least) if prices.of(work, measured) <= left), least)
+    return next((work for work in _reductions(requested, minimum) if costs.of(work, measured) <= seconds_left), minimum)
 
 
-def _ladder(asked: Work, least: Work) -> Iterator[Work]:
+def _reductions(requested: Work, minimum: Work) -> Iterator[Work]:
     """From all down to the least, one thing dropped at each rung and none ever picked up again."""
-    work = asked
+    work = requested
     yield work
     for names in (("examples",), ("grid",), ("surface",), ("tests", "plans"), ("samples", "held_out")):
-        top, bottom = ([int(getattr(end, name)) for name in names] for end in (work, least))
-        rungs = max((high - low for high, low in zip(top, bottom, strict=True)), default=0)
-        for rung in range(1, rungs + 1):
-            fewer = [high - (high - low) * rung // rungs for high, low in zip(top, bottom, strict=True)]
-            work = work._replace(**{name: type(getattr(work, name))(n) for name, n in zip(names, fewer, strict=True)})
+        highest, lowest = ([int(getattr(amount, name)) for name in names] for amount in (work, minimum))
+        steps = max((high - low for high, low in zip(highest, lowest, strict=True)), default=0)
+        for step in range(1, steps + 1):
+            counts = [high - (high - low) * step // steps for high, low in zip(highest, lowest, strict=True)]
+            work = work._replace(
+                **{name: type(getattr(work, name))(count) for name, count in zip(names, counts, strict=True)}
+            )
             yield work
 
 
-def in_words(asked: Work, done: Work) -> tuple[str, ...]:
+def dropped_sentences(requested: Work, actual: Work) -> tuple[str, ...]:
     """What was dropped, a sentence each, what is needed least first."""
-    said = []
-    if done.examples < asked.examples:
-        said.append(f"What is kept is shown for {done.examples} of {asked.examples} samples.")
-    if asked.grid and not done.grid:
-        said.append("Stage III's treatments were not tried beyond the two tests that decide.")
-    if asked.surface and not done.surface:
-        said.append("Marginal utility was not measured, so it settles no doubt about where Stage II begins.")
-    for name, what in (
+    sentences = []
+    if actual.examples < requested.examples:
+        sentences.append(f"What is kept is shown for {actual.examples} of {requested.examples} samples.")
+    if requested.grid and not actual.grid:
+        sentences.append("Stage III's treatments were not tried beyond the two tests that decide.")
+    if requested.surface and not actual.surface:
+        sentences.append("Marginal utility was not measured, so it settles no doubt about where Stage II begins.")
+    for name, sentence in (
         ("tests", "The tests of Stage III ran on {} of {} samples."),
         ("plans", "The whole plans were tried on {} of {} samples."),
         ("samples", "The curves come from {} of {} samples."),
         ("held_out", "The plan was checked on {} of the {} samples kept apart."),
     ):
-        kept, wanted = getattr(done, name), getattr(asked, name)
-        if kept < wanted:
-            said.append(what.format(kept, wanted))
-    return tuple(said)
+        actual_count, requested_count = getattr(actual, name), getattr(requested, name)
+        if actual_count < requested_count:
+            sentences.append(sentence.format(actual_count, requested_count))
+    return tuple(sentences)

@@ -31,10 +31,10 @@ class MeanSample(NamedTuple):
     def of(cls, items: Sequence[Mapping[str, Any]], layers: int) -> "MeanSample":
         """Mean of the items of `Curves`; the seconds of the first, which pays for warming up, count only if alone."""
         visual, text = (round(_mean(items, name)) for name in ("visual_tokens", "text_tokens"))
-        counted = [item["seconds"] for item in items[1:] or items]
-        return cls(layers, visual, text, **{name: _mean(counted, name) for name in cls._fields[3:]})
+        timings = [item["seconds"] for item in items[1:] or items]
+        return cls(layers, visual, text, **{name: _mean(timings, name) for name in cls._fields[3:]})
 
-    def of_trials(self, plans: Sequence[Plan]) -> float:
+    def trial_seconds(self, plans: Sequence[Plan]) -> float:
         """Seconds for a sample under many plans: a whole run, and each plan from its first layer on; 0 without plans.
 
         A run that begins at layer l costs the share of the layers' rows that is left: (L-l)/L of the layers times the

@@ -30,16 +30,16 @@ class Answer(NamedTuple):
         return Case(lambda: model.inputs(sample), ids, self.log_likelihood, sample.id)
 
 
-def answer_fully(model: ProbedModel, inputs: Inputs, max_new_tokens: int) -> dict[str, Item]:
+def full_model_answer(model: ProbedModel, inputs: Inputs, max_new_tokens: int) -> dict[str, Item]:
     """Generate the greedy answer without a plan, read its likelihood, and time both.
 
     Raises:
         DataError: see `read_answer`.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     answer = greedy_answer(model.model, inputs, max_new_tokens)
     answered = time.monotonic()
     reading = read_answer(model.model, inputs, answer)
     ended, prefill = time.monotonic(), reading.first_token_seconds
-    seconds = {"prefill": prefill, "reading": ended - answered - prefill, "answer": ended - began}
+    seconds = {"prefill": prefill, "reading": ended - answered - prefill, "answer": ended - started}
     return {"answer": answer.tolist(), "log_likelihood": reading.log_likelihood, "seconds": seconds}

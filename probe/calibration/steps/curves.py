@@ -13,7 +13,7 @@ from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.tme import entropy, spectra, truncated_matrix_entropy
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.measurements import Measurements
-from probe.calibration.steps.answer import Answer, answer_fully
+from probe.calibration.steps.answer import Answer, full_model_answer
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.capture.hidden_states import Capture, capture
 from probe.data.samples import Sample
@@ -34,7 +34,7 @@ class Curves(Step[MeasuredSamples]):
     name = "curves"
     skips_bad_samples = True
     budgeted = "before each sample"
-    spends = ("sample",)
+    cost_fields = ("sample",)
 
     entropy_k: int
     max_new_tokens: int
@@ -42,7 +42,7 @@ class Curves(Step[MeasuredSamples]):
     """Whether the visual entropy is also computed as the public release does."""
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
-        began = time.monotonic()
+        started = time.monotonic()
         inputs = model.inputs(sample)
         opened = time.monotonic()
         states = capture(model.model, inputs, family=model.family)
@@ -50,8 +50,8 @@ class Curves(Step[MeasuredSamples]):
         kl = layer_redundancy(model.model, inputs, family=model.family)
         if not bool(kl.isfinite().all()):
             raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
-        item = answer_fully(model, inputs, self.max_new_tokens)
-        item["seconds"] |= {"inputs": opened - began, "sample": time.monotonic() - began}
+        item = full_model_answer(model, inputs, self.max_new_tokens)
+        item["seconds"] |= {"inputs": opened - started, "sample": time.monotonic() - started}
         return item | {
             "visual": entropy(groups.visual).tolist(),
             "text": entropy(groups.text).tolist(),
@@ -63,7 +63,7 @@ class Curves(Step[MeasuredSamples]):
             "text_tokens": int((~states.visual).sum()),
         }
 
-    def add_up(self, items: Mapping[str, Item]) -> MeasuredSamples:
+    def combine(self, items: Mapping[str, Item]) -> MeasuredSamples:
         measurements = Measurements(entropy_k=self.entropy_k)
         for item in items.values():
             measurements.add(item)

@@ -23,10 +23,10 @@ from probe.common.region import Region
 from probe.data.samples import Sample
 from probe.trials.answers import greedy_answer
 
-LONGEST = 448
+MAX_SIDE = 448
 """Pixels of a picture's longer side, at most."""
 
-QUALITY = 80
+WEBP_QUALITY = 80
 """WebP quality of a picture, 0-100."""
 
 SHARE_DIGITS = 4
@@ -36,19 +36,24 @@ EDGE_DIGITS = 4
 """Decimals of a region's edges."""
 
 
-def choose(samples: Sequence[Sample], changed: Collection[str], count: int) -> list[Sample]:
+def choose_examples(samples: Sequence[Sample], changed: Collection[str], count: int) -> list[Sample]:
     """Up to `count` samples, of as many question families as there are, one whose answer the plan changes among them.
 
     Args:
         changed: ids of samples whose answer is another under the plan.
     """
-    first = next((sample for sample in samples if sample.id in changed), None)
+    changed_sample = next((sample for sample in samples if sample.id in changed), None)
     by_family: dict[str | None, list[Sample]] = {}
-    for sample in sorted(samples, key=lambda sample: sample is not first):
+    for sample in sorted(samples, key=lambda sample: sample is not changed_sample):
         by_family.setdefault(sample.family, []).append(sample)
-    turns = max(map(len, by_family.values()), default=0)
-    in_turn = [own[turn] for turn in range(turns) for own in by_family.values() if turn < len(own)]
-    return in_turn[:count]
+    rounds = max(map(len, by_family.values()), default=0)
+    ordered = [
+        family_samples[round_number]
+        for round_number in range(rounds)
+        for family_samples in by_family.values()
+        if round_number < len(family_samples)
+    ]
+    return ordered[:count]
 
 
 def attended_layers(stages: Stages) -> tuple[int, ...]:
@@ -62,8 +67,8 @@ class Examples(Step[tuple[Example, ...]]):
 
     name = "examples"
     budgeted = "before the step"
-    counted_as = "examples"
-    spends = ("example",)
+    work_field = "examples"
+    cost_fields = ("example",)
 
     answers: Mapping[str, Answer]
     """The full model's, by sample id."""
@@ -101,7 +106,7 @@ class Examples(Step[tuple[Example, ...]]):
         )
         return example.model_dump(mode="json")
 
-    def add_up(self, items: Mapping[str, Item]) -> tuple[Example, ...]:
+    def combine(self, items: Mapping[str, Item]) -> tuple[Example, ...]:
         return tuple(Example.model_validate(item) for item in items.values() if item is not None)
 
     def cost(self, mean: MeanSample) -> float:
@@ -110,27 +115,27 @@ class Examples(Step[tuple[Example, ...]]):
 
 def _selections(plan: Plan, run: Run, visual: torch.Tensor) -> tuple[Selection, ...]:
     """By layer; positions (V,) in the prompt become indices into its visual tokens."""
-    index = {position: number for number, position in enumerate(visual.tolist())}
+    indices = {position: index for index, position in enumerate(visual.tolist())}
 
-    def numbers(positions: torch.Tensor) -> tuple[int, ...]:
-        return tuple(sorted(index[position] for position in positions.tolist()))
+    def visual_indices(positions: torch.Tensor) -> tuple[int, ...]:
+        return tuple(sorted(indices[position] for position in positions.tolist()))
 
     return tuple(
         Selection(
             layer=keep.layer,
             selector=keep.selector,
-            kept=numbers(run.kept[keep.layer][0]),
-            anchors=numbers(run.anchors[keep.layer][0]),
+            kept=visual_indices(run.kept[keep.layer][0]),
+            anchors=visual_indices(run.anchors[keep.layer][0]),
         )
         for keep in plan.keeps
     )
 
 
 def _picture(image: Image.Image) -> Picture:
-    small = image.copy()
-    small.thumbnail((LONGEST, LONGEST))
+    resized = image.copy()
+    resized.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
-    small.save(file, "WEBP", quality=QUALITY)
+    resized.save(file, "WEBP", quality=WEBP_QUALITY)
     return Picture(width=image.width, height=image.height, webp=base64.b64encode(file.getvalue()).decode())
 
 

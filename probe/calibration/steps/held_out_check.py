@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from halfv_core.plan import Plan
 from probe.calibration.budget.mean_sample import MeanSample
-from probe.calibration.steps.plans import changed_by
+from probe.calibration.steps.plans import changed_ids
 from probe.calibration.steps.step import Item
 from probe.calibration.steps.trial_step import TrialStep
 from probe.trials.readings import Quality
@@ -16,7 +16,7 @@ class HeldOutResult(NamedTuple):
     """What a plan does to samples that it was not chosen on."""
 
     quality: Quality
-    changed: frozenset[str]
+    changed_ids: frozenset[str]
     """Ids of the samples whose answer is another under the plan."""
 
 
@@ -25,8 +25,8 @@ class HeldOutCheck(TrialStep[HeldOutResult | None]):
     """One plan; None where no samples were kept apart."""
 
     name = "held-out"
-    counted_as = "held_out"
-    spends = ("check",)
+    work_field = "held_out"
+    cost_fields = ("check",)
 
     plan: Plan
     number: int = 0
@@ -40,12 +40,12 @@ class HeldOutCheck(TrialStep[HeldOutResult | None]):
     def plans(self) -> tuple[Plan, ...]:
         return (self.plan,)
 
-    def add_up(self, items: Mapping[str, Item]) -> HeldOutResult | None:
+    def combine(self, items: Mapping[str, Item]) -> HeldOutResult | None:
         if not items:
             return None
         (readings,) = self.readings(items)
-        return HeldOutResult(readings.quality(), changed_by(readings, tuple(items)))
+        return HeldOutResult(readings.quality(), changed_ids(readings, tuple(items)))
 
     def cost(self, mean: MeanSample) -> float:
         # Asked before it is known which plan; a run of all layers is the most that it can take.
-        return mean.of_trials([Plan(())])
+        return mean.trial_seconds([Plan(())])

@@ -24,7 +24,7 @@ from probe.capture.replay import Replay
 from probe.data.samples import Sample
 from probe.trials.answers import Inputs
 
-LOGITS_SHARE = 0.02
+LOGITS_TOLERANCE = 0.02
 """Largest difference of logits, as a share of their spread, that rounding explains: the head sees one row or many."""
 
 
@@ -41,7 +41,7 @@ class SelfChecks(Step[tuple[Check, ...]]):
         checks = self_checks(model.model, model.inputs(sample), self.entropy_k, family=model.family)
         return [check.model_dump(mode="json") for check in checks]
 
-    def add_up(self, items: Mapping[str, Item]) -> tuple[Check, ...]:
+    def combine(self, items: Mapping[str, Item]) -> tuple[Check, ...]:
         return tuple(Check.model_validate(check) for item in items.values() for check in item)
 
     def cost(self, mean: MeanSample) -> float:
@@ -56,14 +56,14 @@ def self_checks(
     """All checks on one prompt; they take about four passes of it and a KL curve."""
     parts = parts_of(model, family)
     logits = model(**inputs, logits_to_keep=1).logits[0, -1].float()
-    states, again = (capture(model, inputs, family=family) for _ in range(2))
+    states, repeated = (capture(model, inputs, family=family) for _ in range(2))
     rebuilt = parts.head(states.hidden[-1, -1]).float()
     spread = float(logits.std())
-    off = float((rebuilt - logits).abs().max())
+    difference = float((rebuilt - logits).abs().max())
     kl = float(layer_redundancy(model, inputs, family=family)[-1])
-    idle = Plan((Keep(layer=len(parts.layers) - 1, keep_ratio=1.0),))
-    with apply(model, idle, family=family):
-        untouched = torch.equal(model(**inputs, logits_to_keep=1).logits[0, -1].float(), logits)
+    no_op = Plan((Keep(layer=len(parts.layers) - 1, keep_ratio=1.0),))
+    with apply(model, no_op, family=family):
+        unchanged = torch.equal(model(**inputs, logits_to_keep=1).logits[0, -1].float(), logits)
     replay = Replay(model, inputs, family=family)
     with replay.from_layer(len(parts.layers) // 2):
         replayed = torch.equal(model(**inputs, use_cache=True, logits_to_keep=1).logits[0, -1], replay.logits)
@@ -71,14 +71,14 @@ def self_checks(
         Check(name="entropy of a known matrix", passed=_known_entropy(entropy_k), found="ln k for k equal directions"),
         Check(
             name="captured states give the model's logits",
-            passed=off <= LOGITS_SHARE * spread,
-            found=f"largest difference {off:.2g}, spread of the logits {spread:.2g}",
+            passed=difference <= LOGITS_TOLERANCE * spread,
+            found=f"largest difference {difference:.2g}, spread of the logits {spread:.2g}",
         ),
         Check(
-            name="the same prompt twice", passed=torch.equal(states.hidden, again.hidden), found="states, bit by bit"
+            name="the same prompt twice", passed=torch.equal(states.hidden, repeated.hidden), found="states, bit by bit"
         ),
         Check(name="KL at the last layer is 0", passed=kl == 0.0, found=f"{kl:.3g} nats"),
-        Check(name="a plan that does nothing", passed=untouched, found="logits, bit by bit"),
+        Check(name="a plan that does nothing", passed=unchanged, found="logits, bit by bit"),
         Check(name="a run from the middle", passed=replayed, found="logits, bit by bit"),
     )
 

@@ -21,8 +21,8 @@ class StageThree(TrialStep[Saturation]):
 
     name = "Stage III"
     budgeted = "before the step"
-    counted_as = "tests"
-    spends = ("test", "grid", "once")
+    work_field = "tests"
+    cost_fields = ("test", "grid", "once")
 
     settings: Settings
     layers: int
@@ -46,14 +46,14 @@ class StageThree(TrialStep[Saturation]):
     def plans(self) -> tuple[Plan, ...]:
         return self.trials.plans
 
-    def add_up(self, items: Mapping[str, Item]) -> Saturation:
+    def combine(self, items: Mapping[str, Item]) -> Saturation:
         return self.trials.saturation(self.readings(items), self.settings.thresholds, self.settings.seed)
 
-    def count(self, work: Work) -> int:
+    def sample_count(self, work: Work) -> int:
         return work.tests if self.plans else 0
 
-    def within(self, work: Work) -> Self:
+    def reduced_to(self, work: Work) -> Self:
         return self if work.grid else replace(self, with_grid=False)
 
-    def settles(self, work: Work, measured: int) -> dict[str, int | bool]:
+    def settled_work(self, work: Work, measured: int) -> dict[str, int | bool]:
         return {"tests": work.tests, "grid": work.grid}

@@ -63,9 +63,9 @@ class Step(ABC, Generic[Result]):
     budgeted: ClassVar[Literal["before the step", "before each sample", "never"]] = "never"
     """When the budget is asked how much of the step there is room for. Before each sample: no estimate is possible
     before the first samples have been measured, and these items hold the seconds that all estimates come from."""
-    counted_as: ClassVar[str] = "samples"
+    work_field: ClassVar[str] = "samples"
     """Field of `Work` with the number of samples that the step is measured on."""
-    spends: ClassVar[tuple[str, ...]] = ()
+    cost_fields: ClassVar[tuple[str, ...]] = ()
     """Fields of `CostEstimates` that are paid for when the step is over."""
 
     @property
@@ -82,7 +82,7 @@ class Step(ABC, Generic[Result]):
         """
 
     @abstractmethod
-    def add_up(self, items: Mapping[str, Item]) -> Result:
+    def combine(self, items: Mapping[str, Item]) -> Result:
         """The result of the step.
 
         Args:
@@ -93,18 +93,18 @@ class Step(ABC, Generic[Result]):
         """Seconds that one sample is expected to take."""
         return 0.0
 
-    def within(self, work: Work) -> Self:
+    def reduced_to(self, work: Work) -> Self:
         """What is left of the step when only so much work is done."""
         return self
 
-    def count(self, work: Work) -> int:
+    def sample_count(self, work: Work) -> int:
         """On how many samples a budgeted step is measured when only so much work is done."""
-        return int(getattr(work, self.counted_as))
+        return int(getattr(work, self.work_field))
 
-    def settles(self, work: Work, measured: int) -> dict[str, int | bool]:
+    def settled_work(self, work: Work, measured: int) -> dict[str, int | bool]:
         """Fields of `Work` that no later decision changes once a budgeted step is over, and their values.
 
         Args:
             measured: samples on which it was measured, without those that were left out as bad.
         """
-        return {self.counted_as: measured if self.skips_bad_samples else self.count(work)}
+        return {self.work_field: measured if self.skips_bad_samples else self.sample_count(work)}

@@ -28,7 +28,7 @@ class TrialStep(Step[Result]):
         return try_on(model.model, self.answers[sample.id].case(model, sample), self.plans, model.family)
 
     def cost(self, mean: MeanSample) -> float:
-        return mean.of_trials(self.plans)
+        return mean.trial_seconds(self.plans)
 
     def readings(self, items: Mapping[str, Item]) -> tuple[Readings, ...]:
         """Of each plan, in the order of the plans."""

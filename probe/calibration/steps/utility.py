@@ -20,7 +20,7 @@ class MarginalUtility(TrialStep[UtilitySurface | None]):
 
     name = "marginal utility"
     budgeted = "before the step"
-    spends = ("surface",)
+    cost_fields = ("surface",)
 
     settings: Settings
     shape: DecoderShape
@@ -32,15 +32,15 @@ class MarginalUtility(TrialStep[UtilitySurface | None]):
         layers, ratios = utility_grid(self.shape.layers, self.settings)
         return tuple(grid_plans(layers, ratios, self.settings.selector, self.settings.options))
 
-    def add_up(self, items: Mapping[str, Item]) -> UtilitySurface | None:
+    def combine(self, items: Mapping[str, Item]) -> UtilitySurface | None:
         if not items:
             return None
         layers, ratios = utility_grid(self.shape.layers, self.settings)
         return utility_surface(layers, ratios, self.readings(items), self.shape, *self.tokens)
 
-    def count(self, work: Work) -> int:
+    def sample_count(self, work: Work) -> int:
         return work.samples if work.surface and self.plans else 0
 
-    def settles(self, work: Work, measured: int) -> dict[str, int | bool]:
+    def settled_work(self, work: Work, measured: int) -> dict[str, int | bool]:
         # Without room for the surface there was none for the grid of Stage III, and none is made for it later.
         return {"surface": True} if work.surface else {"surface": False, "grid": False}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cli.data_options import say_rejected
+from cli.data_options import print_rejected
 from cli.main import main
 from halfv_core import Profile
 from probe.data.columns import Columns
@@ -89,9 +89,9 @@ def test_doctor_obeys_no_markup_in_data(
 
 
 def test_only_the_first_rejected_rows_are_said(capfd: pytest.CaptureFixture[str]) -> None:
-    say_rejected([], 10)
+    print_rejected([], 10)
     assert capfd.readouterr() == ("", "")
-    say_rejected([Rejected(f"line {index}", "[no] image") for index in range(5)], 20)
+    print_rejected([Rejected(f"line {index}", "[no] image") for index in range(5)], 20)
     said = capfd.readouterr().err.splitlines()
     assert said[0] == "5 of 20 rows cannot be used:"
     assert said[1:] == ["  line 0: [no] image", "  line 1: [no] image", "  line 2: [no] image", "  and 2 more"]

@@ -7,7 +7,15 @@ import pytest
 from pydantic import ValidationError
 
 from halfv_core.errors import DataError
-from probe.calibration.observations import Attention, Example, Observations, Picture, SampleCurves, Selection, beside
+from probe.calibration.observations import (
+    Attention,
+    Example,
+    Observations,
+    Picture,
+    SampleCurves,
+    Selection,
+    observations_path,
+)
 from probe.common.region import Region
 from tests.profiles import qwen_like
 
@@ -38,13 +46,13 @@ def test_written_and_read_back(tmp_path: Path) -> None:
 def test_found_beside_the_profile_of_the_same_calibration(tmp_path: Path) -> None:
     path, profile = tmp_path / "profile.json", qwen_like()
     profile.save(path)
-    assert beside(path) == tmp_path / "profile.observations.json"
+    assert observations_path(path) == tmp_path / "profile.observations.json"
     assert Observations.of(path) is None
     same = {"config_fingerprint": profile.provenance.config_fingerprint, "created": profile.provenance.created}
-    observations(**same).save(beside(path))
+    observations(**same).save(observations_path(path))
     assert Observations.of(path) == observations(**same)
     for name in same:
-        observations(**same | {name: "another"}).save(beside(path))
+        observations(**same | {name: "another"}).save(observations_path(path))
         assert Observations.of(path) is None
 
 

@@ -18,7 +18,7 @@ from probe.common.journal import Journal
 from probe.data.samples import Sample
 
 SHAPE = DecoderShape(layers=4, hidden=8, query_width=8, kv_width=8, mlp=16, value_bytes=4)
-ASKED = Work(9, 9, 9, 9)
+REQUESTED = Work(9, 9, 9, 9)
 MODEL = ProbedModel(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
 
 
@@ -37,7 +37,7 @@ class Lengths(Step[int]):
             raise DataError("the question is too long", got=len(sample.question), expected=self.longest)
         return {"letters": len(sample.question)}
 
-    def add_up(self, items: Mapping[str, Item]) -> int:
+    def combine(self, items: Mapping[str, Item]) -> int:
         return sum(item["letters"] for item in items.values())
 
 
@@ -58,16 +58,16 @@ class Fleeting(Lengths):
 class Counted(Lengths):
     name = "counted"
     budgeted = "before the step"
-    counted_as = "plans"
+    work_field = "plans"
 
 
 def samples(*questions: str) -> list[Sample]:
     return [Sample(id=f"s{at}", images=[Path("none.png")], question=text) for at, text in enumerate(questions)]
 
 
-def runner(journal: Journal | None = None, told: list[Any] | None = None, asked: Work = ASKED) -> Runner:
+def runner(journal: Journal | None = None, told: list[Any] | None = None, requested: Work = REQUESTED) -> Runner:
     report = None if told is None else lambda *step: told.append(step)
-    return Runner(MODEL, Settings(), SHAPE, asked, journal, report, 0.0)
+    return Runner(MODEL, Settings(), SHAPE, requested, journal, report, 0.0)
 
 
 def test_every_sample_is_measured_in_order_and_counted() -> None:
@@ -119,7 +119,7 @@ def test_what_belongs_to_the_process_is_neither_noted_nor_counted(tmp_path: Path
 
 def test_the_budget_says_on_how_many_samples() -> None:
     step = Counted()
-    assert runner(asked=Work(9, 9, 9, 2))(step, samples("a", "bb", "ccc")) == 3
+    assert runner(requested=Work(9, 9, 9, 2))(step, samples("a", "bb", "ccc")) == 3
     assert step.measured == ["s0", "s1"]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.records import PruningTest, Saturation, SaturationType, Stages
-from probe.calibration.search import as_tests, candidate_plans, in_question
+from probe.calibration.search import candidate_plans, eligible_tests, pruning_tests_of
 from probe.calibration.settings import Settings
 from probe.trials.readings import Readings
 
@@ -131,7 +131,7 @@ def test_what_was_tried_is_listed_cheapest_first() -> None:
         Readings((True, False), (0.2, 0.4)),
         Readings((False, False), (0.1, 0.7)),
     ]
-    tests = as_tests(plans, readings, SHAPE, (40, 10), DEFAULT)
+    tests = pruning_tests_of(plans, readings, SHAPE, (40, 10), DEFAULT)
     assert [test.plan for test in tests] == plans[::-1]
     assert [test.agreement for test in tests] == [0.0, 0.5, 1.0, 1.0]
     assert [test.log_likelihood_drop for test in tests] == pytest.approx([0.4, 0.3, 0.02, 0.0])
@@ -147,7 +147,7 @@ def test_what_was_tried_is_listed_cheapest_first() -> None:
 def test_of_plans_that_cost_the_same_the_one_that_changes_less_stands_first() -> None:
     plans = [Plan((keep(2, 0.5),)), Plan((few(2).model_copy(update={"keep_ratio": 0.5}),))]
     readings = [Readings((True,), (0.3,)), Readings((True,), (0.1,))]
-    assert [test.plan for test in as_tests(plans, readings, SHAPE, (40, 10), DEFAULT)] == plans[::-1]
+    assert [test.plan for test in pruning_tests_of(plans, readings, SHAPE, (40, 10), DEFAULT)] == plans[::-1]
 
 
 def tried(ratio: float, agreement: float, drop: float = 0.0, safe: bool = False) -> PruningTest:
@@ -178,10 +178,10 @@ TESTS = (
     ],
 )
 def test_which_plans_may_be_taken(target: dict[str, float], ratios: list[float]) -> None:
-    assert [test.flops_ratio for test in in_question(TESTS, Settings(**target))] == ratios
+    assert [test.flops_ratio for test in eligible_tests(TESTS, Settings(**target))] == ratios
 
 
 @pytest.mark.parametrize("target", [{}, {"target_retention": 1.0}])
 def test_where_nothing_is_good_enough_the_plan_that_leaves_most_alone_is_left(target: dict[str, float]) -> None:
     bad = [tried(3.0, 0.2), tried(2.0, 0.1)]
-    assert in_question(bad, Settings(**target)) == [bad[1]]
+    assert eligible_tests(bad, Settings(**target)) == [bad[1]]

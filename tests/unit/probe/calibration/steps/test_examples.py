@@ -14,7 +14,7 @@ from halfv_core.records import Stages
 from halfv_core.runtime.layout import TokenLayout
 from probe.calibration.observations import Example
 from probe.calibration.steps.answer import Answer
-from probe.calibration.steps.examples import LONGEST, Examples, attended_layers, choose
+from probe.calibration.steps.examples import MAX_SIDE, Examples, attended_layers, choose_examples
 from probe.calibration.steps.step import ProbedModel
 from probe.capture.attention import attention_of_last
 from probe.data.samples import Sample, load_samples
@@ -48,7 +48,7 @@ def made(loaded: LoadedModel, sample: Sample, plan: Plan = PLAN) -> Example:
     answers = {sample.id: Answer(tuple(greedy_answer(loaded.model, inputs, 4).tolist()), 0.0)}
     step = Examples(answers, plan, layers=(0, 3), max_new_tokens=4)
     item = step.measure(ProbedModel(loaded.model, loaded.processor), sample)
-    (found,) = step.add_up({sample.id: item})
+    (found,) = step.combine({sample.id: item})
     return found
 
 
@@ -96,7 +96,7 @@ def test_answers_and_picture(loaded: LoadedModel, samples: list[Sample]) -> None
     assert (picture.width, picture.height) == image.size
     with Image.open(io.BytesIO(base64.b64decode(picture.webp))) as shown:
         assert shown.format == "WEBP"
-        assert max(shown.size) <= LONGEST
+        assert max(shown.size) <= MAX_SIDE
 
 
 def test_large_pictures_are_kept_small(loaded: LoadedModel, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_large_pictures_are_kept_small(loaded: LoadedModel, tmp_path: Path) -> N
     assert (picture.width, picture.height) == (900, 300)
     data = base64.b64decode(picture.webp)
     with Image.open(io.BytesIO(data)) as shown:
-        assert shown.size == (LONGEST, 149)
+        assert shown.size == (MAX_SIDE, 149)
     assert len(data) < 60_000
 
 
@@ -116,7 +116,7 @@ def test_a_model_without_a_mapping_has_no_examples(
     monkeypatch.setattr(loaded.model.config, "model_type", "homemade")
     family = Family("Homemade", ("llama",), ("image_token_id",))
     step = Examples({samples[0].id: Answer((3,), 0.0)}, PLAN, layers=(0,), max_new_tokens=2)
-    found = step.add_up({"a": step.measure(ProbedModel(loaded.model, loaded.processor, family), samples[0])})
+    found = step.combine({"a": step.measure(ProbedModel(loaded.model, loaded.processor, family), samples[0])})
     assert found == ()
 
 
@@ -134,7 +134,7 @@ def test_choice_prefers_variety_and_shows_an_answer_that_changes() -> None:
     ]
 
     def names(changed: set[str], count: int) -> list[str]:
-        return [one.id for one in choose(pool, changed, count)]
+        return [one.id for one in choose_examples(pool, changed, count)]
 
     assert names(set(), 3) == ["a", "d", "e"]
     assert names(set(), 9) == ["a", "d", "e", "b", "c"]
