@@ -1,4 +1,4 @@
-"""What a calibration found -> Profile and Observations, without a model or a disk."""
+"""Builds the profile and the observations from what a calibration found; runs no model and reads no file."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ class Findings:
 
     shape: DecoderShape
     sample_ids: tuple[str, ...]
-    """Samples that the curves and trials come from."""
+    """Ids of the samples that the curves and trials come from."""
     held_out_ids: tuple[str, ...]
-    """Samples kept apart."""
+    """Ids of the held-out samples."""
     measurements: Measurements
     checks: tuple[Check, ...]
     surface: UtilitySurface | None
-    """Marginal utility; None where it was not measured."""
+    """Marginal utility; None if it was not measured."""
     decision: Decision
     uncertainty: Uncertainty
     saturation: Saturation
@@ -41,7 +41,7 @@ class Findings:
 
 
 def profile_of(findings: Findings, provenance: Provenance) -> Profile:
-    """The profile, with its cautions."""
+    """Build the profile, including its cautions."""
     surface, chosen = findings.surface, findings.chosen
     profile = Profile(
         plan=chosen.plan,
@@ -66,8 +66,8 @@ def expected(
     """What a plan promises for the mean prompt.
 
     Args:
-        held_out: number of samples kept apart.
-        unseen: what the plan does to them; None without any.
+        held_out: number of held-out samples.
+        held_out_quality: the plan's quality on them; None if there are none.
     """
     cost = cost_of(shape, tokens_by_layer(plan, shape.layers, *measurements.mean_tokens))
     return Expected(
@@ -82,7 +82,7 @@ def expected(
 
 
 def observations_of(findings: Findings, profile: Profile) -> Observations:
-    """What was seen sample by sample, for the report."""
+    """Build the observations: the curves of every sample, and the examples."""
     curves = zip(*(getattr(findings.measurements, kind) for kind in _CURVES), strict=True)
     return Observations(
         config_fingerprint=profile.provenance.config_fingerprint,
@@ -96,5 +96,5 @@ def observations_of(findings: Findings, profile: Profile) -> Observations:
 
 
 def _rounded(curves: Mapping[str, Iterable[float]]) -> dict[str, tuple[float, ...]]:
-    """To 4 significant digits: a chart shows no more, and a hundred samples stay small."""
+    """Round to 4 significant digits; charts show no more, and the file stays small."""
     return {kind: tuple(float(f"{value:.4g}") for value in curve) for kind, curve in curves.items()}

@@ -1,4 +1,4 @@
-"""Cautions: what a reader of a profile should know before trusting it, in plain words. Pure."""
+"""Cautions: what a reader should know before trusting a profile, in plain sentences."""
 
 from collections.abc import Iterator
 
@@ -6,15 +6,15 @@ from halfv_core.profile import Profile, PruningTest
 from probe.calibration.certainty import CONFIDENT, confidences
 
 IDLE_SHARE = 0.01
-"""KL in Stage III as a share of the curve's largest value, up to which the curve speaks of idle layers."""
+"""The KL curve suggests idle layers if its maximum in Stage III is at most this share of its overall maximum."""
 ACTIVE_SHARE = 0.1
-"""The same share, from which on it speaks of active ones."""
+"""The KL curve suggests active layers if the same share is at least this."""
 MAX_AGREEMENT_FALL = 0.1
-"""Agreement on samples kept apart may be this much lower than on those that the plan was chosen on."""
+"""Largest tolerated fall in agreement from the calibration samples to the held-out samples."""
 
 
 def cautions(profile: Profile) -> tuple[str, ...]:
-    """One sentence each, what matters most first; none where there is nothing to say."""
+    """The cautions of a profile, one sentence each, the most important first; empty if there are none."""
     return tuple(_cautions(profile))
 
 

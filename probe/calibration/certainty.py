@@ -1,4 +1,4 @@
-"""How sure a profile is of itself, in words, for the report and the command line."""
+"""How certain a profile is, in sentences for the report and the command line."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ CONFIDENT = 0.9
 
 
 def certainty(profile: Profile) -> list[str]:
-    """How sure the profile is of itself, a sentence each: both boundaries, the type, the plan, the number of samples.
+    """Describe how certain the profile is: one sentence each for both boundaries, type, plan and number of samples.
 
-    What the profile does not say is left out.
+    Quantities that the profile does not record are left out.
     """
     sentences: list[str] = []
     uncertainty = profile.uncertainty
@@ -28,14 +28,14 @@ def certainty(profile: Profile) -> list[str]:
 
 
 class Confidence(NamedTuple):
-    """In what share of the resamples a test says what it says."""
+    """The share of resamples in which a test comes to the same conclusion."""
 
     share: float
     sentence: str
 
 
 def confidences(profile: Profile) -> list[Confidence]:
-    """Of the saturation type, and of the plan, as far as the profile knows them."""
+    """Confidence in the saturation type and in the plan, where the profile records it."""
     results, saturation = [], profile.saturation
     if saturation.confidence is not None:
         remedy = "" if saturation.confidence >= CONFIDENT else "; more samples would settle the type"
@@ -53,13 +53,13 @@ def confidences(profile: Profile) -> list[Confidence]:
 
 
 def remaining_cautions(profile: Profile) -> list[str]:
-    """The profile's cautions that `certainty` does not say already."""
+    """The profile's cautions that `certainty` does not already contain."""
     sentences = certainty(profile)
     return [caution for caution in profile.cautions if caution not in sentences]
 
 
 def interval_label(low: int | None, high: int | None) -> str:
-    """As in "4–6"; "none" stands for no such stage."""
+    """Format an interval, as in "4–6"; "none" stands for no such stage."""
     return f"{'none' if low is None else low}–{'none' if high is None else high}"
 
 

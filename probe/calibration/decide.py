@@ -1,9 +1,9 @@
-"""Curves and marginal utility -> the stages: the one rule by which a calibration settles where they begin.
+"""Decides where the stages begin, from the curves and the marginal utility.
 
-Each signal names a candidate for the start of Stage II (probe.stages.detect): the end of the text entropy's collapse,
-the end of the KL curve's, the visual curve's early peak. The later of text and KL counts, unless the marginal utility
-of pruning there is clearly worse than at another candidate (probe.analyzers.marginal_utility): then the best of them
-does.
+Each signal proposes a start of Stage II (probe.stages.detect): the end of the text entropy's collapse, the end of the
+KL curve's collapse, and the early peak of the visual curve. The later of text and KL is chosen, unless the marginal
+utility of pruning there is clearly worse than at another candidate (probe.analyzers.marginal_utility); then the
+candidate with the best marginal utility is chosen.
 """
 
 from typing import NamedTuple
@@ -17,11 +17,11 @@ SIGNALS = {"text": "the text entropy", "kl": "the KL curve", "visual": "the visu
 
 
 class Decision(NamedTuple):
-    """The stages, and what stood for election."""
+    """The stages, and the candidates for the start of Stage II."""
 
     stages: Stages
     candidates: dict[str, int]
-    """Signal (`text`, `kl`, `visual`) -> the layer at which it sees Stage II begin."""
+    """Signal (`text`, `kl`, `visual`) -> layer at which that signal places the start of Stage II."""
 
 
 def decide_stages(
@@ -31,8 +31,8 @@ def decide_stages(
 
     Args:
         visual, text, kl: mean curves, as `detect_stages` takes them.
-        surface: marginal utility on the same samples; None where it was not measured.
-        seed: of the resamples that compare candidates.
+        surface: marginal utility on the same samples; None if it was not measured.
+        seed: seed of the resamples that compare the candidates.
     """
     signals = aggregation_candidates(visual, text, kl)
     candidates = {name: boundary.layer for name, boundary in signals.items() if boundary.layer is not None}

@@ -1,4 +1,4 @@
-"""DrawnSamples: the samples of a calibration, and which of them are kept apart."""
+"""DrawnSamples: the samples of a calibration, split into calibration samples and held-out samples."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from probe.data.samples import Rejected, Sample
 
 
 class DrawnSamples(NamedTuple):
-    """Drawn once, before the model runs."""
+    """The samples, drawn once before the model runs."""
 
     all: list[Sample]
     calibration: list[Sample]
     held_out: list[Sample]
-    """To see what the plan does to prompts that it was not chosen on."""
+    """Samples that the plan is checked on, after it was chosen on the calibration samples."""
     unreadable: list[Rejected]
-    """Passed over in the draw, because an image cannot be opened."""
+    """Samples skipped in the draw because an image cannot be opened."""
 
     @classmethod
     def draw(cls, samples: Sequence[Sample], settings: Settings) -> "DrawnSamples":
-        """Draw as the settings say.
+        """Draw and split the samples as the settings say.
 
         Raises:
             DataError: too few samples, too few that can be opened, or two with the same id.
@@ -38,6 +38,6 @@ class DrawnSamples(NamedTuple):
         return cls(drawn, calibration, held_out, unreadable)
 
     def requested_work(self, settings: Settings) -> Work:
-        """All the work that a calibration on them is asked for."""
+        """The work of a calibration on these samples if no budget limits it."""
         count = len(self.calibration)
         return Work(count, len(self.held_out), count, count, examples=settings.examples)

@@ -1,4 +1,4 @@
-"""Provenance of a profile: where it comes from, so that it can be made again."""
+"""Provenance of a profile: everything that is needed to reproduce it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,12 +28,13 @@ def provenance_of(
     arguments: Mapping[str, JsonValue],
     seconds: float,
 ) -> Provenance:
-    """Gather it at the end of a calibration.
+    """Collect the provenance at the end of a calibration.
 
     Args:
-        samples: all there were; `unreadable` those that the draw passed over.
+        samples: all samples that were given.
+        unreadable: samples that the draw skipped.
         data, arguments: as the user typed them.
-        seconds: that all of it took.
+        seconds: duration of the whole calibration.
     """
     columns, bad_rows = (samples.columns.given(), samples.rejected) if isinstance(samples, Samples) else ({}, ())
     rejected = [*bad_rows, *unreadable, *runner.rejected]

@@ -1,8 +1,8 @@
-"""Which whole plans are tried, and which of those that were tried is taken: pure, no model is run.
+"""Which whole plans are tried, and which of them may be chosen; runs no model.
 
-Without a target the plans stand at the detected stages and differ in their keep ratio; the cheapest safe one is taken.
-With a target the search goes wider: Stage II's pruning at the detected layer and the two after it, and from the start
-of Stage III or from halfway to the end either treatment, or none.
+Without a target, the plans intervene at the detected stages and differ in their keep ratio; the cheapest safe plan is
+chosen. With a target the search is wider: Stage II is pruned at the detected layer or at one of the two layers after
+it, and either treatment, or none, starts at Stage III or halfway from there to the end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from probe.calibration.settings import Settings
 from probe.trials.readings import Readings
 
 EXTRA_LAYERS = 2
-"""Layers after Stage II's start at which pruning is tried too, with a target."""
+"""With a target, pruning is also tried at this many layers after the start of Stage II."""
 
 
 def candidate_plans(stages: Stages, saturation: Saturation, layers: int, settings: Settings) -> list[Plan]:
-    """The plans to try, each once."""
+    """The plans to try, without duplicates."""
     wide = settings.target_retention is not None or settings.target_flops is not None
     start, first = stages.saturation_start, stages.aggregation_start
     last = layers - 1 if start is None else start - 1
@@ -56,7 +56,7 @@ def _stage_three_treatments(
 
 
 def _compatible(pruning: Keep, treatment: Keep | Freeze) -> bool:
-    """A later Keep of more than is left, or at the same layer, says nothing new."""
+    """Whether the treatment adds to the pruning: a Keep at the same layer, or of a larger share, does not."""
     if isinstance(treatment, Freeze):
         return pruning.layer <= treatment.layers[0]
     return pruning.layer < treatment.layer and treatment.keep_ratio <= pruning.keep_ratio
@@ -69,10 +69,10 @@ def pruning_tests_of(
     tokens: tuple[int, int],
     settings: Settings,
 ) -> tuple[PruningTest, ...]:
-    """What was tried, cheapest first.
+    """Turn readings into tests, cheapest plan first.
 
     Args:
-        tokens: visual and text, of the mean prompt.
+        tokens: visual and text tokens of the mean prompt.
     """
     tests = []
     for plan, reading in zip(plans, readings, strict=True):
@@ -90,9 +90,10 @@ def pruning_tests_of(
 
 
 def eligible_tests(tests: Sequence[PruningTest], settings: Settings) -> list[PruningTest]:
-    """Those that may be taken, each once and the best first.
+    """The tests of plans that may be chosen, without duplicates, the best first.
 
-    At the end stands the plan that leaves most alone, or with `target_flops` unreached the one that comes closest.
+    With `target_flops` these are the plans that reach it or, if none does, the one that comes closest. Otherwise the
+    plan that saves least comes last, as the fallback.
     """
     fallback = min(tests, key=lambda test: test.flops_ratio)
     if settings.target_flops is not None:

@@ -1,13 +1,13 @@
-"""How sure the stages are: bootstrap intervals of both boundaries, and whether there were enough samples.
+"""How certain the stages are: bootstrap intervals of both boundaries, and whether there were enough samples.
 
-    interval   5th to 95th percentile of a boundary over 200 resamples of the samples, with replacement
-    enough     half of the samples, drawn without replacement, puts both stages where all do in 90 % of 50 draws
+    interval   5th to 95th percentile of a boundary over 200 bootstrap resamples of the samples
+    enough     half of the samples, drawn without replacement, give the same stages as all of them in 90 % of 50 draws
 
-Percentiles are inverse distribution functions, so each is an answer that some resample gave; "no Stage III" is one of
-the answers and counts as later than every layer. Half, because the mean of n of N samples differs from that of all N by
-a variance of s^2 (1/n - 1/N), which for n = N/2 is s^2/N: as much as the mean of all N differs from the truth.
-A resample adds its noise to a mean that is noisy already, so the intervals err on the wide side. All this speaks of
-chance in the draw of samples, not of data of another kind; `compare` is for that.
+Percentiles are taken from the inverse distribution function, so each is a value that occurred in some resample; "no
+Stage III" is such a value and counts as later than every layer. Half of the samples, because the mean of n of N samples
+differs from the mean of all N by a variance of s^2 (1/n - 1/N), which for n = N/2 is s^2/N: as much as the mean of all
+N differs from the truth. A resample adds noise to a mean that is already noisy, so the intervals are rather too wide.
+They cover chance in the draw of samples; `compare` shows the effect of other data.
 """
 
 import math
@@ -25,17 +25,17 @@ from probe.calibration.measurements import Measurements
 from probe.common.resamples import RESAMPLES, Indices, with_replacement, without_replacement
 
 TAIL_SHARE = 0.05
-"""Share of the resamples that each end of the interval leaves out."""
+"""Share of the resamples that lies outside the interval at each end."""
 SUBSET_DRAWS = 50
-"""Draws at each size of the sample-size curve."""
+"""Number of draws for each size of the sample-size curve."""
 ENOUGH_AGREEMENT = 0.9
-"""Share of draws of half of the samples that must agree with all."""
+"""Share of draws of half of the samples that must agree with all samples."""
 MIN_SAMPLES = 10
-"""Samples below which even perfect agreement of the halves shows nothing."""
+"""With fewer samples, even perfect agreement of the halves shows nothing."""
 
 
 class StageStarts(NamedTuple):
-    """Both boundaries, as one set of samples gives them."""
+    """Both boundaries, as found on one set of samples."""
 
     aggregation: int
     saturation: int | None
@@ -44,15 +44,16 @@ class StageStarts(NamedTuple):
 def stage_uncertainty(
     measurements: Measurements, surface: UtilitySurface | None = None, seed: int = 0, resamples: int = RESAMPLES
 ) -> Uncertainty:
-    """Decide the stages again and again on parts of what was measured; no model is run.
+    """Decide the stages on resamples and on subsets of the measurements; no model is run.
 
     Args:
-        found: two samples or more.
+        measurements: at least two samples.
         surface: marginal utility on the same samples, in the same order.
-        seed: same seed, same answer; samples in another order are like another seed.
+        seed: determines the result for a given order of the samples.
+        resamples: number of bootstrap resamples.
 
     Raises:
-        DataError: a single sample, which cannot differ from itself.
+        DataError: a single sample, which cannot vary.
     """
     count = len(measurements.visual)
     if count < 2:
@@ -73,14 +74,14 @@ def stage_uncertainty(
 
 
 def boundary_uncertainty(answers: Iterable[int | None]) -> BoundaryUncertainty:
-    """Shares and percentiles of the answers, one or more."""
+    """Shares and percentiles of a boundary's values over resamples, of which there must be at least one."""
     counted = sorted(Counter(answers).items(), key=lambda item: math.inf if item[0] is None else item[0])
     layers, shares = [layer for layer, _ in counted], np.array([float(times) for _, times in counted])
     shares /= shares.sum()
     reached = np.cumsum(shares)
 
     def percentile(share: float) -> int | None:
-        # The tolerance is for shares like 1/20, whose sums miss their value by rounding.
+        # The tolerance covers rounding errors in the sums of shares such as 1/20.
         return layers[int(np.argmax(reached >= share - 1e-9))]
 
     return BoundaryUncertainty(
@@ -92,7 +93,7 @@ def boundary_uncertainty(answers: Iterable[int | None]) -> BoundaryUncertainty:
 
 
 class _Detector:
-    """Stages of any choice among the samples."""
+    """Finds the stages on any choice of samples, given by indices."""
 
     def __init__(self, measurements: Measurements, surface: UtilitySurface | None) -> None:
         self._surface = surface
@@ -101,7 +102,7 @@ class _Detector:
         ]  # each (samples, points)
 
     def __call__(self, indices: Indices) -> StageStarts:
-        # A mean over rows, not a product with weights: it adds every column in the same order, so flat stays flat.
+        # A mean over rows, not a product with weights: it sums all columns in the same order, so flat curves stay flat.
         visual, text, kl = (curves[indices].mean(0) for curves in self._curves)
         surface = None if self._surface is None else self._surface.resampled(indices)
         stages = decide_stages(visual, text, kl, surface).stages
@@ -112,11 +113,11 @@ class _Detector:
 
 
 def _sample_sizes(detector: _Detector, count: int, seed: int) -> Iterator[SampleSize]:
-    """All samples, and half, a quarter ... of them, the fewest first."""
+    """Agreement with all samples for subsets of ever larger size: ..., a quarter, half, all."""
     reference = detector(np.arange(count))
     for halvings in range(count.bit_length() - 1, -1, -1):
         size = count >> halvings
-        # All samples leave nothing to draw.
+        # There is only one subset of all samples.
         draws = without_replacement(count, size, seed, SUBSET_DRAWS) if halvings else [np.arange(count)]
         results = [detector(indices) for indices in draws]
         yield SampleSize(

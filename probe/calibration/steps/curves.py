@@ -1,6 +1,6 @@
-"""Step `curves`: entropies, spectrum and KL redundancy along depth, and the full model's answer.
+"""Step `curves`: entropies, eigenvalue spectrum and KL layer redundancy over depth, and the full model's answer.
 
-Hidden states come from one run of the prompt through nnsight; see probe.analyzers for the formulas.
+Hidden states come from one forward pass of the prompt through nnsight; see probe.analyzers for the formulas.
 """
 
 import time
@@ -20,7 +20,7 @@ from probe.data.samples import Sample
 
 
 class MeasuredSamples(NamedTuple):
-    """What the curves step gives."""
+    """The result of the step."""
 
     measurements: Measurements
     answers: dict[str, Answer]
@@ -29,7 +29,7 @@ class MeasuredSamples(NamedTuple):
 
 @dataclass(frozen=True)
 class Curves(Step[MeasuredSamples]):
-    """Curves of every sample."""
+    """Measures the curves of every sample."""
 
     name = "curves"
     skips_bad_samples = True
@@ -39,7 +39,7 @@ class Curves(Step[MeasuredSamples]):
     entropy_k: int
     max_new_tokens: int
     release_curve: bool = False
-    """Whether the visual entropy is also computed as the public release does."""
+    """Also compute the visual entropy as the public HalfV code does."""
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         started = time.monotonic()

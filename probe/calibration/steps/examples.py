@@ -1,4 +1,4 @@
-"""Step `examples`: a few samples under the plan that is taken, with their pictures, for a person to look at."""
+"""Step `examples`: a few samples under the chosen plan, with their images, for the report."""
 
 import base64
 import io
@@ -24,23 +24,23 @@ from probe.data.samples import Sample
 from probe.trials.answers import greedy_answer
 
 MAX_SIDE = 448
-"""Pixels of a picture's longer side, at most."""
+"""Maximum length of a picture's longer side, pixels."""
 
 WEBP_QUALITY = 80
-"""WebP quality of a picture, 0-100."""
+"""WebP quality, 0-100."""
 
 SHARE_DIGITS = 4
-"""Significant digits of a share of attention."""
+"""Significant digits of an attention share."""
 
 EDGE_DIGITS = 4
-"""Decimals of a region's edges."""
+"""Decimals of the edges of a region."""
 
 
 def choose_examples(samples: Sequence[Sample], changed: Collection[str], count: int) -> list[Sample]:
-    """Up to `count` samples, of as many question families as there are, one whose answer the plan changes among them.
+    """Choose up to `count` samples from as many question families as possible, starting with one that the plan changes.
 
     Args:
-        changed: ids of samples whose answer is another under the plan.
+        changed: ids of samples whose answer differs under the plan.
     """
     changed_sample = next((sample for sample in samples if sample.id in changed), None)
     by_family: dict[str | None, list[Sample]] = {}
@@ -63,7 +63,7 @@ def attended_layers(stages: Stages) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Examples(Step[tuple[Example, ...]]):
-    """Samples whose visual tokens are known to look at certain places of an image; the others are left out."""
+    """Shows samples under the plan; leaves out samples whose visual tokens cannot be located in the images."""
 
     name = "examples"
     budgeted = "before the step"
@@ -71,10 +71,10 @@ class Examples(Step[tuple[Example, ...]]):
     cost_fields = ("example",)
 
     answers: Mapping[str, Answer]
-    """The full model's, by sample id."""
+    """The full model's answers, by sample id."""
     plan: Plan
     layers: tuple[int, ...]
-    """Whose attention is read."""
+    """Layers whose attention is read."""
     max_new_tokens: int
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
@@ -114,7 +114,7 @@ class Examples(Step[tuple[Example, ...]]):
 
 
 def _selections(plan: Plan, run: Run, visual: torch.Tensor) -> tuple[Selection, ...]:
-    """By layer; positions (V,) in the prompt become indices into its visual tokens."""
+    """The selection at each pruned layer; positions (V,) in the prompt become indices into its visual tokens."""
     indices = {position: index for index, position in enumerate(visual.tolist())}
 
     def visual_indices(positions: torch.Tensor) -> tuple[int, ...]:

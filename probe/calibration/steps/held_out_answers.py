@@ -1,4 +1,4 @@
-"""Step `held-out answers`: the full model's answers to the samples kept apart."""
+"""Step `held-out answers`: the full model's answers to the held-out samples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from probe.data.samples import Sample
 
 @dataclass(frozen=True)
 class HeldOutAnswers(Step[dict[str, Answer]]):
-    """Answers by sample id."""
+    """Generates the answers; the result maps sample ids to answers."""
 
     name = "held-out answers"
     key = "answer"

@@ -1,4 +1,4 @@
-"""Step `held-out`: one plan on the samples kept apart, which it was not chosen on."""
+"""Step `held-out`: checks a plan on the held-out samples, on which it was not chosen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from probe.trials.readings import Quality
 
 
 class HeldOutResult(NamedTuple):
-    """What a plan does to samples that it was not chosen on."""
+    """What a plan does to the held-out samples."""
 
     quality: Quality
     changed_ids: frozenset[str]
-    """Ids of the samples whose answer is another under the plan."""
+    """Ids of the samples whose answer differs under the plan."""
 
 
 @dataclass(frozen=True)
 class HeldOutCheck(TrialStep[HeldOutResult | None]):
-    """One plan; None where no samples were kept apart."""
+    """Tries one plan; the result is None if there are no held-out samples."""
 
     name = "held-out"
     work_field = "held_out"
@@ -30,7 +30,7 @@ class HeldOutCheck(TrialStep[HeldOutResult | None]):
 
     plan: Plan
     number: int = 0
-    """How many plans were checked before."""
+    """Number of plans checked before this one."""
 
     @property
     def key(self) -> str:
@@ -47,5 +47,5 @@ class HeldOutCheck(TrialStep[HeldOutResult | None]):
         return HeldOutResult(readings.quality(), changed_ids(readings, tuple(items)))
 
     def cost(self, mean: MeanSample) -> float:
-        # Asked before it is known which plan; a run of all layers is the most that it can take.
+        # The plan is not known when this is estimated; a run through all layers is the upper bound.
         return mean.trial_seconds([Plan(())])

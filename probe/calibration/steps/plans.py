@@ -1,4 +1,4 @@
-"""Step `plans`: whole plans around the stages that were found, from which one is taken."""
+"""Step `plans`: tries whole plans around the detected stages; one of them is chosen afterwards."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ from probe.trials.readings import Readings
 
 
 class TriedPlans(NamedTuple):
-    """What the plans do to the samples."""
+    """Results of all plans."""
 
     tests: tuple[PruningTest, ...]
-    """Cheapest first."""
+    """One per plan, cheapest first."""
     plans: tuple[Plan, ...]
     readings: tuple[Readings, ...]
-    """Of each of `plans`."""
+    """One per plan, in the order of `plans`."""
     samples: tuple[str, ...]
-    """Ids, in the order of the readings."""
+    """Sample ids, in the order of the readings."""
 
     def changed_ids(self, plan: Plan) -> frozenset[str]:
-        """Ids of the samples whose answer is another under the plan."""
+        """Ids of the samples whose answer differs under the plan."""
         return changed_ids(self.readings[self.plans.index(plan)], self.samples)
 
 
 def changed_ids(readings: Readings, samples: tuple[str, ...]) -> frozenset[str]:
-    """Ids of the samples that do not agree."""
+    """Ids of the samples whose answer differs from the full model's."""
     return frozenset(name for name, agrees in zip(samples, readings.agrees, strict=True) if not agrees)
 
 
 @dataclass(frozen=True)
 class Plans(TrialStep[TriedPlans]):
-    """All candidate plans on the samples."""
+    """Tries all candidate plans on the samples."""
 
     name = "plans"
     budgeted = "before the step"
@@ -48,7 +48,7 @@ class Plans(TrialStep[TriedPlans]):
     settings: Settings
     shape: DecoderShape
     tokens: tuple[int, int]
-    """Visual and text, of the mean prompt."""
+    """Visual and text tokens of the mean prompt."""
     stages: Stages
     saturation: Saturation
 

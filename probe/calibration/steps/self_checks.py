@@ -1,7 +1,7 @@
-"""Step `self-checks`: identities that hold whatever the model has learnt, tried on the model at hand.
+"""Step `self-checks`: identities that hold for every model, tested on this one.
 
-A check that fails means that the numbers cannot be trusted: the family is described wrongly, the dtype is too narrow,
-or the device does not compute the same twice.
+If a check fails, the results cannot be trusted: the family is described incorrectly, the dtype is too narrow, or the
+device is not deterministic.
 """
 
 import math
@@ -25,12 +25,12 @@ from probe.data.samples import Sample
 from probe.trials.answers import Inputs
 
 LOGITS_TOLERANCE = 0.02
-"""Largest difference of logits, as a share of their spread, that rounding explains: the head sees one row or many."""
+"""Largest difference of logits, relative to their spread, that rounding explains: the head gets one row or many."""
 
 
 @dataclass(frozen=True)
 class SelfChecks(Step[tuple[Check, ...]]):
-    """All checks on one sample. They speak of the process that they run in, so no journal brings them back."""
+    """Runs all checks on one sample. They test the current process, so they are not restored from the journal."""
 
     name = "self-checks"
     recorded = False
@@ -45,7 +45,7 @@ class SelfChecks(Step[tuple[Check, ...]]):
         return tuple(Check.model_validate(check) for item in items.values() for check in item)
 
     def cost(self, mean: MeanSample) -> float:
-        # Two captures, a KL curve and a few runs of the model.
+        # Two captures, a KL curve and a few forward passes.
         return 2.0 * mean.sample
 
 
@@ -53,7 +53,7 @@ class SelfChecks(Step[tuple[Check, ...]]):
 def self_checks(
     model: PreTrainedModel, inputs: Inputs, entropy_k: int, *, family: Family | None = None
 ) -> tuple[Check, ...]:
-    """All checks on one prompt; they take about four passes of it and a KL curve."""
+    """Run all checks on one prompt, in about four forward passes and a KL curve."""
     parts = parts_of(model, family)
     logits = model(**inputs, logits_to_keep=1).logits[0, -1].float()
     states, repeated = (capture(model, inputs, family=family) for _ in range(2))
@@ -84,7 +84,7 @@ def self_checks(
 
 
 def _known_entropy(k: int) -> bool:
-    """Rows +e and -e of k directions spread evenly over them, however far they lie from the origin."""
+    """Whether the entropy of rows +e and -e in k orthogonal directions, far from the origin, is ln k."""
     directions = torch.eye(k)
     tokens = torch.cat([directions, -directions]) + 100.0
     return math.isclose(float(truncated_matrix_entropy(tokens, k)), math.log(k), abs_tol=1e-3)

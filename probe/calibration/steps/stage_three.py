@@ -1,4 +1,4 @@
-"""Step `Stage III`: both treatments of Stage III, tried where it begins and, for the record, elsewhere."""
+"""Step `Stage III`: tries both treatments where Stage III begins and, for the report, on a grid of other layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from probe.calibration.steps.trial_step import TrialStep
 
 @dataclass(frozen=True)
 class StageThree(TrialStep[Saturation]):
-    """The saturation type, and the trials that say so."""
+    """Finds the saturation type from trials of the treatments."""
 
     name = "Stage III"
     budgeted = "before the step"
@@ -28,11 +28,11 @@ class StageThree(TrialStep[Saturation]):
     layers: int
     stages: Stages
     with_grid: bool = True
-    """Whether treatments are tried beyond the two trials that decide."""
+    """Whether treatments are tried beyond the two deciding trials."""
 
     @cached_property
     def trials(self) -> SaturationTrials:
-        """What is tried."""
+        """The treatments to try."""
         starts, layers, shares = stage_three_grid(self.stages, self.layers, self.settings)
         return SaturationTrials.at(
             self.stages.saturation_start,

@@ -1,4 +1,4 @@
-"""Step `marginal utility`: what pruning costs at each of the early layers, for each share of the cost that it saves."""
+"""Step `marginal utility`: the loss of pruning at each of the early layers, per share of compute saved."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from probe.calibration.steps.trial_step import TrialStep
 
 @dataclass(frozen=True)
 class MarginalUtility(TrialStep[UtilitySurface | None]):
-    """The surface over layers and keep ratios; None where it was not measured."""
+    """Measures the surface over layers and keep ratios; the result is None if the budget dropped it."""
 
     name = "marginal utility"
     budgeted = "before the step"
@@ -25,7 +25,7 @@ class MarginalUtility(TrialStep[UtilitySurface | None]):
     settings: Settings
     shape: DecoderShape
     tokens: tuple[int, int]
-    """Visual and text, of the mean prompt."""
+    """Visual and text tokens of the mean prompt."""
 
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
@@ -42,5 +42,5 @@ class MarginalUtility(TrialStep[UtilitySurface | None]):
         return work.samples if work.surface and self.plans else 0
 
     def settled_work(self, work: Work, measured: int) -> dict[str, int | bool]:
-        # Without room for the surface there was none for the grid of Stage III, and none is made for it later.
+        # A budget that drops the surface has dropped the grid of Stage III before; that must not come back later.
         return {"surface": True} if work.surface else {"surface": False, "grid": False}
