@@ -1,4 +1,4 @@
-"""`halfv-probe evaluate`: what each part of a profile's plan brings and costs, against reference answers.
+"""`halfv-probe evaluate`: benefit and cost of each part of a profile's plan, measured against reference answers.
 
 halfv-probe evaluate --model qwen2.5-vl-7b --profile profile.json --data my-questions.csv
 """
@@ -52,11 +52,13 @@ def evaluate(
     chosen = as_grading(grading)
     loaded_profile = Profile.load(profile)
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
-    found = reading.read(data)
-    answered = with_references(found)
+    available = reading.read(data)
+    answered = with_references(available)
     stderr = Console(stderr=True, soft_wrap=True, highlight=False)
-    if len(answered) < len(found):
-        stderr.print(f"{len(found) - len(answered)} of {len(found)} samples have no reference answer and are left out")
+    if len(answered) < len(available):
+        stderr.print(
+            f"{len(available) - len(answered)} of {len(available)} samples have no reference answer and are left out"
+        )
     drawn, unreadable = draw_readable(answered, samples, seed)
     print_rejected(unreadable, len(drawn) + len(unreadable))
     journal = journal_path(output)

@@ -1,4 +1,4 @@
-"""Plans typed by hand."""
+"""Plans given as options."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the trained model does, where random weights would say nothing: stages, safety, and that selection matters."""
+"""The bundled models, whose trained weights show what random ones cannot: stages, safety, the effect of selection."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def loaded(request: pytest.FixtureRequest) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def profile(loaded: LoadedModel) -> Profile:
-    """As shipped; that of the Qwen model is made anew, from fewer samples."""
+    """The bundled profile; the Qwen model is calibrated again, on fewer samples."""
     if "qwen" in loaded.name:
         return calibrate(loaded.model, loaded.processor, load_samples("scenes"), Settings(samples=30))
     return Profile.load(PROFILES / f"{loaded.name}.json")
@@ -66,7 +66,7 @@ def test_the_plan_keeps_held_out_accuracy(
 
 
 def test_coverage_beats_a_random_draw_where_it_does(loaded: LoadedModel, held_out: list[Sample], full: float) -> None:
-    """Clearly on the Qwen model; on the others a random draw is as good at this layer and share (see the README)."""
+    """Clearly on the Qwen model; on the others a random draw is as good at this layer and keep ratio (see README)."""
     by_rule = {
         rule: evaluate(
             loaded.model, loaded.processor, held_out, Plan((Keep(layer=2, keep_ratio=0.25, selector=rule),))

@@ -1,4 +1,4 @@
-"""Observations: written and read back, tied to one calibration, and refused where they do not fit together."""
+"""Observations: saved and loaded, tied to one calibration, and rejected if they are inconsistent."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What fits into a budget: pure arithmetic, and the order in which things are dropped."""
+"""What fits into a budget, and the order in which work is dropped."""
 
 import pytest
 from hypothesis import given
@@ -36,19 +36,19 @@ cost_estimates = st.builds(CostEstimates, *[amounts] * 9)
         ("1min30", 90.0),
     ],
 )
-def test_times_as_people_write_them(text: str, seconds: float) -> None:
+def test_durations_are_parsed(text: str, seconds: float) -> None:
     assert parse_budget(text) == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["", " ", "soon", "0", "0min", "-5min", "5 parsecs", "5min1h", "1e3", "5min5min", "9" * 400]
 )
-def test_nonsense_is_one_clear_line(text: str) -> None:
+def test_a_bad_duration_is_a_one_line_error(text: str) -> None:
     with pytest.raises(DataError, match="bad budget; got '.*'; expected a time above 0, as in 90s, 5min or 1h30min"):
         parse_budget(text)
 
 
-def test_what_is_needed_least_goes_first() -> None:
+def test_the_least_important_work_is_dropped_first() -> None:
     whole = COSTS.of(REQUESTED)
     assert fit(REQUESTED, MINIMUM, COSTS, whole) == REQUESTED
     fewer_examples = fit(REQUESTED, MINIMUM, COSTS, whole - 1.0)
@@ -66,17 +66,17 @@ def test_what_is_needed_least_goes_first() -> None:
     assert fit(REQUESTED, MINIMUM, COSTS, 0.0) == MINIMUM == Work(10, 10, 10, 10, False, False)
 
 
-def test_few_samples_are_never_made_fewer() -> None:
+def test_few_samples_are_never_reduced() -> None:
     few = Work(samples=7, held_out=2, tests=7, plans=7)
     assert fit(few, few.minimum(), COSTS, 0.0) == few._replace(surface=False, grid=False)
 
 
-def test_samples_that_are_measured_cost_no_more() -> None:
+def test_measured_samples_cost_nothing_more() -> None:
     assert COSTS.of(REQUESTED) - COSTS.of(REQUESTED, measured=30) == 30 * COSTS.sample
 
 
 @given(works, cost_estimates, amounts, counts)
-def test_what_is_done_lies_between_all_and_the_least(
+def test_fitted_work_lies_between_minimum_and_requested(
     requested: Work, costs: CostEstimates, left: float, measured: int
 ) -> None:
     minimum = requested.minimum()
@@ -94,14 +94,14 @@ def test_more_time_never_drops_what_less_time_keeps(
 
 
 @given(works, works)
-def test_each_thing_dropped_is_one_sentence(requested: Work, done: Work) -> None:
+def test_each_reduction_is_one_sentence(requested: Work, done: Work) -> None:
     done = Work(*map(min, requested, done))
     assert len(dropped_sentences(requested, done)) == sum(
         kept < wanted for kept, wanted in zip(done, requested, strict=True)
     )
 
 
-def test_words() -> None:
+def test_sentences() -> None:
     assert dropped_sentences(REQUESTED, REQUESTED) == ()
     assert dropped_sentences(REQUESTED, MINIMUM) == (
         "What is kept is shown for 0 of 6 samples.",
