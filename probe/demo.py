@@ -146,9 +146,7 @@ def run_demo(
         journal=journals[0],
         on_progress=on_progress,
     )
-    observations.save(observations_path(files.profile))
-    profile.save(files.profile)
-    write_report([Subject(profile, observations)], files.report)
+    _save(profile, observations, files)
     ablation = ablate(
         loaded.model,
         loaded.processor,
@@ -167,3 +165,10 @@ def run_demo(
     for journal in journals:
         journal.unlink()
     return demo
+
+
+def _save(profile: Profile, observations: Observations, files: Files) -> None:
+    """Write the profile, its observations and the report."""
+    observations.save(observations_path(files.profile))
+    profile.save(files.profile)
+    write_report([Subject(profile, observations)], files.report)

@@ -71,9 +71,9 @@ class Runner:
             self.budget.finish_step(step.cost_fields, step.settled_work(self.budget.work, len(items)), bad_samples)
         return step.combine(items)
 
-    def can_afford(self, step: Step[Result], number: int, times: int) -> bool:
-        """Whether there is time to measure the step on `times` samples that the estimates do not include."""
-        return self.budget.can_afford_check(number, lambda: times * step.cost(self.estimates.mean))
+    def can_afford(self, step: Step[Result], number: int, measurements: int) -> bool:
+        """Whether there is time for this many measurements of the step, which the estimates do not include."""
+        return self.budget.can_afford_check(number, lambda: measurements * step.cost(self.estimates.mean))
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

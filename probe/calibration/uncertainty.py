@@ -76,7 +76,7 @@ def stage_uncertainty(
 def boundary_uncertainty(answers: Iterable[int | None]) -> BoundaryUncertainty:
     """Shares and percentiles of a boundary's values over resamples, of which there must be at least one."""
     counted = sorted(Counter(answers).items(), key=lambda item: math.inf if item[0] is None else item[0])
-    layers, shares = [layer for layer, _ in counted], np.array([float(times) for _, times in counted])
+    layers, shares = [layer for layer, _ in counted], np.array([float(count) for _, count in counted])
     shares /= shares.sum()
     reached = np.cumsum(shares)
 

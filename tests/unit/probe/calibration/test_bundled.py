@@ -61,7 +61,7 @@ def test_the_plan_keeps_held_out_accuracy(
     loaded: LoadedModel, profile: Profile, held_out: list[Sample], full: float
 ) -> None:
     found = evaluate(loaded.model, loaded.processor, held_out, profile)
-    assert found.mean >= 0.9 * full  # 300 of them: 0.95 to 0.98 (README); of 42 one is 2 %
+    assert found.mean >= 0.9 * full  # on 300 samples 0.95 to 0.98 (README); one of 42 is 2 %
     assert found.flops_ratio == pytest.approx(profile.expected.flops_ratio, rel=0.02)
 
 

@@ -183,8 +183,10 @@ def test_uncertain_stages_repeat_their_verdict() -> None:
 
 
 def test_a_later_layer_that_is_far_cheaper_than_the_start_of_stage_two() -> None:
-    assert cautions(with_utility(clean(), (0.1, 0.1), (0.4, 0.8), (0.4, 0.4))) == ()  # the best lies before
-    assert cautions(with_utility(clean(), (0.9, 0.9), (0.4, 0.8), (0.3, 0.5))) == ()  # not half of it
+    assert (
+        cautions(with_utility(clean(), (0.1, 0.1), (0.4, 0.8), (0.4, 0.4))) == ()
+    )  # the best layer comes before layer 3
+    assert cautions(with_utility(clean(), (0.9, 0.9), (0.4, 0.8), (0.3, 0.5))) == ()  # not below half of it
     assert cautions(with_utility(clean(), (0.9, 0.9))) == ()  # not measured at layer 3
     assert cautions(with_utility(clean(), (0.9, 0.9), (0.4, 0.8), (0.3, 0.5), (0.1, 0.3))) == (
         "Pruning costs least for what it saves at layer 5 (0.2 nats a token, against 0.6 at layer 3), later than the "

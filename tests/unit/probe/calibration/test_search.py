@@ -47,7 +47,7 @@ def keep_few(start: int) -> Keep:
         ("none", None, [[keep(2, 0.1)], [keep(2, 0.5)], []]),
         ("none", 6, [[keep(2, 0.1)], [keep(2, 0.5)], []]),
         ("layer_inactivity", 6, [[keep(2, 0.1), freeze(6)], [keep(2, 0.5), freeze(6)], [freeze(6)]]),
-        # 0.1 is less than the treatment would keep, so it stands alone.
+        # 0.1 is less than the treatment would keep, so there is no plan with both.
         ("token_sparsity", 6, [[keep(2, 0.1)], [keep(2, 0.5), keep_few(6)], [keep_few(6)]]),
     ],
 )
@@ -177,7 +177,7 @@ TESTS = (
         ({"target_flops": 1.5}, [1.5, 2.0, 3.0, 4.0]),
         ({"target_flops": 2.0}, [2.0, 3.0, 4.0]),
         ({"target_flops": 3.5}, [4.0]),
-        ({"target_flops": 9.0}, [4.0]),  # unreachable: what comes closest
+        ({"target_flops": 9.0}, [4.0]),  # unreachable: the closest plan
     ],
 )
 def test_eligible_plans(target: dict[str, float], ratios: list[float]) -> None:

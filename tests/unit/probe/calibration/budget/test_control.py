@@ -120,13 +120,15 @@ def test_a_resumed_run_keeps_earlier_decisions(
     clock.now = 0.0
     with pytest.raises(KeyboardInterrupt):
         run(loaded, samples, budget, journal=journal, on_progress=stop)
-    clock.now = -1e6  # all the time in the world
+    clock.now = -1e6  # no shortage of time
     continued = run(loaded, samples, budget, journal=journal)
     for name in ("curves", "stages", "utility", "saturation", "pruning_tests"):
         assert getattr(continued, name) == getattr(straight, name)
     assert continued.provenance.held_out_ids == straight.provenance.held_out_ids
     examples, *others = straight.provenance.dropped
     assert examples == "What is kept is shown for 0 of 6 samples."
-    assert continued.provenance.dropped == tuple(others)  # examples were not decided yet, and now there was time
+    assert continued.provenance.dropped == tuple(
+        others
+    )  # the first run had not decided on examples; the second has time for them
     with pytest.raises(HalfVError, match="holds unfinished work with another budget; got 40.0; expected 20.0"):
         run(loaded, samples, 2 * budget, journal=journal)

@@ -117,11 +117,11 @@ def test_a_plan_that_does_something(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("wrong", [0, -1])
 def test_a_run_from_the_middle_of_another_layers_output(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    note = Replay._note_layer
+    record = Replay._record_layer
 
-    def noted(self: Replay, kwargs: dict[str, Any], output: torch.Tensor) -> None:
-        note(self, kwargs, output)
+    def recorded(self: Replay, kwargs: dict[str, Any], output: torch.Tensor) -> None:
+        record(self, kwargs, output)
         self._outputs[-1] = self._outputs[wrong] + (wrong == -1)
 
-    monkeypatch.setattr(Replay, "_note_layer", noted)
+    monkeypatch.setattr(Replay, "_record_layer", recorded)
     assert failed(tiny_model("llava"), "llava") == {MIDDLE}
