@@ -41,7 +41,7 @@ class Identity:
     def of(
         cls, model: PreTrainedModel, processor: PromptProcessor, samples: Sequence[Sample], model_id: str = ""
     ) -> "Identity":
-        """Compute the identity; reads all weights and images.
+        """Compute the identity; reads the weights and all images.
 
         Args:
             model_id: name of the model, if it should not be the path that the model was loaded from.
@@ -74,7 +74,7 @@ class Identity:
 
 @torch.no_grad()
 def weights_fingerprint(model: PreTrainedModel) -> str:
-    """sha256 over names, shapes, dtypes and evenly spaced values of all parameters; training changes all of them."""
+    """sha256 over names, shapes, dtypes and some values of all parameters; training changes every value."""
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
         flattened = parameter.detach().reshape(-1)

@@ -78,11 +78,11 @@ def test_after_kill_9_the_same_command_ends_with_the_same_profile(
         assert not profile.exists()
     with journal.open("ab") as stream:
         stream.write(b'{"name": "pla')
-    noted = {json.loads(line)["name"] for line in journal.read_bytes().splitlines()[1:-1]}
+    recorded = {json.loads(line)["name"] for line in journal.read_bytes().splitlines()[1:-1]}
     measured = watched(monkeypatch)
     assert run(*FAST, monkeypatch=monkeypatch) == 0
     assert measured == []
-    assert {f"curves/{name}" for name in Profile.load(profile).provenance.sample_ids} <= noted
+    assert {f"curves/{name}" for name in Profile.load(profile).provenance.sample_ids} <= recorded
     assert not journal.exists()
     profile.rename(folder / "killed.json")
     assert run(*FAST, monkeypatch=monkeypatch) == 0
@@ -94,11 +94,11 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the samples that are measured from now on."""
     found, measured = [], Curves.measure
 
-    def noted(self: Curves, model: Any, sample: Any) -> Any:
+    def recorded(self: Curves, model: Any, sample: Any) -> Any:
         found.append(sample.id)
         return measured(self, model, sample)
 
-    monkeypatch.setattr(Curves, "measure", noted)
+    monkeypatch.setattr(Curves, "measure", recorded)
     return found
 
 
@@ -114,7 +114,7 @@ def journal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise Stopped
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(HeldOutAnswers, "count", stop)
+        patch.setattr(HeldOutAnswers, "sample_count", stop)
         patch.setattr(sys, "argv", ["halfv-probe", *FAST])
         main()
     assert count(folder / "profile.json.unfinished") == 7
