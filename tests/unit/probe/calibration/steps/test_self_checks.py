@@ -1,4 +1,4 @@
-"""The self-checks pass on every family, and each of them fails when the thing that it watches is broken."""
+"""The self-checks pass on every family, and each fails if what it checks is broken."""
 
 from collections.abc import Callable
 from functools import partial
@@ -83,7 +83,7 @@ def _noisy(scale: float, forward: Callable[..., Any], *args: Any, **kwargs: Any)
 
 
 def test_a_model_that_does_not_compute_the_same_twice() -> None:
-    """Dropout or noise in a layer: two runs of a prompt differ, and so does whatever is compared bit by bit."""
+    """With dropout or noise in a layer, two runs of a prompt differ, and so do all bitwise comparisons."""
     torch.manual_seed(0)
     model = tiny_model("llava")
     layer = parts_of(model).layers[2]
@@ -103,7 +103,7 @@ def test_dropout_that_was_left_on() -> None:
 
 
 def test_a_prompt_that_ends_in_a_visual_token() -> None:
-    """Then leaving the last layer out changes the very row that is read."""
+    """Then skipping the last layer changes the row from which the logits are read."""
     model = tiny_model("llava")
     checks = self_checks(model, tiny_prompt("llava", after=0), 5)
     assert {check.name for check in checks if not check.passed} == {KL}
@@ -117,11 +117,11 @@ def test_a_plan_that_does_something(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("wrong", [0, -1])
 def test_a_run_from_the_middle_of_another_layers_output(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    note = Replay._record_layer
+    record = Replay._record_layer
 
-    def noted(self: Replay, kwargs: dict[str, Any], output: torch.Tensor) -> None:
-        note(self, kwargs, output)
+    def recorded(self: Replay, kwargs: dict[str, Any], output: torch.Tensor) -> None:
+        record(self, kwargs, output)
         self._outputs[-1] = self._outputs[wrong] + (wrong == -1)
 
-    monkeypatch.setattr(Replay, "_record_layer", noted)
+    monkeypatch.setattr(Replay, "_record_layer", recorded)
     assert failed(tiny_model("llava"), "llava") == {MIDDLE}
