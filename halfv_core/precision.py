@@ -13,6 +13,9 @@ from torch import nn
 from halfv_core.errors import UnsupportedError
 
 
+_PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
 def widened(states: torch.Tensor) -> torch.Tensor:
     """The same numbers in float32, or in their own dtype if that is wider."""
     return states.to(torch.promote_types(states.dtype, torch.float32))
@@ -29,7 +32,7 @@ def is_matrix(project: nn.Module, device: torch.device) -> bool:
     """Whether a projection is a matrix and at most a bias on `device`: not adapted, quantised, sharded or offloaded."""
     if type(project) is not nn.Linear or type(project.weight) is not nn.Parameter:
         return False
-    return project.weight.device == device and project.weight.is_floating_point()
+    return project.weight.device == device and project.weight.dtype in _PLAIN
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:
