@@ -12,7 +12,6 @@ from torch import nn
 
 from halfv_core.errors import UnsupportedError
 
-
 _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
