@@ -20,12 +20,17 @@ from probe.analyzers.tme import truncated_matrix_entropy
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.capture.hidden_states import capture
+from probe.capture.in_float32 import can_be_widened, decoder_in_float32
 from probe.capture.replay import Replay
 from probe.data.samples import Sample
 from probe.trials.answers import Inputs
 
 LOGITS_TOLERANCE = 0.02
 """Largest difference of logits, relative to their spread, that rounding explains: the head gets one row or many."""
+KEPT = 0.25
+"""Share of the visual tokens that is kept to compare the choice with that of float32."""
+AGREEING_SHARE = 0.5
+"""Share of them that must agree: fewer are not a matter of rounding."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,14 @@ class SelfChecks(Step[tuple[Check, ...]]):
 def self_checks(
     model: PreTrainedModel, inputs: Inputs, entropy_k: int, *, family: Family | None = None
 ) -> tuple[Check, ...]:
-    """Run all checks on one prompt, in about four forward passes and a KL curve."""
+    """Run all checks on one prompt, in about four forward passes and a KL curve.
+
+    A model in half precision takes two more passes, and two in float32, for a check of its own. There is no such check
+    if its weights are quantised, sharded or offloaded.
+
+    Raises:
+        UnsupportedError: numbers by which visual tokens are ranked are NaN or infinite.
+    """
     parts = parts_of(model, family)
     logits = model(**inputs, logits_to_keep=1).logits[0, -1].float()
     states, repeated = (capture(model, inputs, family=family) for _ in range(2))
@@ -80,7 +92,35 @@ def self_checks(
         Check(name="KL at the last layer is 0", passed=kl == 0.0, found=f"{kl:.3g} nats"),
         Check(name="a plan that does nothing", passed=unchanged, found="logits, bit by bit"),
         Check(name="a run from the middle", passed=replayed, found="logits, bit by bit"),
+        *((_kept_as_in_float32(model, inputs, family),) if can_be_widened(model, family) else ()),
     )
+
+
+def _kept_as_in_float32(model: PreTrainedModel, inputs: Inputs, family: Family | None) -> Check:
+    """How many of the tokens kept in the model's dtype are kept in float32 too, early by coverage, late by attention.
+
+    Near-ties fall either way by rounding, and a token that is chosen otherwise changes which ones cover the rest, so
+    they need not all agree.
+    """
+    layers = len(parts_of(model, family).layers)
+    keeps = (
+        Keep(layer=max(1, layers // 4), keep_ratio=KEPT),
+        Keep(layer=max(1, layers * 3 // 4), keep_ratio=KEPT, selector="attention"),
+    )
+    agreeing, shares = [], []
+    for keep in keeps:
+        kept = _kept(model, inputs, keep, family)
+        with decoder_in_float32(model, family=family):
+            same = len(kept & _kept(model, inputs, keep, family))
+        agreeing.append(f"{same} of {len(kept)} by {keep.selector} at layer {keep.layer}")
+        shares.append(same / len(kept))
+    return Check(name="kept tokens agree with float32", passed=min(shares) >= AGREEING_SHARE, found=", ".join(agreeing))
+
+
+def _kept(model: PreTrainedModel, inputs: Inputs, keep: Keep, family: Family | None) -> set[int]:
+    with apply(model, Plan((keep,)), family=family) as run:
+        model(**inputs, use_cache=False, logits_to_keep=1)
+    return set(run.kept[keep.layer][0].tolist())
 
 
 def _known_entropy(k: int) -> bool:
