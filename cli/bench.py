@@ -1,4 +1,4 @@
-"""`halfv-probe bench`: speed and memory with and without a plan, measured in turn, beside what arithmetic says.
+"""`halfv-probe bench`: speed and memory with and without a plan, in alternating runs, next to the computed costs.
 
 halfv-probe bench --random-weights --model qwen2.5-vl-7b --layers 8 --vision-layers 8
 halfv-probe bench --model /path/to/Qwen2.5-VL-7B-Instruct --profile profile.json --dtype bfloat16
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.common import (
-    SMALL,
+    SMALL_MODEL,
     JsonOption,
     given_arguments,
     print_json,
@@ -19,7 +19,7 @@ from cli.common import (
     writing,
 )
 from cli.model_options import LoadingOptions, ModelOption
-from cli.plan_options import FreezeOption, KeepOption, typed_plan
+from cli.plan_options import FreezeOption, KeepOption, parse_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -60,23 +60,23 @@ def bench(
     from probe.bench.synthetic import depths
 
     _check(random_weights, layers, vision_layers, profile, keep, freeze)
-    typed = typed_plan(keep or [], freeze or []) if keep or freeze else None
+    typed_plan = parse_plan(keep or [], freeze or []) if keep or freeze else None
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     if random_weights:
-        found, whole = _random(model, layers, vision_layers, loading)
+        loaded_model, whole = _random(model, layers, vision_layers, loading)
     else:
-        found = loading.load(model).model
-        whole = depths(found.config)
-    check_clock(clock, found.device)
-    plan = typed or _plan(model, found.config, whole[0], profile, random_weights)
-    plan.check_depth(found.config.get_text_config().num_hidden_layers)
+        loaded_model = loading.load(model).model
+        whole = depths(loaded_model.config)
+    check_clock(clock, loaded_model.device)
+    plan = typed_plan or _plan(model, loaded_model.config, whole[0], profile, random_weights)
+    plan.check_depth(loaded_model.config.get_text_config().num_hidden_layers)
     if threads is not None:
         torch.set_num_threads(threads)
-    inputs = synthetic_inputs(found, visual_tokens=visual_tokens, text_tokens=text_tokens, batch=batch)
+    inputs = synthetic_inputs(loaded_model, visual_tokens=visual_tokens, text_tokens=text_tokens, batch=batch)
     with progress_bar() as on_progress:
         benchmark = run(
-            found,
+            loaded_model,
             plan,
             inputs,
             rounds=rounds,
@@ -119,7 +119,14 @@ def _check(
 def _random(
     name: str, layers: int | None, vision_layers: int | None, loading: LoadingOptions
 ) -> tuple["PreTrainedModel", tuple[int, int]]:
-    """A model with random weights, and the depths of the whole that it is a slice of."""
+    """Create a model with random weights.
+
+    Returns:
+        The model, and the depths of decoder and vision tower in the complete model.
+
+    Raises:
+        ModelError: an unknown dtype or device.
+    """
     import torch
     from transformers.utils import logging
 
@@ -131,23 +138,23 @@ def _random(
     dtype, device = loading.dtype, loading.device
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
-    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    torch_device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
-        torch.empty(0, device=place)
+        torch.empty(0, device=torch_device)
     except (RuntimeError, AssertionError):
         raise ModelError("unknown device", got=device, expected="auto, cpu, cuda, cuda:1, mps ...") from None
     logging.set_verbosity_error()
     config = config_of(name)
     whole = depths(config)
-    precision = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
-    found = random_model(sliced(config, layers, vision_layers), dtype=precision, device=place)
-    if found.num_parameters() < SMALL:
+    torch_dtype = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    random_weights_model = random_model(sliced(config, layers, vision_layers), dtype=torch_dtype, device=torch_device)
+    if random_weights_model.num_parameters() < SMALL_MODEL:
         torch.set_num_threads(1)
-    return found, whole
+    return random_weights_model, whole
 
 
 def _plan(name: str, config: "PreTrainedConfig", depth: int, profile: Path | None, random_weights: bool) -> "Plan":
-    """The plan of the given profile, of the one shipped with a bundled model, or the published one."""
+    """The plan of the given profile, of the profile shipped with a bundled model, or the published plan."""
     from halfv_core import Profile
     from halfv_core.models import bundled_models
     from probe.bench import published_plan
@@ -157,7 +164,7 @@ def _plan(name: str, config: "PreTrainedConfig", depth: int, profile: Path | Non
         profile = bundled[name].parents[1] / "profiles" / f"{name}.json"
     if profile is None:
         return published_plan(config.model_type, depth, config.get_text_config().num_hidden_layers)
-    found = Profile.load(profile)
+    loaded_profile = Profile.load(profile)
     if not random_weights:
-        found.check_model(config)
-    return found.plan
+        loaded_profile.check_model(config)
+    return loaded_profile.plan

@@ -1,4 +1,4 @@
-"""A benchmark for people: measured beside analytic, and the goals."""
+"""Tables for a benchmark: measured values next to computed ones, and the goals."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from probe.bench.records import CONVENTIONS, Benchmark, Spread
 
 
 def bench_tables(benchmark: Benchmark) -> Iterator[Table]:
-    """What was run, what was measured, what arithmetic says, and the goals; readable at 80 columns."""
+    """The subject, the measurements, the FLOPs and the goals; readable at 80 columns."""
     yield _subject(benchmark)
     yield _measured(benchmark)
     yield _flops(benchmark)
@@ -29,14 +29,14 @@ def _subject(benchmark: Benchmark) -> Table:
     table.add_row("prompt", f"{subject.batch} x ({subject.visual_tokens} visual + {subject.text_tokens} text tokens)")
     for index, line in enumerate(subject.plan.describe()):
         table.add_row("" if index else "plan", escape(line))
-    where = machine.accelerator or f"{machine.processor}, {machine.threads} threads"
+    hardware = machine.accelerator or f"{machine.processor}, {machine.threads} threads"
     clock = {"wall": "wall-clock time", "cpu": "CPU time of the process"}[subject.clock]
-    table.add_row("machine", f"{where}; torch {benchmark.versions['torch']}; {clock}")
+    table.add_row("machine", f"{hardware}; torch {benchmark.versions['torch']}; {clock}")
     return table
 
 
 def depth_text(layers: int, whole: int) -> str:
-    """`8 of 28`, or `28` for the whole."""
+    """Format a depth: `8 of 28` for a part, `28` for the whole."""
     return str(layers) if layers == whole else f"{layers} of {whole}"
 
 
@@ -100,15 +100,15 @@ def _goals(benchmark: Benchmark) -> Table:
 
 
 def milliseconds(spread: Spread) -> str:
-    """Median, in the unit that reads best."""
+    """The median, in seconds or milliseconds."""
     return f"{spread.median:.2f} s" if spread.median >= 1 else f"{spread.median * 1e3:.3g} ms"
 
 
 def megabytes(count: float) -> str:
-    """In MB of a million bytes."""
+    """A number of bytes in MB (10^6 bytes)."""
     return f"{count / 1e6:,.1f} MB"
 
 
 def ratio(spread: Spread) -> str:
-    """Median with the range of the rounds."""
+    """The median and the range over the rounds."""
     return f"{spread.median:.2f}x ({spread.lowest:.2f}-{spread.highest:.2f})"

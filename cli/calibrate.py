@@ -1,4 +1,4 @@
-"""`halfv-probe calibrate`: measure a model on samples, write its profile, and say what was found.
+"""`halfv-probe calibrate`: measure a model on samples, write its profile, and print a summary.
 
 halfv-probe calibrate --model qwen2.5-vl-7b --data photos --output profile.json --report report.html
 """
@@ -12,10 +12,10 @@ import typer
 from cli.common import (
     JsonOption,
     given_arguments,
+    journal_path,
     print_json,
     progress_bar,
     stdout,
-    unfinished,
     writing,
 )
 from cli.data_options import DataOption, ReadingOptions
@@ -70,7 +70,7 @@ def calibrate(
     from probe.report import Subject, write_report
 
     seconds = None if budget is None else parse_budget(budget)
-    found = reading.read(data)
+    loaded_samples = reading.read(data)
     settings = Settings.from_user(
         samples=samples,
         held_out=held_out,
@@ -94,12 +94,12 @@ def calibrate(
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
     loaded = loading.load(model)
-    journal = unfinished(output)
+    journal = journal_path(output)
     with progress_bar() as on_progress, writing(journal):
         profile, observations = calibrate_in_full(
             loaded.model,
             loaded.processor,
-            found,
+            loaded_samples,
             settings,
             model_id=model,
             data=data,
@@ -122,14 +122,14 @@ def calibrate(
 
 
 def selector_options(pairs: list[str]) -> dict[str, bool | int | float | str]:
-    """`NAME=VALUE` pairs as settings; numbers and true/false are read as such.
+    """Parse `NAME=VALUE` pairs; numbers and true/false are converted.
 
     Raises:
         HalfVError: a pair without a name, a value or an equals sign.
     """
     from halfv_core import HalfVError
 
-    found: dict[str, bool | int | float | str] = {}
+    options: dict[str, bool | int | float | str] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
         if not name or not value:
@@ -138,5 +138,5 @@ def selector_options(pairs: list[str]) -> dict[str, bool | int | float | str]:
             parsed = json.loads(value)
         except json.JSONDecodeError:
             parsed = value
-        found[name] = parsed if isinstance(parsed, bool | int | float) else value
-    return found
+        options[name] = parsed if isinstance(parsed, bool | int | float) else value
+    return options

@@ -1,6 +1,6 @@
-"""What the commands share: options, where output goes, and progress.
+"""Shared parts of the commands: options, output and progress.
 
-Results go to stdout, progress to stderr, so that `halfv-probe ... --json | jq` works.
+Results go to stdout and progress to stderr, so that `halfv-probe ... --json | jq` works.
 """
 
 import json
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 ProfileArgument = Annotated[Path, typer.Argument(help="Profile made by `halfv-probe calibrate`.", show_default=False)]
 
-SMALL = 50_000_000
-"""Parameters below which threads cost more than they bring."""
+SMALL_MODEL = 50_000_000
+"""Number of parameters below which several threads are slower than one."""
 
 stdout = Console()
 
 
 def print_json(value: object) -> None:
-    """Print as JSON, as it is: no colours, no wrapping."""
+    """Print JSON without colours or wrapping."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def given_arguments(context: typer.Context) -> dict[str, "JsonValue"]:
     """The options that the user typed, with their values."""
-    typed = {}
+    arguments = {}
     for name, value in context.params.items():
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            typed[name] = json.loads(json.dumps(value, default=str))
-    return typed
+            arguments[name] = json.loads(json.dumps(value, default=str))
+    return arguments
 
 
 def load_quietly(model: str, dtype: str, device: str, trust_remote_code: bool) -> "LoadedModel":
-    """Load a model without transformers' own notes and bars on stderr, which belongs to one line for a mistake.
+    """Load a model without messages and progress bars from transformers, so that stderr has only our one-line errors.
 
-    Layers of a small model take microseconds, which threads spend waiting for each other (30 times slower on a busy
-    machine), so such a model runs on one.
+    A small model runs on one thread: its layers take microseconds, and several threads would mostly wait for each other
+    (30 times slower on a busy machine).
 
     Raises:
         ModelError: see `halfv_core.models.load_model`.
@@ -59,14 +59,14 @@ def load_quietly(model: str, dtype: str, device: str, trust_remote_code: bool) -
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    if loaded.model.num_parameters() < SMALL:
+    if loaded.model.num_parameters() < SMALL_MODEL:
         torch.set_num_threads(1)
     return loaded
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each step on stderr: name, samples done, time left. Yields `report(step, done, total)`."""
+    """Show a bar on stderr for each step, with samples done and time left. Yields `report(step, done, total)`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
     progress = Progress(*columns, console=Console(stderr=True))
@@ -80,21 +80,21 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     try:
         yield report
     finally:
-        if tasks:  # or a mistake found before the first step would come with an empty line
+        if tasks:  # stopping a bar that never started would print an empty line
             progress.stop()
 
 
-def unfinished(output: Path) -> Path:
-    """Where long work towards a file is noted, so that the same command goes on after having been stopped."""
+def journal_path(output: Path) -> Path:
+    """The journal of the work on an output file, with which the same command resumes after an interruption."""
     return output.with_name(f"{output.name}.unfinished")
 
 
 @contextmanager
 def writing(path: Path, option: str = "--output") -> Iterator[None]:
-    """Turn a failure to write `path`, which `option` names, into the user's one line.
+    """Turn a failure to write `path`, which the user gave as `option`, into a one-line error.
 
     Raises:
-        HalfVError: it cannot be written.
+        HalfVError: the path cannot be written.
     """
     from halfv_core.errors import HalfVError
 

@@ -34,56 +34,56 @@ def compare(
 ) -> None:
     """Say whether two profiles agree: stages, saturation type and share kept, and how far their curves are apart."""
     from halfv_core.profile import Profile
-    from probe.calibration.compare import compare as run
+    from probe.calibration.compare import compare as compare_profiles
     from probe.calibration.compare import verdict
 
-    found = run(Profile.load(a), Profile.load(b))
+    comparison = compare_profiles(Profile.load(a), Profile.load(b))
     if as_json:
-        print_json({"agree": found.agree, "verdict": verdict(found)} | found.model_dump(mode="json"))
+        print_json({"agree": comparison.agree, "verdict": verdict(comparison)} | comparison.model_dump(mode="json"))
     else:
-        stdout.print(comparison_table(found))
-        stdout.print(curve_table(found))
-        stdout.print(verdict(found), markup=False, highlight=False)
-    if strict and not found.agree:
+        stdout.print(comparison_table(comparison))
+        stdout.print(curve_table(comparison))
+        stdout.print(verdict(comparison), markup=False, highlight=False)
+    if strict and not comparison.agree:
         raise typer.Exit(1)
 
 
-def comparison_table(found: "ProfileComparison") -> Table:
-    """What each calibration found and promises, and what they were not done alike with."""
+def comparison_table(comparison: "ProfileComparison") -> Table:
+    """The results and promises of both calibrations, and the conditions in which they differ."""
     from probe.calibration.certainty import interval_label
 
     table = Table(box=None, pad_edge=False)
     for column in ("", "A", "B", ""):
         table.add_column(column, overflow="fold")
 
-    def add(name: str, one: object, two: object, same: bool | None = None) -> None:
+    def add(name: str, in_a: object, in_b: object, same: bool | None = None) -> None:
         mark = "" if same is None else "agree" if same else "disagree"
-        table.add_row(escape(name), escape(_text(one)), escape(_text(two)), mark)
+        table.add_row(escape(name), escape(_text(in_a)), escape(_text(in_b)), mark)
 
-    for pair in found.boundaries:
-        one, two = (f"{_text(side.layer)} ({interval_label(side.low, side.high)})" for side in (pair.a, pair.b))
-        add(ROW_LABELS[pair.name], one, two, pair.agree)
-    add("saturation type", *found.types, found.types[0] == found.types[1])
-    add("share kept at Stage II", *found.keep_ratios, found.keep_ratios[0] == found.keep_ratios[1])
-    for number in found.expected:
+    for pair in comparison.boundaries:
+        in_a, in_b = (f"{_text(side.layer)} ({interval_label(side.low, side.high)})" for side in (pair.a, pair.b))
+        add(ROW_LABELS[pair.name], in_a, in_b, pair.agree)
+    add("saturation type", *comparison.types, comparison.types[0] == comparison.types[1])
+    add("share kept at Stage II", *comparison.keep_ratios, comparison.keep_ratios[0] == comparison.keep_ratios[1])
+    for number in comparison.expected:
         add(ROW_LABELS[number.name], number.a, number.b)
-    for name, (left, right) in found.differs.items():
-        add(name, left, right)
+    for name, (value_a, value_b) in comparison.differs.items():
+        add(name, value_a, value_b)
     return table
 
 
-def curve_table(found: "ProfileComparison") -> Table:
-    """How far the mean curves are apart."""
+def curve_table(comparison: "ProfileComparison") -> Table:
+    """The distances of the mean curves."""
     table = Table(box=None, pad_edge=False)
     for column in ("curves apart by", "mean, std", "largest, std", "rank correlation"):
         table.add_column(column)
-    for curve in found.curves:
+    for curve in comparison.curves:
         table.add_row(curve.name, _text(curve.mean), _text(curve.largest), _text(curve.rank_correlation))
     return table
 
 
 def _text(value: object) -> str:
-    """As people read it; "none" stands for no such stage, or nothing to measure."""
+    """Format a value; "none" means no such stage, or nothing to measure."""
     if value is None:
         return "none"
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""The options that say where samples come from and how to read them, for every command that takes data."""
+"""Options for the source of the samples and how to read them, for all commands that take data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ DataOption = Annotated[
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How data are read."""
+    """Options for reading data."""
 
     column: Annotated[
         list[str] | None,
@@ -60,9 +60,9 @@ class ReadingOptions:
     ] = False
 
     def read(self, data: str) -> "Samples":
-        """The samples of `data`.
+        """Read the samples of `data`.
 
-        What was chosen for the user is said on stderr; rows that cannot be used are counted and the first ones named.
+        Report on stderr what was chosen for the user, how many rows cannot be used, and the first of them.
 
         Raises:
             DataError: see `probe.load_samples`.
@@ -70,7 +70,7 @@ class ReadingOptions:
         from probe.data.columns import Columns
         from probe.data.samples import load_samples
 
-        found = load_samples(
+        samples = load_samples(
             data,
             columns=Columns.from_pairs(self.column or []),
             images=self.images,
@@ -80,14 +80,14 @@ class ReadingOptions:
             answers=self.answers_are,
             fetch_images=self.fetch_images,
         )
-        for note in found.notes:
+        for note in samples.notes:
             Console(stderr=True, soft_wrap=True, highlight=False).print(f"{data}: {note}", markup=False)
-        say_rejected(found.rejected, len(found) + len(found.rejected))
-        return found
+        print_rejected(samples.rejected, len(samples) + len(samples.rejected))
+        return samples
 
 
-def say_rejected(rejected: Sequence[object], rows: int) -> None:
-    """One line for the count and one for each of the first."""
+def print_rejected(rejected: Sequence[object], rows: int) -> None:
+    """Print the number of rejected rows, and one line for each of the first."""
     from probe.data.samples import SHOWN
 
     if not rejected:

@@ -32,7 +32,7 @@ def demo(
         output.mkdir(parents=True, exist_ok=True)
     loaded = load_quietly(model, "auto", "auto", False)
     with progress_bar() as on_progress, writing(output):
-        found = run_demo(
+        result = run_demo(
             loaded,
             output,
             samples=samples,
@@ -41,17 +41,17 @@ def demo(
             on_progress=on_progress,
         )
     if as_json:
-        print_json(found.results())
+        print_json(result.results())
         return
     files = Files.of(output)
-    again = ["--model", model, "--profile", files.profile, "--compare"]
-    asked = ["--image", files.scene, "--prompt", found.scene.prompt]
-    stdout.print(summary_table(found.profile))
-    stdout.print(accuracy_table(found))
+    model_options = ["--model", model, "--profile", files.profile, "--compare"]
+    question_options = ["--image", files.scene, "--prompt", result.scene.prompt]
+    stdout.print(summary_table(result.profile))
+    stdout.print(accuracy_table(result))
     for line in (
         f"profile: {files.profile}",
         f"report:  {files.report}",
         f"results: {files.results}",
-        f"try:     {shlex.join(['halfv-probe', 'generate', *map(str, again + asked)])}",
+        f"try:     {shlex.join(['halfv-probe', 'generate', *map(str, model_options + question_options)])}",
     ):
         stdout.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,14 +1,14 @@
-"""The table that ends a demo: accuracy by family, and what the plan saves."""
+"""The final table of a demo: accuracy by question family, and what the plan saves."""
 
 from rich.table import Table
 
 from probe.demo import Demo
 
 
-def accuracy_table(found: Demo) -> Table:
-    """A row for each family of questions, without the plan and with it."""
-    full, fast = found.full, found.fast
-    table = Table(box=None, title=f"{len(found.ablation.comparisons)} held-out scenes")
+def accuracy_table(demo: Demo) -> Table:
+    """One row per question family, without and with the plan."""
+    full, fast = demo.full, demo.fast
+    table = Table(box=None, title=f"{len(demo.ablation.comparisons)} held-out scenes")
     table.add_column("family")
     for name in ("full model", "accelerated"):
         table.add_column(name, justify="right")

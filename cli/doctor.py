@@ -1,4 +1,4 @@
-"""`halfv-probe doctor`: what is installed, which devices there are, whether a model can be probed and data can be read.
+"""`halfv-probe doctor`: installed packages, available devices, and whether a model can be probed and data can be read.
 
 halfv-probe doctor --model llava-1.5-7b --data my-questions.csv
 """
@@ -27,7 +27,7 @@ TESTED = {
     "plotly": "7.1.0",
     "pydantic": "2.14.3",
 }
-"""Package -> version that the tests passed with, as in constraints.txt."""
+"""Package -> version with which the tests passed, as in constraints.txt."""
 
 
 def doctor(
@@ -43,11 +43,11 @@ def doctor(
         "python": platform.python_version(),
         "packages": {name: {"installed": installed(name), "tested": tested} for name, tested in TESTED.items()},
         "devices": list(devices()),
-        "model": examine(model, loading) if model else None,
+        "model": describe_model(model, loading) if model else None,
         "data": None,
     }
     if data:
-        result["data"] = look_at(reading.read(data))
+        result["data"] = describe_data(reading.read(data))
     if as_json:
         print_json(result)
     else:
@@ -55,7 +55,7 @@ def doctor(
 
 
 def installed(package: str) -> str | None:
-    """The version of an installed package, without a build's suffix; None when it is absent."""
+    """The version of an installed package without its build suffix; None if it is not installed."""
     try:
         return version(package).partition("+")[0]
     except PackageNotFoundError:
@@ -63,21 +63,21 @@ def installed(package: str) -> str | None:
 
 
 def devices() -> list[str]:
-    """What torch can run on here."""
+    """The devices that torch can use."""
     import torch
 
-    found = [f"cpu ({torch.get_num_threads()} threads)"]
+    names = [f"cpu ({torch.get_num_threads()} threads)"]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        found.append(f"cuda:{index} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)")
-    return found + (["mps"] if torch.backends.mps.is_available() else [])
+        names.append(f"cuda:{index} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)")
+    return names + (["mps"] if torch.backends.mps.is_available() else [])
 
 
-def examine(name: str, loading: LoadingOptions) -> dict[str, Any]:
-    """What probing needs to know about a model.
+def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
+    """The properties of a model that matter for probing.
 
     Raises:
-        ModelError: it cannot be loaded, or no family fits it.
+        ModelError: the model cannot be loaded, or no family fits it.
     """
     from halfv_core.families import family_of, parts_of
 
@@ -95,12 +95,14 @@ def examine(name: str, loading: LoadingOptions) -> dict[str, Any]:
     }
 
 
-def look_at(samples: "Samples") -> dict[str, Any]:
-    """How data are read: columns, counts, and what a model would be asked."""
+def describe_data(samples: "Samples") -> dict[str, Any]:
+    """How the data are read: columns, counts, and an example of a prompt."""
     from halfv_core.interleaving import IMAGE_PLACE, in_words
     from probe.data.images import image_name, open_image
 
-    shown = next((sample for sample in samples if _opens(sample)), samples[0])  # if none does, say why not
+    example = next(
+        (sample for sample in samples if _opens(sample)), samples[0]
+    )  # if none opens, show the error of the first
     return {
         "samples": len(samples),
         "rejected": [str(row) for row in samples.rejected],
@@ -112,10 +114,10 @@ def look_at(samples: "Samples") -> dict[str, Any]:
         "interleaved": sum(IMAGE_PLACE in sample.prompt for sample in samples),
         "without_answer": sum(sample.answer is None for sample in samples),
         "example": {
-            "id": shown.id,
-            "images": [f"{image_name(picture)} {_size(open_image(picture))}" for picture in shown.images],
-            "prompt": in_words(shown.prompt),
-            "answers": list(shown.answers),
+            "id": example.id,
+            "images": [f"{image_name(picture)} {_size(open_image(picture))}" for picture in example.images],
+            "prompt": in_words(example.prompt),
+            "answers": list(example.answers),
         },
     }
 
@@ -135,7 +137,7 @@ def _size(image: "Image.Image") -> str:
 
 
 def show(result: dict[str, Any]) -> None:
-    """The same for people."""
+    """Print the result as text."""
     from rich.table import Table
 
     table = Table("what", "found", "tested with", box=None, pad_edge=False)
@@ -153,21 +155,23 @@ def show(result: dict[str, Any]) -> None:
 
 
 def show_data(data: dict[str, Any]) -> None:
-    """What was read, for people; data may hold markup, which is shown and not obeyed."""
+    """Print as text how the data are read; markup in the data is shown as it is."""
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         stdout.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    say(f"the data can be read: {data['samples']} samples, {len(data['rejected'])} rows rejected")
-    say("  columns: " + ", ".join(f"{field} = {name}" for field, name in data["columns"].items()))
-    say("  families: " + ", ".join(f"{name} {count}" for name, count in data["families"].items()))
+    print_line(f"the data can be read: {data['samples']} samples, {len(data['rejected'])} rows rejected")
+    print_line("  columns: " + ", ".join(f"{field} = {name}" for field, name in data["columns"].items()))
+    print_line("  families: " + ", ".join(f"{name} {count}" for name, count in data["families"].items()))
     answers = f" (answers are {data['answers_are']})" if data["answers_are"] else ""
-    say(f"  multiple choice: {data['multiple_choice']}{answers}, without a reference answer: {data['without_answer']}")
+    print_line(
+        f"  multiple choice: {data['multiple_choice']}{answers}, without a reference answer: {data['without_answer']}"
+    )
     if data["interleaved"]:
-        say(f"  images inside the text: {data['interleaved']}")
-    say(f"  for example {data['example']['id']}, with {', '.join(data['example']['images'])}:")
+        print_line(f"  images inside the text: {data['interleaved']}")
+    print_line(f"  for example {data['example']['id']}, with {', '.join(data['example']['images'])}:")
     for line in [
         *data["example"]["prompt"].splitlines(),
         f"-> {' | '.join(data['example']['answers']) or 'no reference'}",
     ]:
-        say(f"    {line}")
+        print_line(f"    {line}")

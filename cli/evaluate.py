@@ -1,4 +1,4 @@
-"""`halfv-probe evaluate`: what each part of a profile's plan brings and costs, against reference answers.
+"""`halfv-probe evaluate`: benefit and cost of each part of a profile's plan, measured against reference answers.
 
 halfv-probe evaluate --model qwen2.5-vl-7b --profile profile.json --data my-questions.csv
 """
@@ -12,13 +12,13 @@ from rich.console import Console
 from cli.common import (
     JsonOption,
     given_arguments,
+    journal_path,
     print_json,
     progress_bar,
     stdout,
-    unfinished,
     writing,
 )
-from cli.data_options import DataOption, ReadingOptions, say_rejected
+from cli.data_options import DataOption, ReadingOptions, print_rejected
 from cli.model_options import LoadingOptions, ModelOption
 
 
@@ -52,14 +52,16 @@ def evaluate(
     chosen = as_grading(grading)
     loaded_profile = Profile.load(profile)
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
-    found = reading.read(data)
-    answered = with_references(found)
+    available = reading.read(data)
+    answered = with_references(available)
     stderr = Console(stderr=True, soft_wrap=True, highlight=False)
-    if len(answered) < len(found):
-        stderr.print(f"{len(found) - len(answered)} of {len(found)} samples have no reference answer and are left out")
+    if len(answered) < len(available):
+        stderr.print(
+            f"{len(available) - len(answered)} of {len(available)} samples have no reference answer and are left out"
+        )
     drawn, unreadable = draw_readable(answered, samples, seed)
-    say_rejected(unreadable, len(drawn) + len(unreadable))
-    journal = unfinished(output)
+    print_rejected(unreadable, len(drawn) + len(unreadable))
+    journal = journal_path(output)
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     if output.is_dir():

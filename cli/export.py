@@ -1,4 +1,4 @@
-"""`halfv-probe export`: a profile, checked, as JSON or YAML for other programs.
+"""`halfv-probe export`: a validated profile as JSON or YAML, for other programs.
 
 halfv-probe export profile.json --format yaml --output profile.yaml
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What a profile can be written as."""
+    """The file formats of a profile."""
 
     JSON = "json"
     YAML = "yaml"
@@ -42,7 +42,7 @@ def export(
 
 
 def as_text(profile: "Profile", format: Format) -> str:
-    """The profile in the given format; reading it back gives the same profile."""
+    """The profile as text, from which the same profile can be read again."""
     if format is Format.JSON:
         return profile.model_dump_json(indent=1) + "\n"
     import yaml

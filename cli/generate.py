@@ -56,9 +56,9 @@ def _answer(
     from probe.trials.answers import greedy_answer
 
     with apply(loaded.model, plan) as run:
-        began = time.perf_counter()
+        started = time.perf_counter()
         ids = greedy_answer(loaded.model, inputs, max_new_tokens)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
     return {
         "answer": loaded.processor.decode(ids),
         "tokens": len(ids),

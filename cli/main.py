@@ -1,8 +1,8 @@
-"""`halfv-probe`: the list of commands, and how their errors leave.
+"""`halfv-probe`: the list of commands, and how errors end the program.
 
     halfv-probe --help      # or: python -m cli.main --help
 
-Exit code 0: done; 1: the run failed; 2: the input is wrong (one line on stderr); 130: interrupted.
+Exit code 0: success; 1: the run failed; 2: the input is wrong (one line on stderr); 130: interrupted.
 """
 
 import sys
@@ -32,7 +32,7 @@ for command in (demo, calibrate, stages, plot, compare, export, generate, evalua
 
 
 def main() -> None:
-    """Run; a mistake that the user can repair is one line without a traceback."""
+    """Run a command; errors that the user can repair are printed on one line, without a traceback."""
     try:
         app(prog_name="halfv-probe")
     except Exception as error:

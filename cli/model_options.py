@@ -1,4 +1,4 @@
-"""The options that say which model is run and how it is loaded, for every command that loads one."""
+"""Options for the model and how it is loaded, for all commands that load one."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,7 @@ ModelOption = Annotated[str, typer.Option("--model", help="Name (see `halfv-prob
 
 @dataclass(frozen=True)
 class LoadingOptions:
-    """How a model is loaded."""
+    """Options for loading a model."""
 
     dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")] = "auto"
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"

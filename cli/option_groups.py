@@ -1,4 +1,4 @@
-"""Options that several commands share are said once, in a dataclass: a command takes it whole, a user gives its fields.
+"""Options that several commands share, declared once in a dataclass: commands take the whole dataclass as a parameter.
 
 @dataclass(frozen=True)
 class LoadingOptions:
@@ -8,8 +8,8 @@ def calibrate(*, model: ModelOption, loading: LoadingOptions) -> None: ...
 
 app.command()(flattened(calibrate))  # halfv-probe calibrate --model NAME --device cpu
 
-A group stands where its options belong in `--help`; the parameters after `*` may come in any order, whichever of them
-have defaults.
+The options of a group appear in `--help` at the place of its parameter. Parameters after `*` may come in any order,
+whether or not they have defaults.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ from typing import Any, get_type_hints
 
 
 def flattened(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer takes it: in place of each parameter that is a dataclass stand the dataclass's fields.
+    """Replace each dataclass parameter of a command by the dataclass's fields, as typer needs it.
 
     Raises:
-        ValueError: two parameters of one name.
+        ValueError: two parameters have the same name.
     """
     parameters = signature(command, eval_str=True).parameters.values()
     groups: dict[str, Any] = {
@@ -31,10 +31,10 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     }
 
     @wraps(command)
-    def run(**given: Any) -> None:
+    def run(**arguments: Any) -> None:
         for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
-        command(**given)
+            arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
+        command(**arguments)
 
     flat = [
         option.replace(kind=Parameter.KEYWORD_ONLY)

@@ -1,4 +1,4 @@
-"""A plan typed on the command line: `--keep LAYER=RATIO[:SELECTOR]` and `--freeze FIRST-LAST`."""
+"""Options for a plan on the command line: `--keep LAYER=RATIO[:SELECTOR]` and `--freeze FIRST-LAST`."""
 
 import re
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ FreezeOption = Annotated[
 ]
 
 
-def typed_plan(keep: Sequence[str], freeze: Sequence[str]) -> "Plan":
-    """The plan of these options.
+def parse_plan(keep: Sequence[str], freeze: Sequence[str]) -> "Plan":
+    """The plan that the options describe.
 
     Raises:
-        PlanError: an option that cannot be read, or a plan that contradicts itself.
+        PlanError: an option that cannot be parsed, or a plan that contradicts itself.
     """
     from halfv_core.plan import Plan
 
@@ -33,10 +33,10 @@ def _keep(text: str) -> "Keep":
     from halfv_core.errors import PlanError
     from halfv_core.plan import Keep
 
-    found = re.fullmatch(r"(\d+)=(\d*\.?\d+)(?::(\w+))?", text)
-    if found is None:
+    match = re.fullmatch(r"(\d+)=(\d*\.?\d+)(?::(\w+))?", text)
+    if match is None:
         raise PlanError("bad --keep", got=repr(text), expected="LAYER=RATIO[:SELECTOR], as in 2=0.25:attention")
-    layer, ratio, selector = found.groups()
+    layer, ratio, selector = match.groups()
     return Keep(layer=int(layer), keep_ratio=float(ratio), **({"selector": selector} if selector else {}))
 
 
@@ -44,8 +44,8 @@ def _freeze(text: str) -> "Freeze":
     from halfv_core.errors import PlanError
     from halfv_core.plan import Freeze
 
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if last < first:
         raise PlanError("bad --freeze", got=repr(text), expected="FIRST-LAST, as in 15-31, or one layer")
     return Freeze(layers=range(first, last + 1))

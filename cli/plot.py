@@ -1,4 +1,4 @@
-"""`halfv-probe plot`: profiles as one HTML page that opens without a network, and its charts as files.
+"""`halfv-probe plot`: profiles as one HTML page that needs no network, and its charts as files.
 
 halfv-probe plot profile.json --output report.html --open
 halfv-probe plot A.json B.json --export csv,png figures
@@ -60,10 +60,10 @@ def plot(
 
 
 def stems(profiles: list[Path]) -> list[str]:
-    """What the files of each profile begin with: its name, after its folder's where two have the same."""
-    found = [path.stem for path in profiles]
+    """Prefix of each profile's chart files: its file name, with the folder's name if two profiles share a name."""
+    names = [path.stem for path in profiles]
     return [
-        f"{path.resolve().parent.name}-{path.stem}" if found.count(path.stem) > 1 else path.stem for path in profiles
+        f"{path.resolve().parent.name}-{path.stem}" if names.count(path.stem) > 1 else path.stem for path in profiles
     ]
 
 

@@ -1,4 +1,4 @@
-"""`halfv-probe stages`: where the stages begin, from curves that were measured before; no model is needed.
+"""`halfv-probe stages`: find the stages in curves from CSV files, without a model.
 
 halfv-probe stages --visual visual.csv --text text.csv --kl kl.csv --json
 """
@@ -25,14 +25,14 @@ def stages(
     from probe.stages.from_curves import stages_of_curves
 
     text_curve, joint_curve, kl_curve = (None if path is None else read_curve(path) for path in (text, joint, kl))
-    found = stages_of_curves(read_curve(visual), text_curve, joint_curve, kl_curve)
+    result = stages_of_curves(read_curve(visual), text_curve, joint_curve, kl_curve)
     if as_json:
-        print_json(found._asdict())
+        print_json(result._asdict())
         return
     table = Table(box=None, pad_edge=False)
     for column in ("", "found", "why"):
         table.add_column(column, overflow="fold")
-    for name, why in found.evidence.items():
-        value = getattr(found, name, "")
+    for name, why in result.evidence.items():
+        value = getattr(result, name, "")
         table.add_row(name.replace("_", " "), "-" if value is None else str(value), escape(why))
     stdout.print(table)

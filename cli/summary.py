@@ -1,15 +1,15 @@
-"""The short table that ends a calibration: what was found, and what the plan promises."""
+"""The final table of a calibration: the stages, the plan, and what it promises."""
 
 from rich.markup import escape
 from rich.table import Table
 
 from halfv_core.profile import Profile
-from probe.calibration.certainty import beside_certainty, certainty
+from probe.calibration.certainty import certainty, remaining_cautions
 from probe.report.labels import stage_spans
 
 
 def summary_table(profile: Profile) -> Table:
-    """Stages, type with evidence, plan and expectations, for people."""
+    """A table of the stages, the saturation type, the plan and the expected savings."""
     table = Table(box=None, show_header=False, pad_edge=False, title=escape(profile.provenance.model_id))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -19,7 +19,7 @@ def summary_table(profile: Profile) -> Table:
 
 
 def summary_rows(profile: Profile) -> list[tuple[str, str]]:
-    """Label and text of each line; a line without a label goes on with the one above."""
+    """Label and text of each line; an empty label continues the line above."""
     expected, evidence = profile.expected, profile.stages.evidence
     spans = [(f"{span.numeral} {span.name}", span.layers) for span in stage_spans(profile.stages, profile.layers)]
     lines = [
@@ -34,9 +34,11 @@ def summary_rows(profile: Profile) -> list[tuple[str, str]]:
         ("KV cache", f"{expected.kv_ratio:.2f}x smaller"),
     ]
     if expected.agreement is not None and expected.log_likelihood_drop is not None:
-        same = f"{expected.agreement:.1%} of {expected.held_out} answers as the full model gives them"
-        lines.append(("held-out samples", f"{same}, log-likelihood {-expected.log_likelihood_drop:+.3f} nats a token"))
-    lines += [("" if index else "mind", text) for index, text in enumerate(beside_certainty(profile))]
+        answers = f"{expected.agreement:.1%} of {expected.held_out} answers as the full model gives them"
+        lines.append(
+            ("held-out samples", f"{answers}, log-likelihood {-expected.log_likelihood_drop:+.3f} nats a token")
+        )
+    lines += [("" if index else "mind", text) for index, text in enumerate(remaining_cautions(profile))]
     steps = sorted(profile.provenance.seconds_by_step.items(), key=lambda item: -item[1])
     if steps:
         spent = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in steps if seconds >= 0.5)

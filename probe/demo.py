@@ -1,7 +1,7 @@
-"""The whole path for one model: calibrate it on bundled scenes, then answer held-out ones with and without the plan.
+"""A demonstration: calibrate one model on bundled scenes, then answer held-out scenes with and without the plan.
 
-found = run_demo(load_model("tiny-qwen2.5-vl"), Path("runs/demo"))
-found.results()["retention"]
+demo = run_demo(load_model("tiny-qwen2.5-vl"), Path("runs/demo"))
+demo.results()["retention"]
 """
 
 import json
@@ -36,11 +36,11 @@ class Files(NamedTuple):
     """The files that a demo writes into its folder."""
 
     profile: Path
-    """The profile; its observations are written beside it."""
+    """The profile; its observations are written next to it."""
     report: Path
     results: Path
     scene: Path
-    """The image of one held-out scene, to try the profile on."""
+    """The image of one held-out scene, for trying the profile."""
 
     @classmethod
     def of(cls, folder: Path) -> "Files":
@@ -76,7 +76,7 @@ class Demo(NamedTuple):
         return self.ablation.variants[ACCELERATED]
 
     def results(self) -> dict[str, Any]:
-        """The content of results.json: what was decided, and what that does to the answers."""
+        """The content of results.json: the stages, the plan, and its effect on the answers."""
         profile, full, fast = self.profile, self.full, self.fast
         return {
             "model": self.model,
@@ -116,21 +116,21 @@ def run_demo(
 ) -> Demo:
     """Calibrate a model, write its profile and report, and compare its answers with and without the plan.
 
-    A run that was interrupted continues where it stopped when it is started again with the same folder.
+    An interrupted run continues where it stopped when it is started again with the same folder.
 
     Args:
-        folder: where the files go, see `Files`; created if it does not exist.
-        samples: calibration scenes drawn from the 100 bundled ones.
-        questions: held-out scenes drawn from the 300 bundled ones.
+        folder: folder for the files (see `Files`); created if it does not exist.
+        samples: number of calibration scenes, drawn from the 100 bundled ones.
+        questions: number of held-out scenes, drawn from the 300 bundled ones.
         arguments: options of `halfv-probe calibrate` that the user gave, for the profile's provenance.
         on_progress: called as each step advances.
 
     Raises:
         DataError: too few samples or questions, or the bundled scenes are not installed.
-        ModelError: a model that cannot be probed.
+        ModelError: the model cannot be probed.
         HalfVError: the folder holds unfinished work with another model, other settings or other package versions.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     settings = Settings.from_user(samples=samples)
     held_out = draw(load_samples("scenes-heldout"), questions, settings.seed)
     files = Files.of(folder)
@@ -146,9 +146,7 @@ def run_demo(
         journal=journals[0],
         on_progress=on_progress,
     )
-    observations.save(beside(files.profile))
-    profile.save(files.profile)
-    write_report([Subject(profile, observations)], files.report)
+    _save(profile, observations, files)
     ablation = ablate(
         loaded.model,
         loaded.processor,
@@ -162,8 +160,15 @@ def run_demo(
         on_progress=on_progress,
     )
     held_out[0].open_images()[0].save(files.scene)
-    found = Demo(profile, observations, ablation, held_out[0], time.monotonic() - began)
-    write_atomically(files.results, json.dumps(found.results(), indent=1) + "\n")
+    demo = Demo(profile, observations, ablation, held_out[0], time.monotonic() - started)
+    write_atomically(files.results, json.dumps(demo.results(), indent=1) + "\n")
     for journal in journals:
         journal.unlink()
-    return found
+    return demo
+
+
+def _save(profile: Profile, observations: Observations, files: Files) -> None:
+    """Write the profile, its observations and the report."""
+    observations.save(beside(files.profile))
+    profile.save(files.profile)
+    write_report([Subject(profile, observations)], files.report)

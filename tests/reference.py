@@ -15,7 +15,7 @@ def matrix_entropy(hidden: torch.Tensor, k: int = 50, clamp_gram: bool = False) 
     rows = hidden.to(torch.float64).tolist()
     means = [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
     centred = [[value - mean for value, mean in zip(row, means, strict=True)] for row in rows]
-    vectors = centred if len(rows) <= len(means) else [list(column) for column in zip(*centred, strict=True)]
+    vectors = centred if len(rows) < len(means) else [list(column) for column in zip(*centred, strict=True)]
     gram = [[math.fsum(a * b for a, b in zip(x, y, strict=True)) for y in vectors] for x in vectors]
     if clamp_gram:
         gram = [[max(entry, 0.0) for entry in row] for row in gram]

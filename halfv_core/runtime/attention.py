@@ -1,15 +1,16 @@
 """What the runtime computes with a layer's own attention weights: keys and values of frozen tokens, and scores.
 
 Both use the layer's own norm and projections, so they are exact for every family whose attention consists of q, k, v
-and o projections, with optional per-head norms on queries and keys.
+and o projections, with optional per-head norms on queries and keys. Scores are made as sdpa makes them: queries and
+keys in the model's dtype, everything after them in float32.
 """
 
 from typing import Any
 
 import torch
-from torch import nn
 
 from halfv_core.families.base import Parts
+from halfv_core.precision import is_matrix, no_autocast, widened, widened_norm
 from halfv_core.runtime.layer_input import LayerInput, gather_tokens
 from halfv_core.selectors.base import Scoring
 
@@ -56,16 +57,17 @@ def attention_scores(
     visual = one.slots.visual_slots(0)[None]  # (1, V)
     indices = visual if scoring == "release" else torch.arange(one.slots.length, device=visual.device)[None]  # (1, r)
     last = one.last_slots()  # (1, 1)
-    query = _project(attention, "q", layer.input_layernorm(gather_tokens(one.hidden, last)))  # (1, H, 1, d)
-    normed: torch.Tensor = layer.input_layernorm(gather_tokens(one.hidden, indices))  # (1, r, D)
+    query = widened(_project(attention, "q", layer.input_layernorm(gather_tokens(one.hidden, last))))  # (1, H, 1, d)
+    hidden = gather_tokens(one.hidden, indices)  # (1, r, D)
     logits: torch.Tensor  # (H_kv, H / H_kv, r)
-    if not rope and _keys_are_linear(attention, normed.device):
-        logits = _logits_without_keys(attention, query, normed[0])
+    if not rope and _keys_are_linear(attention, hidden.device):
+        logits = _logits_without_keys(attention, query, widened_norm(layer.input_layernorm, hidden)[0])
     else:
-        keys = _project(attention, "k", normed)  # (1, H_kv, r, d)
+        keys = widened(_project(attention, "k", layer.input_layernorm(hidden)))  # (1, H_kv, r, d)
         if rope:
             query, keys = _rotate(parts, query, one, last), _rotate(parts, keys, one, indices)
-        logits = (_by_key_head(query, keys.shape[1]) @ keys[0].transpose(1, 2)).float()
+        with no_autocast(query.device):
+            logits = (_by_key_head(query, keys.shape[1]) @ keys[0].transpose(1, 2)).float()
     if scoring == "release":
         return logits.softmax(-1).mean((0, 1))
     logits = (logits * attention.scaling).masked_fill(~_visible_to(one, last), -torch.inf)
@@ -92,15 +94,15 @@ def _by_key_head(query: torch.Tensor, kv_heads: int) -> torch.Tensor:
 
 
 def _keys_are_linear(attention: Any, device: torch.device) -> bool:
-    """Whether keys are a matrix times the states: no norm after it, no adapter, no quantised or offloaded weight."""
-    project = attention.k_proj
-    return type(project) is nn.Linear and project.weight.device == device and not hasattr(attention, "k_norm")
+    """Whether keys are a matrix times the states, and perhaps a bias, with no norm after it."""
+    return is_matrix(attention.k_proj, device) and not hasattr(attention, "k_norm")
 
 
 def _logits_without_keys(attention: Any, query: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
-    """q (W x + b), computed as (q W) x + q b: one vector for each head instead of keys for all tokens.
+    """q W x, computed as (q W) x: one vector for each head instead of keys for all tokens.
 
-    This takes head_dim times less work than making the keys.
+    This takes head_dim times less work than making the keys. A bias b would add q b to the logits of all keys alike,
+    which a softmax does not notice, and if it is large, as Qwen2's are, the digits that tell keys apart would be lost.
 
     Args:
         attention: the attention module.
@@ -108,15 +110,12 @@ def _logits_without_keys(attention: Any, query: torch.Tensor, normed: torch.Tens
         normed: (r, D).
 
     Returns:
-        (H_kv, H / H_kv, r) float32.
+        (H_kv, H / H_kv, r) float32; up to a constant for each head.
     """
-    project, width = attention.k_proj, query.shape[-1]
-    weight = project.weight.view(-1, width, project.in_features)  # (H_kv, d, D)
-    grouped = _by_key_head(query, weight.shape[0])
-    logits: torch.Tensor = (grouped @ weight @ normed.T).float()
-    if project.bias is not None:
-        logits += (grouped @ project.bias.view(-1, width, 1)).float()
-    return logits
+    project = attention.k_proj
+    weight = project.weight.view(-1, query.shape[-1], project.in_features)  # (H_kv, d, D)
+    with no_autocast(query.device):
+        return (_by_key_head(query, weight.shape[0]) @ widened(weight) @ normed.T).float()
 
 
 def _visible_to(one: LayerInput, last: torch.Tensor) -> torch.Tensor:

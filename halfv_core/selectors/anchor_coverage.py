@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 
 from halfv_core.errors import PlanError
 from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector
+from halfv_core.selectors.ranking import highest
 
 if TYPE_CHECKING:
     import torch
+
+
+ROUNDING = 1e-6
+"""Cosine similarities that differ by no more than this are equal but for float32 rounding."""
 
 
 @SELECTORS.register("anchor_coverage")
@@ -37,7 +42,7 @@ class AnchorCoverage(Selector):
         if anchors == 0:
             seeds = _least_typical(context.normed_hidden())
         else:
-            seeds = context.attention_scores(self.scoring, self.rope).topk(anchors).indices
+            seeds = highest(context.attention_scores(self.scoring, self.rope), anchors)
         return cover(context.normed_hidden(), seeds, count)
 
     def anchors(self, count: int) -> int:
@@ -52,19 +57,23 @@ def _least_typical(hidden: "torch.Tensor") -> "torch.Tensor":
     """
     from torch.nn.functional import normalize
 
-    unit = normalize(hidden.float(), dim=-1)
-    similarity = unit @ unit.mean(0)  # (V,)
-    return (similarity <= similarity.min() + 1e-6).int().argmax(keepdim=True)
+    from halfv_core.precision import no_autocast, widened
+
+    unit = normalize(widened(hidden), dim=-1)
+    with no_autocast(unit.device):
+        similarity = unit @ unit.mean(0)  # (V,)
+    return (similarity <= similarity.min() + ROUNDING).int().argmax(keepdim=True)
 
 
 def cover(hidden: "torch.Tensor", seeds: "torch.Tensor", count: int) -> "torch.Tensor":
     """Greedy k-center selection: add the token farthest from all chosen ones until `count` tokens are chosen.
 
-    Distance is 1 - cosine similarity. It takes one (V, V) matrix and, for each token, three small kernels without host
-    synchronisation: on an accelerator the loop takes the time, not the matrix.
+    Distance is 1 - cosine similarity. Of tokens that are equally far, the first in reading order is added; those within
+    `ROUNDING` of a chosen token are copies of it, and equally far from it. It takes one (V, V) matrix and, for each
+    token, three small kernels without host synchronisation: on an accelerator the loop takes the time, not the matrix.
 
     Args:
-        hidden: (V, D) hidden states.
+        hidden: (V, D) hidden states in reading order, without NaN.
         seeds: (S,) indices to start with, 1 <= S <= count.
         count: number of indices to return, at most V.
 
@@ -72,10 +81,16 @@ def cover(hidden: "torch.Tensor", seeds: "torch.Tensor", count: int) -> "torch.T
         (count,) LongTensor: the seeds, then the others in the order in which they were chosen.
     """
     import torch
-    from torch.nn.functional import normalize
+    from torch.nn.functional import normalize, threshold
 
-    unit = normalize(hidden.float(), dim=-1)  # (V, D)
-    distance = (unit @ unit.T).neg_().add_(1.0)  # (V, V)
+    from halfv_core.precision import no_autocast, widened
+
+    unit = normalize(widened(hidden), dim=-1)  # (V, D)
+    with no_autocast(unit.device):
+        distance = (unit @ unit.T).neg_().add_(1.0)  # (V, V)
+    threshold(
+        distance, ROUNDING, 0.0, inplace=True
+    )  # the distance of copies is not exactly 0, but a matter of rounding
     # A chosen token must never be chosen again, even among exact duplicates at distance 0.
     distance.fill_diagonal_(-torch.inf)
     nearest = distance[seeds].amin(0)  # (V,)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector
+from halfv_core.selectors.ranking import highest
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 @SELECTORS.register("attention")
 @dataclass(frozen=True)
 class Attention(Selector):
-    """Choose the tokens with the highest attention scores."""
+    """Choose the tokens with the highest attention scores; of equal ones the earlier (see `highest`)."""
 
     scoring: Scoring = "attention"
     """`attention`: scaled, softmax over all keys that the query sees; `release`: unscaled, softmax over visual keys
@@ -26,7 +27,7 @@ class Attention(Selector):
 
     def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
         """See `Selector.select`."""
-        return context.attention_scores(self.scoring, self.rope).topk(count).indices
+        return highest(context.attention_scores(self.scoring, self.rope), count)
 
     def anchors(self, count: int) -> int:
         """See `Selector.anchors`."""

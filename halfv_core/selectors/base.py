@@ -38,7 +38,7 @@ class SelectionContext(Protocol):
         """
 
     def normed_hidden(self) -> "torch.Tensor":
-        """(V, D): the layer's input at the visual tokens, after the model's final norm."""
+        """(V, D) float32: the layer's input at the visual tokens, after the model's final norm."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from halfv_core.errors import DataError
+from halfv_core.precision import no_autocast, widened
 from probe.analyzers.leading_eigenvalues import leading_eigenvalues, worthwhile
 
 TOLERANCE = 5e-4
@@ -65,11 +66,12 @@ def spectra_of(batch: Batch, groups: Sequence[torch.Tensor], k: int) -> Sequence
         if len(groups) == 1:
             return [exact_spectrum(batch, k)]
         return [spectrum_of(batch.select(group), k) for group in groups]
-    tokens = batch.tokens if batch.tokens.dtype == torch.float64 else batch.tokens.float()
-    for values, errors in leading_eigenvalues(_centred(tokens, groups[0]).float(), torch.stack([*groups]), k):
-        certain = (uncertainty(values, errors) <= TOLERANCE) & (values[..., 0] > _UNDERFLOW)  # (B, G)
-        if certain.all():
-            break
+    with no_autocast(batch.tokens.device):
+        centred = _centred(widened(batch.tokens), groups[0]).float()
+        for values, errors in leading_eigenvalues(centred, torch.stack([*groups]), k):
+            certain = (uncertainty(values, errors) <= TOLERANCE) & (values[..., 0] > _UNDERFLOW)  # (B, G)
+            if certain.all():
+                break
     shares = _shares(values)  # (B, G, k)
     for i, g in (~certain).nonzero().tolist():
         shares[i, g] = exact_spectrum(batch.select(groups[g], i), k)[0]
@@ -103,7 +105,8 @@ def exact_spectrum(batch: Batch, k: int, clamp_gram: bool = False) -> torch.Tens
     """`spectrum_of` by full eigendecomposition in float64.
 
     Args:
-        clamp_gram: set the negative entries of the Gram matrix to 0 first.
+        clamp_gram: set the negative entries of the Gram matrix to 0 first. Then Z Z^T and Z^T Z have different
+            eigenvalues; of square matrices Z^T Z is taken, as in HalfV's public code.
 
     Raises:
         DataError: as `spectrum_of`.
@@ -115,7 +118,9 @@ def exact_spectrum(batch: Batch, k: int, clamp_gram: bool = False) -> torch.Tens
         got = f"{counts} in {batch.name} {batch.first + bad}"
         raise DataError("hidden states are not finite", got=got, remedy="load the model in bfloat16 or float32")
     centred = _centred(tokens.double())
-    gram = centred @ centred.mT if centred.shape[1] <= centred.shape[2] else centred.mT @ centred  # (B, n, n)
+    count, width = centred.shape[1:]
+    by_token = count < width or (count == width and not clamp_gram)
+    gram = centred @ centred.mT if by_token else centred.mT @ centred  # (B, n, n)
     if clamp_gram:
         gram = gram.clamp(min=0)
     top = torch.linalg.eigvalsh(gram).flip(-1)[:, :k].clamp(min=0)  # (B, min(k, n))

@@ -42,6 +42,7 @@ def truncated_matrix_entropy(hidden: torch.Tensor, k: int = 50, variant: Variant
         k: number of leading eigenvalues; fewer count where the rank is lower.
         variant: `paper` is the formula above. `release` follows the public code, which first sets the negative entries
             of the Gram matrix to 0; that inflates the entropy of low-rank matrices and is only there for parity.
+            There, Z^T Z is taken when N >= D.
 
     Returns:
         (...), nats.

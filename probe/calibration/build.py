@@ -1,4 +1,4 @@
-"""What a calibration found -> Profile and Observations, without a model or a disk."""
+"""Builds the profile and the observations from what a calibration found; runs no model and reads no file."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from halfv_core.profile import Expected, Profile, Provenance
 from halfv_core.records import Check, Saturation, Uncertainty
 from probe.analyzers.marginal_utility import UtilitySurface
 from probe.calibration.cautions import cautions
+from probe.calibration.choose_plan import ChosenPlan
 from probe.calibration.decide import Decision
 from probe.calibration.measurements import Measurements
 from probe.calibration.observations import Example, Observations, SampleCurves
-from probe.calibration.take import TakenPlan
 from probe.trials.readings import Quality
 
 _CURVES = ("visual", "text", "joint", "kl")
@@ -26,73 +26,75 @@ class Findings:
 
     shape: DecoderShape
     sample_ids: tuple[str, ...]
-    """Samples that the curves and trials come from."""
+    """Ids of the samples that the curves and trials come from."""
     held_out_ids: tuple[str, ...]
-    """Samples kept apart."""
+    """Ids of the held-out samples."""
     measurements: Measurements
     checks: tuple[Check, ...]
     surface: UtilitySurface | None
-    """Marginal utility; None where it was not measured."""
+    """Marginal utility; None if it was not measured."""
     decision: Decision
     uncertainty: Uncertainty
     saturation: Saturation
-    taken: TakenPlan
+    chosen: ChosenPlan
     examples: tuple[Example, ...]
 
 
-def profile_of(found: Findings, provenance: Provenance) -> Profile:
-    """The profile, with its cautions."""
-    surface, taken = found.surface, found.taken
+def profile_of(findings: Findings, provenance: Provenance) -> Profile:
+    """Build the profile, including its cautions."""
+    surface, chosen = findings.surface, findings.chosen
     profile = Profile(
-        plan=taken.plan,
-        stages=found.decision.stages,
-        saturation=found.saturation,
-        pruning_tests=taken.tests,
-        curves=found.measurements.curves(),
-        expected=expected(taken.plan, found.shape, found.measurements, len(provenance.held_out_ids), taken.unseen),
-        uncertainty=found.uncertainty,
-        utility=None if surface is None else surface.record(found.decision.candidates),
-        checks=found.checks,
+        plan=chosen.plan,
+        stages=findings.decision.stages,
+        saturation=findings.saturation,
+        pruning_tests=chosen.tests,
+        curves=findings.measurements.curves(),
+        expected=expected(
+            chosen.plan, findings.shape, findings.measurements, len(provenance.held_out_ids), chosen.held_out_quality
+        ),
+        uncertainty=findings.uncertainty,
+        utility=None if surface is None else surface.record(findings.decision.candidates),
+        checks=findings.checks,
         provenance=provenance,
     )
     return profile.model_copy(update={"cautions": cautions(profile)})
 
 
 def expected(
-    plan: Plan, shape: DecoderShape, measured: Measurements, held_out: int, unseen: Quality | None
+    plan: Plan, shape: DecoderShape, measurements: Measurements, held_out: int, held_out_quality: Quality | None
 ) -> Expected:
     """What a plan promises for the mean prompt.
 
     Args:
-        held_out: number of samples kept apart.
-        unseen: what the plan does to them; None without any.
+        held_out: number of held-out samples.
+        held_out_quality: the plan's quality on them; None if there are none.
     """
-    cost = cost_of(shape, tokens_by_layer(plan, shape.layers, *measured.mean_tokens))
+    cost = cost_of(shape, tokens_by_layer(plan, shape.layers, *measurements.mean_tokens))
     return Expected(
         flops_ratio=cost.flops_ratio,
         kv_ratio=cost.kv_ratio,
-        visual_tokens=float(np.mean(measured.visual_tokens)),
-        text_tokens=float(np.mean(measured.text_tokens)),
-        agreement=None if unseen is None else unseen.agreement,
-        log_likelihood_drop=None if unseen is None else unseen.log_likelihood_drop,
+        visual_tokens=float(np.mean(measurements.visual_tokens)),
+        text_tokens=float(np.mean(measurements.text_tokens)),
+        agreement=None if held_out_quality is None else held_out_quality.agreement,
+        log_likelihood_drop=None if held_out_quality is None else held_out_quality.log_likelihood_drop,
         held_out=held_out,
     )
 
 
-def observations_of(found: Findings, profile: Profile) -> Observations:
-    """What was seen sample by sample, for the report."""
-    curves = zip(*(getattr(found.measurements, kind) for kind in _CURVES), strict=True)
+def observations_of(findings: Findings, profile: Profile) -> Observations:
+    """Build the observations: the curves of every sample, and the examples."""
+    curves = zip(*(getattr(findings.measurements, kind) for kind in _CURVES), strict=True)
     return Observations(
         config_fingerprint=profile.provenance.config_fingerprint,
         created=profile.provenance.created,
         samples=tuple(
-            SampleCurves(id=name, **_short(dict(zip(_CURVES, own, strict=True))))
+            SampleCurves(id=name, **_rounded(dict(zip(_CURVES, own, strict=True))))
             for name, own in zip(profile.provenance.sample_ids, curves, strict=True)
         ),
-        examples=found.examples,
+        examples=findings.examples,
     )
 
 
-def _short(curves: Mapping[str, Iterable[float]]) -> dict[str, tuple[float, ...]]:
-    """To 4 significant digits: a chart shows no more, and a hundred samples stay small."""
+def _rounded(curves: Mapping[str, Iterable[float]]) -> dict[str, tuple[float, ...]]:
+    """Round to 4 significant digits; charts show no more, and the file stays small."""
     return {kind: tuple(float(f"{value:.4g}") for value in curve) for kind, curve in curves.items()}

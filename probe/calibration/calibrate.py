@@ -1,4 +1,4 @@
-"""calibrate(): the recipe of a calibration, from a model and samples to a profile.
+"""The recipe of a calibration: from a model and samples to a profile.
 
 model, processor, name = load_model("tiny-qwen2.5-vl")
 profile = calibrate(model, processor, load_samples("scenes"), model_id=name, data="scenes")
@@ -20,6 +20,7 @@ from halfv_core.families import Family, parts_of
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
 from probe.calibration.build import Findings, observations_of, profile_of
+from probe.calibration.choose_plan import choose_plan
 from probe.calibration.decide import decide_stages
 from probe.calibration.drawn import DrawnSamples
 from probe.calibration.identity import Identity
@@ -28,7 +29,7 @@ from probe.calibration.provenance import provenance_of
 from probe.calibration.runner import Runner
 from probe.calibration.settings import Settings
 from probe.calibration.steps.curves import Curves
-from probe.calibration.steps.examples import Examples, attended_layers, choose
+from probe.calibration.steps.examples import Examples, attended_layers, choose_examples
 from probe.calibration.steps.held_out_answers import HeldOutAnswers
 from probe.calibration.steps.held_out_check import HeldOutCheck
 from probe.calibration.steps.plans import Plans
@@ -36,7 +37,6 @@ from probe.calibration.steps.self_checks import SelfChecks
 from probe.calibration.steps.stage_three import StageThree
 from probe.calibration.steps.step import ProbedModel
 from probe.calibration.steps.utility import MarginalUtility
-from probe.calibration.take import take_plan
 from probe.calibration.uncertainty import stage_uncertainty
 from probe.common.journal import Journal
 from probe.common.progress import OnProgress
@@ -48,11 +48,11 @@ P = ParamSpec("P")
 
 
 class Calibrated(NamedTuple):
-    """What a calibration gives."""
+    """The result of a calibration."""
 
     profile: Profile
     observations: Observations
-    """What it saw sample by sample, for the report."""
+    """What was measured on each sample, for the report."""
 
 
 def calibrate_in_full(
@@ -68,28 +68,31 @@ def calibrate_in_full(
     journal: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Calibrated:
-    """Measure a model on samples and write down what was learnt, and what was seen on the way.
+    """Measure a model on samples. `calibrate` returns the profile; `calibrate_in_full` adds what each sample gave.
 
     Args:
-        samples: all there are; `settings.samples` of them are drawn, those whose images cannot be opened passed over.
-        model_id, data: names for the profile's provenance; `arguments` are those the user typed, likewise.
-        family: description of the model when no registered one fits.
-        journal: file in which results of single samples are noted; a run that finds it goes on there, to the same
-            profile. It stays: delete it when the profile is safe.
-        on_progress: told about each step.
+        samples: the samples to draw from. `settings.samples` of them are used; samples whose images cannot be opened
+            are skipped.
+        model_id: the model's name for the profile's provenance, by default the path that it was loaded from.
+        data: the name of the data, for the provenance.
+        arguments: the options that the user typed, for the provenance.
+        family: a description of the model, if no registered family fits it.
+        journal: a file that stores the results of single samples, so that an interrupted run continues where it stopped
+            and gives the same profile. The caller deletes it once the profile has been saved.
+        on_progress: called as each step advances.
 
     Raises:
         DataError: too few samples, too few that can be opened and measured, or two with the same id.
-        ModelError: a model that cannot be probed.
-        HalfVError: a journal of other work.
+        ModelError: the model cannot be probed.
+        HalfVError: the journal belongs to a calibration with another model, other data or other settings.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     drawn = DrawnSamples.draw(samples, settings)
     probed, shape = ProbedModel(model, processor, family), _decoder_shape(model, family)
     identity = Identity.of(model, processor, drawn.all, model_id)
-    with nullcontext(None) if journal is None else Journal.open(journal, identity.key(settings)) as notes:
-        run = Runner(probed, settings, shape, drawn.asked(settings), notes, on_progress, began)
-        found = _find(run, drawn, settings, shape)
+    with nullcontext(None) if journal is None else Journal.open(journal, identity.key(settings)) as opened:
+        run = Runner(probed, settings, shape, drawn.requested_work(settings), opened, on_progress, started)
+        findings = _run_steps(run, drawn, settings, shape)
     provenance = provenance_of(
         probed,
         samples,
@@ -97,62 +100,67 @@ def calibrate_in_full(
         settings,
         identity,
         run,
-        sample_ids=found.sample_ids,
-        held_out_ids=found.held_out_ids,
-        bytes_per_sample=found.measurements.bytes_per_sample,
+        sample_ids=findings.sample_ids,
+        held_out_ids=findings.held_out_ids,
+        bytes_per_sample=findings.measurements.bytes_per_sample,
         data=data,
         arguments=arguments or {},
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - started,
     )
-    profile = profile_of(found, provenance)
-    return Calibrated(profile, observations_of(found, profile))
+    profile = profile_of(findings, provenance)
+    return Calibrated(profile, observations_of(findings, profile))
 
 
-def _find(run: Runner, drawn: DrawnSamples, settings: Settings, shape: DecoderShape) -> Findings:
-    """The steps in their order, and the decisions between them."""
-    entropy_k, longest = settings.entropy_k, settings.max_new_tokens
-    measurements, answers = run(Curves(entropy_k, longest, settings.release_curve), drawn.measured_on)
+def _run_steps(run: Runner, drawn: DrawnSamples, settings: Settings, shape: DecoderShape) -> Findings:
+    """Run the steps in order, and take the decisions between them."""
+    entropy_k, max_new_tokens = settings.entropy_k, settings.max_new_tokens
+
+    # Curves of the calibration samples, and the full model's answers to all samples.
+    measurements, answers = run(Curves(entropy_k, max_new_tokens, settings.release_curve), drawn.calibration)
     check_enough("samples", len(answers), run.rejected, "give samples that the model can be measured on")
     if len(answers) < 2:
         raise DataError("too few samples to calibrate on", got=len(answers), expected="2 or more")
-    unseen_answers = run(HeldOutAnswers(longest), drawn.kept_apart)
-    measured_on = [sample for sample in drawn.measured_on if sample.id in answers]
-    kept_apart = [sample for sample in drawn.kept_apart if sample.id in unseen_answers]
-    checks = run(SelfChecks(entropy_k), measured_on[:1])
+    held_out_answers = run(HeldOutAnswers(max_new_tokens), drawn.held_out)
+    calibration = [sample for sample in drawn.calibration if sample.id in answers]
+    held_out = [sample for sample in drawn.held_out if sample.id in held_out_answers]
+    checks = run(SelfChecks(entropy_k), calibration[:1])
 
+    # Where Stages II and III begin, and how certain that is.
     utility = MarginalUtility(answers, settings, shape, measurements.mean_tokens)
-    surface = run(utility, measured_on) if utility.plans else None
+    surface = run(utility, calibration) if utility.plans else None
     curves = measurements.curves()
     decision = decide_stages(curves.visual.mean, curves.text.mean, curves.kl.mean, surface, settings.seed)
     stages = run.estimates.stages = decision.stages
     with run.timed("uncertainty"):
         uncertainty = stage_uncertainty(measurements, surface, settings.seed)
 
-    saturation = run(StageThree(answers, settings, shape.layers, stages), measured_on)
+    # The treatment of Stage III, and the plan.
+    saturation = run(StageThree(answers, settings, shape.layers, stages), calibration)
     run.estimates.saturation = saturation
-    tried = run(Plans(answers, settings, shape, measurements.mean_tokens, stages, saturation), measured_on)
-    taken = take_plan(
+    tried = run(Plans(answers, settings, shape, measurements.mean_tokens, stages, saturation), calibration)
+    chosen = choose_plan(
         tried,
         settings,
-        check=lambda plan, number: run(HeldOutCheck(unseen_answers, plan, number), kept_apart),
-        affords=lambda plan, number: run.affords(HeldOutCheck(unseen_answers, plan), number, 2 * len(kept_apart)),
+        check=lambda plan, number: run(HeldOutCheck(held_out_answers, plan, number), held_out),
+        can_afford=lambda plan, number: run.can_afford(HeldOutCheck(held_out_answers, plan), number, 2 * len(held_out)),
     )
 
-    shown = unseen_answers or answers
+    # A few samples under the plan, for the report.
+    shown = held_out_answers or answers
     pool = [sample for sample in drawn.all if sample.id in shown]
-    chosen = choose(pool, taken.changed, settings.examples)
-    examples = run(Examples(shown, taken.plan, attended_layers(stages), longest), chosen)
+    example_samples = choose_examples(pool, chosen.changed_ids, settings.examples)
+    examples = run(Examples(shown, chosen.plan, attended_layers(stages), max_new_tokens), example_samples)
     return Findings(
-        shape, tuple(answers), tuple(unseen_answers), measurements, checks, surface, decision, uncertainty, saturation,
-        taken, examples,
+        shape, tuple(answers), tuple(held_out_answers), measurements, checks, surface, decision, uncertainty,
+        saturation, chosen, examples,
     )  # fmt: skip
 
 
 def _decoder_shape(model: PreTrainedModel, family: Family | None) -> DecoderShape:
-    """Sizes of a decoder that can be probed.
+    """Sizes of the model's decoder.
 
     Raises:
-        ModelError: it cannot be.
+        ModelError: the model cannot be probed.
     """
     parts_of(model, family)
     shape = DecoderShape.of(model.config.get_text_config(), next(model.parameters()).element_size())
@@ -161,7 +169,7 @@ def _decoder_shape(model: PreTrainedModel, family: Family | None) -> DecoderShap
     return shape
 
 
-def _profile_alone(run: Callable[P, Calibrated]) -> Callable[P, Profile]:
+def _profile_only(run: Callable[P, Calibrated]) -> Callable[P, Profile]:
     @wraps(run)
     def calibrate(*args: P.args, **kwargs: P.kwargs) -> Profile:
         return run(*args, **kwargs).profile
@@ -171,5 +179,5 @@ def _profile_alone(run: Callable[P, Calibrated]) -> Callable[P, Profile]:
     return calibrate
 
 
-calibrate = _profile_alone(calibrate_in_full)
-"""The profile of `calibrate_in_full`, alone."""
+calibrate = _profile_only(calibrate_in_full)
+"""`calibrate_in_full`, returning only the profile."""

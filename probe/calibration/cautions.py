@@ -1,20 +1,20 @@
-"""Cautions: what a reader of a profile should know before trusting it, in plain words. Pure."""
+"""Cautions: what a reader should know before trusting a profile, in plain sentences."""
 
 from collections.abc import Iterator
 
 from halfv_core.profile import Profile, PruningTest
-from probe.calibration.certainty import SURE, confidences
+from probe.calibration.certainty import CONFIDENT, confidences
 
-IDLE = 0.01
-"""KL in Stage III as a share of the curve's largest value, up to which the curve speaks of idle layers."""
-ACTIVE = 0.1
-"""The same share, from which on it speaks of active ones."""
-FALL = 0.1
-"""Agreement on samples kept apart may be this much lower than on those that the plan was chosen on."""
+IDLE_SHARE = 0.01
+"""The KL curve suggests idle layers if its maximum in Stage III is at most this share of its overall maximum."""
+ACTIVE_SHARE = 0.1
+"""The KL curve suggests active layers if the same share is at least this."""
+MAX_AGREEMENT_FALL = 0.1
+"""Largest tolerated fall in agreement from the calibration samples to the held-out samples."""
 
 
 def cautions(profile: Profile) -> tuple[str, ...]:
-    """One sentence each, what matters most first; none where there is nothing to say."""
+    """The cautions of a profile, one sentence each, the most important first; empty if there are none."""
     return tuple(_cautions(profile))
 
 
@@ -25,9 +25,9 @@ def _cautions(profile: Profile) -> Iterator[str]:
     yield from _held_out(profile)
     yield from _targets(profile)
     yield from _kl_against_tests(profile)
-    for found in confidences(profile):
-        if found.share < SURE:
-            yield found.sentence
+    for confidence in confidences(profile):
+        if confidence.share < CONFIDENT:
+            yield confidence.sentence
     if profile.uncertainty is not None and not profile.uncertainty.enough:
         yield profile.uncertainty.verdict
     yield from _utility(profile)
@@ -36,30 +36,30 @@ def _cautions(profile: Profile) -> Iterator[str]:
 
 
 def _held_out(profile: Profile) -> Iterator[str]:
-    taken, unseen = _taken(profile), profile.expected.agreement
-    if taken is not None and unseen is not None and unseen < taken.agreement - FALL:
+    chosen, held_out = _chosen_test(profile), profile.expected.agreement
+    if chosen is not None and held_out is not None and held_out < chosen.agreement - MAX_AGREEMENT_FALL:
         yield (
-            f"The plan changes {1 - taken.agreement:.0%} of the answers that it was chosen on, but {1 - unseen:.0%} of "
-            f"the {profile.expected.held_out} kept apart: calibrate on more samples, or keep more."
+            f"The plan changes {1 - chosen.agreement:.0%} of the answers that it was chosen on, but {1 - held_out:.0%} "
+            f"of the {profile.expected.held_out} kept apart: calibrate on more samples, or keep more."
         )
 
 
 def _targets(profile: Profile) -> Iterator[str]:
-    taken, unseen = _taken(profile), profile.expected.agreement
-    if taken is None:
+    chosen, held_out = _chosen_test(profile), profile.expected.agreement
+    if chosen is None:
         return
-    resolved = profile.provenance.arguments_resolved
-    wanted, least = resolved.get("target_retention"), resolved.get("target_flops")
-    kept = taken.agreement if unseen is None else min(unseen, taken.agreement)
+    settings = profile.provenance.arguments_resolved
+    target_retention, target_flops = settings.get("target_retention"), settings.get("target_flops")
+    agreement = chosen.agreement if held_out is None else min(held_out, chosen.agreement)
     if not profile.plan.interventions and len(profile.pruning_tests) > 1:
         yield "Every plan that was tried and saves anything changes too many answers, so this one changes nothing."
-    if isinstance(wanted, float) and kept < wanted:
-        yield f"No plan that was tried keeps {wanted:.0%} of the answers; the one taken changes least."
-    if isinstance(least, float) and taken.flops_ratio < least:
-        yield f"No plan that was tried reaches {least:g}x fewer FLOPs; the one taken comes closest."
+    if isinstance(target_retention, float) and agreement < target_retention:
+        yield f"No plan that was tried keeps {target_retention:.0%} of the answers; the one taken changes least."
+    if isinstance(target_flops, float) and chosen.flops_ratio < target_flops:
+        yield f"No plan that was tried reaches {target_flops:g}x fewer FLOPs; the one taken comes closest."
 
 
-def _taken(profile: Profile) -> PruningTest | None:
+def _chosen_test(profile: Profile) -> PruningTest | None:
     return next((test for test in profile.pruning_tests if test.plan == profile.plan), None)
 
 
@@ -67,22 +67,22 @@ def _kl_against_tests(profile: Profile) -> Iterator[str]:
     start, kl = profile.stages.saturation_start, profile.curves.kl.mean
     freezing = next((test for test in profile.saturation.tests if test.treatment == "layer_inactivity"), None)
     if start is None:
-        safe = [test.plan.first_layer for test in profile.saturation.grid if test.safe]
-        if safe:
+        safe_starts = [test.plan.first_layer for test in profile.saturation.grid if test.safe]
+        if safe_starts:
             yield (
-                f"The curves show no Stage III, but from layer {min(safe)} on a treatment of Stage III would have "
-                "been safe; nothing is done there."
+                f"The curves show no Stage III, but from layer {min(safe_starts)} on a treatment of Stage III would "
+                "have been safe; nothing is done there."
             )
         return
     if freezing is None or max(kl) == 0:
         return
     share = max(kl[start:]) / max(kl)
-    if share <= IDLE and not freezing.safe:
+    if share <= IDLE_SHARE and not freezing.safe:
         yield (
             f"The KL curve says that layers from {start} on are idle (at most {share:.1%} of its peak), but freezing "
             "them changes answers; the test was believed."
         )
-    if share >= ACTIVE and freezing.safe:
+    if share >= ACTIVE_SHARE and freezing.safe:
         yield (
             f"The KL curve says that layers from {start} on are active (up to {share:.0%} of its peak), but freezing "
             "them all changes few answers; the test was believed."
@@ -95,9 +95,10 @@ def _utility(profile: Profile) -> Iterator[str]:
         return
     means = [sum(row) / len(row) for row in surface.utility]
     best = surface.layers[means.index(min(means))]
-    here = means[surface.layers.index(start)]
-    if best > start and min(means) < 0.5 * here:
+    at_start = means[surface.layers.index(start)]
+    if best > start and min(means) < 0.5 * at_start:
         yield (
-            f"Pruning costs least for what it saves at layer {best} ({min(means):.3g} nats a token, against {here:.3g} "
-            f"at layer {start}), later than the signals put Stage II; --target-retention tries later layers too."
+            f"Pruning costs least for what it saves at layer {best} ({min(means):.3g} nats a token, against "
+            f"{at_start:.3g} at layer {start}), later than the signals put Stage II; "
+            "--target-retention tries later layers too."
         )

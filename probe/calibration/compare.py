@@ -1,11 +1,12 @@
-"""Whether two profiles agree: of one model on other data, with other samples or in another dtype, or of two models.
+"""Compares two profiles: of one model with other data, other samples or another dtype, or of two models.
 
-    boundaries    equal, or each lies in the other's 90 % interval; half a layer of the shallower model is allowed
-    agree         both boundaries, the saturation type and the share kept at Stage II agree
+    boundary      agrees if it is equal, or if each lies in the other's 90 % interval, with a tolerance of half a layer
+                  of the shallower model
+    profiles      agree if both boundaries, the saturation type and the share kept at Stage II agree
 
-A profile without intervals stands for its own layers alone. Depth is relative, layer / L, so that models of different
-depth can be compared; between models of the same depth half a layer changes nothing. "No Stage III" agrees with itself,
-and with an interval that reaches it.
+Without intervals, a boundary's interval is its own layer alone. Boundaries are compared by relative depth, layer / L,
+so that models of different depth can be compared; for models of the same depth the tolerance changes nothing. "No
+Stage III" agrees with itself, and with an interval that includes it.
 """
 
 import math
@@ -24,11 +25,11 @@ BoundaryName = Literal["aggregation_start", "saturation_start"]
 
 
 class Interval(Record):
-    """One boundary in one profile; null is "no such stage"."""
+    """One boundary in one profile; null means "no such stage"."""
 
     layer: int | None
     low: int | None
-    """Ends of the 90 % interval; the layer itself where the profile has none."""
+    """Ends of the 90 % interval; the layer itself if the profile has none."""
     high: int | None
 
 
@@ -42,7 +43,7 @@ class BoundaryPair(Record):
 
 
 class NumberPair(Record):
-    """What both plans promise."""
+    """An expected value in both profiles."""
 
     name: str
     a: float | None
@@ -50,29 +51,29 @@ class NumberPair(Record):
 
 
 class ProfileComparison(Record):
-    """All that two profiles share and do not."""
+    """What two profiles have in common, and where they differ."""
 
     same_model: bool
-    """By the fingerprint of the config; the name and the path do not matter."""
+    """Whether the fingerprints of the configs are equal, whatever the names and paths."""
     differs: dict[str, tuple[JsonValue, JsonValue]]
-    """What the calibrations did not have in common: data, samples, dtype, seed, settings."""
+    """Conditions in which the calibrations differ: data, samples, dtype, seed, settings."""
     boundaries: tuple[BoundaryPair, ...]
     types: tuple[SaturationType, SaturationType]
     keep_ratios: tuple[float, float]
-    """Share kept at Stage II; 1 where the plan does not prune there."""
+    """Share kept at Stage II; 1 if the plan does not prune there."""
     same_plan: bool
     curves: tuple[CurvePair, ...]
     expected: tuple[NumberPair, ...]
 
     @property
     def agree(self) -> bool:
-        """Whether what was found agrees; how it was found and how far the curves are apart do not enter."""
+        """Whether the results agree; conditions and the distance of the curves do not matter."""
         same = self.types[0] == self.types[1] and self.keep_ratios[0] == self.keep_ratios[1]
         return same and all(pair.agree for pair in self.boundaries)
 
 
 def compare(a: Profile, b: Profile) -> ProfileComparison:
-    """Compare what two calibrations found; neither model is run."""
+    """Compare the results of two calibrations; no model is run."""
     names = ("flops_ratio", "kv_ratio", "agreement", "log_likelihood_drop")
     return ProfileComparison(
         same_model=a.provenance.config_fingerprint == b.provenance.config_fingerprint,
@@ -89,16 +90,16 @@ def compare(a: Profile, b: Profile) -> ProfileComparison:
 
 
 def verdict(comparison: ProfileComparison) -> str:
-    """In a sentence or two: what agrees, or what does not."""
+    """Say in a sentence or two what agrees, or what does not."""
     types, ratios = comparison.types, comparison.keep_ratios
     phrases = [_boundary_phrase(pair) for pair in comparison.boundaries]
     phrases.append(_phrase("the saturation type is", *types))
     phrases.append(_phrase("the share kept at Stage II is", *(f"{ratio:g}" for ratio in ratios)))
-    told = "; ".join(phrase.text for phrase in phrases if phrase.agree == comparison.agree)
-    said = f"The profiles {'agree' if comparison.agree else 'disagree'}: {told}."
+    findings = "; ".join(phrase.text for phrase in phrases if phrase.agree == comparison.agree)
+    sentence = f"The profiles {'agree' if comparison.agree else 'disagree'}: {findings}."
     if comparison.same_model:
-        return said
-    return f"{said} They are of different models, so layers were compared as shares of the depth."
+        return sentence
+    return f"{sentence} They are of different models, so layers were compared as shares of the depth."
 
 
 def keep_ratio(profile: Profile) -> float:
@@ -110,25 +111,33 @@ def keep_ratio(profile: Profile) -> float:
 
 def _boundaries(a: Profile, b: Profile) -> Iterator[BoundaryPair]:
     names: tuple[BoundaryName, ...] = ("aggregation_start", "saturation_start")
-    slack = 0.5 / min(a.layers, b.layers)
+    tolerance = 0.5 / min(a.layers, b.layers)
     for name in names:
-        one, two = _interval(a, name), _interval(b, name)
-        agree = _within(one, a.layers, two, b.layers, slack) and _within(two, b.layers, one, a.layers, slack)
-        yield BoundaryPair(name=name, a=one, b=two, agree=agree)
+        interval_a, interval_b = _interval(a, name), _interval(b, name)
+        agree = _within(interval_a, a.layers, interval_b, b.layers, tolerance) and _within(
+            interval_b, b.layers, interval_a, a.layers, tolerance
+        )
+        yield BoundaryPair(name=name, a=interval_a, b=interval_b, agree=agree)
 
 
 def _interval(profile: Profile, name: BoundaryName) -> Interval:
     layer: int | None = getattr(profile.stages, name)
     if profile.uncertainty is None:
         return Interval(layer=layer, low=layer, high=layer)
-    found: BoundaryUncertainty = getattr(profile.uncertainty, name)
-    return Interval(layer=layer, low=found.low, high=found.high)
+    interval: BoundaryUncertainty = getattr(profile.uncertainty, name)
+    return Interval(layer=layer, low=interval.low, high=interval.high)
 
 
-def _within(one: Interval, one_layers: int, two: Interval, two_layers: int, slack: float) -> bool:
-    """Whether the first boundary lies in the second one's interval."""
-    low, high = _depth(two.low, two_layers) - slack, _depth(two.high, two_layers) + slack
-    return low <= _depth(one.layer, one_layers) <= high or one.layer == two.layer and one_layers == two_layers
+def _within(
+    boundary: Interval, boundary_layers: int, interval: Interval, interval_layers: int, tolerance: float
+) -> bool:
+    """Whether a boundary lies in another profile's interval."""
+    low, high = _depth(interval.low, interval_layers) - tolerance, _depth(interval.high, interval_layers) + tolerance
+    return (
+        low <= _depth(boundary.layer, boundary_layers) <= high
+        or boundary.layer == interval.layer
+        and boundary_layers == interval_layers
+    )
 
 
 def _depth(layer: int | None, layers: int) -> float:
@@ -136,30 +145,30 @@ def _depth(layer: int | None, layers: int) -> float:
 
 
 def _differences(a: Profile, b: Profile) -> Iterator[tuple[str, tuple[JsonValue, JsonValue]]]:
-    one, two = _conditions(a), _conditions(b)
-    for name in one | two:
-        if one.get(name) != two.get(name):
-            yield name, (one.get(name), two.get(name))
+    conditions_a, conditions_b = _conditions(a), _conditions(b)
+    for name in conditions_a | conditions_b:
+        if conditions_a.get(name) != conditions_b.get(name):
+            yield name, (conditions_a.get(name), conditions_b.get(name))
 
 
 def _conditions(profile: Profile) -> dict[str, JsonValue]:
-    """What a calibration was done with, by name."""
-    where = profile.provenance
+    """The conditions of a calibration, by name."""
+    provenance = profile.provenance
     conditions: dict[str, JsonValue] = {
-        "model": where.model_id,
+        "model": provenance.model_id,
         "layers": profile.layers,
-        "data": where.data,
-        "data fingerprint": where.data_fingerprint[:12],
-        "samples": len(where.sample_ids),
-        "held-out samples": len(where.held_out_ids),
-        "dtype": where.dtype,
-        "device": where.device,
+        "data": provenance.data,
+        "data fingerprint": provenance.data_fingerprint[:12],
+        "samples": len(provenance.sample_ids),
+        "held-out samples": len(provenance.held_out_ids),
+        "dtype": provenance.dtype,
+        "device": provenance.device,
     }
-    conditions |= {f"images: {name}": value for name, value in where.image_processor.items()}
-    # What an older version did not know yet stood at today's default; what the report shows decides nothing.
-    settings = Settings().model_dump(mode="json") | where.arguments_resolved
+    conditions |= {f"images: {name}": value for name, value in provenance.image_processor.items()}
+    # A setting that an older version did not have counts as today's default; `examples` affects only the report.
+    settings = Settings().model_dump(mode="json") | provenance.arguments_resolved
     conditions |= {f"setting {name}": value for name, value in settings.items() if name != "examples"}
-    return conditions | {f"version of {name}": value for name, value in where.versions.items()}
+    return conditions | {f"version of {name}": value for name, value in provenance.versions.items()}
 
 
 class _Phrase(NamedTuple):
@@ -177,5 +186,5 @@ def _boundary_phrase(pair: BoundaryPair) -> _Phrase:
     return phrase._replace(text=f"{phrase.text} (90% intervals {intervals})")
 
 
-def _phrase(what: str, one: str, two: str) -> _Phrase:
-    return _Phrase(one == two, f"{what} {one} in both" if one == two else f"{what} {one} in A and {two} in B")
+def _phrase(subject: str, a: str, b: str) -> _Phrase:
+    return _Phrase(a == b, f"{subject} {a} in both" if a == b else f"{subject} {a} in A and {b} in B")

@@ -1,7 +1,7 @@
-"""CostEstimator: what the steps that are still to come will cost, by what is known so far.
+"""CostEstimator: predicts the cost of the steps still to come from what is known so far.
 
-Each step says what one sample costs it (`Step.cost`). Before the stages are found, Stage II is taken to begin after a
-third of the layers, and a Stage III whose layers are idle after half.
+Each step estimates its own cost per sample (`Step.cost`). Until the stages are found, Stage II is assumed to begin
+after a third of the layers, and Stage III, with idle layers, after half.
 """
 
 from halfv_core.cost import DecoderShape
@@ -21,44 +21,44 @@ from probe.calibration.steps.step import Item
 from probe.calibration.steps.utility import MarginalUtility
 
 RESAMPLING = 1.0
-"""Seconds of the uncertainty, which runs no model."""
+"""Seconds for the uncertainty, which runs no model."""
 
 
 class CostEstimator:
-    """Called when an estimate is needed; what is found on the way makes it better."""
+    """Returns the current estimates when called; every new finding refines them."""
 
     def __init__(self, settings: Settings, shape: DecoderShape) -> None:
         self._settings = settings
         self._shape = shape
-        self._timed: list[Item] = []
+        self._items: list[Item] = []
         self.stages = Stages(aggregation_start=shape.layers // 3, saturation_start=shape.layers // 2, evidence={})
-        """As found, or assumed."""
+        """As found, or assumed before that."""
         self.saturation = Saturation(
             type="layer_inactivity", reason="", tests=(), min_agreement=1.0, max_log_likelihood_drop=0.0
         )
-        """As found, or assumed."""
+        """As found, or assumed before that."""
 
     def add(self, item: Item) -> None:
-        """Learn from one more item of `Curves`."""
-        self._timed.append(item)
+        """Add an item of the step `Curves`."""
+        self._items.append(item)
 
     @property
     def mean(self) -> MeanSample:
-        """Of the samples so far, one or more."""
-        return MeanSample.of(self._timed, self._shape.layers)
+        """The mean of the samples so far, of which there must be at least one."""
+        return MeanSample.of(self._items, self._shape.layers)
 
     def __call__(self) -> CostEstimates:
-        """Seconds for one sample in each step."""
+        """Expected seconds for each kind of work."""
         settings, shape, mean = self._settings, self._shape, self.mean
         tokens = mean.visual, mean.text
         stage_three = StageThree({}, settings, shape.layers, self.stages)
-        deciding = StageThree({}, settings, shape.layers, self.stages, with_grid=False).cost(mean)
+        deciding_tests = StageThree({}, settings, shape.layers, self.stages, with_grid=False).cost(mean)
         return CostEstimates(
             sample=Curves(settings.entropy_k, settings.max_new_tokens).cost(mean),
             answer=HeldOutAnswers(settings.max_new_tokens).cost(mean),
             surface=MarginalUtility({}, settings, shape, tokens).cost(mean),
-            test=deciding,
-            grid=stage_three.cost(mean) - deciding,
+            test=deciding_tests,
+            grid=stage_three.cost(mean) - deciding_tests,
             plan=Plans({}, settings, shape, tokens, self.stages, self.saturation).cost(mean),
             check=HeldOutCheck({}, Plan(())).cost(mean),
             once=SelfChecks(settings.entropy_k).cost(mean) + RESAMPLING,

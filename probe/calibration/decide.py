@@ -1,9 +1,9 @@
-"""Curves and marginal utility -> the stages: the one rule by which a calibration settles where they begin.
+"""Decides where the stages begin, from the curves and the marginal utility.
 
-Each signal names a candidate for the start of Stage II (probe.stages.detect): the end of the text entropy's collapse,
-the end of the KL curve's, the visual curve's early peak. The later of text and KL counts, unless the marginal utility
-of pruning there is clearly worse than at another candidate (probe.analyzers.marginal_utility): then the best of them
-does.
+Each signal proposes a start of Stage II (probe.stages.detect): the end of the text entropy's collapse, the end of the
+KL curve's collapse, and the early peak of the visual curve. The later of text and KL is chosen, unless the marginal
+utility of pruning there is clearly worse than at another candidate (probe.analyzers.marginal_utility); then the
+candidate with the best marginal utility is chosen.
 """
 
 from typing import NamedTuple
@@ -17,11 +17,11 @@ SIGNALS = {"text": "the text entropy", "kl": "the KL curve", "visual": "the visu
 
 
 class Decision(NamedTuple):
-    """The stages, and what stood for election."""
+    """The stages, and the candidates for the start of Stage II."""
 
     stages: Stages
     candidates: dict[str, int]
-    """Signal (`text`, `kl`, `visual`) -> the layer at which it sees Stage II begin."""
+    """Signal (`text`, `kl`, `visual`) -> layer at which that signal places the start of Stage II."""
 
 
 def decide_stages(
@@ -31,8 +31,8 @@ def decide_stages(
 
     Args:
         visual, text, kl: mean curves, as `detect_stages` takes them.
-        surface: marginal utility on the same samples; None where it was not measured.
-        seed: of the resamples that compare candidates.
+        surface: marginal utility on the same samples; None if it was not measured.
+        seed: seed of the resamples that compare the candidates.
     """
     signals = aggregation_candidates(visual, text, kl)
     candidates = {name: boundary.layer for name, boundary in signals.items() if boundary.layer is not None}
@@ -40,20 +40,20 @@ def decide_stages(
     if surface is None or len(layers) < 2 or not set(layers) <= set(surface.layers):
         return Decision(by_curves, candidates)
     layer, worse = choose_aggregation_start(layers, surface, by_curves.aggregation_start, seed)
-    settled = Boundary(layer, _evidence(candidates, by_curves.aggregation_start, layer, worse, surface))
-    return Decision(detect_stages(visual, text, kl, settled=settled), candidates)
+    chosen = Boundary(layer, _evidence(candidates, by_curves.aggregation_start, layer, worse, surface))
+    return Decision(detect_stages(visual, text, kl, settled=chosen), candidates)
 
 
 def _evidence(
     candidates: dict[str, int], by_curves: int, layer: int, worse: dict[int, float], surface: UtilitySurface
 ) -> str:
-    said = ", ".join(f"{SIGNALS[name]} says layer {at}" for name, at in candidates.items())
+    placements = ", ".join(f"{SIGNALS[name]} says layer {candidate}" for name, candidate in candidates.items())
     means = dict(zip(surface.layers, surface.utility.mean(1).tolist(), strict=True))
-    costs = ", ".join(f"{means[at]:.3g} at layer {at}" for at in worse)
-    compared = f"{said}. Marginal utility of pruning, nats a token for the whole prefill saved: {costs}"
+    costs = ", ".join(f"{means[candidate]:.3g} at layer {candidate}" for candidate in worse)
+    comparison = f"{placements}. Marginal utility of pruning, nats a token for the whole prefill saved: {costs}"
     if layer == by_curves:
-        return f"Signals differ: {compared}. It does not speak against layer {layer}, the later of text and KL."
+        return f"Signals differ: {comparison}. It does not speak against layer {layer}, the later of text and KL."
     return (
-        f"Signals differ: {compared}. At layer {by_curves} it is worse than at layer {layer} in {worse[by_curves]:.0%} "
-        f"of the resamples, so Stage II starts at layer {layer}."
+        f"Signals differ: {comparison}. At layer {by_curves} it is worse than at layer {layer} in "
+        f"{worse[by_curves]:.0%} of the resamples, so Stage II starts at layer {layer}."
     )

@@ -1,4 +1,4 @@
-"""DrawnSamples: the samples of a calibration, and which of them are kept apart."""
+"""DrawnSamples: the samples of a calibration, split into calibration samples and held-out samples."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,32 +12,32 @@ from probe.data.samples import Rejected, Sample
 
 
 class DrawnSamples(NamedTuple):
-    """Drawn once, before the model runs."""
+    """The samples, drawn once before the model runs."""
 
     all: list[Sample]
-    measured_on: list[Sample]
-    kept_apart: list[Sample]
-    """To see what the plan does to prompts that it was not chosen on."""
+    calibration: list[Sample]
+    held_out: list[Sample]
+    """Samples that the plan is checked on, after it was chosen on the calibration samples."""
     unreadable: list[Rejected]
-    """Passed over in the draw, because an image cannot be opened."""
+    """Samples skipped in the draw because an image cannot be opened."""
 
     @classmethod
     def draw(cls, samples: Sequence[Sample], settings: Settings) -> "DrawnSamples":
-        """Draw as the settings say.
+        """Draw and split the samples as the settings say.
 
         Raises:
             DataError: too few samples, too few that can be opened, or two with the same id.
         """
         drawn, unreadable = draw_readable(samples, settings.samples, settings.seed)
-        twice = [name for name, times in Counter(sample.id for sample in drawn).items() if times > 1]
-        if twice:
-            raise DataError("ids of samples must differ", got=f"{twice[0]!r} more than once")
-        measured_on, kept_apart = hold_out(drawn, settings.held_out)
-        if len(measured_on) < 2:
-            raise DataError("too few samples to calibrate on", got=len(measured_on), expected="2 or more")
-        return cls(drawn, measured_on, kept_apart, unreadable)
+        duplicates = [name for name, count in Counter(sample.id for sample in drawn).items() if count > 1]
+        if duplicates:
+            raise DataError("ids of samples must differ", got=f"{duplicates[0]!r} more than once")
+        calibration, held_out = hold_out(drawn, settings.held_out)
+        if len(calibration) < 2:
+            raise DataError("too few samples to calibrate on", got=len(calibration), expected="2 or more")
+        return cls(drawn, calibration, held_out, unreadable)
 
-    def asked(self, settings: Settings) -> Work:
-        """All the work that a calibration on them is asked for."""
-        count = len(self.measured_on)
-        return Work(count, len(self.kept_apart), count, count, examples=settings.examples)
+    def requested_work(self, settings: Settings) -> Work:
+        """The work of a calibration on these samples if no budget limits it."""
+        count = len(self.calibration)
+        return Work(count, len(self.held_out), count, count, examples=settings.examples)

@@ -1,4 +1,4 @@
-"""Identity: everything that the results of a calibration depend on, as far as it can be told before it begins."""
+"""Identity: everything that the results of a calibration depend on, as far as it is known before it starts."""
 
 import hashlib
 import platform
@@ -16,14 +16,14 @@ from probe.calibration.settings import Settings
 from probe.data.samples import Sample, data_fingerprint
 
 SAMPLED_VALUES = 256
-"""Values of each parameter that are hashed, spread evenly."""
+"""Number of values of each parameter that are hashed, evenly spaced."""
 
 _PACKAGES = ("halfv-probe", "torch", "transformers", "nnsight", "numpy")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Of a model with its processor, and of the samples drawn."""
+    """Identity of a model with its processor, and of the drawn samples."""
 
     model: str
     """Name or path as the user gave it."""
@@ -32,7 +32,7 @@ class Identity:
     versions: dict[str, str]
     """Package -> version."""
     config: str
-    """sha256, as are the following."""
+    """sha256, like the following fields."""
     weights: str
     setup: str
     data: str
@@ -41,10 +41,10 @@ class Identity:
     def of(
         cls, model: PreTrainedModel, processor: PromptProcessor, samples: Sequence[Sample], model_id: str = ""
     ) -> "Identity":
-        """Look at the model and at all samples, images included.
+        """Compute the identity; reads the weights and all images.
 
         Args:
-            model_id: name of the model, where it should not be the path that it was loaded from.
+            model_id: name of the model, if it should not be the path that the model was loaded from.
         """
         return cls(
             model=model_id or str(model.config.name_or_path),
@@ -58,7 +58,7 @@ class Identity:
         )
 
     def key(self, settings: Settings) -> dict[str, JsonValue]:
-        """Key of the journal: results noted under another one are not this calibration's."""
+        """The key of the journal; results stored under another key belong to another calibration."""
         return {
             "model": self.model,
             "dtype": self.dtype,
@@ -74,18 +74,18 @@ class Identity:
 
 @torch.no_grad()
 def weights_fingerprint(model: PreTrainedModel) -> str:
-    """sha256 over names, shapes, dtypes and evenly spread values of all parameters: training changes them all."""
+    """sha256 over names, shapes, dtypes and some values of all parameters; training changes every value."""
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
-        flat = parameter.detach().reshape(-1)
-        some = flat[:: max(1, -(-flat.numel() // SAMPLED_VALUES))].float().cpu()
+        flattened = parameter.detach().reshape(-1)
+        values = flattened[:: max(1, -(-flattened.numel() // SAMPLED_VALUES))].float().cpu()
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-        digest.update(some.numpy().tobytes())
+        digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 
 def setup_fingerprint(model: PreTrainedModel, processor: PromptProcessor) -> str:
-    """sha256 over everything else that numbers depend on: config, generation config, image processor, template."""
+    """sha256 over everything else that affects results: config, generation config, image processor, template."""
     backend = processor.backend
     parts = [model.config, model.generation_config, backend.image_processor]
     texts = [*(part.to_json_string() for part in parts), str(backend.chat_template)]

@@ -1,4 +1,4 @@
-"""Measurements: the curves of every sample, and what they come to."""
+"""Measurements: the curves of every sample, and their means."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,24 +14,24 @@ Array = NDArray[np.float64]
 
 @dataclass
 class Measurements:
-    """Curves of every sample; a few numbers a layer, so memory does not grow with the prompts."""
+    """Curves of every sample: a few numbers per layer, so memory does not grow with the length of the prompts."""
 
     entropy_k: int
     visual: list[Array] = field(default_factory=list)
-    """Each (L+1,), nats."""
+    """(L+1,) per sample, nats."""
     text: list[Array] = field(default_factory=list)
     joint: list[Array] = field(default_factory=list)
     kl: list[Array] = field(default_factory=list)
-    """Each (L,), nats."""
+    """(L,) per sample, nats."""
     spectrum: list[Array] = field(default_factory=list)
-    """Each (L+1, entropy_k)."""
+    """(L+1, entropy_k) per sample."""
     visual_release: list[Array] = field(default_factory=list)
-    """Each (L+1,), nats; empty unless asked for."""
+    """(L+1,) per sample, nats; empty unless requested."""
     visual_tokens: list[int] = field(default_factory=list)
     text_tokens: list[int] = field(default_factory=list)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """One sample's curves and token counts, by the names of the fields."""
+        """Add the curves and token counts of one sample, given by field name."""
         for name in ("visual", "text", "joint", "kl", "spectrum", "visual_release"):
             if record[name] is not None:
                 getattr(self, name).append(np.array(record[name]))
@@ -45,12 +45,12 @@ class Measurements:
 
     @property
     def bytes_per_sample(self) -> int:
-        """Memory that one sample takes, however long its prompt."""
+        """Memory that one sample takes, independent of the length of its prompt."""
         arrays = (rows[0] for rows in (self.visual, self.text, self.joint, self.kl, self.spectrum))
         return sum(array.nbytes for array in arrays)
 
     def curves(self) -> Curves:
-        """Mean and spread over the samples."""
+        """Mean and standard deviation over the samples."""
         spectrum = np.mean(self.spectrum, axis=0)  # (L+1, entropy_k)
         return Curves(
             visual=_curve(self.visual),

@@ -1,6 +1,6 @@
-"""Observations: what a calibration saw sample by sample; kept beside its profile for the report, never deployed.
+"""Observations: what a calibration measured on single samples. Kept next to the profile for the report; never deployed.
 
-Observations.of(Path("profile.json"))      # reads profile.observations.json, if it is there and of the same calibration
+Observations.of(Path("profile.json"))      # reads profile.observations.json if it belongs to the same calibration
 """
 
 from pathlib import Path
@@ -14,11 +14,11 @@ from probe.common.region import Region
 
 
 class SampleCurves(Record):
-    """The curves of one sample, nats; L is the number of decoder layers."""
+    """The curves of one sample in nats; L is the number of decoder layers."""
 
     id: str
     visual: tuple[float, ...]
-    """L+1 points, as `Curves.visual`."""
+    """L+1 points, like `Curves.visual`."""
     text: tuple[float, ...]
     joint: tuple[float, ...]
     kl: tuple[float, ...]
@@ -26,33 +26,33 @@ class SampleCurves(Record):
 
 
 class Picture(Record):
-    """One image of a prompt, small."""
+    """A small copy of one image of a prompt."""
 
     width: int
-    """Pixels of the image as it was given."""
+    """Width of the original image, pixels."""
     height: int
     webp: str
-    """The image, at most 448 pixels on its longer side, as base64 WebP."""
+    """The image as base64 WebP, at most 448 pixels on its longer side."""
 
 
 class Attention(Record):
-    """What the last prompt token of the full model pays each visual token."""
+    """The attention that the last prompt token of the full model pays to each visual token."""
 
     layer: int
     """The layer whose attention this is."""
     shares: tuple[float, ...]
-    """One for each visual token: softmax over all keys, mean over heads; their sum is at most 1."""
+    """One per visual token: softmax over all keys, averaged over heads. The sum is at most 1."""
 
 
 class Selection(Record):
-    """Visual tokens that stay from one layer on."""
+    """The visual tokens that are kept from one layer on."""
 
     layer: int
     selector: str
     kept: tuple[int, ...]
     """Indices into the prompt's visual tokens, ascending."""
     anchors: tuple[int, ...]
-    """Those of `kept` that attention chose; the others are there for coverage, or for whatever the selector goes by."""
+    """The kept tokens that attention chose; the others were chosen for coverage, or by the selector's own rule."""
 
 
 class Example(Record):
@@ -62,19 +62,19 @@ class Example(Record):
     question: str
     """The prompt's text."""
     references: tuple[str, ...]
-    """Right answers, where the data have them."""
+    """Right answers, if the data have them."""
     full: str
     """The full model's answer."""
     accelerated: str
     """The answer under the plan."""
     pictures: tuple[Picture, ...]
-    """The images, in the order of the prompt; the frames of a video one by one."""
+    """The images in the order of the prompt; the frames of a video count as images."""
     regions: tuple[Region | None, ...]
-    """For each visual token, in the order of the prompt; null where a token looks at no place (a row's end, say)."""
+    """One per visual token, in the order of the prompt; null for tokens without a place, such as the end of a row."""
     selections: tuple[Selection, ...]
-    """By layer."""
+    """Ordered by layer."""
     attentions: tuple[Attention, ...]
-    """By layer: before Stage II and in Stage III, if there is one."""
+    """Ordered by layer: the layer before Stage II, and the first layer of Stage III, if there is one."""
 
     @model_validator(mode="after")
     def _indices_fit(self) -> "Example":
@@ -89,56 +89,59 @@ class Example(Record):
 
 
 class Observations(Record):
-    """All of them."""
+    """The observations of one calibration."""
 
     config_fingerprint: str
-    """Of the model; with `created`, which calibration these belong to."""
+    """Fingerprint of the model's config; together with `created`, it identifies the calibration."""
     created: str
-    """As in the profile's provenance."""
+    """Creation time, as in the profile's provenance."""
     samples: tuple[SampleCurves, ...]
     """In the order of `Provenance.sample_ids`."""
     examples: tuple[Example, ...]
 
     def save(self, path: Path) -> None:
-        """Write, whole or not at all."""
+        """Write the file atomically."""
         write_atomically(path, self.model_dump_json() + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "Observations":
-        """Read.
+        """Read a file.
 
         Raises:
-            DataError: a file that is not there, or holds something else.
+            DataError: the file does not exist, or is not a file of observations.
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError("no such file", got=str(path)) from None
         except (ValidationError, UnicodeDecodeError) as error:
-            problem = _problem(error) if isinstance(error, ValidationError) else error
+            problem = _first_problem(error) if isinstance(error, ValidationError) else error
             raise DataError(f"{path} holds no observations: {problem}", remedy="calibrate again") from None
 
     @classmethod
     def of(cls, profile_path: Path) -> "Observations | None":
-        """Those beside a profile; None where there are none, or they are of another calibration.
+        """The observations next to a profile; None if there are none, or if they belong to another calibration.
 
         Raises:
-            DataError: there is a file, but it cannot be read.
+            DataError: the file exists, but cannot be read.
         """
         path = beside(profile_path)
         if not path.exists():
             return None
-        found, where = cls.load(path), Profile.load(profile_path).provenance
-        same = (found.created, found.config_fingerprint) == (where.created, where.config_fingerprint)
-        return found if same else None
+        observations, provenance = cls.load(path), Profile.load(profile_path).provenance
+        same = (observations.created, observations.config_fingerprint) == (
+            provenance.created,
+            provenance.config_fingerprint,
+        )
+        return observations if same else None
 
 
 def beside(profile_path: Path) -> Path:
-    """Where the observations of a profile are kept: profile.json -> profile.observations.json."""
+    """Path of the observations of a profile: profile.json -> profile.observations.json."""
     return profile_path.with_suffix(".observations.json")
 
 
-def _problem(error: ValidationError) -> str:
-    """The first one, without the value: that may be the whole file."""
+def _first_problem(error: ValidationError) -> str:
+    """Describe the first error without the value, which may be the whole file."""
     first = error.errors(include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}"

@@ -1,4 +1,4 @@
-"""Provenance of a profile: where it comes from, so that it can be made again."""
+"""Provenance of a profile: everything that is needed to reproduce it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ def provenance_of(
     unreadable: Sequence[Rejected],
     settings: Settings,
     identity: Identity,
-    run: Runner,
+    runner: Runner,
     *,
     sample_ids: tuple[str, ...],
     held_out_ids: tuple[str, ...],
@@ -28,15 +28,16 @@ def provenance_of(
     arguments: Mapping[str, JsonValue],
     seconds: float,
 ) -> Provenance:
-    """Gather it at the end of a calibration.
+    """Collect the provenance at the end of a calibration.
 
     Args:
-        samples: all there were; `unreadable` those that the draw passed over.
+        samples: all samples that were given.
+        unreadable: samples that the draw skipped.
         data, arguments: as the user typed them.
-        seconds: that all of it took.
+        seconds: duration of the whole calibration.
     """
     columns, bad_rows = (samples.columns.given(), samples.rejected) if isinstance(samples, Samples) else ({}, ())
-    rejected = [*bad_rows, *unreadable, *run.rejected]
+    rejected = [*bad_rows, *unreadable, *runner.rejected]
     return Provenance(
         model_id=identity.model,
         model_type=model.model.config.model_type,
@@ -58,6 +59,6 @@ def provenance_of(
         dtype=identity.dtype,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
-        seconds_by_step={step: round(spent, 1) for step, spent in run.seconds.items()},
-        dropped=run.budget.dropped,
+        seconds_by_step={step: round(elapsed, 1) for step, elapsed in runner.seconds.items()},
+        dropped=runner.budget.dropped,
     )

@@ -1,7 +1,7 @@
-"""Runner: measures the samples of a step, whatever the step is.
+"""Runner: measures the samples of any step.
 
-It alone knows which samples are measured and where, what was measured before the run was stopped, how long things take,
-what the budget has room for, who is told about progress, and which samples could not be used.
+The runner decides which samples are measured, restores results of an interrupted run, keeps times, follows the budget,
+reports progress, and collects samples that could not be used. The steps know about none of this.
 """
 
 import time
@@ -23,9 +23,9 @@ from probe.data.samples import Rejected, Sample
 
 
 class Runner:
-    """One calibration under way.
+    """A running calibration.
 
-    run = Runner(model, settings, shape, asked, journal, on_progress, began)
+    run = Runner(model, settings, shape, requested, journal, on_progress, started)
     measurements, answers = run(Curves(entropy_k=50, max_new_tokens=32), samples)
     """
 
@@ -34,77 +34,77 @@ class Runner:
         model: ProbedModel,
         settings: Settings,
         shape: DecoderShape,
-        asked: Work,
+        requested: Work,
         journal: Journal | None,
         on_progress: OnProgress | None,
-        began: float,
+        started: float,
     ) -> None:
-        """Begin, or go on with what the journal holds.
+        """Start a calibration, or resume it with the results in the journal.
 
         Args:
-            asked: how much of each step is done when the budget has room for all.
-            began: when the budget began to run, on the clock of `time.monotonic`.
+            requested: how much of each step is done if the budget allows all of it.
+            started: the start of the budget, on the clock of `time.monotonic`.
         """
         self._model = model
         self._on_progress = on_progress or (lambda *_: None)
         self._cache = ResultCache(journal)
         self.estimates = CostEstimator(settings, shape)
-        self.budget = BudgetControl(settings.budget, asked, self.estimates, self._cache, began)
+        self.budget = BudgetControl(settings.budget, requested, self.estimates, self._cache, started)
         self.seconds: dict[str, float] = defaultdict(float)
-        """Wall-clock time by step."""
+        """Wall-clock time of each step."""
         self.rejected: list[Rejected] = []
-        """Samples that could not be measured, in the order in which that was found."""
+        """Samples that could not be measured, in the order in which they were rejected."""
 
     def __call__(self, step: Step[Result], samples: Sequence[Sample]) -> Result:
-        """Measure a step on as many of the samples as the budget has room for.
+        """Run a step on as many of the samples as the budget allows.
 
         Raises:
             DataError: a sample cannot be used, and the step does not skip such samples.
         """
         work = self.budget.decide(step.name) if step.budgeted == "before the step" else self.budget.work
-        step = step.within(work)
+        step = step.reduced_to(work)
         if step.budgeted != "never":
-            samples = samples[: step.count(work)]
-        before, items = len(self.rejected), self._measure_all(step, samples)
+            samples = samples[: step.sample_count(work)]
+        rejected_before, items = len(self.rejected), self._measure_all(step, samples)
         if step.budgeted != "never":
-            bad = {step.counted_as: len(self.rejected) - before}
-            self.budget.finished(step.spends, step.settles(self.budget.work, len(items)), bad)
-        return step.add_up(items)
+            bad_samples = {step.work_field: len(self.rejected) - rejected_before}
+            self.budget.finish_step(step.cost_fields, step.settled_work(self.budget.work, len(items)), bad_samples)
+        return step.combine(items)
 
-    def affords(self, step: Step[Result], number: int, times: int) -> bool:
-        """Whether there is time to measure a step on so many samples, which no estimate has counted on."""
-        return self.budget.affords_check(number, lambda: times * step.cost(self.estimates.mean))
+    def can_afford(self, step: Step[Result], number: int, measurements: int) -> bool:
+        """Whether there is time for this many measurements of the step, which the estimates do not include."""
+        return self.budget.can_afford_check(number, lambda: measurements * step.cost(self.estimates.mean))
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """The time that the block takes belongs to a step."""
-        began = time.monotonic()
+        """Add the time that the block takes to a step."""
+        started = time.monotonic()
         yield
-        self.seconds[name] += time.monotonic() - began
+        self.seconds[name] += time.monotonic() - started
 
     def _measure_all(self, step: Step[Result], samples: Sequence[Sample]) -> dict[str, Item]:
-        """Items by sample id; without the samples that are left out as bad."""
+        """Items by sample id, without the skipped samples."""
         items: dict[str, Item] = {}
         if not samples:
             return items
         on_sample = counter(self._on_progress, step.name, len(samples)) if step.recorded else lambda: None
         with self.timed(step.name):
             for sample in samples:
-                each = step.budgeted == "before each sample"
-                if each and self.budget.enough(step.name, sample.id, len(items)):
+                budgeted_by_sample = step.budgeted == "before each sample"
+                if budgeted_by_sample and self.budget.has_enough(step.name, sample.id, len(items)):
                     break
                 item = self._measure(step, sample)
                 if step.skips_bad_samples and "rejected" in item:
                     self.rejected.append(Rejected(sample.id, item["rejected"]))
                 else:
                     items[sample.id] = item
-                    if each:
+                    if budgeted_by_sample:
                         self.estimates.add(item)
                 on_sample()
         return items
 
     def _measure(self, step: Step[Result], sample: Sample) -> Item:
-        """One item: from the journal, or measured here and now."""
+        """One item, from the journal if it is there."""
 
         def measure() -> Item:
             try:

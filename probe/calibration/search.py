@@ -1,8 +1,8 @@
-"""Which whole plans are tried, and which of those that were tried is taken: pure, no model is run.
+"""Which whole plans are tried, and which of them may be chosen; runs no model.
 
-Without a target the plans stand at the detected stages and differ in their keep ratio; the cheapest safe one is taken.
-With a target the search goes wider: Stage II's pruning at the detected layer and the two after it, and from the start
-of Stage III or from halfway to the end either treatment, or none.
+Without a target, the plans intervene at the detected stages and differ in their keep ratio; the cheapest safe plan is
+chosen. With a target the search is wider: Stage II is pruned at the detected layer or at one of the two layers after
+it, and either treatment, or none, starts at Stage III or halfway from there to the end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,25 +14,25 @@ from probe.analyzers.saturation import treatments
 from probe.calibration.settings import Settings
 from probe.trials.readings import Readings
 
-LATER = 2
-"""Layers after Stage II's start at which pruning is tried too, with a target."""
+EXTRA_LAYERS = 2
+"""With a target, pruning is also tried at this many layers after the start of Stage II."""
 
 
 def candidate_plans(stages: Stages, saturation: Saturation, layers: int, settings: Settings) -> list[Plan]:
-    """The plans to try, each once."""
+    """The plans to try, without duplicates."""
     wide = settings.target_retention is not None or settings.target_flops is not None
     start, first = stages.saturation_start, stages.aggregation_start
     last = layers - 1 if start is None else start - 1
-    prunings = range(first, max(first, min(first + LATER if wide else first, last)) + 1)
+    prunings = range(first, max(first, min(first + EXTRA_LAYERS if wide else first, last)) + 1)
     plans = [
-        Plan([*pruning, *(treatment if not (pruning and treatment) or _fits(pruning[0], treatment[0]) else ())])
-        for treatment in _stage_three(start, saturation, layers, settings.top_share, wide)
-        for pruning in _stage_two(prunings, settings.keep_ratios, settings.selector, settings.options)
+        Plan([*pruning, *(treatment if not (pruning and treatment) or _compatible(pruning[0], treatment[0]) else ())])
+        for treatment in _stage_three_treatments(start, saturation, layers, settings.top_share, wide)
+        for pruning in _stage_two_prunings(prunings, settings.keep_ratios, settings.selector, settings.options)
     ]
     return [plan for index, plan in enumerate(plans) if plan not in plans[:index]]
 
 
-def _stage_two(
+def _stage_two_prunings(
     layers: Sequence[int], keep_ratios: Sequence[float], selector: str, options: Mapping[str, Option]
 ) -> list[tuple[Keep, ...]]:
     keeps = [
@@ -43,64 +43,65 @@ def _stage_two(
     return [*keeps, ()]
 
 
-def _stage_three(
+def _stage_three_treatments(
     start: int | None, saturation: Saturation, layers: int, top_share: float, wide: bool
 ) -> list[tuple[Keep | Freeze, ...]]:
     if start is None:
         return [()]
     if not wide:
-        kind = saturation.type
-        return [() if kind == "none" else treatments(start, layers, top_share)[kind].interventions]
+        treatment = saturation.type
+        return [() if treatment == "none" else treatments(start, layers, top_share)[treatment].interventions]
     starts = sorted({start, (start + layers) // 2})
-    return [(), *(plan.interventions for at in starts for plan in treatments(at, layers, top_share).values())]
+    return [(), *(plan.interventions for layer in starts for plan in treatments(layer, layers, top_share).values())]
 
 
-def _fits(pruning: Keep, treatment: Keep | Freeze) -> bool:
-    """A later Keep of more than is left, or at the same layer, says nothing new."""
+def _compatible(pruning: Keep, treatment: Keep | Freeze) -> bool:
+    """Whether the treatment adds to the pruning: a Keep at the same layer, or of a larger share, does not."""
     if isinstance(treatment, Freeze):
         return pruning.layer <= treatment.layers[0]
     return pruning.layer < treatment.layer and treatment.keep_ratio <= pruning.keep_ratio
 
 
-def as_tests(
+def pruning_tests_of(
     plans: Sequence[Plan],
     readings: Sequence[Readings],
     shape: DecoderShape,
     tokens: tuple[int, int],
     settings: Settings,
 ) -> tuple[PruningTest, ...]:
-    """What was tried, cheapest first.
+    """Turn readings into tests, cheapest plan first.
 
     Args:
-        tokens: visual and text, of the mean prompt.
+        tokens: visual and text tokens of the mean prompt.
     """
     tests = []
-    for plan, read in zip(plans, readings, strict=True):
-        cost, found = cost_of(shape, tokens_by_layer(plan, shape.layers, *tokens)), read.quality()
+    for plan, reading in zip(plans, readings, strict=True):
+        cost, quality = cost_of(shape, tokens_by_layer(plan, shape.layers, *tokens)), reading.quality()
         test = PruningTest(
             plan=plan,
             flops_ratio=cost.flops_ratio,
             kv_ratio=cost.kv_ratio,
-            safe=found.within(settings.thresholds),
-            safe_share=read.safe_share(settings.thresholds, settings.seed),
-            **found._asdict(),
+            safe=quality.within(settings.thresholds),
+            safe_share=reading.safe_share(settings.thresholds, settings.seed),
+            **quality._asdict(),
         )
         tests.append(test)
     return tuple(sorted(tests, key=lambda test: (-test.flops_ratio, test.log_likelihood_drop)))
 
 
-def in_question(tests: Sequence[PruningTest], settings: Settings) -> list[PruningTest]:
-    """Those that may be taken, each once and the best first.
+def eligible_tests(tests: Sequence[PruningTest], settings: Settings) -> list[PruningTest]:
+    """The tests of plans that may be chosen, without duplicates, the best first.
 
-    At the end stands the plan that leaves most alone, or with `target_flops` unreached the one that comes closest.
+    With `target_flops` these are the plans that reach it or, if none does, the one that comes closest. Otherwise the
+    plan that saves least comes last, as the fallback.
     """
-    last = min(tests, key=lambda test: test.flops_ratio)
+    fallback = min(tests, key=lambda test: test.flops_ratio)
     if settings.target_flops is not None:
         reached = [test for test in tests if test.flops_ratio >= settings.target_flops]
         closest = [max(tests, key=lambda test: test.flops_ratio)]
         return sorted(reached, key=lambda test: (-test.agreement, test.log_likelihood_drop)) or closest
     if settings.target_retention is not None:
-        good = [test for test in tests if test.agreement >= settings.target_retention]
+        eligible = [test for test in tests if test.agreement >= settings.target_retention]
     else:
-        good = [test for test in tests if test.safe]
-    return [*(test for test in good if test != last), last]
+        eligible = [test for test in tests if test.safe]
+    return [*(test for test in eligible if test != fallback), fallback]

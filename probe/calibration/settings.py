@@ -1,4 +1,4 @@
-"""Settings: what a calibration can be asked for."""
+"""Settings: the options of a calibration."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -12,42 +12,42 @@ from probe.trials.readings import Thresholds
 
 
 class Settings(BaseModel):
-    """Every field is an option of `halfv-probe calibrate`."""
+    """Settings of a calibration; each field is an option of `halfv-probe calibrate`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples: int = Field(default=100, ge=2)
-    """Samples drawn from the data."""
+    """Number of samples drawn from the data."""
     held_out: float = Field(default=0.2, ge=0.0, le=0.9)
-    """Share of them kept apart, to see what the finished plan does to prompts that it was not chosen on."""
+    """Share of the samples that is held out: the plan is checked on them after it was chosen on the others."""
     seed: int = 0
     entropy_k: int = Field(default=50, ge=1)
-    """Eigenvalues in the truncated matrix entropy."""
+    """Number of eigenvalues in the truncated matrix entropy."""
     release_curve: bool = False
-    """Also compute the visual entropy as the public HalfV code does, for comparison; slow, and it decides nothing."""
+    """Also compute the visual entropy as the public HalfV code does, for comparison. Slow, and affects no decision."""
     keep_ratios: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.1, 0.25, 0.5, 0.75)
-    """Shares to try for the pruning at Stage II."""
+    """Keep ratios to try for the pruning at Stage II."""
     selector: str = "anchor_coverage"
     """Selector of the pruning at Stage II."""
     options: dict[str, Option] = {}
-    """Options of the selector; those not named take the selector's defaults and are written out in the plan."""
+    """Options of the selector; omitted ones take the selector's defaults, which are written out in the plan."""
     top_share: float = Field(default=0.05, gt=0.0, le=1.0)
     """Share of the visual tokens that `token_sparsity` keeps in Stage III."""
     min_agreement: float = Field(default=0.95, ge=0.0, le=1.0)
-    """Agreement with the full model's answers from which on a plan is safe."""
+    """Smallest agreement with the full model's answers at which a plan is safe."""
     max_log_likelihood_drop: float = Field(default=0.05, ge=0.0)
-    """Fall in the log-likelihood of those answers, nats a token, up to which a plan is safe."""
+    """Largest drop in the log-likelihood of those answers, in nats per token, at which a plan is safe."""
     max_new_tokens: int = Field(default=32, ge=1)
-    """Longest answer of the full model that is compared."""
+    """Maximum length of the full model's answers that are compared, in tokens."""
     target_retention: float | None = Field(default=None, gt=0.0, le=1.0)
-    """Share of the full model's answers that must stay, on the samples and on those kept apart: the cheapest plan
-    around the detected stages that does it is taken, instead of the cheapest safe one at the stages themselves."""
+    """Share of the full model's answers to keep, on calibration and held-out samples alike. The cheapest plan around
+    the detected stages that does so is chosen, instead of the cheapest safe plan at the stages themselves."""
     target_flops: float | None = Field(default=None, gt=1.0)
-    """Prefill FLOPs ratio of the decoder that must be reached: of the plans that do, the one that changes least."""
+    """Reduction of the decoder's prefill FLOPs to reach; of the plans that do, the one that changes least is chosen."""
     examples: int = Field(default=6, ge=0)
-    """Samples whose pictures and kept tokens go into the observations; with 0 no image leaves the data."""
+    """Number of samples whose images and kept tokens go into the observations; with 0, no image leaves the data."""
     budget: float | None = Field(default=None, gt=0.0)
-    """Seconds that measuring may take; what is needed least is dropped first (see probe.calibration.budget)."""
+    """Seconds that measuring may take; the least important work is dropped first (see probe.calibration.budget)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -62,18 +62,18 @@ class Settings(BaseModel):
         return self
 
     @classmethod
-    def from_user(cls, **given: object) -> "Settings":
-        """Settings from options, where None stands for the default.
+    def from_user(cls, **values: object) -> "Settings":
+        """Validate options; None stands for the default.
 
         Raises:
-            DataError: a value out of range.
+            DataError: a value out of range, or an unknown option.
         """
         try:
-            return cls.model_validate({name: value for name, value in given.items() if value is not None})
+            return cls.model_validate({name: value for name, value in values.items() if value is not None})
         except ValidationError as error:
             raise DataError(f"bad setting: {first_fault(error)}") from None
 
     @property
     def thresholds(self) -> Thresholds:
-        """When a plan counts as safe."""
+        """The limits within which a plan counts as safe."""
         return Thresholds(self.min_agreement, self.max_log_likelihood_drop)

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, parts_of
+from halfv_core.precision import not_finite
 from halfv_core.runtime.attention import attention_scores
 from halfv_core.runtime.layer_input import LayerInput
 from halfv_core.runtime.layout import TokenLayout
@@ -31,6 +32,9 @@ def attention_of_last(
 
     Returns:
         layer -> (V,) float32; softmax over all keys, mean over heads, with rotary positions.
+
+    Raises:
+        UnsupportedError: scores are NaN, as when float16 overflows.
     """
     parts = parts_of(model, family)
     layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
@@ -53,4 +57,8 @@ def attention_of_last(
 
     with wrapped([Wrap(parts.layers[layer], "forward", partial(around, layer)) for layer in layers], plan=False):
         model(**inputs, use_cache=False, logits_to_keep=1)
+    for layer, scores in shares.items():
+        if not scores.isfinite().all():
+            what = f"the attention of layer {layer} to visual tokens is not finite"
+            raise not_finite(what, "NaN or infinite scores", model.dtype)
     return shares

@@ -93,11 +93,11 @@ def _parsed(path: Path, text: bytes) -> list[Record]:
     return lines
 
 
-def _check_key(path: Path, stored: JsonValue, wanted: JsonValue) -> None:
+def _check_key(path: Path, stored: JsonValue, expected: JsonValue) -> None:
     """Refuse a journal with another key, naming the first field that differs."""
-    if stored == wanted:
+    if stored == expected:
         return
-    old, new = (key if isinstance(key, dict) else {} for key in (stored, wanted))
+    old, new = (key if isinstance(key, dict) else {} for key in (stored, expected))
     name = next(name for name in [*new, *old, ""] if old.get(name) != new.get(name) or not name)
     raise HalfVError(
         f"{path} holds unfinished work with another {name}",

@@ -42,8 +42,8 @@ class Readings(NamedTuple):
     def quality(self, chosen: Iterable[int] | None = None) -> Quality:
         """Means over the cases with the chosen indices, which may repeat; over all cases by default."""
         rows = list(range(len(self.drops)) if chosen is None else chosen)
-        agreed, fallen = (sum(column[row] for row in rows) for column in self)
-        return Quality(agreed / len(rows), fallen / len(rows))
+        agreed, dropped = (sum(column[row] for row in rows) for column in self)
+        return Quality(agreed / len(rows), dropped / len(rows))
 
     def safe_share(self, thresholds: Thresholds, seed: int = 0) -> float:
         """Share of bootstrap resamples of the cases in which the plan counts as safe."""

@@ -42,7 +42,8 @@ def check_rows(family: str, kernel: str, plan: Plan, prompts: list[dict[str, Any
                 assert (kept[layer][row] - shift).tolist() == rows[0].tolist()
             total = run.cost if total is None else total + run.cost
             text = alone["input_ids"][0] != IMAGE
-            torch.testing.assert_close(logits[row, shift : shift + own][text], expected[text], atol=1e-5, rtol=1e-5)
+            # The kernels add up a batch's padded rows in another order: 1.1e-5 was seen on logits of up to 4.
+            torch.testing.assert_close(logits[row, shift : shift + own][text], expected[text], atol=2e-5, rtol=1e-5)
             if generated is not None:
                 assert generated[row].tolist() == model.generate(**alone, **GREEDY)[0, own:].tolist()
     assert cost == total

@@ -1,4 +1,4 @@
-"""What every step of a calibration keeps to, so that the runner may measure its samples in any order and place."""
+"""The contract of every step, which lets the runner measure samples in any order and in any process."""
 
 import json
 import math
@@ -40,15 +40,15 @@ MEAN = MeanSample(layers=5, visual=16, text=8, inputs=0.25, prefill=1.0, reading
 WHOLE, NOTHING = Work(8, 2, 8, 8, examples=6), Work(0, 0, 0, 0, surface=False, grid=False)
 
 
-def concrete(kind: type[Step[Any]]) -> Iterator[type[Step[Any]]]:
-    """All steps that there are."""
-    for below in kind.__subclasses__():
-        yield from concrete(below)
-        if not below.__abstractmethods__ and below.__module__.startswith("probe."):
-            yield below
+def concrete_steps(kind: type[Step[Any]]) -> Iterator[type[Step[Any]]]:
+    """All concrete subclasses."""
+    for subclass in kind.__subclasses__():
+        yield from concrete_steps(subclass)
+        if not subclass.__abstractmethods__ and subclass.__module__.startswith("probe."):
+            yield subclass
 
 
-STEPS = sorted(set(concrete(Step)), key=lambda step: step.name)
+STEPS = sorted(set(concrete_steps(Step)), key=lambda step: step.name)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ProbedModel:
 
 
 @pytest.fixture(scope="module")
-def made(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], Step[Any]]:
-    """One of each."""
+def steps(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], Step[Any]]:
+    """One instance of each step."""
     shape = DecoderShape.of(model.model.config.get_text_config(), 4)
     answering = HeldOutAnswers(3)
-    answers = answering.add_up({sample.id: answering.measure(model, sample) for sample in samples})
+    answers = answering.combine({sample.id: answering.measure(model, sample) for sample in samples})
     steps: list[Step[Any]] = [
         Curves(5, 3, release_curve=True),
         answering,
@@ -81,77 +81,77 @@ def made(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], Ste
     return {type(step): step for step in steps}
 
 
-def test_every_step_is_tested(made: Mapping[type[Step[Any]], Step[Any]]) -> None:
-    assert set(made) == set(STEPS)
+def test_every_step_is_tested(steps: Mapping[type[Step[Any]], Step[Any]]) -> None:
+    assert set(steps) == set(STEPS)
 
 
-def test_names_and_keys_tell_steps_apart(made: Mapping[type[Step[Any]], Step[Any]]) -> None:
+def test_names_and_keys_tell_steps_apart(steps: Mapping[type[Step[Any]], Step[Any]]) -> None:
     assert len({step.name for step in STEPS}) == len(STEPS)
-    keys = {step.key for step in made.values()}
+    keys = {step.key for step in steps.values()}
     assert len(keys) == len(STEPS)
     assert not any("/" in key for key in keys)
 
 
 def timeless(item: Item) -> Item:
-    """Without the seconds that it took."""
+    """The item without its measured times."""
     return {name: value for name, value in item.items() if name != "seconds"} if isinstance(item, dict) else item
 
 
 @pytest.mark.parametrize("kind", STEPS, ids=lambda kind: kind.name)
-def test_an_item_needs_nothing_but_the_step_the_model_and_the_sample(
-    kind: type[Step[Any]], made: Mapping[type[Step[Any]], Step[Any]], model: ProbedModel, samples: list[Sample]
+def test_an_item_depends_only_on_step_model_and_sample(
+    kind: type[Step[Any]], steps: Mapping[type[Step[Any]], Step[Any]], model: ProbedModel, samples: list[Sample]
 ) -> None:
-    """A copy that has come from elsewhere measures the same, after other samples and another step's work."""
-    step = made[kind]
+    """A pickled copy measures the same, in another order and after work of another step."""
+    step = steps[kind]
     items = [step.measure(model, sample) for sample in samples]
     copy = pickle.loads(pickle.dumps(step))  # noqa: S301 - our own, of a moment ago
-    made[HeldOutCheck].measure(model, samples[0])
+    steps[HeldOutCheck].measure(model, samples[0])
     again = [copy.measure(model, sample) for sample in reversed(samples)]
     assert [timeless(item) for item in reversed(again)] == [timeless(item) for item in items]
 
 
 @pytest.mark.parametrize("kind", STEPS, ids=lambda kind: kind.name)
-def test_items_are_json_and_add_up_alike_when_they_were_read_from_a_file(
-    kind: type[Step[Any]], made: Mapping[type[Step[Any]], Step[Any]], model: ProbedModel, samples: list[Sample]
+def test_items_survive_json(
+    kind: type[Step[Any]], steps: Mapping[type[Step[Any]], Step[Any]], model: ProbedModel, samples: list[Sample]
 ) -> None:
-    step = made[kind]
+    step = steps[kind]
     items = {sample.id: step.measure(model, sample) for sample in samples}
     read = json.loads(json.dumps(items, allow_nan=False))
-    np.testing.assert_equal(plain(step.add_up(read)), plain(step.add_up(items)))
+    np.testing.assert_equal(plain(step.combine(read)), plain(step.combine(items)))
 
 
 def plain(result: Any) -> Any:
-    """Comparable whatever it is made of."""
+    """Convert a result to values that can be compared."""
     if hasattr(result, "__dataclass_fields__"):
         return {name: plain(getattr(result, name)) for name in result.__dataclass_fields__}
     if isinstance(result, tuple | list):
-        return [plain(one) for one in result]
+        return [plain(value) for value in result]
     return result
 
 
 @pytest.mark.parametrize("kind", STEPS, ids=lambda kind: kind.name)
-def test_it_speaks_the_language_of_the_budget(kind: type[Step[Any]], made: Mapping[type[Step[Any]], Step[Any]]) -> None:
-    step = made[kind]
+def test_budget_fields_exist(kind: type[Step[Any]], steps: Mapping[type[Step[Any]], Step[Any]]) -> None:
+    step = steps[kind]
     assert 0.0 < step.cost(MEAN) < math.inf
-    assert set(step.spends) <= set(CostEstimates._fields)
-    assert step.counted_as in Work._fields
+    assert set(step.cost_fields) <= set(CostEstimates._fields)
+    assert step.work_field in Work._fields
     if step.budgeted != "never":
-        assert step.count(WHOLE) == getattr(WHOLE, step.counted_as)
-        assert step.within(NOTHING).count(NOTHING) == 0
-        assert set(step.settles(WHOLE, 1)) <= set(Work._fields)
+        assert step.sample_count(WHOLE) == getattr(WHOLE, step.work_field)
+        assert step.reduced_to(NOTHING).sample_count(NOTHING) == 0
+        assert set(step.settled_work(WHOLE, 1)) <= set(Work._fields)
 
 
-def test_every_estimate_is_spent_by_one_step() -> None:
-    """What nothing spends would be set aside for ever."""
-    spent = [field for step in STEPS for field in step.spends]
+def test_every_cost_is_paid_by_one_step() -> None:
+    """Time for a cost that no step pays would be reserved for ever."""
+    spent = [field for step in STEPS for field in step.cost_fields]
     assert sorted(spent) == sorted(CostEstimates._fields)
 
 
-def test_a_narrower_step_costs_less(made: Mapping[type[Step[Any]], Step[Any]]) -> None:
-    step = made[StageThree]
-    narrow = step.within(WHOLE._replace(grid=False))
-    assert narrow == replace(step, with_grid=False)  # type: ignore[type-var]
-    assert 0.0 < narrow.cost(MEAN) < step.cost(MEAN)
+def test_a_reduced_step_costs_less(steps: Mapping[type[Step[Any]], Step[Any]]) -> None:
+    step = steps[StageThree]
+    reduced = step.reduced_to(WHOLE._replace(grid=False))
+    assert reduced == replace(step, with_grid=False)  # type: ignore[type-var]
+    assert 0.0 < reduced.cost(MEAN) < step.cost(MEAN)
 
 
 def test_answers_survive_as_plain_values() -> None:

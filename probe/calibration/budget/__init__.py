@@ -1,4 +1,4 @@
-"""How long a calibration may take: estimates of what is left to do, and what is dropped when it does not fit.
+"""How long a calibration may take: estimates of the remaining work, and what is dropped if it does not fit.
 
-Not here: clocks around single steps (the runner), and FLOPs (halfv_core.cost).
+Not here: the timing of single steps (the runner), and FLOPs (halfv_core.cost).
 """

@@ -1,15 +1,16 @@
-"""Budget: what of a calibration still fits into the time that is left, least needed first. Pure; no clock, no model.
+"""Budget: how much of a calibration fits into the remaining time; the least important work is dropped first.
 
-What goes, in this order, and only as far as it must:
+Work is dropped in this order, and only as much as necessary:
 
 1. examples for the report
-2. the grid of Stage III beyond the two tests that decide
+2. the grid of Stage III beyond the two deciding tests
 3. the marginal utility surface
-4. cases of the tests of Stage III and of the whole plans, down to `FEWEST`
-5. samples of the curves, and with them those kept apart, down to `FEWEST` each
+4. samples for the tests of Stage III and for the whole plans, down to `MIN_SAMPLES`
+5. samples for the curves together with held-out samples, down to `MIN_SAMPLES` each
 
-The curves, the two tests, the plans and the check on samples kept apart stay, so a budget below them is overshot.
-Examples come last: time that the others did not need after all is theirs again.
+The curves, the two deciding tests, the plans and the held-out check always run, so a very small budget is exceeded.
+The examples run last, so they may use time that other steps turned out not to need.
+Everything here is pure: no clock, no model.
 """
 
 import re
@@ -18,21 +19,24 @@ from typing import NamedTuple
 
 from halfv_core.errors import DataError
 
-FEWEST = 10
-"""Samples, cases or samples kept apart that no budget goes below; all, where fewer were asked for."""
+MIN_SAMPLES = 10
+"""No budget reduces a number of samples below this; if fewer were requested, all of them are used."""
 
 _PART = r"\s*(\d+(?:\.\d+)?)\s*{}\s*"
 _TEXT = re.compile("".join(f"(?:{_PART.format(unit)})?" for unit in ("h", "(?:min|m)", "s?")), re.IGNORECASE)
 
 
 def parse_budget(text: str) -> float:
-    """Seconds of "5min", "1h30min", "90 s" or "300".
+    """Parse a duration such as "5min", "1h30min", "90 s" or "300".
+
+    Returns:
+        Seconds.
 
     Raises:
-        DataError: anything else, or no time at all.
+        DataError: the text is not a duration, or not a positive one.
     """
-    found = _TEXT.fullmatch(text)
-    parts = [float(part or 0.0) for part in found.groups()] if found else []
+    match = _TEXT.fullmatch(text)
+    parts = [float(part or 0.0) for part in match.groups()] if match else []
     seconds = sum(part * unit for part, unit in zip(parts, (3600.0, 60.0, 1.0), strict=False))
     if not 0.0 < seconds < float("inf"):
         raise DataError("bad budget", got=repr(text), expected="a time above 0, as in 90s, 5min or 1h30min")
@@ -43,54 +47,54 @@ class Work(NamedTuple):
     """How much of each step is done."""
 
     samples: int
-    """Whose curves are measured."""
+    """Samples whose curves are measured."""
     held_out: int
-    """Kept apart, on which the finished plan is checked."""
+    """Held-out samples on which plans are checked."""
     tests: int
-    """Cases of the tests of Stage III."""
+    """Samples for the tests of Stage III."""
     plans: int
-    """Cases of the whole plans."""
+    """Samples for the whole plans."""
     surface: bool = True
     """Whether marginal utility is measured."""
     grid: bool = True
-    """Whether Stage III's treatments are tried beyond the two tests that decide."""
+    """Whether treatments of Stage III are tried beyond the two deciding tests."""
     examples: int = 0
-    """Samples that are shown with what is kept of them."""
+    """Samples shown in the report with the tokens that they keep."""
 
-    def least(self) -> "Work":
-        """What no budget goes below."""
-        samples, held_out, tests, plans = (min(count, FEWEST) for count in self[:4])
+    def minimum(self) -> "Work":
+        """The amount that no budget goes below."""
+        samples, held_out, tests, plans = (min(count, MIN_SAMPLES) for count in self[:4])
         return Work(samples, held_out, tests, plans, surface=False, grid=False)
 
-    def on_at_most(self, samples: int) -> "Work":
-        """The same where no plan is tried on more samples than have curves."""
+    def limited_to(self, samples: int) -> "Work":
+        """The same work, with plans tried on no more samples than have curves."""
         return self._replace(tests=min(self.tests, samples), plans=min(self.plans, samples))
 
 
 class CostEstimates(NamedTuple):
-    """Seconds that one of each is expected to take."""
+    """Expected seconds for one unit of each kind of work."""
 
     sample: float
     """Curves of one sample, and the full model's answer to it."""
     answer: float
-    """The full model's answer to a sample kept apart."""
+    """The full model's answer to one held-out sample."""
     surface: float
     """Marginal utility on one sample."""
     test: float
-    """The two deciding tests of Stage III on one case."""
+    """The two deciding tests of Stage III on one sample."""
     grid: float
-    """The other tests of Stage III on one case."""
+    """The other tests of Stage III on one sample."""
     plan: float
-    """All whole plans on one case."""
+    """All whole plans on one sample."""
     check: float
-    """The plan that is taken on one sample kept apart."""
+    """The chosen plan on one held-out sample."""
     once: float
-    """What does not grow with the samples."""
+    """Work that does not grow with the number of samples."""
     example: float = 0.0
-    """One sample shown with what is kept of it."""
+    """One example for the report."""
 
     def of(self, work: Work, measured: int = 0) -> float:
-        """Seconds of all of it, when the curves of `measured` samples are done."""
+        """Total seconds of the work, given that the curves of `measured` samples are done."""
         return (
             max(0, work.samples - measured) * self.sample
             + work.held_out * (self.answer + self.check)
@@ -102,49 +106,53 @@ class CostEstimates(NamedTuple):
         )
 
 
-def fit(asked: Work, least: Work, prices: CostEstimates, left: float, measured: int = 0) -> Work:
-    """The most that fits.
+def fit(requested: Work, minimum: Work, costs: CostEstimates, seconds_left: float, measured: int = 0) -> Work:
+    """Find the most work that fits into the remaining time.
 
     Args:
-        asked: all that is wanted. What is done already is the same in `asked` and `least`, and its price 0.
-        left: seconds.
+        requested: all the work. Work that is already done is the same in `requested` and `minimum`, and costs 0.
+        minimum: the work that is done even if it does not fit.
+        costs: expected costs.
+        seconds_left: remaining time.
         measured: samples whose curves are done.
 
     Returns:
-        `least` where nothing fits.
+        The largest work that fits, or `minimum` if none does.
     """
-    return next((work for work in _ladder(asked, least) if prices.of(work, measured) <= left), least)
+    return next((work for work in _reductions(requested, minimum) if costs.of(work, measured) <= seconds_left), minimum)
 
 
-def _ladder(asked: Work, least: Work) -> Iterator[Work]:
-    """From all down to the least, one thing dropped at each rung and none ever picked up again."""
-    work = asked
+def _reductions(requested: Work, minimum: Work) -> Iterator[Work]:
+    """Yield ever smaller amounts of work, from `requested` down to `minimum`; nothing dropped is taken up again."""
+    work = requested
     yield work
     for names in (("examples",), ("grid",), ("surface",), ("tests", "plans"), ("samples", "held_out")):
-        top, bottom = ([int(getattr(end, name)) for name in names] for end in (work, least))
-        rungs = max((high - low for high, low in zip(top, bottom, strict=True)), default=0)
-        for rung in range(1, rungs + 1):
-            fewer = [high - (high - low) * rung // rungs for high, low in zip(top, bottom, strict=True)]
-            work = work._replace(**{name: type(getattr(work, name))(n) for name, n in zip(names, fewer, strict=True)})
+        highest, lowest = ([int(getattr(amount, name)) for name in names] for amount in (work, minimum))
+        steps = max((high - low for high, low in zip(highest, lowest, strict=True)), default=0)
+        for step in range(1, steps + 1):
+            counts = [high - (high - low) * step // steps for high, low in zip(highest, lowest, strict=True)]
+            work = work._replace(
+                **{name: type(getattr(work, name))(count) for name, count in zip(names, counts, strict=True)}
+            )
             yield work
 
 
-def in_words(asked: Work, done: Work) -> tuple[str, ...]:
-    """What was dropped, a sentence each, what is needed least first."""
-    said = []
-    if done.examples < asked.examples:
-        said.append(f"What is kept is shown for {done.examples} of {asked.examples} samples.")
-    if asked.grid and not done.grid:
-        said.append("Stage III's treatments were not tried beyond the two tests that decide.")
-    if asked.surface and not done.surface:
-        said.append("Marginal utility was not measured, so it settles no doubt about where Stage II begins.")
-    for name, what in (
+def dropped_sentences(requested: Work, actual: Work) -> tuple[str, ...]:
+    """Describe what was dropped, one sentence each, the least important first."""
+    sentences = []
+    if actual.examples < requested.examples:
+        sentences.append(f"What is kept is shown for {actual.examples} of {requested.examples} samples.")
+    if requested.grid and not actual.grid:
+        sentences.append("Stage III's treatments were not tried beyond the two tests that decide.")
+    if requested.surface and not actual.surface:
+        sentences.append("Marginal utility was not measured, so it settles no doubt about where Stage II begins.")
+    for name, sentence in (
         ("tests", "The tests of Stage III ran on {} of {} samples."),
         ("plans", "The whole plans were tried on {} of {} samples."),
         ("samples", "The curves come from {} of {} samples."),
         ("held_out", "The plan was checked on {} of the {} samples kept apart."),
     ):
-        kept, wanted = getattr(done, name), getattr(asked, name)
-        if kept < wanted:
-            said.append(what.format(kept, wanted))
-    return tuple(said)
+        actual_count, requested_count = getattr(actual, name), getattr(requested, name)
+        if actual_count < requested_count:
+            sentences.append(sentence.format(actual_count, requested_count))
+    return tuple(sentences)

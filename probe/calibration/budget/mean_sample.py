@@ -1,4 +1,4 @@
-"""MeanSample: how long the model took on the samples measured so far, from which all estimates come."""
+"""MeanSample: the mean size and measured times of the samples so far, from which all cost estimates are derived."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,44 +8,47 @@ from halfv_core.plan import Plan
 
 
 class MeanSample(NamedTuple):
-    """Seconds and sizes of the mean sample."""
+    """Sizes and seconds of the mean sample."""
 
     layers: int
-    """Of the decoder."""
+    """Number of decoder layers."""
     visual: int
-    """Visual tokens of its prompt."""
+    """Visual tokens in the prompt."""
     text: int
-    """Text tokens of its prompt."""
+    """Text tokens in the prompt."""
     inputs: float
-    """Seconds to open and prepare it."""
+    """Seconds to open and prepare the inputs."""
     prefill: float
     """Seconds from the prompt to the first token, without a plan."""
     reading: float
-    """Seconds to read the rest of the answer."""
+    """Seconds to score the rest of the answer under teacher forcing."""
     answer: float
-    """Seconds to generate the answer and to read it."""
+    """Seconds to generate the answer and to score it."""
     sample: float
-    """Seconds for all of it, curves included."""
+    """Seconds for everything, including the curves."""
 
     @classmethod
     def of(cls, items: Sequence[Mapping[str, Any]], layers: int) -> "MeanSample":
-        """Mean of the items of `Curves`; the seconds of the first, which pays for warming up, count only if alone."""
+        """Average the items of the step `Curves`; the times of the first include warm-up and count only if alone."""
         visual, text = (round(_mean(items, name)) for name in ("visual_tokens", "text_tokens"))
-        counted = [item["seconds"] for item in items[1:] or items]
-        return cls(layers, visual, text, **{name: _mean(counted, name) for name in cls._fields[3:]})
+        timings = [item["seconds"] for item in items[1:] or items]
+        return cls(layers, visual, text, **{name: _mean(timings, name) for name in cls._fields[3:]})
 
-    def of_trials(self, plans: Sequence[Plan]) -> float:
-        """Seconds for a sample under many plans: a whole run, and each plan from its first layer on; 0 without plans.
+    def trial_seconds(self, plans: Sequence[Plan]) -> float:
+        """Seconds to run a sample in full once and then under each plan from its first layer on; 0 without plans.
 
-        A run that begins at layer l costs the share of the layers' rows that is left: (L-l)/L of the layers times the
-        tokens that the plan keeps. The answer is then read through all layers.
+        A run that starts at layer l costs the share of the decoder that remains: (L-l)/L of the layers, times the
+        tokens that the plan keeps. The rest of the answer is then scored through all layers.
         """
         if not plans:
             return 0.0
         return self.inputs + self.prefill + sum(self.reading + self._share(plan) * self.prefill for plan in plans)
 
     def _share(self, plan: Plan) -> float:
-        """Rows of the decoder that are computed, of all; a frozen layer still makes keys and values of visual rows."""
+        """Share of the decoder's (layer, token) pairs that are computed.
+
+        A frozen visual token counts as free, although its keys and values are still computed.
+        """
         rows = tokens_by_layer(plan, self.layers, self.visual, self.text)[plan.first_layer :]
         computed = sum(row.text + (0 if row.frozen else row.visual) for row in rows)
         return computed / (self.layers * (self.visual + self.text))

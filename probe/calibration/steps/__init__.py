@@ -1,4 +1,4 @@
-"""One file for each step of a calibration: what it needs, what one sample costs, how one is measured, how they add up.
+"""The steps of a calibration, one per file: what a step needs, what a sample costs, how it is measured and combined.
 
 Not here: which samples are measured, where, and in what time (the runner), and the order of the steps (calibrate).
 """

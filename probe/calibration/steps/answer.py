@@ -1,4 +1,4 @@
-"""The full model's answer to a sample: what the steps that try plans compare with."""
+"""The full model's answer to a sample, with which the steps that try plans compare."""
 
 import time
 from typing import NamedTuple
@@ -12,34 +12,37 @@ from probe.trials.try_plans import Case
 
 
 class Answer(NamedTuple):
-    """An answer as plain values."""
+    """An answer as plain values, which can be pickled and stored."""
 
     ids: tuple[int, ...]
     """Token ids, T >= 1."""
     log_likelihood: float
-    """Under the full model, nats a token."""
+    """Mean log-probability of the answer's tokens under the full model, nats per token."""
 
     @classmethod
     def of(cls, item: Item) -> "Answer":
-        """From an item that holds what `answer_fully` gives."""
+        """Read an answer from an item that contains the values of `full_model_answer`."""
         return cls(tuple(item["answer"]), item["log_likelihood"])
 
     def case(self, model: ProbedModel, sample: Sample) -> Case:
-        """The sample with its answer, for trials."""
+        """The sample and its answer as a case for trials."""
         ids = torch.tensor(self.ids, device=model.model.device)  # (T,)
         return Case(lambda: model.inputs(sample), ids, self.log_likelihood, sample.id)
 
 
-def answer_fully(model: ProbedModel, inputs: Inputs, max_new_tokens: int) -> dict[str, Item]:
-    """Generate the greedy answer without a plan, read its likelihood, and time both.
+def full_model_answer(model: ProbedModel, inputs: Inputs, max_new_tokens: int) -> dict[str, Item]:
+    """Generate the greedy answer without a plan, score its log-likelihood, and time both.
+
+    Returns:
+        The fields `answer`, `log_likelihood` and `seconds` of an item.
 
     Raises:
         DataError: see `read_answer`.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     answer = greedy_answer(model.model, inputs, max_new_tokens)
     answered = time.monotonic()
     reading = read_answer(model.model, inputs, answer)
     ended, prefill = time.monotonic(), reading.first_token_seconds
-    seconds = {"prefill": prefill, "reading": ended - answered - prefill, "answer": ended - began}
+    seconds = {"prefill": prefill, "reading": ended - answered - prefill, "answer": ended - started}
     return {"answer": answer.tolist(), "log_likelihood": reading.log_likelihood, "seconds": seconds}

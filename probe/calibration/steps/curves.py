@@ -1,6 +1,6 @@
-"""Step `curves`: entropies, spectrum and KL redundancy along depth, and the full model's answer.
+"""Step `curves`: entropies, eigenvalue spectrum and KL layer redundancy over depth, and the full model's answer.
 
-Hidden states come from one run of the prompt through nnsight; see probe.analyzers for the formulas.
+Hidden states come from one forward pass of the prompt through nnsight; see probe.analyzers for the formulas.
 """
 
 import time
@@ -13,14 +13,14 @@ from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.tme import entropy, spectra, truncated_matrix_entropy
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.measurements import Measurements
-from probe.calibration.steps.answer import Answer, answer_fully
+from probe.calibration.steps.answer import Answer, full_model_answer
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.capture.hidden_states import Capture, capture
 from probe.data.samples import Sample
 
 
 class MeasuredSamples(NamedTuple):
-    """What the curves step gives."""
+    """The result of the step."""
 
     measurements: Measurements
     answers: dict[str, Answer]
@@ -29,20 +29,20 @@ class MeasuredSamples(NamedTuple):
 
 @dataclass(frozen=True)
 class Curves(Step[MeasuredSamples]):
-    """Curves of every sample."""
+    """Measures the curves of every sample."""
 
     name = "curves"
     skips_bad_samples = True
     budgeted = "before each sample"
-    spends = ("sample",)
+    cost_fields = ("sample",)
 
     entropy_k: int
     max_new_tokens: int
     release_curve: bool = False
-    """Whether the visual entropy is also computed as the public release does."""
+    """Also compute the visual entropy as the public HalfV code does."""
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
-        began = time.monotonic()
+        started = time.monotonic()
         inputs = model.inputs(sample)
         opened = time.monotonic()
         states = capture(model.model, inputs, family=model.family)
@@ -50,8 +50,8 @@ class Curves(Step[MeasuredSamples]):
         kl = layer_redundancy(model.model, inputs, family=model.family)
         if not bool(kl.isfinite().all()):
             raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
-        item = answer_fully(model, inputs, self.max_new_tokens)
-        item["seconds"] |= {"inputs": opened - began, "sample": time.monotonic() - began}
+        item = full_model_answer(model, inputs, self.max_new_tokens)
+        item["seconds"] |= {"inputs": opened - started, "sample": time.monotonic() - started}
         return item | {
             "visual": entropy(groups.visual).tolist(),
             "text": entropy(groups.text).tolist(),
@@ -63,7 +63,7 @@ class Curves(Step[MeasuredSamples]):
             "text_tokens": int((~states.visual).sum()),
         }
 
-    def add_up(self, items: Mapping[str, Item]) -> MeasuredSamples:
+    def combine(self, items: Mapping[str, Item]) -> MeasuredSamples:
         measurements = Measurements(entropy_k=self.entropy_k)
         for item in items.values():
             measurements.add(item)

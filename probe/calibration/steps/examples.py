@@ -1,4 +1,4 @@
-"""Step `examples`: a few samples under the plan that is taken, with their pictures, for a person to look at."""
+"""Step `examples`: a few samples under the chosen plan, with their images, for the report."""
 
 import base64
 import io
@@ -24,32 +24,37 @@ from probe.common.region import Region
 from probe.data.samples import Sample
 from probe.trials.answers import greedy_answer
 
-LONGEST = 448
-"""Pixels of a picture's longer side, at most."""
+MAX_SIDE = 448
+"""Maximum length of a picture's longer side, pixels."""
 
-QUALITY = 80
-"""WebP quality of a picture, 0-100."""
+WEBP_QUALITY = 80
+"""WebP quality, 0-100."""
 
 SHARE_DIGITS = 4
-"""Significant digits of a share of attention."""
+"""Significant digits of an attention share."""
 
 EDGE_DIGITS = 4
-"""Decimals of a region's edges."""
+"""Decimals of the edges of a region."""
 
 
-def choose(samples: Sequence[Sample], changed: Collection[str], count: int) -> list[Sample]:
-    """Up to `count` samples, of as many question families as there are, one whose answer the plan changes among them.
+def choose_examples(samples: Sequence[Sample], changed: Collection[str], count: int) -> list[Sample]:
+    """Choose up to `count` samples from as many question families as possible, starting with one that the plan changes.
 
     Args:
-        changed: ids of samples whose answer is another under the plan.
+        changed: ids of samples whose answer differs under the plan.
     """
-    first = next((sample for sample in samples if sample.id in changed), None)
+    changed_sample = next((sample for sample in samples if sample.id in changed), None)
     by_family: dict[str | None, list[Sample]] = {}
-    for sample in sorted(samples, key=lambda sample: sample is not first):
+    for sample in sorted(samples, key=lambda sample: sample is not changed_sample):
         by_family.setdefault(sample.family, []).append(sample)
-    turns = max(map(len, by_family.values()), default=0)
-    in_turn = [own[turn] for turn in range(turns) for own in by_family.values() if turn < len(own)]
-    return in_turn[:count]
+    rounds = max(map(len, by_family.values()), default=0)
+    ordered = [
+        family_samples[round_number]
+        for round_number in range(rounds)
+        for family_samples in by_family.values()
+        if round_number < len(family_samples)
+    ]
+    return ordered[:count]
 
 
 def attended_layers(stages: Stages) -> tuple[int, ...]:
@@ -59,18 +64,18 @@ def attended_layers(stages: Stages) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Examples(Step[tuple[Example, ...]]):
-    """Samples whose visual tokens are known to look at certain places of an image; the others are left out."""
+    """Shows samples under the plan; leaves out samples whose visual tokens cannot be located in the images."""
 
     name = "examples"
     budgeted = "before the step"
-    counted_as = "examples"
-    spends = ("example",)
+    work_field = "examples"
+    cost_fields = ("example",)
 
     answers: Mapping[str, Answer]
-    """The full model's, by sample id."""
+    """The full model's answers, by sample id."""
     plan: Plan
     layers: tuple[int, ...]
-    """Whose attention is read."""
+    """Layers whose attention is read."""
     max_new_tokens: int
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
@@ -102,7 +107,7 @@ class Examples(Step[tuple[Example, ...]]):
         )
         return example.model_dump(mode="json")
 
-    def add_up(self, items: Mapping[str, Item]) -> tuple[Example, ...]:
+    def combine(self, items: Mapping[str, Item]) -> tuple[Example, ...]:
         return tuple(Example.model_validate(item) for item in items.values() if item is not None)
 
     def cost(self, mean: MeanSample) -> float:
@@ -110,28 +115,28 @@ class Examples(Step[tuple[Example, ...]]):
 
 
 def _selections(plan: Plan, run: Run, visual: torch.Tensor) -> tuple[Selection, ...]:
-    """By layer; positions (V,) in the prompt become indices into its visual tokens."""
-    index = {position: number for number, position in enumerate(visual.tolist())}
+    """The selection at each pruned layer; positions (V,) in the prompt become indices into its visual tokens."""
+    indices = {position: index for index, position in enumerate(visual.tolist())}
 
-    def numbers(positions: torch.Tensor) -> tuple[int, ...]:
-        return tuple(sorted(index[position] for position in positions.tolist()))
+    def visual_indices(positions: torch.Tensor) -> tuple[int, ...]:
+        return tuple(sorted(indices[position] for position in positions.tolist()))
 
     return tuple(
         Selection(
             layer=keep.layer,
             selector=keep.selector,
-            kept=numbers(run.kept[keep.layer][0]),
-            anchors=numbers(run.anchors[keep.layer][0]),
+            kept=visual_indices(run.kept[keep.layer][0]),
+            anchors=visual_indices(run.anchors[keep.layer][0]),
         )
         for keep in plan.keeps
     )
 
 
 def _picture(image: Image.Image) -> Picture:
-    small = image.copy()
-    small.thumbnail((LONGEST, LONGEST))
+    resized = image.copy()
+    resized.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
-    small.save(file, "WEBP", quality=QUALITY)
+    resized.save(file, "WEBP", quality=WEBP_QUALITY)
     return Picture(width=image.width, height=image.height, webp=base64.b64encode(file.getvalue()).decode())
 
 

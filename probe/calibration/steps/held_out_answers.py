@@ -1,4 +1,4 @@
-"""Step `held-out answers`: the full model's answers to the samples kept apart."""
+"""Step `held-out answers`: the full model's answers to the held-out samples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from halfv_core.errors import DataError
 from halfv_core.families import parts_of
 from halfv_core.runtime.layout import TokenLayout
 from probe.calibration.budget.mean_sample import MeanSample
-from probe.calibration.steps.answer import Answer, answer_fully
+from probe.calibration.steps.answer import Answer, full_model_answer
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.data.samples import Sample
 
 
 @dataclass(frozen=True)
 class HeldOutAnswers(Step[dict[str, Answer]]):
-    """Answers by sample id."""
+    """Generates the answers; the result maps sample ids to answers."""
 
     name = "held-out answers"
     key = "answer"
     skips_bad_samples = True
     budgeted = "before the step"
-    counted_as = "held_out"
-    spends = ("answer",)
+    work_field = "held_out"
+    cost_fields = ("answer",)
 
     max_new_tokens: int
 
@@ -30,9 +30,9 @@ class HeldOutAnswers(Step[dict[str, Answer]]):
         visual_ids = parts_of(model.model, model.family).visual_ids
         if not TokenLayout.find(inputs["input_ids"], visual_ids).has_visual:
             raise DataError("there is no visual token", got=f"{inputs['input_ids'].shape[1]} tokens")
-        return answer_fully(model, inputs, self.max_new_tokens)
+        return full_model_answer(model, inputs, self.max_new_tokens)
 
-    def add_up(self, items: Mapping[str, Item]) -> dict[str, Answer]:
+    def combine(self, items: Mapping[str, Item]) -> dict[str, Answer]:
         return {name: Answer.of(item) for name, item in items.items()}
 
     def cost(self, mean: MeanSample) -> float:

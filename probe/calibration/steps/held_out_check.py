@@ -1,4 +1,4 @@
-"""Step `held-out`: one plan on the samples kept apart, which it was not chosen on."""
+"""Step `held-out`: checks a plan on the held-out samples, on which it was not chosen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,31 +6,31 @@ from typing import NamedTuple
 
 from halfv_core.plan import Plan
 from probe.calibration.budget.mean_sample import MeanSample
-from probe.calibration.steps.plans import changed_by
+from probe.calibration.steps.plans import changed_ids
 from probe.calibration.steps.step import Item
 from probe.calibration.steps.trial_step import TrialStep
 from probe.trials.readings import Quality
 
 
 class HeldOutResult(NamedTuple):
-    """What a plan does to samples that it was not chosen on."""
+    """What a plan does to the held-out samples."""
 
     quality: Quality
-    changed: frozenset[str]
-    """Ids of the samples whose answer is another under the plan."""
+    changed_ids: frozenset[str]
+    """Ids of the samples whose answer differs under the plan."""
 
 
 @dataclass(frozen=True)
 class HeldOutCheck(TrialStep[HeldOutResult | None]):
-    """One plan; None where no samples were kept apart."""
+    """Tries one plan; the result is None if there are no held-out samples."""
 
     name = "held-out"
-    counted_as = "held_out"
-    spends = ("check",)
+    work_field = "held_out"
+    cost_fields = ("check",)
 
     plan: Plan
     number: int = 0
-    """How many plans were checked before."""
+    """Number of plans checked before this one."""
 
     @property
     def key(self) -> str:
@@ -40,12 +40,12 @@ class HeldOutCheck(TrialStep[HeldOutResult | None]):
     def plans(self) -> tuple[Plan, ...]:
         return (self.plan,)
 
-    def add_up(self, items: Mapping[str, Item]) -> HeldOutResult | None:
+    def combine(self, items: Mapping[str, Item]) -> HeldOutResult | None:
         if not items:
             return None
         (readings,) = self.readings(items)
-        return HeldOutResult(readings.quality(), changed_by(readings, tuple(items)))
+        return HeldOutResult(readings.quality(), changed_ids(readings, tuple(items)))
 
     def cost(self, mean: MeanSample) -> float:
-        # Asked before it is known which plan; a run of all layers is the most that it can take.
-        return mean.of_trials([Plan(())])
+        # The plan is not known when this is estimated; a run through all layers is the upper bound.
+        return mean.trial_seconds([Plan(())])

@@ -1,4 +1,4 @@
-"""Step `plans`: whole plans around the stages that were found, from which one is taken."""
+"""Step `plans`: tries whole plans around the detected stages; one of them is chosen afterwards."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from halfv_core.cost import DecoderShape
 from halfv_core.plan import Plan
 from halfv_core.records import PruningTest, Saturation, Stages
-from probe.calibration.search import as_tests, candidate_plans
+from probe.calibration.search import candidate_plans, pruning_tests_of
 from probe.calibration.settings import Settings
 from probe.calibration.steps.step import Item
 from probe.calibration.steps.trial_step import TrialStep
@@ -16,39 +16,39 @@ from probe.trials.readings import Readings
 
 
 class TriedPlans(NamedTuple):
-    """What the plans do to the samples."""
+    """Results of all plans."""
 
     tests: tuple[PruningTest, ...]
-    """Cheapest first."""
+    """One per plan, cheapest first."""
     plans: tuple[Plan, ...]
     readings: tuple[Readings, ...]
-    """Of each of `plans`."""
+    """One per plan, in the order of `plans`."""
     samples: tuple[str, ...]
-    """Ids, in the order of the readings."""
+    """Sample ids, in the order of the readings."""
 
-    def changed(self, plan: Plan) -> frozenset[str]:
-        """Ids of the samples whose answer is another under the plan."""
-        return changed_by(self.readings[self.plans.index(plan)], self.samples)
+    def changed_ids(self, plan: Plan) -> frozenset[str]:
+        """Ids of the samples whose answer differs under the plan."""
+        return changed_ids(self.readings[self.plans.index(plan)], self.samples)
 
 
-def changed_by(readings: Readings, samples: tuple[str, ...]) -> frozenset[str]:
-    """Ids of the samples that do not agree."""
+def changed_ids(readings: Readings, samples: tuple[str, ...]) -> frozenset[str]:
+    """Ids of the samples whose answer differs from the full model's."""
     return frozenset(name for name, agrees in zip(samples, readings.agrees, strict=True) if not agrees)
 
 
 @dataclass(frozen=True)
 class Plans(TrialStep[TriedPlans]):
-    """All candidate plans on the samples."""
+    """Tries all candidate plans on the samples."""
 
     name = "plans"
     budgeted = "before the step"
-    counted_as = "plans"
-    spends = ("plan",)
+    work_field = "plans"
+    cost_fields = ("plan",)
 
     settings: Settings
     shape: DecoderShape
     tokens: tuple[int, int]
-    """Visual and text, of the mean prompt."""
+    """Visual and text tokens of the mean prompt."""
     stages: Stages
     saturation: Saturation
 
@@ -56,7 +56,7 @@ class Plans(TrialStep[TriedPlans]):
     def plans(self) -> tuple[Plan, ...]:
         return tuple(candidate_plans(self.stages, self.saturation, self.shape.layers, self.settings))
 
-    def add_up(self, items: Mapping[str, Item]) -> TriedPlans:
+    def combine(self, items: Mapping[str, Item]) -> TriedPlans:
         readings = self.readings(items)
-        tests = as_tests(self.plans, readings, self.shape, self.tokens, self.settings)
+        tests = pruning_tests_of(self.plans, readings, self.shape, self.tokens, self.settings)
         return TriedPlans(tests, self.plans, readings, tuple(items))

@@ -1,7 +1,7 @@
-"""Step `self-checks`: identities that hold whatever the model has learnt, tried on the model at hand.
+"""Step `self-checks`: identities that hold for every model, tested on this one.
 
-A check that fails means that the numbers cannot be trusted: the family is described wrongly, the dtype is too narrow,
-or the device does not compute the same twice.
+If a check fails, the results cannot be trusted: the family is described incorrectly, the dtype is too narrow, or the
+device is not deterministic.
 """
 
 import math
@@ -20,17 +20,22 @@ from probe.analyzers.tme import truncated_matrix_entropy
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.capture.hidden_states import capture
+from probe.capture.in_float32 import can_be_widened, decoder_in_float32
 from probe.capture.replay import Replay
 from probe.data.samples import Sample
 from probe.trials.answers import Inputs
 
-LOGITS_SHARE = 0.02
-"""Largest difference of logits, as a share of their spread, that rounding explains: the head sees one row or many."""
+LOGITS_TOLERANCE = 0.02
+"""Largest difference of logits, relative to their spread, that rounding explains: the head gets one row or many."""
+KEPT = 0.25
+"""Share of the visual tokens that is kept to compare the choice with that of float32."""
+AGREEING_SHARE = 0.5
+"""Share of them that must agree: fewer are not a matter of rounding."""
 
 
 @dataclass(frozen=True)
 class SelfChecks(Step[tuple[Check, ...]]):
-    """All checks on one sample. They speak of the process that they run in, so no journal brings them back."""
+    """Runs all checks on one sample. They test the current process, so they are not restored from the journal."""
 
     name = "self-checks"
     recorded = False
@@ -41,11 +46,11 @@ class SelfChecks(Step[tuple[Check, ...]]):
         checks = self_checks(model.model, model.inputs(sample), self.entropy_k, family=model.family)
         return [check.model_dump(mode="json") for check in checks]
 
-    def add_up(self, items: Mapping[str, Item]) -> tuple[Check, ...]:
+    def combine(self, items: Mapping[str, Item]) -> tuple[Check, ...]:
         return tuple(Check.model_validate(check) for item in items.values() for check in item)
 
     def cost(self, mean: MeanSample) -> float:
-        # Two captures, a KL curve and a few runs of the model.
+        # Two captures, a KL curve and a few forward passes.
         return 2.0 * mean.sample
 
 
@@ -53,17 +58,24 @@ class SelfChecks(Step[tuple[Check, ...]]):
 def self_checks(
     model: PreTrainedModel, inputs: Inputs, entropy_k: int, *, family: Family | None = None
 ) -> tuple[Check, ...]:
-    """All checks on one prompt; they take about four passes of it and a KL curve."""
+    """Run all checks on one prompt, in about four forward passes and a KL curve.
+
+    A model in half precision takes two more passes, and two in float32, for a check of its own. There is no such check
+    if its weights are quantised, sharded or offloaded.
+
+    Raises:
+        UnsupportedError: numbers by which visual tokens are ranked are NaN or infinite.
+    """
     parts = parts_of(model, family)
     logits = model(**inputs, logits_to_keep=1).logits[0, -1].float()
-    states, again = (capture(model, inputs, family=family) for _ in range(2))
+    states, repeated = (capture(model, inputs, family=family) for _ in range(2))
     rebuilt = parts.head(states.hidden[-1, -1]).float()
     spread = float(logits.std())
-    off = float((rebuilt - logits).abs().max())
+    difference = float((rebuilt - logits).abs().max())
     kl = float(layer_redundancy(model, inputs, family=family)[-1])
-    idle = Plan((Keep(layer=len(parts.layers) - 1, keep_ratio=1.0),))
-    with apply(model, idle, family=family):
-        untouched = torch.equal(model(**inputs, logits_to_keep=1).logits[0, -1].float(), logits)
+    no_op = Plan((Keep(layer=len(parts.layers) - 1, keep_ratio=1.0),))
+    with apply(model, no_op, family=family):
+        unchanged = torch.equal(model(**inputs, logits_to_keep=1).logits[0, -1].float(), logits)
     replay = Replay(model, inputs, family=family)
     with replay.from_layer(len(parts.layers) // 2):
         replayed = torch.equal(model(**inputs, use_cache=True, logits_to_keep=1).logits[0, -1], replay.logits)
@@ -71,20 +83,48 @@ def self_checks(
         Check(name="entropy of a known matrix", passed=_known_entropy(entropy_k), found="ln k for k equal directions"),
         Check(
             name="captured states give the model's logits",
-            passed=off <= LOGITS_SHARE * spread,
-            found=f"largest difference {off:.2g}, spread of the logits {spread:.2g}",
+            passed=difference <= LOGITS_TOLERANCE * spread,
+            found=f"largest difference {difference:.2g}, spread of the logits {spread:.2g}",
         ),
         Check(
-            name="the same prompt twice", passed=torch.equal(states.hidden, again.hidden), found="states, bit by bit"
+            name="the same prompt twice", passed=torch.equal(states.hidden, repeated.hidden), found="states, bit by bit"
         ),
         Check(name="KL at the last layer is 0", passed=kl == 0.0, found=f"{kl:.3g} nats"),
-        Check(name="a plan that does nothing", passed=untouched, found="logits, bit by bit"),
+        Check(name="a plan that does nothing", passed=unchanged, found="logits, bit by bit"),
         Check(name="a run from the middle", passed=replayed, found="logits, bit by bit"),
+        *((_kept_as_in_float32(model, inputs, family),) if can_be_widened(model, family) else ()),
     )
 
 
+def _kept_as_in_float32(model: PreTrainedModel, inputs: Inputs, family: Family | None) -> Check:
+    """How many of the tokens kept in the model's dtype are kept in float32 too, early by coverage, late by attention.
+
+    Near-ties fall either way by rounding, and a token that is chosen otherwise changes which ones cover the rest, so
+    they need not all agree.
+    """
+    layers = len(parts_of(model, family).layers)
+    keeps = (
+        Keep(layer=max(1, layers // 4), keep_ratio=KEPT),
+        Keep(layer=max(1, layers * 3 // 4), keep_ratio=KEPT, selector="attention"),
+    )
+    agreeing, shares = [], []
+    for keep in keeps:
+        kept = _kept(model, inputs, keep, family)
+        with decoder_in_float32(model, family=family):
+            same = len(kept & _kept(model, inputs, keep, family))
+        agreeing.append(f"{same} of {len(kept)} by {keep.selector} at layer {keep.layer}")
+        shares.append(same / len(kept))
+    return Check(name="kept tokens agree with float32", passed=min(shares) >= AGREEING_SHARE, found=", ".join(agreeing))
+
+
+def _kept(model: PreTrainedModel, inputs: Inputs, keep: Keep, family: Family | None) -> set[int]:
+    with apply(model, Plan((keep,)), family=family) as run:
+        model(**inputs, use_cache=False, logits_to_keep=1)
+    return set(run.kept[keep.layer][0].tolist())
+
+
 def _known_entropy(k: int) -> bool:
-    """Rows +e and -e of k directions spread evenly over them, however far they lie from the origin."""
+    """Whether the entropy of rows +e and -e in k orthogonal directions, far from the origin, is ln k."""
     directions = torch.eye(k)
     tokens = torch.cat([directions, -directions]) + 100.0
     return math.isclose(float(truncated_matrix_entropy(tokens, k)), math.log(k), abs_tol=1e-3)

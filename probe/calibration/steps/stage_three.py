@@ -1,4 +1,4 @@
-"""Step `Stage III`: both treatments of Stage III, tried where it begins and, for the record, elsewhere."""
+"""Step `Stage III`: tries both treatments where Stage III begins and, for the report, on a grid of other layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,22 +17,22 @@ from probe.calibration.steps.trial_step import TrialStep
 
 @dataclass(frozen=True)
 class StageThree(TrialStep[Saturation]):
-    """The saturation type, and the trials that say so."""
+    """Finds the saturation type from trials of the treatments."""
 
     name = "Stage III"
     budgeted = "before the step"
-    counted_as = "tests"
-    spends = ("test", "grid", "once")
+    work_field = "tests"
+    cost_fields = ("test", "grid", "once")
 
     settings: Settings
     layers: int
     stages: Stages
     with_grid: bool = True
-    """Whether treatments are tried beyond the two trials that decide."""
+    """Whether treatments are tried beyond the two deciding trials."""
 
     @cached_property
     def trials(self) -> SaturationTrials:
-        """What is tried."""
+        """The treatments to try."""
         starts, layers, shares = stage_three_grid(self.stages, self.layers, self.settings)
         return SaturationTrials.at(
             self.stages.saturation_start,
@@ -46,14 +46,14 @@ class StageThree(TrialStep[Saturation]):
     def plans(self) -> tuple[Plan, ...]:
         return self.trials.plans
 
-    def add_up(self, items: Mapping[str, Item]) -> Saturation:
+    def combine(self, items: Mapping[str, Item]) -> Saturation:
         return self.trials.saturation(self.readings(items), self.settings.thresholds, self.settings.seed)
 
-    def count(self, work: Work) -> int:
+    def sample_count(self, work: Work) -> int:
         return work.tests if self.plans else 0
 
-    def within(self, work: Work) -> Self:
+    def reduced_to(self, work: Work) -> Self:
         return self if work.grid else replace(self, with_grid=False)
 
-    def settles(self, work: Work, measured: int) -> dict[str, int | bool]:
+    def settled_work(self, work: Work, measured: int) -> dict[str, int | bool]:
         return {"tests": work.tests, "grid": work.grid}

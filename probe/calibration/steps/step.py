@@ -1,7 +1,7 @@
-"""Step: something that a calibration measures sample by sample, and what the measurements add up to.
+"""Step: a quantity that a calibration measures sample by sample, and how the measurements are combined.
 
-A step is data. Its fields hold what it needs from the settings and from earlier steps as plain values, so that a sample
-can be measured wherever the model is: `measure` sees the step, the model and the sample, and nothing else.
+A step is data. Its fields hold what it needs from the settings and from earlier steps as plain values, so a sample can
+be measured wherever the model is: `measure` depends only on the step, the model and the sample.
 
     class TokenCount(Step[int]):
         name = "tokens"
@@ -9,7 +9,7 @@ can be measured wherever the model is: `measure` sees the step, the model and th
         def measure(self, model: ProbedModel, sample: Sample) -> Item:
             return model.inputs(sample)["input_ids"].shape[1]
 
-        def add_up(self, items: Mapping[str, Item]) -> int:
+        def combine(self, items: Mapping[str, Item]) -> int:
             return sum(items.values())
 """
 
@@ -30,19 +30,19 @@ from probe.trials.answers import Inputs
 Result = TypeVar("Result")
 
 Item = Any
-"""What is measured on one sample: JSON."""
+"""What is measured on one sample: a JSON value."""
 
 
 class ProbedModel(NamedTuple):
-    """A model to measure, with what turns samples into its inputs."""
+    """The model to measure, and its processor."""
 
     model: PreTrainedModel
     processor: PromptProcessor
     family: Family | None = None
-    """Description of the model, where no registered one fits."""
+    """A description of the model, if no registered family fits it."""
 
     def inputs(self, sample: Sample) -> Inputs:
-        """Model inputs of a sample's prompt, a batch of one.
+        """Prepare the model inputs of a sample's prompt, as a batch of one.
 
         Raises:
             DataError: an image cannot be opened or prepared.
@@ -52,25 +52,25 @@ class ProbedModel(NamedTuple):
 
 @dataclass(frozen=True)
 class Step(ABC, Generic[Result]):
-    """Base of all steps; subclasses are frozen dataclasses."""
+    """Base class of all steps; subclasses are frozen dataclasses."""
 
     name: ClassVar[str]
-    """In progress bars, in the profile's times and, unless `key` differs, in the journal."""
+    """Name in progress bars, in the profile's times and, unless `key` differs, in the journal."""
     skips_bad_samples: ClassVar[bool] = False
-    """Whether a sample on which measuring raises DataError is left out and named. Otherwise the calibration fails."""
+    """Whether samples for which `measure` raises DataError are skipped and reported. If not, the calibration fails."""
     recorded: ClassVar[bool] = True
-    """Whether items are noted in the journal and counted by the progress bar."""
+    """Whether items are stored in the journal and shown by the progress bar."""
     budgeted: ClassVar[Literal["before the step", "before each sample", "never"]] = "never"
-    """When the budget is asked how much of the step there is room for. Before each sample: no estimate is possible
-    before the first samples have been measured, and these items hold the seconds that all estimates come from."""
-    counted_as: ClassVar[str] = "samples"
-    """Field of `Work` with the number of samples that the step is measured on."""
-    spends: ClassVar[tuple[str, ...]] = ()
-    """Fields of `CostEstimates` that are paid for when the step is over."""
+    """When the budget decides how much of the step is done. "before each sample" is for `Curves`: nothing can be
+    estimated before the first samples have been measured, and all estimates come from the times in these items."""
+    work_field: ClassVar[str] = "samples"
+    """Field of `Work` with the number of samples for this step."""
+    cost_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of `CostEstimates` that this step pays for; nothing more is spent on them after it."""
 
     @property
     def key(self) -> str:
-        """Under which its items are noted in the journal."""
+        """Name under which the items are stored in the journal."""
         return self.name
 
     @abstractmethod
@@ -82,29 +82,30 @@ class Step(ABC, Generic[Result]):
         """
 
     @abstractmethod
-    def add_up(self, items: Mapping[str, Item]) -> Result:
-        """The result of the step.
+    def combine(self, items: Mapping[str, Item]) -> Result:
+        """Combine the items into the result of the step.
 
         Args:
-            items: by sample id, in the order of the samples; empty where the budget has no room for the step.
+            items: by sample id, in the order of the samples; empty if the budget leaves no room for the step.
         """
 
     def cost(self, mean: MeanSample) -> float:
-        """Seconds that one sample is expected to take."""
+        """Expected seconds for one sample."""
         return 0.0
 
-    def within(self, work: Work) -> Self:
-        """What is left of the step when only so much work is done."""
+    def reduced_to(self, work: Work) -> Self:
+        """The step reduced to this amount of work."""
         return self
 
-    def count(self, work: Work) -> int:
-        """On how many samples a budgeted step is measured when only so much work is done."""
-        return int(getattr(work, self.counted_as))
+    def sample_count(self, work: Work) -> int:
+        """Number of samples on which a budgeted step is measured, given this amount of work."""
+        return int(getattr(work, self.work_field))
 
-    def settles(self, work: Work, measured: int) -> dict[str, int | bool]:
-        """Fields of `Work` that no later decision changes once a budgeted step is over, and their values.
+    def settled_work(self, work: Work, measured: int) -> dict[str, int | bool]:
+        """Fields of `Work` that later decisions must not change once a budgeted step is over, with their values.
 
         Args:
-            measured: samples on which it was measured, without those that were left out as bad.
+            work: the amount of work of the step.
+            measured: number of samples measured, without the skipped ones.
         """
-        return {self.counted_as: measured if self.skips_bad_samples else self.count(work)}
+        return {self.work_field: measured if self.skips_bad_samples else self.sample_count(work)}

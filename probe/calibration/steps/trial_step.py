@@ -1,4 +1,4 @@
-"""TrialStep: base of the steps that read the full model's answer to a sample under several plans."""
+"""TrialStep: base class of steps that score the full model's answer to a sample under several plans."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from probe.trials.try_plans import readings_of, try_on
 
 @dataclass(frozen=True)
 class TrialStep(Step[Result]):
-    """A sample runs once in full, and each plan from its first layer on."""
+    """Runs each sample once in full, and each plan from its first intervention on."""
 
     answers: Mapping[str, Answer]
-    """The full model's, by sample id."""
+    """The full model's answers, by sample id."""
 
     @property
     def plans(self) -> tuple[Plan, ...]:
-        """Those that are tried."""
+        """The plans to try."""
         raise NotImplementedError
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         return try_on(model.model, self.answers[sample.id].case(model, sample), self.plans, model.family)
 
     def cost(self, mean: MeanSample) -> float:
-        return mean.of_trials(self.plans)
+        return mean.trial_seconds(self.plans)
 
     def readings(self, items: Mapping[str, Item]) -> tuple[Readings, ...]:
-        """Of each plan, in the order of the plans."""
+        """The readings of each plan, in the order of `plans`."""
         return readings_of(list(items.values()), len(self.plans))

@@ -1,4 +1,4 @@
-"""Step `marginal utility`: what pruning costs at each of the early layers, for each share of the cost that it saves."""
+"""Step `marginal utility`: the loss of pruning at each of the early layers, per share of compute saved."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,31 +16,31 @@ from probe.calibration.steps.trial_step import TrialStep
 
 @dataclass(frozen=True)
 class MarginalUtility(TrialStep[UtilitySurface | None]):
-    """The surface over layers and keep ratios; None where it was not measured."""
+    """Measures the surface over layers and keep ratios; the result is None if the budget dropped it."""
 
     name = "marginal utility"
     budgeted = "before the step"
-    spends = ("surface",)
+    cost_fields = ("surface",)
 
     settings: Settings
     shape: DecoderShape
     tokens: tuple[int, int]
-    """Visual and text, of the mean prompt."""
+    """Visual and text tokens of the mean prompt."""
 
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
         layers, ratios = utility_grid(self.shape.layers, self.settings)
         return tuple(grid_plans(layers, ratios, self.settings.selector, self.settings.options))
 
-    def add_up(self, items: Mapping[str, Item]) -> UtilitySurface | None:
+    def combine(self, items: Mapping[str, Item]) -> UtilitySurface | None:
         if not items:
             return None
         layers, ratios = utility_grid(self.shape.layers, self.settings)
         return utility_surface(layers, ratios, self.readings(items), self.shape, *self.tokens)
 
-    def count(self, work: Work) -> int:
+    def sample_count(self, work: Work) -> int:
         return work.samples if work.surface and self.plans else 0
 
-    def settles(self, work: Work, measured: int) -> dict[str, int | bool]:
-        # Without room for the surface there was none for the grid of Stage III, and none is made for it later.
+    def settled_work(self, work: Work, measured: int) -> dict[str, int | bool]:
+        # A budget that drops the surface has dropped the grid of Stage III before; that must not come back later.
         return {"surface": True} if work.surface else {"surface": False, "grid": False}

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
 from halfv_core.records import SampleSize
-from probe.calibration.uncertainty import ENOUGH
+from probe.calibration.uncertainty import ENOUGH_AGREEMENT
 from probe.report.figures._style import INK, STYLES, apply_layout
 from probe.report.figures.chart import Chart, Subject, Table
 
@@ -30,7 +30,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
             cliponaxis=False,
             hovertemplate="%{y:.0%}",
         )
-    fig.add_hline(ENOUGH, line={"color": INK, "dash": "dash", "width": 1.5})
+    fig.add_hline(ENOUGH_AGREEMENT, line={"color": INK, "dash": "dash", "width": 1.5})
     apply_layout(fig, height=340, top=24, bottom=64)
     fig.update_layout(hovermode="x unified")
     fig.update_xaxes(title_text="samples", type="log", tickvals=samples, unifiedhovertitle={"text": "%{x} samples"})

@@ -1,4 +1,4 @@
-"""`bench` as a user runs it: the table, the record, and the one line for every mistake."""
+"""`bench` as a user runs it: tables, record, and one-line errors."""
 
 import io
 import json
@@ -20,7 +20,7 @@ Bench = Callable[..., int]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """`halfv-probe bench ...`, for its exit code."""
+    """Run `halfv-probe bench ...`; return its exit code."""
 
     def bench(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["halfv-probe", "bench", *arguments])
@@ -51,9 +51,9 @@ def test_a_shape_with_random_weights(
     assert [keep.layer for keep in subject.plan.keeps] == [1] and subject.plan.frozen_layers == {2, 3}
     assert found.arguments["layers"] == 4 and "rounds" in found.arguments and "batch" not in found.arguments
     assert found.machine.threads == 1 and found.machine.cores >= 1
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for words in ("prefill (decoder)", "as in the paper", "KV cache", "4 of 5 decoder layers", "not met", "bench.json"):
-        assert words in said.replace("\n", "")
+        assert words in printed.replace("\n", "")
 
 
 def test_the_default_plan_is_the_published_one_at_the_slices_depth(
@@ -61,10 +61,10 @@ def test_the_default_plan_is_the_published_one_at_the_slices_depth(
 ) -> None:
     output = ["--output", str(tmp_path / "b.json")]
     assert run("--random-weights", "--model", shape, "--visual-tokens", "17", *FAST[2:], *output, "--json") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said == Benchmark.load(tmp_path / "b.json").model_dump(mode="json")
-    assert [item["layer"] for item in said["subject"]["plan"]["interventions"]] == [1, 4]
-    assert said["subject"]["dtype"] == "bfloat16" and said["subject"]["visual_tokens"] == 16
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == Benchmark.load(tmp_path / "b.json").model_dump(mode="json")
+    assert [item["layer"] for item in printed["subject"]["plan"]["interventions"]] == [1, 4]
+    assert printed["subject"]["dtype"] == "bfloat16" and printed["subject"]["visual_tokens"] == 16
 
 
 def test_a_bundled_model_runs_under_its_shipped_profile(
@@ -110,7 +110,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     model = [] if "--model" in options else ["--model", shape]
     assert run(*model, *options, "--output", str(tmp_path / "b.json")) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith("halfv-probe: ") and said.err.count("\n") == 1
-    assert words in said.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("halfv-probe: ") and printed.err.count("\n") == 1
+    assert words in printed.err
     assert not (tmp_path / "b.json").exists()

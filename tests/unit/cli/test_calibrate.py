@@ -1,4 +1,4 @@
-"""`calibrate` and `generate` as a user runs them: real processes, real files, and the one line for every mistake."""
+"""`calibrate` and `generate` as a user runs them: real processes, real files, and one-line errors."""
 
 import json
 import os
@@ -18,7 +18,7 @@ FAST = ["--samples", "4", "--max-new-tokens", "2", "--entropy-k", "5"]
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """`halfv-probe ...` in a folder of its own."""
+    """Run `halfv-probe ...` in its own folder."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-W", "ignore", "-m", "cli.main", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
@@ -43,7 +43,7 @@ def test_calibrate_writes_profile_and_report_and_says_what_it_found(folder: Path
     assert profile.provenance.arguments_given["samples"] == 4
     assert "seed" not in profile.provenance.arguments_given
     assert profile.provenance.arguments_resolved["seed"] == 0
-    said = (folder / "said.txt").read_text()
+    printed = (folder / "said.txt").read_text()
     for part in (
         "II aggregation",
         "saturation type",
@@ -51,7 +51,7 @@ def test_calibrate_writes_profile_and_report_and_says_what_it_found(folder: Path
         "prefill FLOPs",
         "profile: profile.json",
     ):
-        assert part in said
+        assert part in printed
     assert "<html" in (folder / "report.html").read_text()
     seen = Observations.of(folder / "profile.json")
     assert seen is not None
@@ -103,7 +103,7 @@ GENERATE = ["generate", "--model", "./model", "--image", "0.png", "--prompt", "w
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([*GENERATE[:2], "./other", *GENERATE[3:], "--profile", "profile.json"], "made for another model; got llava"),
         ([*GENERATE, "--profile", "cut.json"], "is not whole JSON"),
@@ -127,7 +127,7 @@ GENERATE = ["generate", "--model", "./model", "--image", "0.png", "--prompt", "w
     ],
 )
 def test_a_mistake_is_one_clear_line_and_exit_code_2(
-    folder: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    folder: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "cut.json").write_text((folder / "profile.json").read_text()[:500])
     (folder / "bad.jsonl").write_text('{"image": "gone.png", "question": "w8"}')
@@ -136,7 +136,7 @@ def test_a_mistake_is_one_clear_line_and_exit_code_2(
     with pytest.raises(SystemExit) as stopped:
         main()
     output, errors = capfd.readouterr()
-    assert said in errors
+    assert message in errors
     assert errors.count("\n") == 1
     assert errors.startswith("halfv-probe: ")
     assert output == ""

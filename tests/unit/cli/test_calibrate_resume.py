@@ -1,4 +1,4 @@
-"""`calibrate` after kill -9, run twice, and with something changed in between: real files, and a real process."""
+"""`calibrate` after kill -9, run twice, and with something changed in between, in real processes with real files."""
 
 import json
 import os
@@ -26,7 +26,7 @@ FAST = [*COMMAND, "--max-new-tokens", "3", "--entropy-k", "5"]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A random checkpoint and data, where the commands run."""
+    """The working folder of the commands, with a random checkpoint and data."""
     save_checkpoint("llava", tmp_path / "model")
     write_samples(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Exit code of `halfv-probe ...` in this process."""
+    """Run `halfv-probe ...` in this process; return its exit code."""
     monkeypatch.setattr(sys, "argv", ["halfv-probe", *arguments])
     with pytest.raises(SystemExit) as stopped:
         main()
@@ -42,7 +42,7 @@ def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def killed(journal: Path, lines: int) -> None:
-    """The command in a process of its own, stopped for good once the journal has so many lines."""
+    """Run the command in its own process, and kill it once the journal has this many lines."""
     command = [sys.executable, "-W", "ignore", "-m", "cli.main", *FAST]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as running:
@@ -54,12 +54,12 @@ def killed(journal: Path, lines: int) -> None:
 
 
 def count(path: Path) -> int:
-    """Lines that are whole."""
+    """Number of complete lines."""
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def timeless(path: Path) -> str:
-    """The file, apart from times."""
+    """The file without times."""
     found = json.loads(Profile.load(path) and path.read_text())
     for name in ("created", "seconds", "seconds_by_step"):
         del found["provenance"][name]
@@ -69,7 +69,7 @@ def timeless(path: Path) -> str:
 def test_after_kill_9_the_same_command_ends_with_the_same_profile(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed twice, in different steps, the second time with a line half written."""
+    """Killed twice, in different steps; the second time with an incomplete last line."""
     profile, journal = folder / "profile.json", folder / "profile.json.unfinished"
     for lines in (4, 14):
         before = count(journal)
@@ -78,11 +78,11 @@ def test_after_kill_9_the_same_command_ends_with_the_same_profile(
         assert not profile.exists()
     with journal.open("ab") as stream:
         stream.write(b'{"name": "pla')
-    noted = {json.loads(line)["name"] for line in journal.read_bytes().splitlines()[1:-1]}
+    recorded = {json.loads(line)["name"] for line in journal.read_bytes().splitlines()[1:-1]}
     measured = watched(monkeypatch)
     assert run(*FAST, monkeypatch=monkeypatch) == 0
     assert measured == []
-    assert {f"curves/{name}" for name in Profile.load(profile).provenance.sample_ids} <= noted
+    assert {f"curves/{name}" for name in Profile.load(profile).provenance.sample_ids} <= recorded
     assert not journal.exists()
     profile.rename(folder / "killed.json")
     assert run(*FAST, monkeypatch=monkeypatch) == 0
@@ -94,27 +94,27 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the samples that are measured from now on."""
     found, measured = [], Curves.measure
 
-    def noted(self: Curves, model: Any, sample: Any) -> Any:
+    def recorded(self: Curves, model: Any, sample: Any) -> Any:
         found.append(sample.id)
         return measured(self, model, sample)
 
-    monkeypatch.setattr(Curves, "measure", noted)
+    monkeypatch.setattr(Curves, "measure", recorded)
     return found
 
 
 class Stopped(BaseException):
-    """As sudden as a signal."""
+    """Raised without warning, like a signal."""
 
 
 @pytest.fixture
-def unfinished(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def journal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The journal of a command that was stopped after its curves."""
 
     def stop(*_: object) -> None:
         raise Stopped
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(HeldOutAnswers, "count", stop)
+        patch.setattr(HeldOutAnswers, "sample_count", stop)
         patch.setattr(sys, "argv", ["halfv-probe", *FAST])
         main()
     assert count(folder / "profile.json.unfinished") == 7
@@ -148,7 +148,7 @@ def _resize(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda _: ["--seed", "1"], "another seed; got 1; expected 0; "),
         (lambda _: ["--max-new-tokens", "4"], "another max_new_tokens; got 4; expected 3; "),
@@ -162,20 +162,20 @@ def _resize(folder: Path) -> list[str]:
 )
 def test_what_has_changed_is_named_and_refused(
     change: Callable[[Path], list[str]],
-    said: str,
-    unfinished: Path,
+    message: str,
+    journal: Path,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    before = unfinished.read_bytes()
+    before = journal.read_bytes()
     more = change(folder)
     capfd.readouterr()
     assert run(*FAST, *more, monkeypatch=monkeypatch) == 2
     output, errors = capfd.readouterr()
-    assert f"profile.json.unfinished holds unfinished work with {said}" in errors
+    assert f"profile.json.unfinished holds unfinished work with {message}" in errors
     assert errors.startswith("halfv-probe: ") and errors.count("\n") == 1
     assert errors.endswith("choose another --output, or delete it to begin anew\n")
     assert output == ""
-    assert unfinished.read_bytes() == before
+    assert journal.read_bytes() == before
     assert not (folder / "profile.json").exists()

@@ -1,4 +1,4 @@
-"""What the commands share: arguments as typed, progress on stderr, output that cannot be written."""
+"""Shared parts of the commands: typed arguments, progress on stderr, output that cannot be written."""
 
 import json
 from pathlib import Path

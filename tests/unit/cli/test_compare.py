@@ -1,4 +1,4 @@
-"""`halfv-probe compare` as a user runs it: table, JSON, exit codes, and text from a profile that stays text."""
+"""`halfv-probe compare` as a user runs it: table, JSON, exit codes, and no markup from text in a profile."""
 
 import json
 import sys
@@ -73,9 +73,12 @@ def test_a_bad_profile_is_one_line_and_exit_code_2(
     monkeypatch.setattr(sys, "argv", ["halfv-probe", "compare", *paths])
     with pytest.raises(SystemExit) as left:
         main()
-    said = capsys.readouterr()
-    assert (left.value.code, said.out) == (2, "")
-    assert said.err.startswith("halfv-probe: cannot read profile gone.json: No such file") and said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert (left.value.code, printed.out) == (2, "")
+    assert (
+        printed.err.startswith("halfv-probe: cannot read profile gone.json: No such file")
+        and printed.err.count("\n") == 1
+    )
 
 
 def test_one_profile_is_a_usage_error(pair: list[str]) -> None:

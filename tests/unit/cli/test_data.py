@@ -1,4 +1,4 @@
-"""Anybody's data through the commands: what doctor shows, what calibrate names and writes down, and one-line errors."""
+"""User data through the commands: what doctor shows, what calibrate reports and records, and one-line errors."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cli.data_options import say_rejected
+from cli.data_options import print_rejected
 from cli.main import main
 from halfv_core import Profile
 from probe.data.columns import Columns
@@ -24,7 +24,7 @@ MAPPING = ["--column", "question=frage", "--column", "answer=antwort"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint and a table in somebody's own words; three of its nine rows are bad, one only when it is opened."""
+    """A checkpoint, and a table with unusual column names; three of nine rows are bad, one only when it is opened."""
     root = tmp_path_factory.mktemp("work")
     save_checkpoint("qwen2_5_vl", root / "model")
     rows: list[dict[str, Any]] = []
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """`halfv-probe ...` in this process; gives the exit code."""
+    """Run `halfv-probe ...` in this process; return its exit code."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["halfv-probe", *arguments])
     try:
@@ -110,12 +110,12 @@ def test_doctor_says_what_was_chosen_and_where_images_stand(
 
 
 def test_only_the_first_rejected_rows_are_said(capfd: pytest.CaptureFixture[str]) -> None:
-    say_rejected([], 10)
+    print_rejected([], 10)
     assert capfd.readouterr() == ("", "")
-    say_rejected([Rejected(f"line {index}", "[no] image") for index in range(5)], 20)
-    said = capfd.readouterr().err.splitlines()
-    assert said[0] == "5 of 20 rows cannot be used:"
-    assert said[1:] == ["  line 0: [no] image", "  line 1: [no] image", "  line 2: [no] image", "  and 2 more"]
+    print_rejected([Rejected(f"line {index}", "[no] image") for index in range(5)], 20)
+    printed = capfd.readouterr().err.splitlines()
+    assert printed[0] == "5 of 20 rows cannot be used:"
+    assert printed[1:] == ["  line 0: [no] image", "  line 1: [no] image", "  line 2: [no] image", "  and 2 more"]
 
 
 def test_calibrate_names_bad_rows_and_writes_down_what_it_used(folder: Path) -> None:
@@ -146,7 +146,7 @@ DATA = ["calibrate", "--model", "./model", "--data"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             [*DATA, "data.csv"],
@@ -168,10 +168,10 @@ DATA = ["calibrate", "--model", "./model", "--data"]
     ],
 )
 def test_a_mistake_is_one_clear_line_and_exit_code_2(
-    folder: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    folder: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert call(folder, monkeypatch, *arguments) == 2
     output, errors = capfd.readouterr()
     assert errors.startswith("halfv-probe: ") and errors.count("\n") == 1
-    assert said in errors
+    assert message in errors
     assert output == ""

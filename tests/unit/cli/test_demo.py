@@ -1,4 +1,4 @@
-"""`demo` on a random checkpoint and few samples: what it writes and says, and how it goes on after being stopped."""
+"""`demo` on a random checkpoint and few samples: what it writes and prints, and how it resumes."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Exit code of `halfv-probe demo ...` in a folder with a checkpoint, whose words the samples speak."""
+    """Run `halfv-probe demo ...` with a checkpoint and samples that fit its vocabulary; return its exit code."""
     save_checkpoint("llava", tmp_path / "model")
     samples = load_samples(write_samples(tmp_path, 12))
     monkeypatch.setattr(demo, "load_samples", lambda name: samples)
@@ -40,12 +40,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_it_writes_into_its_folder_and_says_so(run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run() == 0
-    said, folder = capfd.readouterr().out, tmp_path / "runs" / "demo"
+    printed, folder = capfd.readouterr().out, tmp_path / "runs" / "demo"
     written = ["profile.json", "profile.observations.json", "report.html", "results.json", "scene.png"]
     assert sorted(path.name for path in folder.iterdir()) == written
     for words in ("saturation type", "4 held-out scenes", "retention", "prefill FLOPs"):
-        assert words in said
-    profile, report, results, command = said.splitlines()[-4:]
+        assert words in printed
+    profile, report, results, command = printed.splitlines()[-4:]
     assert (profile, report) == ("profile: runs/demo/profile.json", "report:  runs/demo/report.html")
     assert results == "results: runs/demo/results.json"
     assert command.startswith(
@@ -95,14 +95,14 @@ def test_a_stopped_run_goes_on_where_it_was(run: Run, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--questions", "0"], "at least one sample is needed; got 0"),
         (["--samples", "1"], "samples: Input should be greater than or equal to 2"),
         (["--output", "data.jsonl"], "cannot write data.jsonl: File exists; choose another --output"),
     ],
 )
-def test_a_mistake_is_one_line(run: Run, capfd: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+def test_a_mistake_is_one_line(run: Run, capfd: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     assert run(*arguments) == 2
     printed = capfd.readouterr()
-    assert printed.out == "" and said in printed.err and printed.err.count("\n") == 1
+    assert printed.out == "" and message in printed.err and printed.err.count("\n") == 1

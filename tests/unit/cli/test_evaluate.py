@@ -1,4 +1,4 @@
-"""`evaluate` as a user runs it: on a bundled model, with every mistake in one line, and after kill -9."""
+"""`evaluate` as a user runs it: on a bundled model, with one-line errors, and after kill -9."""
 
 import json
 import os
@@ -27,7 +27,7 @@ SHIPPED = bundled_models()[BUNDLED].parents[1] / "profiles" / f"{BUNDLED}.json"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random checkpoint, its profile, one of another model, and data of three kinds."""
+    """A random checkpoint, its profile, the profile of another model, and three kinds of data."""
     root = tmp_path_factory.mktemp("work")
     save_checkpoint("llava", root / "model")
     tiny_profile(load_model(str(root / "model"), device="cpu").model).save(root / "profile.json")
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluate(*arguments: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
-    """Exit code of `halfv-probe evaluate ...` in the folder, in this process."""
+    """Run `halfv-probe evaluate ...` in the folder, in this process; return its exit code."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "argv", ["halfv-probe", "evaluate", *arguments])
@@ -57,8 +57,8 @@ def test_the_bundled_model_is_compared_in_a_table(
 ) -> None:
     few = ["--model", BUNDLED, "--profile", str(SHIPPED), "--samples", "7"]
     assert evaluate(*few, "--output", "out/e.json", monkeypatch=monkeypatch, folder=tmp_path) == 0
-    said = capfd.readouterr().out
-    assert "full     ivr     ssr  ivr+ssr  wrong_ssr" in said
+    printed = capfd.readouterr().out
+    assert "full     ivr     ssr  ivr+ssr  wrong_ssr" in printed
     for row in (
         "counting",
         "mean accuracy",
@@ -68,9 +68,9 @@ def test_the_bundled_model_is_compared_in_a_table(
         "KV cache",
         "first token",
     ):
-        assert f"\n{row} " in said
-    assert "calibration" not in said and "record: out/e.json" in said
-    assert max(map(len, said.splitlines())) <= 80
+        assert f"\n{row} " in printed
+    assert "calibration" not in printed and "record: out/e.json" in printed
+    assert max(map(len, printed.splitlines())) <= 80
     found = Ablation.model_validate_json((tmp_path / "out" / "e.json").read_text())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["e.json"]
     assert len({one.family for one in found.comparisons}) == len(found.comparisons) == 7
@@ -98,15 +98,15 @@ def test_what_flatters_and_what_is_left_out_is_said(
     profile.model_copy(update={"provenance": renamed, "saturation": no_tests}).save(folder / "flattered.json")
     options = ["--profile", "flattered.json", "--data", "some.jsonl", "--output", "s.json"]
     assert evaluate(*TINY, *options, monkeypatch=monkeypatch, folder=folder) == 0
-    said = capfd.readouterr()
-    assert "4 of 12 samples have no reference answer and are left out" in said.err
-    text = " ".join(said.out.split())
+    printed = capfd.readouterr()
+    assert "4 of 12 samples have no reference answer and are left out" in printed.err
+    text = " ".join(printed.out.split())
     assert "the plan was chosen on 2 of 8 samples, by their ids: on those it looks better than it is" in text
     assert "no wrong_ssr: the profile does not say what else was tried in Stage III" in text
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--profile", "gone.json"], "cannot read profile gone.json"),
         (["--profile", "other.json"], "made for another model; got llava"),
@@ -123,11 +123,11 @@ def test_what_flatters_and_what_is_left_out_is_said(
     ],
 )
 def test_a_mistake_is_one_clear_line_and_exit_code_2(
-    folder: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    folder: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(*TINY, *arguments, monkeypatch=monkeypatch, folder=folder) == 2
     output, errors = capfd.readouterr()
-    assert said in errors
+    assert message in errors
     assert (output, errors.count("\n")) == ("", 1)
     assert errors.startswith("halfv-probe: ")
 
@@ -135,7 +135,7 @@ def test_a_mistake_is_one_clear_line_and_exit_code_2(
 def test_after_kill_9_the_same_command_goes_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A real process, stopped for good in the middle, its last line torn; the result is that of a run left in peace."""
+    """A process killed in the middle, with an incomplete last line; the result equals that of an uninterrupted run."""
     command = [sys.executable, "-W", "ignore", "-m", "cli.main", "evaluate", *TINY, "--output", "k.json"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "HF_HUB_OFFLINE": "1"}
     journal = folder / "k.json.unfinished"

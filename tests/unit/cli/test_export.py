@@ -1,4 +1,4 @@
-"""`halfv-probe export`: what it writes reads back as the same profile."""
+"""`halfv-probe export`: its output can be read back as the same profile."""
 
 from pathlib import Path
 

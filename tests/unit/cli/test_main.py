@@ -1,4 +1,4 @@
-"""The contract of the command line: exit codes, one line for a mistake, and a help that is quick."""
+"""The contract of the command line: exit codes, one-line errors, and quick help."""
 
 import json
 import subprocess
@@ -16,13 +16,13 @@ from tests import profiles
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The real program in a process of its own."""
+    """Run the real program in its own process."""
     command = [sys.executable, "-m", "cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def saved(path: Path, change: Callable[[dict[str, Any]], None] = lambda data: None) -> Path:
-    """A profile on disk, after a change to its data."""
+    """Save a profile after changing its data."""
     data = profiles.qwen_like().model_dump(mode="json")
     change(data)
     path.write_text(json.dumps(data), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`halfv-probe models` and `doctor`: what can be named, what is installed, what can be probed."""
+"""`halfv-probe models` and `doctor`: known names, installed packages, and models that can be probed."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Groups of options: a command takes a dataclass, the command line has its fields, and what was typed is told apart."""
+"""Option groups: a command takes a dataclass, the command line has its fields, and typed options are known."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`halfv-probe plot` writes the report of a profile and says where it is."""
+"""`halfv-probe plot` writes the report of a profile and prints its path."""
 
 import json
 from pathlib import Path

@@ -22,7 +22,7 @@ def profile(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the commands run."""
+    """The working folder of the commands."""
     monkeypatch.chdir(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Commands that run no model import neither torch nor transformers, so they answer at once; nor does completion."""
+"""Commands that run no model, and shell completion, import neither torch nor transformers, so they start quickly."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A profile, an entropy and a KL curve on disk."""
+    """A profile, an entropy curve and a KL curve on disk."""
     root = tmp_path_factory.mktemp("quick")
     profiles.qwen_like().save(root / "profile.json")
     (root / "curve.csv").write_text("value\n9\n5\n4\n3\n2\n2\n2\n2\n2\n")
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`halfv-probe` in a process of its own, which says on stderr what it imported."""
+    """Run `halfv-probe` in its own process, which prints its imports on stderr."""
     return subprocess.run(
         [sys.executable, "-c", REPORT_IMPORTS, *arguments.split()],
         cwd=folder,

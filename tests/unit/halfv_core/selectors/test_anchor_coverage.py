@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from halfv_core.selectors.anchor_coverage import AnchorCoverage, cover
+from halfv_core.selectors.anchor_coverage import AnchorCoverage, _least_typical, cover
 
 
 def slow_cover(states: torch.Tensor, seeds: list[int], count: int) -> list[int]:
@@ -64,3 +66,38 @@ def test_anchors_come_first_and_are_floor_of_the_share() -> None:
     assert chosen[:2].tolist() == [9, 8]
     assert scored.asked == ("attention", False)
     assert AnchorCoverage(anchor_share=1.0).select(scored, 4).tolist() == [9, 8, 7, 6]
+
+
+def test_copies_of_chosen_tokens_follow_in_reading_order() -> None:
+    """Once every direction is covered only copies are left, whose distances are nothing but rounding."""
+    tokens = torch.randn(4, 96, generator=torch.Generator().manual_seed(0))
+    lengths = torch.linspace(0.3, 3.0, 24)[:, None]
+    chosen = cover(tokens.repeat(6, 1) * lengths, torch.tensor([6]), 24).tolist()  # of token 2
+    assert sorted(token % 4 for token in chosen[:4]) == [0, 1, 2, 3]
+    assert max(chosen[1:4]) < 4  # the first of each six copies
+    assert chosen[4:] == sorted(chosen[4:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@given(
+    seed=st.integers(0, 999),
+    tokens=st.integers(2, 40),
+    copies=st.integers(1, 3),
+    scale=st.sampled_from([0.01, 1.0, 300.0]),
+)
+@settings(max_examples=25, deadline=None)
+def test_coverage_of_16_bit_states_is_that_of_the_same_numbers_in_32(
+    dtype: torch.dtype, seed: int, tokens: int, copies: int, scale: float
+) -> None:
+    states = scale * torch.randn(tokens, 24, generator=torch.Generator().manual_seed(seed))
+    states = states.repeat(copies, 1).to(dtype)
+    count = 1 + seed % len(states)
+    seeds = torch.tensor([seed % len(states)])
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bool(seed % 2)):  # which must not round the products
+        chosen = cover(states, seeds, count).tolist()
+        first = _least_typical(states).tolist()
+    assert chosen == cover(states.float(), seeds, count).tolist()
+    assert first == _least_typical(states.float()).tolist()
+    assert len(set(chosen)) == count
+    once = min(count, tokens)  # as long as there are tokens of which no copy has been chosen
+    assert len({token % tokens for token in chosen[:once]}) == once

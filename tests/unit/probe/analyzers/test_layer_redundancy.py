@@ -1,14 +1,17 @@
 """The KL curve against separate passes, and its two self-checks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from halfv_core import Freeze, Plan, apply
 from halfv_core.errors import DataError
 from halfv_core.families import FAMILIES, parts_of
+from probe.analyzers import layer_redundancy as module
 from probe.analyzers.layer_redundancy import layer_redundancy
 from tests.masked_reference import masked_logits
-from tests.tiny import LAYERS, padded, tiny_model, tiny_prompt
+from tests.tiny import LAYERS, VOCAB, padded, tiny_model, tiny_prompt
 
 FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 KERNEL = pytest.mark.parametrize("kernel", ["eager", "sdpa"])
@@ -62,6 +65,38 @@ def test_batching_padding_and_the_plan_runtime_do_not_matter(family: str) -> Non
     with apply(model, Plan((Freeze(layers=[2]),))):
         frozen = model(**inputs).logits[0, -1]
     assert float(curve[2]) == pytest.approx(kl(model(**inputs).logits[0, -1], frozen), abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@FAMILY
+@torch.no_grad()
+def test_16_bits_are_widened_before_logits_are_compared(
+    family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits around 40 are 0.25 apart in bfloat16; a head in two pieces gives what a whole one in float32 does."""
+    monkeypatch.setattr(module, "_HEAD_ROWS", VOCAB // 2 + 1)
+    model, inputs = tiny_model(family).to(dtype), tiny_prompt(family)
+    inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
+    head = parts_of(model).head
+    head.bias = torch.nn.Parameter(torch.full((VOCAB,), 40.0, dtype=dtype))
+    curve = layer_redundancy(model, inputs)
+    assert curve[-1] == 0.0
+
+    def in_float32(hidden: torch.Tensor) -> torch.Tensor:
+        normed = parts_of(model).norm(hidden.float())
+        return torch.nn.functional.linear(normed, head.weight.float(), head.bias.float())
+
+    parts = replace(parts_of(model), norm=torch.nn.Identity(), head=in_float32)
+    monkeypatch.setattr(module, "parts_of", lambda model, family: parts)
+    torch.testing.assert_close(curve, layer_redundancy(model, inputs), rtol=1e-3, atol=1e-6)
+
+
+@torch.no_grad()
+def test_logits_that_are_not_finite_are_refused() -> None:
+    model = tiny_model("llava")
+    parts_of(model).head.weight.data[3] = torch.nan
+    with pytest.raises(DataError, match="logits are not finite; load the model in bfloat16 or float32"):
+        layer_redundancy(model, tiny_prompt("llava"))
 
 
 def test_text_only_is_refused() -> None:

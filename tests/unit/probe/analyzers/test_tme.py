@@ -120,6 +120,31 @@ def test_is_exact_for_every_input_type(dtype: torch.dtype) -> None:
     close(found, matrix_entropy(hidden), 1e-10)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("shape", [(12, 20), (450, 600)])
+def test_16_bits_give_the_entropy_of_the_same_numbers_in_32(
+    dtype: torch.dtype, autocast: bool, shape: tuple[int, int]
+) -> None:
+    """On both paths, the exact one and that of the leading eigenvalues alone, and inside an autocast."""
+    hidden = (random(*shape) @ torch.diag(0.9 ** torch.arange(shape[1])).double() + 40).to(dtype)
+    wanted = truncated_matrix_entropy(hidden.float(), k=20)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        found = truncated_matrix_entropy(hidden, k=20)
+    close(found, wanted, 0.0)
+
+
+def test_the_release_takes_the_features_gram_matrix_of_as_many_tokens_as_features() -> None:
+    tokens = torch.tensor([[1.0, 1.0, 0.0], [-2.0, 0.0, 0.0], [1.0, -1.0, 0.0]]).double()  # centred
+    # Z^T Z = diag(6, 2, 0) has no negative entry; Z Z^T has, and without them it is diag(2, 4, 2).
+    close(spectrum(tokens, k=3, variant="release"), [0.75, 0.25, 0.0])
+    close(spectrum(tokens, k=3), [0.75, 0.25, 0.0])
+    wider = torch.nn.functional.pad(tokens, (0, 1))  # N < D: Z Z^T
+    close(spectrum(wider, k=3, variant="release"), [0.5, 0.25, 0.25])
+    longer = torch.cat([tokens, torch.zeros(1, 3)])
+    close(spectrum(longer, k=3, variant="release"), [0.75, 0.25, 0.0])
+
+
 def test_leading_dimensions_are_kept_and_gradients_are_not() -> None:
     hidden = random(2, 3, 8, 5).requires_grad_()
     found = truncated_matrix_entropy(hidden)

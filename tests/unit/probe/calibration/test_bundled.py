@@ -1,4 +1,4 @@
-"""What the trained model does, where random weights would say nothing: stages, safety, and that selection matters."""
+"""The bundled models, whose trained weights show what random ones cannot: stages, safety, the effect of selection."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def loaded(request: pytest.FixtureRequest) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def profile(loaded: LoadedModel) -> Profile:
-    """As shipped; that of the Qwen model is made anew, from fewer samples."""
+    """The bundled profile; the Qwen model is calibrated again, on fewer samples."""
     if "qwen" in loaded.name:
         return calibrate(loaded.model, loaded.processor, load_samples("scenes"), Settings(samples=30))
     return Profile.load(PROFILES / f"{loaded.name}.json")
@@ -61,12 +61,12 @@ def test_the_plan_keeps_held_out_accuracy(
     loaded: LoadedModel, profile: Profile, held_out: list[Sample], full: float
 ) -> None:
     found = evaluate(loaded.model, loaded.processor, held_out, profile)
-    assert found.mean >= 0.9 * full  # 300 of them: 0.95 to 0.98 (docs/results.md); of 42 one is 2 %
+    assert found.mean >= 0.9 * full  # on 300 samples 0.95 to 0.98 (docs/results.md); one of 42 is 2 %
     assert found.flops_ratio == pytest.approx(profile.expected.flops_ratio, rel=0.02)
 
 
 def test_coverage_beats_a_random_draw_where_it_does(loaded: LoadedModel, held_out: list[Sample], full: float) -> None:
-    """Clearly on the Qwen model; on the others a random draw is as good at this layer and share (docs/results.md)."""
+    """Clearly on the Qwen model; on the others a random draw is as good at this layer and ratio (docs/results.md)."""
     by_rule = {
         rule: evaluate(
             loaded.model, loaded.processor, held_out, Plan((Keep(layer=2, keep_ratio=0.25, selector=rule),))

@@ -1,4 +1,4 @@
-"""A calibration from checkpoint and JSONL to profile, on random models; behaviour is tested elsewhere."""
+"""Calibrations from a checkpoint and JSONL to a profile, on random models."""
 
 import json
 import weakref
@@ -29,7 +29,7 @@ FAMILY = pytest.mark.parametrize("family", sorted(CHECKPOINTS))
 
 
 def write_samples(folder: Path, count: int = 10) -> Path:
-    """Noise pictures with questions of two families."""
+    """Write noise images with questions of two families."""
     rows = []
     for index in range(count):
         noise(64, 64, 10 + 20 * index, index).save(folder / f"{index}.png")
@@ -52,7 +52,7 @@ def load(family: str, folder: Path) -> LoadedModel:
 @FAMILY
 def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sample]) -> None:
     loaded = load(family, tmp_path)
-    told: list[tuple[str, int, int]] = []
+    progress: list[tuple[str, int, int]] = []
     settings = Settings(samples=8, held_out=0.25, max_new_tokens=4, entropy_k=5)
     profile, observations = calibrate_in_full(
         loaded.model,
@@ -62,7 +62,7 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
         model_id="mine",
         data="noise",
         arguments={"samples": 8},
-        on_progress=lambda *step: told.append(step),
+        on_progress=lambda *step: progress.append(step),
     )
     assert profile.layers == LAYERS
     check_observations(profile, observations)
@@ -73,11 +73,11 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     assert all(sum(row) == pytest.approx(1.0) for row in profile.curves.spectrum)
     visual = round(profile.expected.visual_tokens)
     assert visual == {"llava_next": 10}.get(family, 16)
-    taken = next(test for test in profile.pruning_tests if test.plan == profile.plan)
-    cheaper = [test for test in profile.pruning_tests if test.flops_ratio > taken.flops_ratio]
-    assert taken.held_out_agreement == profile.expected.agreement
+    chosen = next(test for test in profile.pruning_tests if test.plan == profile.plan)
+    cheaper = [test for test in profile.pruning_tests if test.flops_ratio > chosen.flops_ratio]
+    assert chosen.held_out_agreement == profile.expected.agreement
     assert not any(test.safe for test in cheaper)
-    assert taken.safe or taken == profile.pruning_tests[-1]
+    assert chosen.safe or chosen == profile.pruning_tests[-1]
     assert [check.name for check in profile.checks if not check.passed] == []
     assert len(profile.checks) == 6
     assert profile.utility is not None
@@ -90,9 +90,9 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     assert all(test.safe_share is not None for test in profile.pruning_tests)
     assert (profile.saturation.confidence is None) == (profile.stages.saturation_start is None)
     steps = {"curves", "held-out answers", "marginal utility", "Stage III", "plans", "held-out", "examples"}
-    assert steps == {step for step, _, _ in told}
+    assert steps == {step for step, _, _ in progress}
     assert set(profile.provenance.seconds_by_step) == steps | {"self-checks", "uncertainty"}
-    assert all(0 <= done <= total for _, done, total in told)
+    assert all(0 <= done <= total for _, done, total in progress)
     profile.save(tmp_path / "p.json")
     with apply(loaded.model, Profile.load(tmp_path / "p.json")) as run:
         loaded.model(**loaded.processor.prompt(samples[0].open_images(), "w8 w9"))
@@ -120,10 +120,10 @@ def check_observations(profile: Profile, found: Observations) -> None:
 def test_same_seed_same_profile(family: str, tmp_path: Path, samples: list[Sample]) -> None:
     loaded = load(family, tmp_path)
     settings = Settings(samples=4, max_new_tokens=2)
-    (one, seen), (two, seen_again) = (
+    (one, observations), (two, observations_again) = (
         calibrate_in_full(loaded.model, loaded.processor, samples, settings) for _ in range(2)
     )
-    assert seen.model_copy(update={"created": ""}) == seen_again.model_copy(update={"created": ""})
+    assert observations.model_copy(update={"created": ""}) == observations_again.model_copy(update={"created": ""})
     timeless = {"created": "", "seconds": 0.0, "seconds_by_step": {}}
     strip = [profile.provenance.model_copy(update=timeless) for profile in (one, two)]
     assert one.model_copy(update={"provenance": strip[0]}) == two.model_copy(update={"provenance": strip[1]})
@@ -132,7 +132,7 @@ def test_same_seed_same_profile(family: str, tmp_path: Path, samples: list[Sampl
 def test_memory_stays_flat_in_the_number_of_samples(
     tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many prompts there are, the pixels of two at most are alive at once."""
+    """However many prompts there are, the pixels of at most two are in memory."""
     loaded = load("llava", tmp_path)
     made: list[weakref.ref[torch.Tensor]] = []
     alive: list[int] = []
@@ -163,10 +163,11 @@ def test_too_few_samples(tmp_path: Path, samples: list[Sample]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [({"samples": 0}, "samples: "), ({"top_share": 2.0}, "top_share: "), ({"colour": 1}, "colour: ")]
+    ("given", "field"),
+    [({"samples": 0}, "samples: "), ({"top_share": 2.0}, "top_share: "), ({"colour": 1}, "colour: ")],
 )
-def test_settings_out_of_range_are_one_clear_line(given: dict[str, object], said: str) -> None:
-    with pytest.raises(DataError, match=f"bad setting: {said}"):
+def test_settings_out_of_range_are_one_clear_line(given: dict[str, object], field: str) -> None:
+    with pytest.raises(DataError, match=f"bad setting: {field}"):
         Settings.from_user(**given)
 
 

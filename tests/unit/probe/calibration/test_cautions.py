@@ -1,4 +1,4 @@
-"""Each caution appears where it should, alone, and a clean profile has none."""
+"""Each caution appears where it should, alone, and a profile without problems has none."""
 
 from typing import Any
 
@@ -12,28 +12,30 @@ from tests.profiles import llava_like, uncertainty, unsaturated
 
 
 def clean() -> Profile:
-    """Layer inactivity from layer 15 on; the plan agrees in 97 % of the answers, in 95 % of those kept apart."""
+    """A profile without cautions: idle from layer 15 on; the plan keeps 97 % of the answers, 95 % of held-out ones."""
     profile = llava_like()
     checks = (Check(name="one", passed=True, found=""), Check(name="two", passed=True, found=""))
-    taken = profile.pruning_tests[1]
-    return profile.model_copy(update={"checks": checks, "pruning_tests": (taken,), "uncertainty": uncertainty()})
+    chosen = profile.pruning_tests[1]
+    return profile.model_copy(update={"checks": checks, "pruning_tests": (chosen,), "uncertainty": uncertainty()})
 
 
-def judged(profile: Profile, agreement: float, unseen: float | None, ratio: float = 3.3, **target: Any) -> Profile:
-    """The plan's agreement on both kinds of samples, and what was asked for."""
+def with_agreement(
+    profile: Profile, agreement: float, held_out: float | None, ratio: float = 3.3, **target: Any
+) -> Profile:
+    """Set the plan's agreement on calibration and held-out samples, and the targets."""
     test = profile.pruning_tests[0].model_copy(update={"agreement": agreement, "flops_ratio": ratio})
     resolved = profile.provenance.arguments_resolved | target
     return profile.model_copy(
         update={
             "pruning_tests": (test,),
-            "expected": profile.expected.model_copy(update={"agreement": unseen}),
+            "expected": profile.expected.model_copy(update={"agreement": held_out}),
             "provenance": profile.provenance.model_copy(update={"arguments_resolved": resolved}),
         }
     )
 
 
-def kl_at_rest(profile: Profile, share: float, safe: bool) -> Profile:
-    """KL in Stage III as a share of its peak, and whether freezing is safe there."""
+def with_kl_share(profile: Profile, share: float, safe: bool) -> Profile:
+    """Set the KL in Stage III as a share of its peak, and whether freezing is safe there."""
     curve = profile.curves.kl.model_copy(update={"mean": (2.0,) * 15 + (2.0 * share,) * 17})
     tests = (profile.saturation.tests[0].model_copy(update={"safe": safe}), *profile.saturation.tests[1:])
     return profile.model_copy(
@@ -45,7 +47,7 @@ def kl_at_rest(profile: Profile, share: float, safe: bool) -> Profile:
 
 
 def with_utility(profile: Profile, *utility: tuple[float, float]) -> Profile:
-    """Utilities of layers 2, 3, ..., two keep ratios each; Stage II starts at layer 3."""
+    """Set the utilities of layers 2, 3, ..., for two keep ratios each; Stage II starts at layer 3."""
     layers = tuple(range(2, 2 + len(utility)))
     table = ((0.5, 0.3),) * len(utility)
     surface = UtilitySurface(
@@ -61,8 +63,8 @@ def with_utility(profile: Profile, *utility: tuple[float, float]) -> Profile:
     return profile.model_copy(update={"utility": surface})
 
 
-def treated(profile: Profile, *safe: tuple[int, bool]) -> Profile:
-    """Treatments that were tried from these layers on."""
+def with_treatments(profile: Profile, *safe: tuple[int, bool]) -> Profile:
+    """Set the treatments tried from these layers on, and whether they are safe."""
     tests = tuple(
         CausalTest(
             treatment="layer_inactivity",
@@ -77,21 +79,21 @@ def treated(profile: Profile, *safe: tuple[int, bool]) -> Profile:
 
 
 @pytest.mark.parametrize("profile", [clean(), llava_like(), unsaturated()])
-def test_nothing_is_said_of_a_clean_profile(profile: Profile) -> None:
+def test_a_clean_profile_has_no_cautions(profile: Profile) -> None:
     assert cautions(profile) == ()
 
 
 def test_self_checks_that_failed_come_first_by_name() -> None:
     checks = tuple(Check(name=name, passed=name == "two", found="") for name in ("one", "two", "three"))
-    profile = judged(clean(), 0.97, 0.5).model_copy(update={"checks": checks})
+    profile = with_agreement(clean(), 0.97, 0.5).model_copy(update={"checks": checks})
     first, second = cautions(profile)
     assert first == "Self-checks failed (one, three): do not trust these numbers."
     assert "kept apart" in second
 
 
-def test_a_plan_that_does_worse_on_samples_kept_apart() -> None:
-    assert cautions(judged(clean(), 0.97, 0.88)) == ()
-    assert cautions(judged(clean(), 0.97, 0.85)) == (
+def test_a_plan_that_does_worse_on_held_out_samples() -> None:
+    assert cautions(with_agreement(clean(), 0.97, 0.88)) == ()
+    assert cautions(with_agreement(clean(), 0.97, 0.85)) == (
         "The plan changes 3% of the answers that it was chosen on, but 15% of the 20 kept apart: calibrate on more "
         "samples, or keep more.",
     )
@@ -102,7 +104,7 @@ FLOPS = "No plan that was tried reaches 4x fewer FLOPs; the one taken comes clos
 
 
 @pytest.mark.parametrize(
-    ("agreement", "unseen", "ratio", "target", "said"),
+    ("agreement", "held_out", "ratio", "target", "expected"),
     [
         (0.98, 0.98, 3.3, {"target_retention": 0.98}, ()),
         (0.99, None, 3.3, {"target_retention": 0.98}, ()),
@@ -116,13 +118,13 @@ FLOPS = "No plan that was tried reaches 4x fewer FLOPs; the one taken comes clos
     ],
 )
 def test_a_target_that_is_missed(
-    agreement: float, unseen: float | None, ratio: float, target: dict[str, float | None], said: tuple[str, ...]
+    agreement: float, held_out: float | None, ratio: float, target: dict[str, float | None], expected: tuple[str, ...]
 ) -> None:
-    assert cautions(judged(clean(), agreement, unseen, ratio, **target)) == said
+    assert cautions(with_agreement(clean(), agreement, held_out, ratio, **target)) == expected
 
 
 def test_a_plan_that_changes_nothing_although_others_were_tried() -> None:
-    profile = judged(clean(), 1.0, 1.0, 1.0)
+    profile = with_agreement(clean(), 1.0, 1.0, 1.0)
     idle = profile.pruning_tests[0].model_copy(update={"plan": Plan(())})
     alone = profile.model_copy(update={"plan": Plan(()), "pruning_tests": (idle,)})
     assert cautions(alone) == ()
@@ -133,13 +135,13 @@ def test_a_plan_that_changes_nothing_although_others_were_tried() -> None:
 
 def test_a_plan_that_was_not_tried_is_not_judged() -> None:
     other = Plan((Keep(layer=9, keep_ratio=0.9),))
-    missed = judged(clean(), 0.5, 0.1, target_retention=0.98)
+    missed = with_agreement(clean(), 0.5, 0.1, target_retention=0.98)
     assert len(cautions(missed)) == 2
     assert cautions(missed.model_copy(update={"plan": other})) == ()
 
 
 @pytest.mark.parametrize(
-    ("share", "safe", "said"),
+    ("share", "safe", "expected"),
     [
         (0.005, True, None),
         (0.05, True, None),
@@ -149,14 +151,14 @@ def test_a_plan_that_was_not_tried_is_not_judged() -> None:
         (0.25, True, "are active (up to 25% of its peak), but freezing them all changes few answers"),
     ],
 )
-def test_a_kl_curve_that_the_causal_test_contradicts(share: float, safe: bool, said: str | None) -> None:
-    found = cautions(kl_at_rest(clean(), share, safe))
-    if said is None:
+def test_a_kl_curve_that_the_causal_test_contradicts(share: float, safe: bool, expected: str | None) -> None:
+    found = cautions(with_kl_share(clean(), share, safe))
+    if expected is None:
         assert found == ()
     else:
         (sentence,) = found
         assert sentence.startswith("The KL curve says that layers from 15 on ")
-        assert said in sentence
+        assert expected in sentence
 
 
 def test_a_kl_curve_of_zeros_contradicts_nothing() -> None:
@@ -167,22 +169,24 @@ def test_a_kl_curve_of_zeros_contradicts_nothing() -> None:
 
 
 def test_no_stage_three_although_a_treatment_is_safe() -> None:
-    assert cautions(treated(unsaturated(), (6, False), (9, False))) == ()
-    assert cautions(treated(unsaturated(), (6, False), (11, True), (9, True))) == (
+    assert cautions(with_treatments(unsaturated(), (6, False), (9, False))) == ()
+    assert cautions(with_treatments(unsaturated(), (6, False), (11, True), (9, True))) == (
         "The curves show no Stage III, but from layer 9 on a treatment of Stage III would have been safe; nothing is "
         "done there.",
     )
-    assert cautions(treated(clean(), (9, True))) == ()
+    assert cautions(with_treatments(clean(), (9, True))) == ()
 
 
-def test_stages_that_are_not_sure_say_so_in_their_own_words() -> None:
+def test_uncertain_stages_repeat_their_verdict() -> None:
     unsure = uncertainty("40 samples were not enough.").model_copy(update={"enough": False})
     assert cautions(clean().model_copy(update={"uncertainty": unsure})) == ("40 samples were not enough.",)
 
 
 def test_a_later_layer_that_is_far_cheaper_than_the_start_of_stage_two() -> None:
-    assert cautions(with_utility(clean(), (0.1, 0.1), (0.4, 0.8), (0.4, 0.4))) == ()  # the best lies before
-    assert cautions(with_utility(clean(), (0.9, 0.9), (0.4, 0.8), (0.3, 0.5))) == ()  # not half of it
+    assert (
+        cautions(with_utility(clean(), (0.1, 0.1), (0.4, 0.8), (0.4, 0.4))) == ()
+    )  # the best layer comes before layer 3
+    assert cautions(with_utility(clean(), (0.9, 0.9), (0.4, 0.8), (0.3, 0.5))) == ()  # not below half of it
     assert cautions(with_utility(clean(), (0.9, 0.9))) == ()  # not measured at layer 3
     assert cautions(with_utility(clean(), (0.9, 0.9), (0.4, 0.8), (0.3, 0.5), (0.1, 0.3))) == (
         "Pruning costs least for what it saves at layer 5 (0.2 nats a token, against 0.6 at layer 3), later than the "
@@ -190,9 +194,9 @@ def test_a_later_layer_that_is_far_cheaper_than_the_start_of_stage_two() -> None
     )
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.89, 1), (0.9, 0)])
-def test_a_plan_that_was_lucky_is_said(share: float, said: int) -> None:
+@pytest.mark.parametrize(("share", "expected"), [(0.89, 1), (0.9, 0)])
+def test_a_plan_that_is_safe_by_chance_is_reported(share: float, expected: int) -> None:
     profile = clean()
-    taken = profile.pruning_tests[-1].model_copy(update={"plan": profile.plan, "safe_share": share})
-    found = cautions(profile.model_copy(update={"pruning_tests": (taken,)}))
-    assert sum(sentence.startswith("The plan is safe in 89% of the resamples") for sentence in found) == said
+    chosen = profile.pruning_tests[-1].model_copy(update={"plan": profile.plan, "safe_share": share})
+    found = cautions(profile.model_copy(update={"pruning_tests": (chosen,)}))
+    assert sum(sentence.startswith("The plan is safe in 89% of the resamples") for sentence in found) == expected

@@ -1,11 +1,11 @@
-"""How sure a profile is, in words."""
+"""Sentences about how certain a profile is."""
 
 from halfv_core.records import BoundaryUncertainty, Winner
 from probe.calibration.certainty import certainty, interval_label
 from tests import profiles
 
 
-def test_a_profile_without_these_numbers_says_nothing() -> None:
+def test_a_profile_without_uncertainty_has_no_sentences() -> None:
     assert certainty(profiles.unsaturated()) == []
 
 
@@ -13,9 +13,11 @@ def test_no_stage_three_has_an_interval_too() -> None:
     wins = (Winner(layer=10, share=0.3), Winner(layer=None, share=0.7))
     third = BoundaryUncertainty(low=10, median=None, high=None, wins=wins)
     sure = profiles.uncertainty().model_copy(update={"saturation_start": third})
-    said = certainty(profiles.unsaturated().model_copy(update={"uncertainty": sure}))
-    assert said[1] == ("There is no Stage III (90% interval 10–none, wins 70% of 200 resamples; layer 10 wins 30%).")
-    assert said[2:] == ["80 samples were enough."]
+    sentences = certainty(profiles.unsaturated().model_copy(update={"uncertainty": sure}))
+    assert sentences[1] == (
+        "There is no Stage III (90% interval 10–none, wins 70% of 200 resamples; layer 10 wins 30%)."
+    )
+    assert sentences[2:] == ["80 samples were enough."]
 
 
 def test_intervals() -> None:
@@ -31,7 +33,7 @@ def test_an_uncertain_type_comes_with_advice() -> None:
     assert "settle" not in " ".join(certainty(profile))
 
 
-def test_a_plan_that_was_lucky_comes_with_advice() -> None:
+def test_a_plan_that_is_safe_by_chance_comes_with_advice() -> None:
     profile = profiles.qwen_like()
     lucky = profile.pruning_tests[-1].model_copy(update={"safe_share": 0.71})
     assert certainty(profile.model_copy(update={"pruning_tests": (lucky,)}))[3] == (

@@ -1,4 +1,4 @@
-"""Whether two profiles agree: with themselves, within intervals, across models, and where they do not."""
+"""Comparisons of profiles: with themselves, within intervals, and across models."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,11 @@ from halfv_core.records import BoundaryUncertainty, Winner
 from probe.calibration.compare import compare, keep_ratio, verdict
 from tests import profiles
 
-MADE = [profiles.qwen_like, profiles.llava_like, profiles.unsaturated]
+PROFILES = [profiles.qwen_like, profiles.llava_like, profiles.unsaturated]
 
 
-def moved(profile: Profile, saturation: int | None, low: int | None, high: int | None) -> Profile:
-    """The same with another Stage III and another interval for it."""
+def with_stage_three(profile: Profile, saturation: int | None, low: int | None, high: int | None) -> Profile:
+    """Replace Stage III and its interval."""
     third = BoundaryUncertainty(low=low, median=saturation, high=high, wins=(Winner(layer=saturation, share=1.0),))
     sure = profiles.uncertainty().model_copy(update={"saturation_start": third})
     stages = profile.stages.model_copy(update={"saturation_start": saturation})
@@ -25,7 +25,7 @@ def with_visual(profile: Profile, mean: list[float], std: list[float]) -> Profil
     return profile.model_copy(update={"curves": curves})
 
 
-@pytest.mark.parametrize("make", MADE)
+@pytest.mark.parametrize("make", PROFILES)
 def test_a_profile_agrees_with_itself(make: type[Profile]) -> None:
     found = compare(make(), make())
     assert found.agree and found.same_model and found.same_plan and found.differs == {}
@@ -51,9 +51,9 @@ def test_a_profile_agrees_with_itself(make: type[Profile]) -> None:
 def test_boundaries_agree_when_equal_or_each_in_the_interval_of_the_other(
     one: tuple[int | None, ...], other: tuple[int | None, ...], agree: bool
 ) -> None:
-    """Each is layer, low and high; None stands for no Stage III."""
+    """Each boundary is given as layer, low and high; None stands for no Stage III."""
     base = profiles.qwen_like()
-    a, b = moved(base, *one), moved(base, *other)
+    a, b = with_stage_three(base, *one), with_stage_three(base, *other)
     assert compare(a, b).boundaries[1].agree == compare(b, a).boundaries[1].agree == agree
 
 
@@ -95,7 +95,7 @@ def test_type_and_share_kept_count_too() -> None:
 
 
 def test_the_share_kept_at_stage_two_is_not_that_of_stage_three() -> None:
-    assert [keep_ratio(make()) for make in MADE] == [0.25, 0.5, 0.5]
+    assert [keep_ratio(make()) for make in PROFILES] == [0.25, 0.5, 0.5]
 
 
 def test_what_the_calibrations_did_not_share_is_named() -> None:

@@ -1,4 +1,4 @@
-"""How the start of Stage II is settled: curves whose signals agree, differ, or lie where nothing was measured."""
+"""The start of Stage II when signals agree, when they differ, and when marginal utility was not measured there."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def kl(end: int) -> Array:
 
 
 def surface(**drops: list[float]) -> UtilitySurface:
-    """Layers 1..6 with one keep ratio that saves a half; each costs 0.1 nats, or what is said of `l2` and so on."""
+    """Layers 1..6 with one keep ratio that saves half; each costs 0.1 nats, unless `l2` and so on give other drops."""
     table = np.array([drops.get(f"l{layer}", [0.1] * 5) for layer in range(1, 7)])[:, None, :]
     return UtilitySurface(tuple(range(1, 7)), (0.5,), np.full((6, 1), 0.5), table, np.ones_like(table))
 
@@ -68,19 +68,19 @@ def test_the_later_of_text_and_kl_counts_unless_pruning_there_clearly_costs_more
         ),
     ],
 )
-def test_the_evidence_says_what_was_weighed(drops: dict[str, list[float]], ending: str) -> None:
-    said = decide_stages(FLAT, text(2), kl(5), surface(**drops)).stages.evidence["aggregation_start"]
-    assert said == (
+def test_the_evidence_states_what_was_compared(drops: dict[str, list[float]], ending: str) -> None:
+    evidence = decide_stages(FLAT, text(2), kl(5), surface(**drops)).stages.evidence["aggregation_start"]
+    assert evidence == (
         "Signals differ: the text entropy says layer 2, the KL curve says layer 5. Marginal utility of pruning, nats a "
         f"token for the whole prefill saved: {ending}"
     )
 
 
-def test_a_layer_that_no_signal_names_is_not_taken_however_cheap() -> None:
+def test_a_layer_that_no_signal_proposes_is_never_chosen() -> None:
     assert decide_stages(FLAT, text(2), kl(5), surface(l3=CHEAP, l5=DEAR)).stages.aggregation_start == 2
 
 
-def test_the_visual_peak_stands_for_election_too() -> None:
+def test_the_visual_peak_is_a_candidate_too() -> None:
     peaked = corners(LAYERS, (0, 1.0), (4, 3.0), (12, 1.0), (LAYERS, 1.0))
     found = decide_stages(peaked, text(2), np.full(LAYERS, 0.5), surface(l2=DEAR))
     assert found.candidates == {"text": 2, "visual": 4}
@@ -110,7 +110,7 @@ def test_constant_curves_name_no_layer() -> None:
 
 
 def test_stage_three_follows_wherever_stage_two_is_settled() -> None:
-    """A visual curve that is down at layer 3, while pruning is cheapest at 5."""
+    """The visual curve has fallen by layer 3, while pruning is cheapest at layer 5."""
     early = corners(LAYERS, (0, 2.0), (1, 3.0), (3, 1.0), (LAYERS, 1.0))
     found = decide_stages(early, text(2), kl(5), surface(l1=DEAR, l2=DEAR)).stages
     assert (found.aggregation_start, found.saturation_start) == (5, 6)

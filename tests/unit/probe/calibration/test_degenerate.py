@@ -1,4 +1,4 @@
-"""Calibrations of models and data at the edge of what can be measured: each ends in a defined way."""
+"""Calibrations of degenerate models and data, each with a defined outcome."""
 
 import json
 from operator import attrgetter
@@ -35,7 +35,7 @@ def samples(tmp_path: Path) -> list[Sample]:
 
 
 def run(loaded: LoadedModel, samples: list[Sample], settings: Settings = SETTINGS) -> Profile:
-    """A profile that is written, read, drawn and applied."""
+    """Calibrate; check that the profile can be written, read, drawn and applied."""
     profile = calibrate(loaded.model, loaded.processor, samples, settings, model_id="m")
     assert Profile.model_validate_json(profile.model_dump_json()) == profile
     assert "Stage" in render([Subject(profile)])
@@ -45,7 +45,7 @@ def run(loaded: LoadedModel, samples: list[Sample], settings: Settings = SETTING
 
 
 def shortened(model: PreTrainedModel, layers: int) -> None:
-    """Cut the decoder."""
+    """Remove all but the first layers of the decoder."""
     decoder = attrgetter(family_of(model).decoder)(model)
     decoder.layers = decoder.layers[:layers]
     model.config.get_text_config().num_hidden_layers = layers
@@ -78,7 +78,7 @@ def test_one_sample_is_refused(loaded: LoadedModel, samples: list[Sample]) -> No
 
 
 def test_layers_that_do_nothing_have_constant_curves(loaded: LoadedModel, samples: list[Sample]) -> None:
-    """Every curve is flat, nothing ever moves, and pruning at any layer changes nothing."""
+    """All curves are flat, and pruning at any layer changes nothing."""
     with torch.no_grad():
         for layer in parts_of(loaded.model).layers:
             layer.self_attn.o_proj.weight.zero_()
@@ -94,14 +94,14 @@ def test_layers_that_do_nothing_have_constant_curves(loaded: LoadedModel, sample
 
 
 def test_pictures_that_all_look_alike(loaded: LoadedModel, tmp_path: Path, samples: list[Sample]) -> None:
-    """Visual tokens that hardly differ: their entropy is a number, not NaN."""
+    """Visual tokens that hardly differ have a finite entropy, not NaN."""
     for index in range(6):
         Image.new("RGB", (64, 64), (127, 127, 127)).save(tmp_path / f"{index}.png")
     assert all(value >= 0.0 for value in run(loaded, samples).curves.visual.mean)
 
 
 def test_answers_that_end_at_once(loaded: LoadedModel, samples: list[Sample]) -> None:
-    """The end token is the whole answer; that it comes first is what a plan must keep."""
+    """The end token is the whole answer; a plan must keep it first."""
     loaded.model.generation_config.eos_token_id = list(range(loaded.model.config.get_text_config().vocab_size))
     profile = run(loaded, samples)
     assert profile.expected.agreement is not None
@@ -127,7 +127,7 @@ def test_a_model_that_overflows_is_refused_with_the_remedy(
 
 
 class _Overflow(torch.nn.Module):
-    """What one prompt of many might do in float16."""
+    """Overflows in one forward pass over a prompt, as may happen in float16."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ def test_one_sample_that_overflows_is_named_and_passed_over(loaded: LoadedModel,
 
 
 def test_a_question_whose_picture_makes_no_visual_token_is_named(tmp_path: Path, loaded: LoadedModel) -> None:
-    """Text alone cannot say anything about images: a row without one is not used, and said so."""
+    """Text alone says nothing about images, so a row without an image is rejected and reported."""
     path = write_samples(tmp_path, 6)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     del rows[2]["image"]

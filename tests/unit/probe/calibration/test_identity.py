@@ -1,4 +1,4 @@
-"""Fingerprints: what changes them, and what does not."""
+"""What changes the fingerprints, and what does not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.tiny import tiny_model
 
 
 def test_one_trained_tensor_is_another_model() -> None:
-    """Whichever tensor it is, and however small the step."""
+    """Any tensor changes the fingerprint, and so does any small step."""
     model = tiny_model("qwen2_5_vl")
     before = weights_fingerprint(model)
     for name, parameter in model.named_parameters():
@@ -27,7 +27,7 @@ def test_one_trained_tensor_is_another_model() -> None:
 
 
 def test_every_part_of_a_tensor_is_looked_at() -> None:
-    """Also of one whose length is no multiple of what is looked at."""
+    """Also if the length of the tensor is not a multiple of the number of hashed values."""
     model = tiny_model("llava")
     model.extra = torch.nn.Parameter(torch.zeros(511))
     before = weights_fingerprint(model)

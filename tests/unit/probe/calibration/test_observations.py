@@ -1,4 +1,4 @@
-"""Observations: written and read back, tied to one calibration, and refused where they do not fit together."""
+"""Observations: saved and loaded, tied to one calibration, and rejected if they are inconsistent."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,15 @@ import pytest
 from pydantic import ValidationError
 
 from halfv_core.errors import DataError
-from probe.calibration.observations import Attention, Example, Observations, Picture, SampleCurves, Selection, beside
+from probe.calibration.observations import (
+    Attention,
+    Example,
+    Observations,
+    Picture,
+    SampleCurves,
+    Selection,
+    beside,
+)
 from probe.common.region import Region
 from tests.profiles import qwen_like
 

@@ -1,4 +1,4 @@
-"""Real photographs through a saved checkpoint of every family: its real processor, choices, several images."""
+"""Real photographs through a saved checkpoint of every family, with its real processor, choices and several images."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A calibration that was stopped goes on where it was: the same profile, nothing done twice, nothing mixed."""
+"""An interrupted calibration continues where it stopped: same profile, nothing measured twice, nothing mixed up."""
 
 import json
 from collections import Counter
@@ -24,22 +24,22 @@ SETTINGS = Settings(
 )
 STEPS = {"curves": 3, "held-out answers": 2, "marginal utility": 3, "Stage III": 3, "plans": 3, "held-out": 2,
          "examples": 2}  # fmt: skip
-"""In their order, with the samples of each."""
+"""The steps in order, with the number of samples of each."""
 
 
 class Stopped(Exception):
-    """In the middle of a run."""
+    """Raised in the middle of a run."""
 
 
 def timeless(profile: Profile) -> str:
-    """The profile as JSON, apart from times."""
+    """The profile as JSON without times."""
     times = {"created": "", "seconds": 0.0, "seconds_by_step": {}}
     provenance = profile.provenance.model_copy(update=times)
     return profile.model_copy(update={"provenance": provenance}).model_dump_json(indent=1)
 
 
-class Work:
-    """A model and samples, and how often the model runs outside the self-checks."""
+class CountedRuns:
+    """Calibrates a model on samples, and counts the forward passes outside the self-checks."""
 
     def __init__(self, loaded: LoadedModel, samples: list[Sample]) -> None:
         self.loaded = loaded
@@ -51,7 +51,7 @@ class Work:
         self.calls += 1
 
     def checks(self, *args: Any, **options: Any) -> Any:
-        """Self-checks belong to a process, so each has its own; they are not counted."""
+        """Run the self-checks without counting their forward passes; each process runs its own."""
         before, found = self.calls, CHECKS(*args, **options)
         self.calls = before
         return found
@@ -70,117 +70,117 @@ def llava(folder: Path) -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CountedRuns]:
     folder = tmp_path_factory.mktemp("work")
-    found = Work(llava(folder), list(load_samples(write_samples(folder))))
+    found = CountedRuns(llava(folder), list(load_samples(write_samples(folder))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probe.calibration.steps.self_checks, "self_checks", found.checks)
         yield found
 
 
 @pytest.fixture(scope="module")
-def peace(work: Work, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int, list[Any]]:
-    """Of a run that nobody stopped: its profile, how often the model ran, and the names of its records."""
-    work.calls = 0
+def uninterrupted(runs: CountedRuns, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int, list[Any]]:
+    """An uninterrupted run: its profile, the number of forward passes, and the names of its journal records."""
+    runs.calls = 0
     journal = tmp_path_factory.mktemp("peace") / "j"
-    profile = work.run(journal)
-    return timeless(profile), work.calls, names(journal)
+    profile = runs.run(journal)
+    return timeless(profile), runs.calls, names(journal)
 
 
 def names(journal: Path) -> list[Any]:
-    """Of the records, in order."""
+    """Names of the journal records, in order."""
     return [json.loads(line)["name"] for line in journal.read_bytes().splitlines()[1:]]
 
 
 def stop_in(step: str, done: int) -> Callable[[str, int, int], None]:
-    """Progress that ends the run when so many samples of a step are done."""
+    """A progress callback that stops the run when `done` samples of the step are done."""
 
-    def told(name: str, now: int, total: int) -> None:
+    def on_progress(name: str, now: int, total: int) -> None:
         if (name, now) == (step, done):
             raise Stopped
 
-    return told
+    return on_progress
 
 
-def test_a_journal_does_not_change_the_profile(work: Work, peace: tuple[str, int, list[Any]]) -> None:
-    assert timeless(work.run(None)) == peace[0]
+def test_a_journal_does_not_change_the_profile(runs: CountedRuns, uninterrupted: tuple[str, int, list[Any]]) -> None:
+    assert timeless(runs.run(None)) == uninterrupted[0]
 
 
-def test_each_sample_is_noted_once_in_each_step(peace: tuple[str, int, list[Any]]) -> None:
-    steps = Counter(name.rpartition("/")[0] for name in peace[2])
+def test_each_sample_is_recorded_once_per_step(uninterrupted: tuple[str, int, list[Any]]) -> None:
+    steps = Counter(name.rpartition("/")[0] for name in uninterrupted[2])
     assert steps == {"curves": 3, "answer": 2, "marginal utility": 3, "Stage III": 3, "plans": 3, "held-out 0": 2,
                      "examples": 2}  # fmt: skip
-    assert len(set(peace[2])) == len(peace[2])
+    assert len(set(uninterrupted[2])) == len(uninterrupted[2])
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_run_that_was_stopped_goes_on(
-    step: str, work: Work, peace: tuple[str, int, list[Any]], tmp_path: Path
+def test_an_interrupted_run_resumes(
+    step: str, runs: CountedRuns, uninterrupted: tuple[str, int, list[Any]], tmp_path: Path
 ) -> None:
-    """Stopped between two samples: both runs together do what one does alone, and come to the same profile."""
-    work.calls = 0
+    """Stopped between two samples, the two runs together do what one does alone, and give the same profile."""
+    runs.calls = 0
     with pytest.raises(Stopped):
-        work.run(tmp_path / "j", on_progress=stop_in(step, 1))
+        runs.run(tmp_path / "j", on_progress=stop_in(step, 1))
     before = names(tmp_path / "j")
-    assert before == peace[2][: len(before)]
+    assert before == uninterrupted[2][: len(before)]
     assert len(before) == 1 + sum(list(STEPS.values())[: list(STEPS).index(step)])
-    profile = work.run(tmp_path / "j")
-    assert timeless(profile) == peace[0]
-    assert names(tmp_path / "j") == peace[2]
-    assert work.calls == peace[1]
+    profile = runs.run(tmp_path / "j")
+    assert timeless(profile) == uninterrupted[0]
+    assert names(tmp_path / "j") == uninterrupted[2]
+    assert runs.calls == uninterrupted[1]
 
 
-def test_a_run_that_was_stopped_inside_a_sample_does_that_sample_again(
-    work: Work, peace: tuple[str, int, list[Any]], tmp_path: Path
+def test_a_sample_interrupted_midway_is_measured_again(
+    runs: CountedRuns, uninterrupted: tuple[str, int, list[Any]], tmp_path: Path
 ) -> None:
-    """At any of the model's calls: wherever it is, the whole results before it are kept."""
-    for call in (peace[1] // 5, peace[1] // 2):
+    """Stopped at any forward pass, all complete results before it are kept."""
+    for call in (uninterrupted[1] // 5, uninterrupted[1] // 2):
         journal = tmp_path / str(call)
 
         def stop(*_: Any, last: int = call) -> None:
-            if work.calls > last:
+            if runs.calls > last:
                 raise Stopped
 
-        work.calls = 0
-        handle = work.loaded.model.register_forward_pre_hook(stop)
+        runs.calls = 0
+        handle = runs.loaded.model.register_forward_pre_hook(stop)
         with pytest.raises(Stopped):
-            work.run(journal)
+            runs.run(journal)
         handle.remove()
         before = names(journal)
-        assert before == peace[2][: len(before)]
-        assert timeless(work.run(journal)) == peace[0]
-        assert names(journal) == peace[2]
+        assert before == uninterrupted[2][: len(before)]
+        assert timeless(runs.run(journal)) == uninterrupted[0]
+        assert names(journal) == uninterrupted[2]
 
 
-def test_a_finished_run_is_read_without_the_model(
-    work: Work, peace: tuple[str, int, list[Any]], tmp_path: Path
+def test_a_finished_run_is_restored_without_the_model(
+    runs: CountedRuns, uninterrupted: tuple[str, int, list[Any]], tmp_path: Path
 ) -> None:
-    """As after a kill between the last result and the profile."""
-    work.run(tmp_path / "j")
-    work.calls = 0
-    assert timeless(work.run(tmp_path / "j")) == peace[0]
-    assert work.calls == 0
+    """As after a kill between the last result and the writing of the profile."""
+    runs.run(tmp_path / "j")
+    runs.calls = 0
+    assert timeless(runs.run(tmp_path / "j")) == uninterrupted[0]
+    assert runs.calls == 0
 
 
-def test_with_a_target_too(work: Work, tmp_path: Path) -> None:
-    """Several plans are tried on the samples kept apart, one step each."""
+def test_a_run_with_a_target_resumes(runs: CountedRuns, tmp_path: Path) -> None:
+    """Several plans are checked on the held-out samples, each as a step of its own."""
     settings = Settings(**SETTINGS.model_dump() | {"target_retention": 1.0})
-    whole = work.run(tmp_path / "whole", settings)
+    whole = runs.run(tmp_path / "whole", settings)
     with pytest.raises(Stopped):
-        work.run(tmp_path / "j", settings, on_progress=stop_in("held-out", 1))
-    assert timeless(work.run(tmp_path / "j", settings)) == timeless(whole)
+        runs.run(tmp_path / "j", settings, on_progress=stop_in("held-out", 1))
+    assert timeless(runs.run(tmp_path / "j", settings)) == timeless(whole)
     assert names(tmp_path / "j") == names(tmp_path / "whole")
 
 
-def begun(work: Work, journal: Path) -> bytes:
-    """A run that was stopped, and what it left."""
+def interrupt(runs: CountedRuns, journal: Path) -> bytes:
+    """Interrupt a run in its first step; return the bytes of its journal."""
     with pytest.raises(Stopped):
-        work.run(journal, on_progress=stop_in("curves", 2))
+        runs.run(journal, on_progress=stop_in("curves", 2))
     return journal.read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"max_new_tokens": 4}, "another max_new_tokens; got 4; expected 3"),
         ({"seed": 1}, "another seed; got 1; expected 0"),
@@ -190,18 +190,20 @@ def begun(work: Work, journal: Path) -> bytes:
         ({"target_flops": 2.0}, "another target_flops; got 2.0; expected null"),
     ],
 )
-def test_another_setting_is_refused_by_its_name(change: dict[str, Any], said: str, work: Work, tmp_path: Path) -> None:
-    before = begun(work, tmp_path / "j")
-    with pytest.raises(HalfVError, match=f"unfinished work with {said}"):
-        work.run(tmp_path / "j", Settings(**SETTINGS.model_dump() | change))
+def test_another_setting_is_refused_by_its_name(
+    change: dict[str, Any], message: str, runs: CountedRuns, tmp_path: Path
+) -> None:
+    before = interrupt(runs, tmp_path / "j")
+    with pytest.raises(HalfVError, match=f"unfinished work with {message}"):
+        runs.run(tmp_path / "j", Settings(**SETTINGS.model_dump() | change))
     assert (tmp_path / "j").read_bytes() == before
 
 
-def test_other_data_are_refused(work: Work, tmp_path: Path) -> None:
-    before = begun(work, tmp_path / "j")
-    changed = [sample.model_copy(update={"question": f"{sample.question} w9"}) for sample in work.samples]
+def test_other_data_are_refused(runs: CountedRuns, tmp_path: Path) -> None:
+    before = interrupt(runs, tmp_path / "j")
+    changed = [sample.model_copy(update={"question": f"{sample.question} w9"}) for sample in runs.samples]
     with pytest.raises(HalfVError, match="another data"):
-        Work(work.loaded, changed).run(tmp_path / "j")
+        CountedRuns(runs.loaded, changed).run(tmp_path / "j")
     assert (tmp_path / "j").read_bytes() == before
 
 
@@ -217,18 +219,20 @@ def _narrow(loaded: LoadedModel) -> None:
     loaded.model.to(torch.bfloat16)
 
 
-@pytest.mark.parametrize(("change", "said"), [(_train, "weights"), (_stop_earlier, "setup"), (_narrow, "dtype")])
-def test_another_model_is_refused(change: Callable[[LoadedModel], None], said: str, work: Work, tmp_path: Path) -> None:
-    before = begun(work, tmp_path / "j")
+@pytest.mark.parametrize(("change", "message"), [(_train, "weights"), (_stop_earlier, "setup"), (_narrow, "dtype")])
+def test_another_model_is_refused(
+    change: Callable[[LoadedModel], None], message: str, runs: CountedRuns, tmp_path: Path
+) -> None:
+    before = interrupt(runs, tmp_path / "j")
     other = llava(tmp_path)
     change(other)
-    with pytest.raises(HalfVError, match=f"another {said}"):
-        Work(other, work.samples).run(tmp_path / "j")
+    with pytest.raises(HalfVError, match=f"another {message}"):
+        CountedRuns(other, runs.samples).run(tmp_path / "j")
     assert (tmp_path / "j").read_bytes() == before
 
 
-def test_samples_of_one_name_are_refused(work: Work) -> None:
-    """Their results could not be told apart."""
-    twice = [*work.samples[:3], work.samples[3].model_copy(update={"id": work.samples[0].id})]
+def test_samples_with_the_same_id_are_refused(runs: CountedRuns) -> None:
+    """Their results could not be told apart in the journal."""
+    twice = [*runs.samples[:3], runs.samples[3].model_copy(update={"id": runs.samples[0].id})]
     with pytest.raises(DataError, match=r"ids of samples must differ; got 's0' more than once"):
-        Work(work.loaded, twice).run(None)
+        CountedRuns(runs.loaded, twice).run(None)

@@ -1,4 +1,4 @@
-"""The runner on a step that needs no model: what it notes, recalls, counts, times and passes over."""
+"""The runner with steps that need no model: what it records, restores, counts, times and skips."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,18 +18,18 @@ from probe.common.journal import Journal
 from probe.data.samples import Sample
 
 SHAPE = DecoderShape(layers=4, hidden=8, query_width=8, kv_width=8, mlp=16, value_bytes=4)
-ASKED = Work(9, 9, 9, 9)
+REQUESTED = Work(9, 9, 9, 9)
 MODEL = ProbedModel(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Lengths(Step[int]):
-    """Letters of all questions."""
+    """Total number of letters in all questions."""
 
     name = "lengths"
     longest: int = 10
     measured: list[str] = field(default_factory=list)
-    """Ids, as they come."""
+    """Ids of the measured samples, in order."""
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         self.measured.append(sample.id)
@@ -37,7 +37,7 @@ class Lengths(Step[int]):
             raise DataError("the question is too long", got=len(sample.question), expected=self.longest)
         return {"letters": len(sample.question)}
 
-    def add_up(self, items: Mapping[str, Item]) -> int:
+    def combine(self, items: Mapping[str, Item]) -> int:
         return sum(item["letters"] for item in items.values())
 
 
@@ -49,7 +49,7 @@ class Tolerant(Lengths):
 
 
 @dataclass(frozen=True)
-class Fleeting(Lengths):
+class Unrecorded(Lengths):
     name = "fleeting"
     recorded = False
 
@@ -58,29 +58,29 @@ class Fleeting(Lengths):
 class Counted(Lengths):
     name = "counted"
     budgeted = "before the step"
-    counted_as = "plans"
+    work_field = "plans"
 
 
 def samples(*questions: str) -> list[Sample]:
     return [Sample(id=f"s{at}", images=[Path("none.png")], question=text) for at, text in enumerate(questions)]
 
 
-def runner(journal: Journal | None = None, told: list[Any] | None = None, asked: Work = ASKED) -> Runner:
-    report = None if told is None else lambda *step: told.append(step)
-    return Runner(MODEL, Settings(), SHAPE, asked, journal, report, 0.0)
+def runner(journal: Journal | None = None, progress: list[Any] | None = None, requested: Work = REQUESTED) -> Runner:
+    report = None if progress is None else lambda *step: progress.append(step)
+    return Runner(MODEL, Settings(), SHAPE, requested, journal, report, 0.0)
 
 
 def test_every_sample_is_measured_in_order_and_counted() -> None:
-    told: list[Any] = []
-    run, step = runner(told=told), Lengths()
+    progress: list[Any] = []
+    run, step = runner(progress=progress), Lengths()
     assert run(step, samples("a", "bb", "ccc")) == 6
     assert step.measured == ["s0", "s1", "s2"]
-    assert told == [("lengths", done, 3) for done in range(4)]
+    assert progress == [("lengths", done, 3) for done in range(4)]
     assert run.seconds["lengths"] >= 0.0
     assert set(run.seconds) == {"lengths"}
 
 
-def test_what_is_in_the_journal_is_not_measured_again(tmp_path: Path) -> None:
+def test_items_in_the_journal_are_not_measured_again(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j", {}) as journal:
         runner(journal)(Lengths(), samples("a", "bb"))
         assert [record["name"] for record in journal.records] == ["lengths/s0", "lengths/s1"]
@@ -91,40 +91,40 @@ def test_what_is_in_the_journal_is_not_measured_again(tmp_path: Path) -> None:
 
 
 def test_a_bad_sample_ends_the_run_unless_the_step_skips_it(tmp_path: Path) -> None:
-    given = samples("a", "b" * 11, "cc")
+    questions = samples("a", "b" * 11, "cc")
     with pytest.raises(DataError, match="the question is too long; got 11; expected 10"):
-        runner()(Lengths(), given)
+        runner()(Lengths(), questions)
     with Journal.open(tmp_path / "j", {}) as journal:
         run = runner(journal)
-        assert run(Tolerant(), given) == 3
+        assert run(Tolerant(), questions) == 3
     step = Tolerant()
     with Journal.open(tmp_path / "j", {}) as journal:
         assert [record["name"] for record in journal.records] == ["short/s0", "short/s1", "short/s2"]
         again = runner(journal)
-        assert again(step, given) == 3
+        assert again(step, questions) == 3
     assert step.measured == []
-    for one in (run, again):
-        assert list(map(str, one.rejected)) == ["s1: the question is too long; got 11; expected 10"]
+    for finished in (run, again):
+        assert list(map(str, finished.rejected)) == ["s1: the question is too long; got 11; expected 10"]
 
 
-def test_what_belongs_to_the_process_is_neither_noted_nor_counted(tmp_path: Path) -> None:
-    told: list[Any] = []
+def test_unrecorded_steps_are_neither_stored_nor_counted(tmp_path: Path) -> None:
+    progress: list[Any] = []
     with Journal.open(tmp_path / "j", {}) as journal:
-        run = runner(journal, told)
-        assert run(Fleeting(), samples("a")) == 1
+        run = runner(journal, progress)
+        assert run(Unrecorded(), samples("a")) == 1
         assert journal.records == []
-    assert told == []
+    assert progress == []
     assert "fleeting" in run.seconds
 
 
-def test_the_budget_says_on_how_many_samples() -> None:
+def test_the_budget_limits_the_number_of_samples() -> None:
     step = Counted()
-    assert runner(asked=Work(9, 9, 9, 2))(step, samples("a", "bb", "ccc")) == 3
+    assert runner(requested=Work(9, 9, 9, 2))(step, samples("a", "bb", "ccc")) == 3
     assert step.measured == ["s0", "s1"]
 
 
 def test_a_step_without_samples_leaves_no_trace() -> None:
-    told: list[Any] = []
-    run = runner(told=told)
+    progress: list[Any] = []
+    run = runner(progress=progress)
     assert run(Lengths(), []) == 0
-    assert (told, dict(run.seconds)) == ([], {})
+    assert (progress, dict(run.seconds)) == ([], {})

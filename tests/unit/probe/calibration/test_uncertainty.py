@@ -1,4 +1,4 @@
-"""How sure the stages are: the bootstrap against a slow reference, and outcomes that can be worked out by hand."""
+"""Uncertainty of the stages: the bootstrap against a slow reference, and cases that can be computed by hand."""
 
 import math
 from collections import Counter
@@ -20,8 +20,8 @@ LATE = Drawn(corners(12, (0, 1.5), (8, 1), (12, 1)), corners(12, (0, 4), (4, 2),
 FLAT = Drawn(np.full(13, 1.2), np.full(13, 0.7), np.full(12, 0.1))
 
 
-def measured(*samples: Drawn) -> Measurements:
-    """As after a calibration's runs."""
+def measurements_of(*samples: Drawn) -> Measurements:
+    """The measurements after the step `Curves`."""
     found = Measurements(entropy_k=50)
     for sample in samples:
         found.visual.append(sample.visual)
@@ -31,8 +31,8 @@ def measured(*samples: Drawn) -> Measurements:
 
 
 def scattered(count: int, seed: int = 0) -> Measurements:
-    """Samples whose Stage III cannot be told to the layer."""
-    return measured(*(mistral(np.random.default_rng((seed, index)), 0.2) for index in range(count)))
+    """Samples whose Stage III is uncertain by more than a layer."""
+    return measurements_of(*(mistral(np.random.default_rng((seed, index)), 0.2) for index in range(count)))
 
 
 def stages_of(samples: list[Drawn]) -> tuple[int, int | None]:
@@ -59,7 +59,7 @@ def test_the_bootstrap_is_what_a_slow_one_gives() -> None:
 
 def test_identical_samples_are_sure() -> None:
     sample = qwen(np.random.default_rng(0), 0.01)
-    found = stage_uncertainty(measured(*[sample] * 12))
+    found = stage_uncertainty(measurements_of(*[sample] * 12))
     stages = detect_stages(*sample)
     for boundary, layer in (
         (found.aggregation_start, stages.aggregation_start),
@@ -76,10 +76,10 @@ def test_identical_samples_are_sure() -> None:
 
 
 def test_of_two_kinds_of_samples_each_wins_its_share() -> None:
-    """Two samples make three resamples: one of them twice, the other twice, or, twice as often, both."""
+    """Two samples have three resamples: the first twice, the second twice, or both, which is twice as likely."""
     expected = [(stages_of(kinds), share) for kinds, share in (([EARLY], 0.25), ([LATE], 0.25), ([EARLY, LATE], 0.5))]
     assert len({stages[1] for stages, _ in expected}) == 3
-    found = stage_uncertainty(measured(EARLY, LATE), resamples=400)
+    found = stage_uncertainty(measurements_of(EARLY, LATE), resamples=400)
     won = {winner.layer: winner.share for winner in found.saturation_start.wins}
     assert won == pytest.approx({stages[1]: share for stages, share in expected}, abs=0.08)
     assert (found.saturation_start.low, found.saturation_start.high) == (min(won), max(won))
@@ -101,7 +101,7 @@ def test_the_interval_holds_the_true_layer_more_often_than_the_best_guess_is_rig
 
 
 def test_two_samples_are_too_few_to_say() -> None:
-    found = stage_uncertainty(measured(EARLY, EARLY))
+    found = stage_uncertainty(measurements_of(EARLY, EARLY))
     assert [(size.samples, size.same) for size in found.sample_sizes] == [(1, 1.0), (2, 1.0)]
     assert not found.enough
     assert found.verdict.startswith("2 samples are too few to say")
@@ -109,11 +109,11 @@ def test_two_samples_are_too_few_to_say() -> None:
 
 def test_one_sample_is_refused() -> None:
     with pytest.raises(DataError, match="got 1; expected 2 samples or more"):
-        stage_uncertainty(measured(EARLY))
+        stage_uncertainty(measurements_of(EARLY))
 
 
 def test_flat_curves_surely_have_no_stage_three() -> None:
-    found = stage_uncertainty(measured(*[FLAT] * 10))
+    found = stage_uncertainty(measurements_of(*[FLAT] * 10))
     assert [(winner.layer, winner.share) for winner in found.saturation_start.wins] == [(None, 1.0)]
     assert (found.saturation_start.low, found.saturation_start.high) == (None, None)
     assert found.sample_sizes[0].within_one == 1.0

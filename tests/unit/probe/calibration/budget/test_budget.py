@@ -1,24 +1,24 @@
-"""What fits into a budget: pure arithmetic, and the order in which things are dropped."""
+"""What fits into a budget, and the order in which work is dropped."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from halfv_core.errors import DataError
-from probe.calibration.budget.budget import FEWEST, CostEstimates, Work, fit, in_words, parse_budget
+from probe.calibration.budget.budget import MIN_SAMPLES, CostEstimates, Work, dropped_sentences, fit, parse_budget
 
-PRICES = CostEstimates(
+COSTS = CostEstimates(
     sample=4.0, answer=1.0, surface=2.0, test=1.0, grid=5.0, plan=2.0, check=1.0, once=3.0, example=1.5
 )
-ASKED = Work(samples=80, held_out=20, tests=80, plans=80, examples=6)
-LEAST = ASKED.least()
+REQUESTED = Work(samples=80, held_out=20, tests=80, plans=80, examples=6)
+MINIMUM = REQUESTED.minimum()
 
 counts = st.integers(0, 120)
 amounts = st.floats(0.0, 1e4)
 works = st.builds(
     lambda samples, held_out, shown: Work(samples, held_out, samples, samples, examples=shown), counts, counts, counts
 )
-prices = st.builds(CostEstimates, *[amounts] * 9)
+cost_estimates = st.builds(CostEstimates, *[amounts] * 9)
 
 
 @pytest.mark.parametrize(
@@ -36,70 +36,74 @@ prices = st.builds(CostEstimates, *[amounts] * 9)
         ("1min30", 90.0),
     ],
 )
-def test_times_as_people_write_them(text: str, seconds: float) -> None:
+def test_durations_are_parsed(text: str, seconds: float) -> None:
     assert parse_budget(text) == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["", " ", "soon", "0", "0min", "-5min", "5 parsecs", "5min1h", "1e3", "5min5min", "9" * 400]
 )
-def test_nonsense_is_one_clear_line(text: str) -> None:
+def test_a_bad_duration_is_a_one_line_error(text: str) -> None:
     with pytest.raises(DataError, match="bad budget; got '.*'; expected a time above 0, as in 90s, 5min or 1h30min"):
         parse_budget(text)
 
 
-def test_what_is_needed_least_goes_first() -> None:
-    whole = PRICES.of(ASKED)
-    assert fit(ASKED, LEAST, PRICES, whole) == ASKED
-    fewer_examples = fit(ASKED, LEAST, PRICES, whole - 1.0)
-    assert fewer_examples == ASKED._replace(examples=5)
-    no_examples = ASKED._replace(examples=0)
-    no_grid = fit(ASKED, LEAST, PRICES, PRICES.of(no_examples) - 1.0)
+def test_the_least_important_work_is_dropped_first() -> None:
+    whole = COSTS.of(REQUESTED)
+    assert fit(REQUESTED, MINIMUM, COSTS, whole) == REQUESTED
+    fewer_examples = fit(REQUESTED, MINIMUM, COSTS, whole - 1.0)
+    assert fewer_examples == REQUESTED._replace(examples=5)
+    no_examples = REQUESTED._replace(examples=0)
+    no_grid = fit(REQUESTED, MINIMUM, COSTS, COSTS.of(no_examples) - 1.0)
     assert no_grid == no_examples._replace(grid=False)
-    no_surface = fit(ASKED, LEAST, PRICES, PRICES.of(no_grid) - 1.0)
+    no_surface = fit(REQUESTED, MINIMUM, COSTS, COSTS.of(no_grid) - 1.0)
     assert no_surface == no_grid._replace(surface=False)
-    fewer_cases = fit(ASKED, LEAST, PRICES, PRICES.of(no_surface) - 1.0)
+    fewer_cases = fit(REQUESTED, MINIMUM, COSTS, COSTS.of(no_surface) - 1.0)
     assert fewer_cases == no_surface._replace(tests=79, plans=79)
-    fewest_cases = no_surface._replace(tests=FEWEST, plans=FEWEST)
-    fewer_samples = fit(ASKED, LEAST, PRICES, PRICES.of(fewest_cases) - 1.0)
+    fewest_cases = no_surface._replace(tests=MIN_SAMPLES, plans=MIN_SAMPLES)
+    fewer_samples = fit(REQUESTED, MINIMUM, COSTS, COSTS.of(fewest_cases) - 1.0)
     assert fewer_samples == fewest_cases._replace(samples=79, held_out=20)
-    assert fit(ASKED, LEAST, PRICES, 0.0) == LEAST == Work(10, 10, 10, 10, False, False)
+    assert fit(REQUESTED, MINIMUM, COSTS, 0.0) == MINIMUM == Work(10, 10, 10, 10, False, False)
 
 
-def test_few_samples_are_never_made_fewer() -> None:
+def test_few_samples_are_never_reduced() -> None:
     few = Work(samples=7, held_out=2, tests=7, plans=7)
-    assert fit(few, few.least(), PRICES, 0.0) == few._replace(surface=False, grid=False)
+    assert fit(few, few.minimum(), COSTS, 0.0) == few._replace(surface=False, grid=False)
 
 
-def test_samples_that_are_measured_cost_no_more() -> None:
-    assert PRICES.of(ASKED) - PRICES.of(ASKED, measured=30) == 30 * PRICES.sample
+def test_measured_samples_cost_nothing_more() -> None:
+    assert COSTS.of(REQUESTED) - COSTS.of(REQUESTED, measured=30) == 30 * COSTS.sample
 
 
-@given(works, prices, amounts, counts)
-def test_what_is_done_lies_between_all_and_the_least(
-    asked: Work, costs: CostEstimates, left: float, measured: int
+@given(works, cost_estimates, amounts, counts)
+def test_fitted_work_lies_between_minimum_and_requested(
+    requested: Work, costs: CostEstimates, left: float, measured: int
 ) -> None:
-    least = asked.least()
-    found = fit(asked, least, costs, left, measured)
-    assert all(0 <= low <= got <= high for low, got, high in zip(least, found, asked, strict=True))
-    assert found == least or costs.of(found, measured) <= left
+    minimum = requested.minimum()
+    found = fit(requested, minimum, costs, left, measured)
+    assert all(0 <= low <= got <= high for low, got, high in zip(minimum, found, requested, strict=True))
+    assert found == minimum or costs.of(found, measured) <= left
 
 
-@given(works, prices, amounts, amounts)
-def test_more_time_never_drops_what_less_time_keeps(asked: Work, costs: CostEstimates, one: float, two: float) -> None:
-    short, long = (fit(asked, asked.least(), costs, left) for left in sorted((one, two)))
+@given(works, cost_estimates, amounts, amounts)
+def test_more_time_never_drops_what_less_time_keeps(
+    requested: Work, costs: CostEstimates, one: float, two: float
+) -> None:
+    short, long = (fit(requested, requested.minimum(), costs, left) for left in sorted((one, two)))
     assert all(less <= more for less, more in zip(short, long, strict=True))
 
 
 @given(works, works)
-def test_each_thing_dropped_is_one_sentence(asked: Work, done: Work) -> None:
-    done = Work(*map(min, asked, done))
-    assert len(in_words(asked, done)) == sum(kept < wanted for kept, wanted in zip(done, asked, strict=True))
+def test_each_reduction_is_one_sentence(requested: Work, done: Work) -> None:
+    done = Work(*map(min, requested, done))
+    assert len(dropped_sentences(requested, done)) == sum(
+        kept < wanted for kept, wanted in zip(done, requested, strict=True)
+    )
 
 
-def test_words() -> None:
-    assert in_words(ASKED, ASKED) == ()
-    assert in_words(ASKED, LEAST) == (
+def test_sentences() -> None:
+    assert dropped_sentences(REQUESTED, REQUESTED) == ()
+    assert dropped_sentences(REQUESTED, MINIMUM) == (
         "What is kept is shown for 0 of 6 samples.",
         "Stage III's treatments were not tried beyond the two tests that decide.",
         "Marginal utility was not measured, so it settles no doubt about where Stage II begins.",

@@ -1,4 +1,4 @@
-"""Calibrations under a budget, on a clock that only the rows of the decoder's MLPs move."""
+"""Calibrations under a budget, with a fake clock that advances with the tokens computed by the decoder's MLPs."""
 
 import sys
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ from tests.unit.probe.calibration.test_calibrate import write_samples
 
 SETTINGS = Settings(samples=30, held_out=0.4, max_new_tokens=2, entropy_k=5)
 WHOLE = (18, 12)
-"""Samples for the curves, and kept apart."""
+"""Number of calibration samples and of held-out samples."""
 ROW = 0.001
-"""Seconds that a token takes in a layer."""
+"""Seconds per token and layer."""
 
 
 class Clock:
-    """Time passes when the model works."""
+    """A clock that advances when the model computes."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -57,10 +57,10 @@ def clock(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloc
 @contextmanager
 def ticking(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     found = Clock()
-    shown = SimpleNamespace(monotonic=found.read, perf_counter=found.read)
+    fake_time = SimpleNamespace(monotonic=found.read, perf_counter=found.read)
     calibration = ("calibrate", "runner", "steps.curves", "steps.answer", "budget.control")
     for name in (*(f"calibration.{module}" for module in calibration), "trials.answers"):
-        monkeypatch.setattr(sys.modules[f"probe.{name}"], "time", shown)
+        monkeypatch.setattr(sys.modules[f"probe.{name}"], "time", fake_time)
     hooks = [layer.mlp.register_forward_pre_hook(found.pay) for layer in parts_of(loaded.model).layers]
     yield found
     for hook in hooks:
@@ -72,40 +72,40 @@ def run(loaded: LoadedModel, samples: list[Sample], budget: float | None, **give
     return calibrate(loaded.model, loaded.processor, samples, settings, **given)
 
 
-def numbers(profile: Profile) -> tuple[int, int, int, bool, int]:
-    """Samples, kept apart, cases of the surface, whether there is a grid, and sentences about what was dropped."""
+def amounts(profile: Profile) -> tuple[int, int, int, bool, int]:
+    """Numbers of calibration, held-out and surface samples; whether there is a grid; number of sentences on drops."""
     where, surface = profile.provenance, profile.utility
     grid = len(profile.saturation.grid) > len(profile.saturation.tests)
     return len(where.sample_ids), len(where.held_out_ids), surface.samples if surface else 0, grid, len(where.dropped)
 
 
-def test_a_budget_is_kept_and_the_least_needed_goes_first(
+def test_a_budget_is_kept_and_the_least_important_work_is_dropped_first(
     loaded: LoadedModel, samples: list[Sample], clock: Clock
 ) -> None:
     whole = run(loaded, samples, None)
     needed = clock.now
-    assert numbers(whole) == (*WHOLE, 18, True, 0)
+    assert amounts(whole) == (*WHOLE, 18, True, 0)
     ample = run(loaded, samples, 2 * needed)
-    kept = {"provenance", "cautions"}
-    assert ample.model_dump(exclude=kept) == whole.model_dump(exclude=kept)
+    volatile = {"provenance", "cautions"}
+    assert ample.model_dump(exclude=volatile) == whole.model_dump(exclude=volatile)
     assert (ample.provenance.dropped, ample.cautions) == ((), whole.cautions)
-    found = []
+    profiles = []
     for share in (0.9, 0.7, 0.5):
         clock.now = 0.0
-        found.append(run(loaded, samples, share * needed))
+        profiles.append(run(loaded, samples, share * needed))
         assert clock.now <= 1.05 * share * needed
-        said = [f"Cut short by the budget: {sentence}" for sentence in found[-1].provenance.dropped]
-        assert said
-        assert set(said) <= set(found[-1].cautions)
+        cautions = [f"Cut short by the budget: {sentence}" for sentence in profiles[-1].provenance.dropped]
+        assert cautions
+        assert set(cautions) <= set(profiles[-1].cautions)
     clock.now = 0.0
     least = run(loaded, samples, 0.001)
-    assert numbers(least)[:4] == (10, 10, 0, False)
+    assert amounts(least)[:4] == (10, 10, 0, False)
     assert least.expected.agreement is not None
-    sizes = [numbers(profile) for profile in (whole, *found, least)]
+    sizes = [amounts(profile) for profile in (whole, *profiles, least)]
     assert sizes == sorted(sizes, key=lambda size: [-int(number) for number in size[:4]])
 
 
-def test_killed_and_continued_keeps_to_what_was_decided(
+def test_a_resumed_run_keeps_earlier_decisions(
     loaded: LoadedModel, samples: list[Sample], clock: Clock, tmp_path: Path
 ) -> None:
     journal = tmp_path / "notes"
@@ -120,13 +120,15 @@ def test_killed_and_continued_keeps_to_what_was_decided(
     clock.now = 0.0
     with pytest.raises(KeyboardInterrupt):
         run(loaded, samples, budget, journal=journal, on_progress=stop)
-    clock.now = -1e6  # all the time in the world
+    clock.now = -1e6  # no shortage of time
     continued = run(loaded, samples, budget, journal=journal)
     for name in ("curves", "stages", "utility", "saturation", "pruning_tests"):
         assert getattr(continued, name) == getattr(straight, name)
     assert continued.provenance.held_out_ids == straight.provenance.held_out_ids
     examples, *others = straight.provenance.dropped
     assert examples == "What is kept is shown for 0 of 6 samples."
-    assert continued.provenance.dropped == tuple(others)  # examples were not decided yet, and now there was time
+    assert continued.provenance.dropped == tuple(
+        others
+    )  # the first run had not decided on examples; the second has time for them
     with pytest.raises(HalfVError, match="holds unfinished work with another budget; got 40.0; expected 20.0"):
         run(loaded, samples, 2 * budget, journal=journal)

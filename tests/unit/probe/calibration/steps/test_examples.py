@@ -1,4 +1,4 @@
-"""Examples of what is kept: against the runtime, the model's own attention, and the picture itself."""
+"""Examples for the report, compared with the runtime, the model's own attention, and the image itself."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from halfv_core.records import Stages
 from halfv_core.runtime.layout import TokenLayout
 from probe.calibration.observations import Example
 from probe.calibration.steps.answer import Answer
-from probe.calibration.steps.examples import LONGEST, Examples, attended_layers, choose
+from probe.calibration.steps.examples import MAX_SIDE, Examples, attended_layers, choose_examples
 from probe.calibration.steps.step import ProbedModel
 from probe.capture.attention import attention_of_last
 from probe.data.samples import Sample, load_samples
@@ -43,12 +43,12 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load_model(str(save_checkpoint("llava", tmp_path_factory.mktemp("model"))))
 
 
-def made(loaded: LoadedModel, sample: Sample, plan: Plan = PLAN) -> Example:
+def make_example(loaded: LoadedModel, sample: Sample, plan: Plan = PLAN) -> Example:
     inputs = loaded.processor.prompt(sample.open_images(), sample.prompt)
     answers = {sample.id: Answer(tuple(greedy_answer(loaded.model, inputs, 4).tolist()), 0.0)}
     step = Examples(answers, plan, layers=(0, 3), max_new_tokens=4)
     item = step.measure(ProbedModel(loaded.model, loaded.processor), sample)
-    (found,) = step.add_up({sample.id: item})
+    (found,) = step.combine({sample.id: item})
     return found
 
 
@@ -65,7 +65,7 @@ def test_attention_is_the_models_own(family: str) -> None:
 
 
 def test_selections_are_what_the_runtime_kept(loaded: LoadedModel, samples: list[Sample]) -> None:
-    example = made(loaded, samples[0])
+    example = make_example(loaded, samples[0])
     inputs = loaded.processor.prompt(samples[0].open_images(), samples[0].prompt)
     visual = TokenLayout.find(inputs["input_ids"], [IMAGE]).visual[0].nonzero().squeeze(1)
     with torch.no_grad(), apply(loaded.model, PLAN) as run:
@@ -82,31 +82,31 @@ def test_selections_are_what_the_runtime_kept(loaded: LoadedModel, samples: list
 
 def test_anchors_are_those_attended_to_most(loaded: LoadedModel, samples: list[Sample]) -> None:
     plan = Plan((Keep(layer=1, keep_ratio=0.75, options={"anchor_share": 0.4, "rope": True}),))
-    example = made(loaded, samples[0], plan)
+    example = make_example(loaded, samples[0], plan)
     shares = dict(enumerate(example.attentions[0].shares))  # of layer 0, where the selector looks
     assert set(example.selections[0].anchors) == set(sorted(shares, key=shares.__getitem__)[-4:])
 
 
 def test_answers_and_picture(loaded: LoadedModel, samples: list[Sample]) -> None:
     sample = samples[0]
-    example, idle = made(loaded, sample), made(loaded, sample, Plan(()))
+    example, idle = make_example(loaded, sample), make_example(loaded, sample, Plan(()))
     assert idle.full == idle.accelerated == example.full
     assert (idle.selections, example.question, example.references) == ((), sample.prompt, sample.answers)
     (picture,), (image,) = example.pictures, sample.open_images()
     assert (picture.width, picture.height) == image.size
     with Image.open(io.BytesIO(base64.b64decode(picture.webp))) as shown:
         assert shown.format == "WEBP"
-        assert max(shown.size) <= LONGEST
+        assert max(shown.size) <= MAX_SIDE
 
 
 def test_large_pictures_are_kept_small(loaded: LoadedModel, tmp_path: Path) -> None:
     noise(900, 300, 90).save(tmp_path / "large.png")
     sample = Sample(id="a", images=[tmp_path / "large.png"], question="w3 w4")
-    (picture,) = made(loaded, sample).pictures
+    (picture,) = make_example(loaded, sample).pictures
     assert (picture.width, picture.height) == (900, 300)
     data = base64.b64decode(picture.webp)
     with Image.open(io.BytesIO(data)) as shown:
-        assert shown.size == (LONGEST, 149)
+        assert shown.size == (MAX_SIDE, 149)
     assert len(data) < 60_000
 
 
@@ -116,7 +116,7 @@ def test_a_model_without_a_mapping_has_no_examples(
     monkeypatch.setattr(loaded.model.config, "model_type", "homemade")
     family = Family("Homemade", ("llama",), ("image_token_id",))
     step = Examples({samples[0].id: Answer((3,), 0.0)}, PLAN, layers=(0,), max_new_tokens=2)
-    found = step.add_up({"a": step.measure(ProbedModel(loaded.model, loaded.processor, family), samples[0])})
+    found = step.combine({"a": step.measure(ProbedModel(loaded.model, loaded.processor, family), samples[0])})
     assert found == ()
 
 
@@ -124,7 +124,7 @@ def sample(name: str, family: str | None) -> Sample:
     return Sample(id=name, images=[Path("none.png")], question="q", family=family)
 
 
-def test_choice_prefers_variety_and_shows_an_answer_that_changes() -> None:
+def test_choice_covers_families_and_a_changed_answer() -> None:
     pool = [
         sample("a", "colour"),
         sample("b", "colour"),
@@ -134,7 +134,7 @@ def test_choice_prefers_variety_and_shows_an_answer_that_changes() -> None:
     ]
 
     def names(changed: set[str], count: int) -> list[str]:
-        return [one.id for one in choose(pool, changed, count)]
+        return [chosen.id for chosen in choose_examples(pool, changed, count)]
 
     assert names(set(), 3) == ["a", "d", "e"]
     assert names(set(), 9) == ["a", "d", "e", "b", "c"]

@@ -1,5 +1,6 @@
-"""The self-checks pass on every family, and each of them fails when the thing that it watches is broken."""
+"""The self-checks pass on every family, and each fails if what it checks is broken."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,10 +10,13 @@ import torch
 from transformers import PreTrainedModel
 
 from halfv_core import Keep, Plan, apply
+from halfv_core.errors import HalfVError
 from halfv_core.families import parts_of
+from halfv_core.runtime import pruning
 from probe.calibration.steps import self_checks as module
 from probe.calibration.steps.self_checks import self_checks
 from probe.capture.hidden_states import Capture
+from probe.capture.in_float32 import can_be_widened
 from probe.capture.replay import Replay
 from tests.tiny import TINY, tiny_model, tiny_prompt
 
@@ -24,6 +28,7 @@ ENTROPY, LOGITS, TWICE, KL, IDLE, MIDDLE = (
     "a plan that does nothing",
     "a run from the middle",
 )
+FLOAT32 = "kept tokens agree with float32"
 
 
 def failed(model: PreTrainedModel, family: str, entropy_k: int = 5) -> set[str]:
@@ -44,7 +49,46 @@ def test_all_pass_on_every_family(family: str) -> None:
 def test_all_pass_in_half_precision(family: str, dtype: torch.dtype) -> None:
     model, inputs = tiny_model(family).to(dtype), tiny_prompt(family)
     inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
-    assert [check for check in self_checks(model, inputs, 5) if not check.passed] == []
+    checks = self_checks(model, inputs, 5)
+    assert [check for check in checks if not check.passed] == []
+    assert [check.name for check in checks] == [ENTROPY, LOGITS, TWICE, KL, IDLE, MIDDLE, FLOAT32]
+    found = checks[-1].found
+    assert re.fullmatch(r"[234] of 4 by anchor_coverage at layer 1, [34] of 4 by attention at layer 3", found)
+
+
+def test_a_choice_that_is_not_that_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores that overflow or are rounded off before they are compared."""
+    model, inputs = tiny_model("llava").bfloat16(), tiny_prompt("llava")
+    inputs["pixel_values"] = inputs["pixel_values"].bfloat16()
+    exact = pruning.attention_scores
+    monkeypatch.setattr(
+        pruning,
+        "attention_scores",
+        lambda parts, layer, given, *rest: (
+            exact(parts, layer, given, *rest) * (1.0 if given.hidden.dtype == torch.float32 else -1.0)
+        ),
+    )
+    failed = [check for check in self_checks(model, inputs, 5) if not check.passed]
+    assert [check.name for check in failed] == [FLOAT32]
+    assert failed[0].found == "4 of 4 by anchor_coverage at layer 1, 0 of 4 by attention at layer 3"
+
+
+def test_weights_that_cannot_be_widened_are_not_compared() -> None:
+    """An 8-bit weight, as of a quantised model."""
+    model = tiny_model("llava").bfloat16()
+    assert can_be_widened(model) and not can_be_widened(tiny_model("llava"))
+    parts_of(model).layers[3].mlp.up_proj.weight = torch.nn.Parameter(
+        torch.zeros(48, 32, dtype=torch.int8), requires_grad=False
+    )
+    assert not can_be_widened(model)
+
+
+def test_a_model_that_overflows_is_refused_in_one_line() -> None:
+    model, inputs = tiny_model("llava").half(), tiny_prompt("llava")
+    inputs["pixel_values"] = inputs["pixel_values"].half()
+    parts_of(model).layers[1].self_attn.q_proj.weight.data.fill_(6e4)
+    with pytest.raises(HalfVError, match="not finite.*load the model in bfloat16 or float32"):
+        self_checks(model, inputs, 5)
 
 
 def _one_layer_late(found: Capture) -> Capture:
@@ -83,7 +127,7 @@ def _noisy(scale: float, forward: Callable[..., Any], *args: Any, **kwargs: Any)
 
 
 def test_a_model_that_does_not_compute_the_same_twice() -> None:
-    """Dropout or noise in a layer: two runs of a prompt differ, and so does whatever is compared bit by bit."""
+    """With dropout or noise in a layer, two runs of a prompt differ, and so do all bitwise comparisons."""
     torch.manual_seed(0)
     model = tiny_model("llava")
     layer = parts_of(model).layers[2]
@@ -103,7 +147,7 @@ def test_dropout_that_was_left_on() -> None:
 
 
 def test_a_prompt_that_ends_in_a_visual_token() -> None:
-    """Then leaving the last layer out changes the very row that is read."""
+    """Then skipping the last layer changes the row from which the logits are read."""
     model = tiny_model("llava")
     checks = self_checks(model, tiny_prompt("llava", after=0), 5)
     assert {check.name for check in checks if not check.passed} == {KL}
@@ -117,11 +161,11 @@ def test_a_plan_that_does_something(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("wrong", [0, -1])
 def test_a_run_from_the_middle_of_another_layers_output(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    note = Replay._record_layer
+    record = Replay._record_layer
 
-    def noted(self: Replay, kwargs: dict[str, Any], output: torch.Tensor) -> None:
-        note(self, kwargs, output)
+    def recorded(self: Replay, kwargs: dict[str, Any], output: torch.Tensor) -> None:
+        record(self, kwargs, output)
         self._outputs[-1] = self._outputs[wrong] + (wrong == -1)
 
-    monkeypatch.setattr(Replay, "_record_layer", noted)
+    monkeypatch.setattr(Replay, "_record_layer", recorded)
     assert failed(tiny_model("llava"), "llava") == {MIDDLE}

@@ -1,4 +1,4 @@
-"""What a calibration can be asked for: a share of answers, a saving, a time. Real files, on a random model."""
+"""Targets and budgets of a calibration: agreement, FLOPs, time. Real files, on a random model."""
 
 import sys
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ask(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Ask:
-    """Exit code and what was said, of `halfv-probe calibrate ...`."""
+    """Run `halfv-probe calibrate ...`; return its exit code and output."""
     monkeypatch.chdir(folder)
 
     def run(*arguments: str) -> tuple[int, str]:
@@ -39,9 +39,9 @@ def ask(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
     return run
 
 
-def test_a_share_of_the_answers(ask: Ask, folder: Path) -> None:
-    code, said = ask("--target-retention", "0.9", "--samples", "6")
-    assert code == 0, said
+def test_target_retention(ask: Ask, folder: Path) -> None:
+    code, printed = ask("--target-retention", "0.9", "--samples", "6")
+    assert code == 0, printed
     profile = Profile.load(folder / "p.json")
     taken = next(test for test in profile.pruning_tests if test.plan == profile.plan)
     cheaper = [test for test in profile.pruning_tests if test.flops_ratio > taken.flops_ratio]
@@ -51,9 +51,9 @@ def test_a_share_of_the_answers(ask: Ask, folder: Path) -> None:
     assert len(layers) > 1, "a target also looks around the detected layer"
 
 
-def test_a_saving_that_can_be_had(ask: Ask, folder: Path) -> None:
-    code, said = ask("--target-flops", "1.2", "--samples", "6")
-    assert code == 0, said
+def test_target_flops(ask: Ask, folder: Path) -> None:
+    code, printed = ask("--target-flops", "1.2", "--samples", "6")
+    assert code == 0, printed
     profile = Profile.load(folder / "p.json")
     assert profile.expected.flops_ratio >= 1.2
     reached = [test for test in profile.pruning_tests if test.flops_ratio >= 1.2]
@@ -61,39 +61,39 @@ def test_a_saving_that_can_be_had(ask: Ask, folder: Path) -> None:
     assert taken.agreement == max(test.agreement for test in reached)
 
 
-def test_a_saving_that_cannot_be_had_is_said(ask: Ask, folder: Path) -> None:
-    code, said = ask("--target-flops", "50", "--samples", "6")
+def test_an_unreachable_target_is_reported(ask: Ask, folder: Path) -> None:
+    code, printed = ask("--target-flops", "50", "--samples", "6")
     assert code == 0
     profile = Profile.load(folder / "p.json")
     assert profile.expected.flops_ratio == max(test.flops_ratio for test in profile.pruning_tests)
-    assert "No plan that was tried reaches 50x fewer FLOPs; the one taken comes closest." in said
+    assert "No plan that was tried reaches 50x fewer FLOPs; the one taken comes closest." in printed
 
 
-def test_a_time_that_is_too_short_for_all(ask: Ask, folder: Path) -> None:
-    code, said = ask("--budget", "1s", "--samples", "14")
-    assert code == 0, said
+def test_a_budget_too_short_for_everything(ask: Ask, folder: Path) -> None:
+    code, printed = ask("--budget", "1s", "--samples", "14")
+    assert code == 0, printed
     dropped = Profile.load(folder / "p.json").provenance.dropped
     assert "Marginal utility was not measured, so it settles no doubt about where Stage II begins." in dropped
-    assert "Cut short by the budget: Marginal utility was not measured" in said
+    assert "Cut short by the budget: Marginal utility was not measured" in printed
 
 
-def test_the_public_codes_curve_beside_the_exact_one(ask: Ask, folder: Path) -> None:
-    code, said = ask("--release-curve", "--samples", "4")
-    assert code == 0, said
+def test_release_curve(ask: Ask, folder: Path) -> None:
+    code, printed = ask("--release-curve", "--samples", "4")
+    assert code == 0, printed
     curves = Profile.load(folder / "p.json").curves
     assert curves.visual_release is not None
     assert curves.visual_release.mean != curves.visual.mean
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--budget", "soon"], "bad budget; got 'soon'; expected a time above 0, as in 90s, 5min or 1h30min"),
         (["--target-retention", "1.5"], "bad setting: target_retention: "),
         (["--target-flops", "0.5"], "bad setting: target_flops: "),
     ],
 )
-def test_wishes_that_make_no_sense(ask: Ask, arguments: list[str], said: str) -> None:
+def test_options_that_make_no_sense(ask: Ask, arguments: list[str], message: str) -> None:
     code, errors = ask(*arguments)
     assert code == 2
-    assert said in errors
+    assert message in errors

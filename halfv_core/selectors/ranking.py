@@ -1,0 +1,29 @@
+"""Ranking by score, with a rule for ties that does not depend on the device."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+TIE = 1e-6
+"""Scores that differ by no more than this share count as equal: float32 rounding explains it, and differs by device."""
+
+
+def highest(scores: "torch.Tensor", count: int) -> "torch.Tensor":
+    """The tokens with the highest scores; of equal ones those that come first in reading order.
+
+    Unlike `topk`, whose choice among ties is not defined. Neighbours in a chain of ties are all equal.
+
+    Args:
+        scores: (V,) float32, not NaN, in reading order.
+        count: number of tokens, at most V.
+
+    Returns:
+        (count,) LongTensor, by falling score.
+    """
+    import torch
+
+    values, indices = scores.sort(descending=True, stable=True)
+    falls = values[:-1] - values[1:] > TIE * values[:-1].abs()  # (V - 1,)
+    rank = torch.nn.functional.pad(falls.cumsum(0), (1, 0))  # (V,) equal for equal scores
+    return indices[(rank * len(scores) + indices).argsort()[:count]]
