@@ -1,4 +1,7 @@
-"""Wrap methods of modules or change their attention kernel, and restore them; the only file that modifies a model."""
+"""Wrap methods of modules, change their attention kernel or checkpointing, and restore them.
+
+This is the only file that modifies a model.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,3 +76,13 @@ def attention_kernel(attention: Any, kernel: str) -> Iterator[None]:
         yield
     finally:
         config._attn_implementation = before
+
+
+@contextmanager
+def own_checkpointing_off(layer: Any) -> Iterator[None]:
+    """Inside the block, a layer runs without the gradient checkpointing that is enabled on it."""
+    before, layer.gradient_checkpointing = layer.gradient_checkpointing, False
+    try:
+        yield
+    finally:
+        layer.gradient_checkpointing = before
