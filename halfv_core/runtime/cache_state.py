@@ -25,6 +25,8 @@ class CacheState:
         """The plan under which the cache was filled."""
         self.record = record
         """The record of everything that goes through this cache."""
+        self.rope_deltas: torch.Tensor | None = None
+        """(B, 1) positions minus token indices behind the latest prefill, in models that keep them for decoding."""
         self._groups = [sum(keep.layer <= index for keep in plan.keeps) for index in range(len(parts.layers))]
         self._cached: list[CachedTokens | None] = [None] * (len(plan.keeps) + 1)  # by group; None: the whole sequence
         self._window = parts.window if plan.interventions else None
@@ -75,6 +77,8 @@ class CacheState:
     def select_rows(self, indices: torch.Tensor) -> None:
         """Replace the rows of the batch by the rows `indices`, (B',), as the cache did with its keys and values."""
         self._cached = [None if cached is None else cached.select_rows(indices) for cached in self._cached]
+        if self.rope_deltas is not None:
+            self.rope_deltas = self.rope_deltas[indices.to(self.rope_deltas.device)]
         self.record.select_rows(indices.tolist())
 
     def check_sequence(self, past: int, length: int, *, is_prefill: bool) -> None:

@@ -1,4 +1,4 @@
-"""Wrap methods of modules, change their attention kernel or checkpointing, and restore them.
+"""Wrap methods of modules, change their attention kernel, checkpointing or rope deltas, and restore them.
 
 This is the only file that modifies a model.
 """
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from halfv_core.errors import UnsupportedError
@@ -86,3 +87,25 @@ def own_checkpointing_off(layer: Any) -> Iterator[None]:
         yield
     finally:
         layer.gradient_checkpointing = before
+
+
+def rope_deltas(core: Any, rows: int) -> torch.Tensor | None:
+    """What a core of the Qwen families remembers of its latest prompt: positions minus token indices behind it.
+
+    Args:
+        core: the module that receives token ids.
+        rows: rows of the batch, B; generate() may have repeated those of the prompt.
+
+    Returns:
+        (B, 1); None for other families, and if nothing is known of this batch.
+    """
+    deltas: torch.Tensor | None = getattr(core, "rope_deltas", None)
+    if deltas is None or rows % len(deltas):
+        return None
+    return deltas.repeat_interleave(rows // len(deltas), dim=0)
+
+
+def set_rope_deltas(core: Any, deltas: torch.Tensor | None) -> None:
+    """Let the core continue the prompt that has these deltas, instead of the one that it saw last."""
+    if deltas is not None:
+        core.rope_deltas = deltas

@@ -22,9 +22,9 @@ from halfv_core.profile import Profile
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.decode_state import DecodeState
 from halfv_core.runtime.freeze import run_frozen_layer
-from halfv_core.runtime.generation import refusing_generate
+from halfv_core.runtime.generation import check_generate
 from halfv_core.runtime.layout import TokenLayout
-from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.patching import Forward, Wrap, rope_deltas, set_rope_deltas, wrapped
 from halfv_core.runtime.prefill_state import PrefillState
 from halfv_core.runtime.run_record import RunRecord
 from halfv_core.runtime.tracked_cache import check_cache_type, state_of, track, under_plan
@@ -69,8 +69,8 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     parts = parts_of(model, family)
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
-    run = Run(parts, plan)
-    with wrapped([*run.wraps(), Wrap(model, "generate", partial(refusing_generate, visual_ids=parts.visual_ids))]):
+    run = Run(model, parts, plan)
+    with wrapped(run.wraps()):
         yield run
 
 
@@ -103,7 +103,8 @@ class Run:
     any of them started last.
     """
 
-    def __init__(self, parts: Parts, plan: Plan) -> None:
+    def __init__(self, model: PreTrainedModel, parts: Parts, plan: Plan) -> None:
+        self._model = model
         self._parts = parts
         self._plan = plan
         self._call = _Call()
@@ -134,7 +135,7 @@ class Run:
         return self._latest.cost(DecoderShape.of(self._parts.decoder.config, value_bytes))
 
     def wraps(self) -> Sequence[Wrap]:
-        """The methods to wrap: the core, which receives token ids, every decoder layer, and what is added between."""
+        """The methods to wrap: generate(), the core, which gets token ids, every layer, and what is added between."""
 
         def around_core(forward: Forward) -> Forward:
             @wraps(forward)
@@ -160,12 +161,26 @@ class Run:
 
             return run_deepstack
 
+        def around_generate(generate: Forward) -> Forward:
+            @wraps(generate)
+            def run_generate(*args: Any, **kwargs: Any) -> Any:
+                check_generate(self._model, self._parts.visual_ids, *args, **kwargs)
+                self._continue_positions(kwargs.get("past_key_values"))
+                return generate(*args, **kwargs)
+
+            return run_generate
+
         deepstack = self._parts.deepstack
         between = [] if deepstack is None else [Wrap(self._parts.decoder, deepstack, around_deepstack)]
         layers = [
             Wrap(layer, "forward", partial(around_layer, index)) for index, layer in enumerate(self._parts.layers)
         ]
-        return [Wrap(self._parts.core, "forward", around_core), *layers, *between]
+        return [
+            Wrap(self._parts.core, "forward", around_core),
+            Wrap(self._model, "generate", around_generate),
+            *layers,
+            *between,
+        ]
 
     def _run_core(self, forward: Forward, *args: Any, **kwargs: Any) -> Any:
         input_ids = args[0] if args else kwargs.get("input_ids")
@@ -178,11 +193,19 @@ class Run:
             call.layout = TokenLayout.find(input_ids, self._parts.visual_ids, _padding_mask(kwargs, input_ids))
         elif not _is_one_more_token(kwargs):
             raise UnsupportedError("visual tokens cannot be found in inputs_embeds", remedy="pass input_ids")
+        if kwargs.get("position_ids") is None:
+            self._continue_positions(kwargs.get("past_key_values"))
         try:
             with self._exclusive:
                 return forward(*args, **kwargs)
         finally:
             call.layout = call.state = None
+
+    def _continue_positions(self, cache: Cache | None) -> None:
+        """Let the model number new tokens by the prompt in this cache, not by the one that it has seen last."""
+        state = state_of(cache) if cache is not None and cache.get_seq_length() else None
+        if state is not None:
+            set_rope_deltas(self._parts.core, state.rope_deltas)
 
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
@@ -224,6 +247,8 @@ class Run:
         else:
             state = DecodeState(cache_state, past, new, mask, padding_mask=self._parts.flash)
             record.add_new_tokens(new)
+        if known is None or layout is not None:
+            cache_state.rope_deltas = rope_deltas(self._parts.core, rows)
         if cache is not None:
             track(cache, cache_state)
         if known is None or self._latest is None or self._latest.prompt == record.prompt:

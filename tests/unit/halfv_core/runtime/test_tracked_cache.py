@@ -14,7 +14,7 @@ from halfv_core.errors import UnsupportedError
 from halfv_core.families import parts_of
 from halfv_core.runtime.run import Run
 from tests.masked_reference import masked_logits
-from tests.tiny import LAYERS, continued, padded, tiny_batch, tiny_model, tiny_prompt
+from tests.tiny import LAYERS, TINY, continued, padded, tiny_batch, tiny_model, tiny_prompt
 from tests.unit.halfv_core.runtime.test_turns import TEXT, in_cache, joined, positions
 
 PLAN = Plan((Keep(layer=1, keep_ratio=0.6), Freeze(layers=[2]), Keep(layer=3, keep_ratio=0.2)))
@@ -64,7 +64,7 @@ def fed(model: PreTrainedModel, rows: Sequence[dict[str, Any]], cache: DynamicCa
             "attention_mask": torch.cat([row["attention_mask"] for row in rows]),
         }
         index = [positions(model, row, text.shape[1]).get("position_ids") for row in rows]
-        if index[0] is not None:
+        if index[0] is not None:  # with a mask, the Qwen models take several tokens at once only with their positions
             inputs["position_ids"] = torch.cat([one for one in index if one is not None], 1)
         found.append(model(**inputs, past_key_values=cache, use_cache=True).logits)
     return torch.cat(found, 1)
@@ -109,11 +109,13 @@ def masked_logits_outside(
     return masked_logits(tiny_model(family, kernel=kernel), inputs, plan, kept)
 
 
+@FAMILY
 @KERNEL
 @torch.no_grad()
-def test_rows_of_one_length_and_different_counts_keep_their_padding_hidden(kernel: str) -> None:
+def test_rows_of_one_length_and_different_counts_keep_their_padding_hidden(family: str, kernel: str) -> None:
     """Without a padding mask, one token at a time: nothing but the cache's own state hides the padding slots."""
-    model, batch = tiny_model("llava", kernel=kernel), tiny_batch("llava", [{"after": 25}, {"images": 2}])
+    longer = 25 + sum(map(len, TINY[family].around))
+    model, batch = tiny_model(family, kernel=kernel), tiny_batch(family, [{"after": longer}, {"images": 2}])
     del batch["attention_mask"]
     tokens = torch.tensor([[5], [6]])
     with apply(model, PLAN):
@@ -168,6 +170,44 @@ def test_generate_answers_several_questions_from_copies_of_one_cache(family: str
         sizes = [x.numel() * x.element_size() for layer in layers for x in (layer.keys, layer.values)]
         assert run.cost.kv_bytes == sum(sizes)
         assert sum(len(row) for row in run.kept[3]) == 3
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+@torch.no_grad()
+def test_caches_in_turn_continue_at_their_own_positions(family: str) -> None:
+    """The Qwen models keep on the model how far positions and token indices are apart in the latest prompt."""
+    model, texts = tiny_model(family), [TEXT, TEXT + 20]
+    prompts = [tiny_prompt(family, images=3, seed=1), tiny_prompt(family, seed=2)]
+    options = {"do_sample": False, "max_new_tokens": 3, "return_dict_in_generate": True, "output_logits": True}
+    with apply(model, OTHER) as run:
+        caches, expected = [], []
+        for prompt, text in zip(prompts, texts, strict=True):
+            caches.append(model(**prompt, use_cache=True).past_key_values)
+            whole = continued(prompt, text)
+            expected.append(masked_logits_outside(family, "sdpa", whole, kept_in(run, 0), OTHER)[-1])
+        for prompt, text, cache, wanted in zip(prompts, texts, caches, expected, strict=True):
+            ids = torch.cat([prompt["input_ids"], text], 1)
+            given = model.generate(input_ids=ids, past_key_values=copy.deepcopy(cache), **options).logits[0][0]
+            found = model(input_ids=text, past_key_values=cache, use_cache=True).logits[0, -1]
+            torch.testing.assert_close(torch.stack([given, found]), wanted.expand(2, -1), atol=1e-5, rtol=1e-5)
+
+
+@FAMILY
+@torch.no_grad()
+def test_generate_goes_on_from_selected_rows(family: str) -> None:
+    model, prompts = tiny_model(family), PROMPTS["different_counts"]
+    batch = tiny_batch(family, prompts)
+    options = {"do_sample": False, "max_new_tokens": 4}
+    with apply(model, PLAN):
+        cache = model(**batch, use_cache=True).past_key_values
+        ids = torch.cat([batch["input_ids"], TEXT.expand(3, -1)], 1)
+        mask = torch.cat([batch["attention_mask"], torch.ones(3, 3, dtype=torch.long)], 1)
+        every = model.generate(input_ids=ids, attention_mask=mask, past_key_values=copy.deepcopy(cache), **options)
+        for order in ([2, 0], [1, 0, 2]):
+            chosen = copy.deepcopy(cache)
+            chosen.batch_select_indices(torch.tensor(order))
+            found = model.generate(input_ids=ids[order], attention_mask=mask[order], past_key_values=chosen, **options)
+            assert torch.equal(found, every[order])
 
 
 @KERNEL
