@@ -228,7 +228,7 @@ class Run:
         self, hidden: torch.Tensor, cache: Cache | None, mask: torch.Tensor | None
     ) -> PrefillState | DecodeState | None:
         """At layer 0: start a new prompt, or continue the one that the cache belongs to."""
-        past = 0 if cache is None else cache.get_seq_length()
+        past = 0 if cache is None else int(cache.get_seq_length())  # a static cache counts in a tensor, in place
         rows, new = hidden.shape[:2]
         layout = self._visual_layout(past)
         if layout is not None:

@@ -1,7 +1,9 @@
 """What a plan left in a KV cache travels with it: each use of a cache equals the masked reference, or is refused."""
 
 import copy
+import gc
 import pickle
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -81,7 +83,7 @@ def kept_in(run: Run, row: int) -> dict[int, torch.Tensor]:
 def test_a_changed_cache_goes_on_as_the_masked_reference(
     family: str, kernel: str, prompts: list[dict[str, Any]]
 ) -> None:
-    """Several tokens at once and then one, after each change of the cache; the original cache goes on as well."""
+    """Several tokens at once and then one, after each change of the cache; the original goes on too, also when cut."""
     model, batch = tiny_model(family, kernel=kernel), tiny_batch(family, prompts)
     alone = rows_alone(family, prompts, batch["input_ids"].shape[1])
     with apply(model, PLAN) as run:
@@ -99,6 +101,8 @@ def test_a_changed_cache_goes_on_as_the_masked_reference(
             torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=1e-5, msg=lambda text, name=name: name + text)
             assert [row.tolist() for row in run.kept[3]] == [kept[3][row] for row in order]
             if name == "deepcopy":
+                torch.testing.assert_close(fed(model, alone, cache, TEXT, TOKEN), wanted, atol=1e-5, rtol=1e-5)
+                cache.crop(-4)
                 torch.testing.assert_close(fed(model, alone, cache, TEXT, TOKEN), wanted, atol=1e-5, rtol=1e-5)
 
 
@@ -349,7 +353,19 @@ def test_a_cache_that_a_failed_call_left_half_filled_is_refused(monkeypatch: pyt
 
 
 @torch.no_grad()
+def test_nothing_of_a_cache_outlives_it() -> None:
+    model, prompt = tiny_model("llava"), tiny_prompt("llava")
+    with apply(model, PLAN):
+        cache = model(**prompt, use_cache=True).past_key_values
+        held = [weakref.ref(one) for one in (cache, cache.plan_state, cache.layers[3].keys)]
+        del cache
+        gc.collect()
+        assert [one() for one in held] == [None] * 3
+
+
+@torch.no_grad()
 def test_text_goes_through_any_cache() -> None:
+    """Also one that was begun before the plan was applied."""
     model, prompt = tiny_model("llava"), tiny_prompt("llava", images=0)
 
     def logits() -> list[torch.Tensor]:
@@ -359,4 +375,9 @@ def test_text_goes_through_any_cache() -> None:
     expected = logits()
     with apply(model, PLAN) as run:
         assert all(map(torch.equal, logits(), expected))
+    assert run.cost.kv_bytes == LAYERS * 2 * 11 * 32 * 4
+    cache = StaticCache(config=model.config.get_text_config(), max_cache_len=32)
+    model(**prompt, past_key_values=cache, use_cache=True)
+    with apply(model, PLAN) as run:
+        assert torch.equal(model(input_ids=TOKEN, past_key_values=cache, use_cache=True).logits, expected[1])
     assert run.cost.kv_bytes == LAYERS * 2 * 11 * 32 * 4
