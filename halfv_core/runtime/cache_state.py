@@ -120,13 +120,12 @@ class CacheState:
                 remedy="shorten the prompt or the answer, or run this one without the plan",
             )
 
-    def check_cache(self, cache: Cache, past: int, rows: int) -> None:
-        """Refuse a cache whose layers no longer hold what they should, or whose rows are not those of the input.
+    def check_cache(self, cache: Cache, past: int) -> None:
+        """Refuse a cache whose layers no longer hold what they should.
 
         Args:
             cache: the batch's cache.
             past: length of the sequence, as layer 0's cache has it.
-            rows: rows of the input.
 
         Raises:
             UnsupportedError: the cache of a layer has another length or other rows than it should have.
@@ -155,6 +154,13 @@ class CacheState:
                     expected=self.rows,
                     remedy="change rows with the cache's own methods, such as batch_repeat_interleave",
                 )
+
+    def check_rows(self, rows: int) -> None:
+        """Refuse an input of other rows than the cache has.
+
+        Raises:
+            UnsupportedError: the input does not have B rows.
+        """
         if rows != self.rows:
             raise UnsupportedError(
                 "the cache does not have the rows of the input",

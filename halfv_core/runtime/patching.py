@@ -105,7 +105,13 @@ def rope_deltas(core: Any, rows: int) -> torch.Tensor | None:
     return deltas.repeat_interleave(rows // len(deltas), dim=0)
 
 
-def set_rope_deltas(core: Any, deltas: torch.Tensor | None) -> None:
-    """Let the core continue the prompt that has these deltas, instead of the one that it saw last."""
+def set_rope_deltas(core: Any, deltas: torch.Tensor | None, rows: int) -> None:
+    """Let the core continue the prompts that have these deltas, instead of those that it saw last.
+
+    Args:
+        core: the module that receives token ids.
+        deltas: (B, 1); None leaves the core as it is.
+        rows: rows of the input; fewer than B if generate() is yet to repeat each of them for its beams.
+    """
     if deltas is not None:
-        core.rope_deltas = deltas
+        core.rope_deltas = deltas[:: max(1, len(deltas) // rows)]

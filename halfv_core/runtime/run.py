@@ -165,7 +165,10 @@ class Run:
             @wraps(generate)
             def run_generate(*args: Any, **kwargs: Any) -> Any:
                 check_generate(self._model, self._parts.visual_ids, *args, **kwargs)
-                self._continue_positions(kwargs.get("past_key_values"))
+                prompt = args[0] if args else kwargs.get("inputs", kwargs.get("input_ids"))
+                state = _state_in_use(kwargs)
+                if state is not None and prompt is not None:
+                    set_rope_deltas(self._parts.core, state.rope_deltas, len(prompt))
                 return generate(*args, **kwargs)
 
             return run_generate
@@ -193,19 +196,16 @@ class Run:
             call.layout = TokenLayout.find(input_ids, self._parts.visual_ids, _padding_mask(kwargs, input_ids))
         elif not _is_one_more_token(kwargs):
             raise UnsupportedError("visual tokens cannot be found in inputs_embeds", remedy="pass input_ids")
-        if kwargs.get("position_ids") is None:
-            self._continue_positions(kwargs.get("past_key_values"))
+        state = _state_in_use(kwargs)
+        if state is not None:
+            state.check_rows(len(kwargs["inputs_embeds"] if input_ids is None else input_ids))
+            if kwargs.get("position_ids") is None:  # else generate() has made them, perhaps with deltas of its own
+                set_rope_deltas(self._parts.core, state.rope_deltas, state.rows)
         try:
             with self._exclusive:
                 return forward(*args, **kwargs)
         finally:
             call.layout = call.state = None
-
-    def _continue_positions(self, cache: Cache | None) -> None:
-        """Let the model number new tokens by the prompt in this cache, not by the one that it has seen last."""
-        state = state_of(cache) if cache is not None and cache.get_seq_length() else None
-        if state is not None:
-            set_rope_deltas(self._parts.core, state.rope_deltas)
 
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
@@ -237,7 +237,7 @@ class Run:
         cache_state = known or CacheState(self._parts, self._plan, RunRecord(self._plan, len(self._parts.layers), rows))
         record = cache_state.record
         if cache is not None and past:
-            cache_state.check_cache(cache, past, rows)
+            cache_state.check_cache(cache, past)
         state: PrefillState | DecodeState | None = None
         if layout is not None:
             state = PrefillState(self._parts, self._plan, cache_state, layout, past, mask)
@@ -288,3 +288,9 @@ def _is_one_more_token(kwargs: dict[str, Any]) -> bool:
     """Whether a call without token ids brings a single token for a cache in use, which no visual token can be."""
     cache, embeds = kwargs.get("past_key_values"), kwargs.get("inputs_embeds")
     return cache is not None and cache.get_seq_length() > 0 and embeds is not None and embeds.shape[1] == 1
+
+
+def _state_in_use(kwargs: dict[str, Any]) -> CacheState | None:
+    """What the cache of a call holds, if it is in use and was filled under a plan."""
+    cache = kwargs.get("past_key_values")
+    return state_of(cache) if cache is not None and cache.get_seq_length() > 0 else None

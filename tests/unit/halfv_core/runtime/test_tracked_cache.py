@@ -214,6 +214,31 @@ def test_generate_goes_on_from_selected_rows(family: str) -> None:
             assert torch.equal(found, every[order])
 
 
+@FAMILY
+@torch.no_grad()
+def test_beams_go_on_from_repeated_rows(family: str) -> None:
+    """One prefill, repeated for the beams: each answer scores as the masked reference scores it."""
+    longer = 25 + sum(map(len, TINY[family].around))  # rows of one length: forward and generate() number padding apart
+    model, prompts, beams = tiny_model(family), [{"after": longer}, {"images": 2}], 3
+    batch = tiny_batch(family, prompts)
+    alone = rows_alone(family, prompts, batch["input_ids"].shape[1])
+    rows = [continued(one, TEXT) for one in alone]
+    ids, mask = (torch.cat([row[name] for row in rows]) for name in ("input_ids", "attention_mask"))
+    with apply(model, PLAN) as run:
+        cache = model(**batch, use_cache=True).past_key_values
+        kept = [kept_in(run, row) for row in range(2)]
+        cache.batch_repeat_interleave(beams)
+        found = model.generate(
+            input_ids=ids, attention_mask=mask, past_key_values=cache, num_beams=beams, max_new_tokens=4,
+            do_sample=False, return_dict_in_generate=True, output_scores=True,
+        )  # fmt: skip
+    for row, sequence in enumerate(found.sequences):
+        answer = sequence[None, ids.shape[1] :]
+        logits = masked_logits(model, continued(rows[row], answer), PLAN, kept[row])[-5:-1]
+        likelihood = logits.log_softmax(-1).gather(1, answer[0][:, None]).mean()
+        torch.testing.assert_close(found.sequences_scores[row], likelihood, atol=1e-5, rtol=1e-4)
+
+
 @KERNEL
 @torch.no_grad()
 def test_a_cache_comes_back_into_an_equal_plan(kernel: str) -> None:
@@ -302,16 +327,19 @@ def test_an_image_from_outside_stays_whole_under_the_plan() -> None:
     ("change", "said"),
     [
         (lambda c: c.layers[3].batch_repeat_interleave(2), "not those that the plan has seen; got 2 rows at layer 3"),
-        (lambda c: c.batch_repeat_interleave(2), "does not have the rows of the input; got 1 rows; expected 2"),
-        (lambda c: DynamicCache(list(c)), "no longer fit together; got 19 tokens at layer 1; expected 26"),
-        (lambda c: c.layers[2].crop(-1), "no longer fit together; got 18 tokens at layer 2; expected 19"),
-        (lambda c: c.crop(-1), "the cache was cut into the prompt; got 25; expected 26 or more"),
+        (lambda c: c.batch_repeat_interleave(3), "does not have the rows of the input; got 1 rows; expected 3"),
+        (lambda c: DynamicCache(list(c)), "no longer fit together; got {pruned} tokens at layer 1; expected {whole}"),
+        (lambda c: c.layers[2].crop(-1), "no longer fit together; got {cut} tokens at layer 2; expected {pruned}"),
+        (lambda c: c.crop(-1), "the cache was cut into the prompt; got {short}; expected {whole} or more"),
     ],
 )
-@KERNEL
+@pytest.mark.parametrize(("family", "tokens"), [("llava", 26), ("qwen2_5_vl", 28)])
 @torch.no_grad()
-def test_a_cache_that_does_not_fit_is_refused_before_it_changes(change: Change, said: str, kernel: str) -> None:
-    model, prompt = tiny_model("llava", kernel=kernel), tiny_prompt("llava")
+def test_a_cache_that_does_not_fit_is_refused_before_it_changes(
+    change: Change, said: str, family: str, tokens: int
+) -> None:
+    model, prompt = tiny_model(family), tiny_prompt(family)
+    said = said.format(pruned=tokens - 7, cut=tokens - 8, short=tokens - 1, whole=tokens)
     with apply(model, PLAN):
         cache = model(**prompt, use_cache=True).past_key_values
         cache = change(cache) or cache
