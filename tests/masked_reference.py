@@ -28,7 +28,6 @@ class Calls(NamedTuple):
     """(N, D) vision features that it adds after layers 0, 1, ...; empty for most families."""
 
 
-@torch.no_grad()
 def layer_calls(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Calls:
     """Run the model once and record the calls."""
     parts = parts_of(model)
@@ -65,7 +64,6 @@ def visible_keys(mask: torch.Tensor | None, real: torch.Tensor, text: torch.Tens
     return found & real
 
 
-@torch.no_grad()
 def masked_logits(
     model: PreTrainedModel, inputs: Mapping[str, Any], plan: Plan, kept: Mapping[int, torch.Tensor]
 ) -> torch.Tensor:

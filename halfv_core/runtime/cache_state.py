@@ -1,7 +1,9 @@
 """CacheState: what the KV cache of a batch holds between forward calls, and whether the cache still fits that."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from transformers import Cache, DynamicCache
 
 from halfv_core.errors import UnsupportedError
@@ -13,18 +15,34 @@ from halfv_core.runtime.token_slots import TokenSlots
 
 
 class CacheState:
-    """Which tokens each layer's cache holds for one batch; it lives as long as the batch's cache.
+    """Which tokens each layer's cache holds for one batch; it lives, and is copied, with the batch's cache.
 
     Layers between two prunings hold the same tokens and form a *group*; group 0 is the layers before the first pruning.
     """
 
     def __init__(self, parts: Parts, plan: Plan, record: RunRecord) -> None:
+        self.plan = plan
+        """The plan under which the cache was filled."""
         self.record = record
         """The record of everything that goes through this cache."""
+        self.rope_deltas: torch.Tensor | None = None
+        """(B, 1) positions minus token indices behind the latest prefill, in models that keep them for decoding."""
         self._groups = [sum(keep.layer <= index for keep in plan.keeps) for index in range(len(parts.layers))]
         self._cached: list[CachedTokens | None] = [None] * (len(plan.keeps) + 1)  # by group; None: the whole sequence
         self._window = parts.window if plan.interventions else None
         self._prefill_end = 0  # length of the sequence after its latest prefill
+        self._is_unfinished = False  # whether a prefill has begun and not gone through all layers
+        self._ends_in_image = False  # whether that prefill's last token is visual, in any row
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch, B."""
+        return self.record.rows
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether any layer's cache no longer holds the whole sequence, or may not after a prefill that failed."""
+        return self._is_unfinished or any(cached is not None for cached in self._cached)
 
     def cached(self, index: int) -> CachedTokens | None:
         """The tokens in the cache of layer `index` after the latest prefill; None for the whole sequence."""
@@ -35,19 +53,33 @@ class CacheState:
         cached = self.cached(index)
         return past if cached is None else cached.length(past)
 
-    def add_prefill(self, slots: Sequence[TokenSlots], past: int, length: int) -> None:
+    def begin_prefill(self) -> None:
+        """Tell that a prefill is about to go through the layers; `add_prefill` says that it has."""
+        self._is_unfinished = True
+
+    def add_prefill(self, slots: Sequence[TokenSlots], past: int, length: int, *, ends_in_image: bool) -> None:
         """Add the tokens of a prefill that has gone through all layers.
 
         Args:
             slots: for each group, the tokens that went through its layers.
             past: length of the sequence before the prefill.
             length: length of the sequence after it.
+            ends_in_image: whether the prefill's last token is visual, in any row.
         """
         self._cached = [
             CachedTokens.after_prefill(before, added, past, length)
             for before, added in zip(self._cached, slots, strict=True)
         ]
         self._prefill_end = length
+        self._ends_in_image = ends_in_image
+        self._is_unfinished = False
+
+    def select_rows(self, indices: torch.Tensor) -> None:
+        """Replace the rows of the batch by the rows `indices`, (B',), as the cache did with its keys and values."""
+        self._cached = [None if cached is None else cached.select_rows(indices) for cached in self._cached]
+        if self.rope_deltas is not None:
+            self.rope_deltas = self.rope_deltas[indices.to(self.rope_deltas.device)]
+        self.record.select_rows(indices.tolist())
 
     def check_sequence(self, past: int, length: int, *, is_prefill: bool) -> None:
         """Refuse new tokens that the plan cannot handle.
@@ -61,11 +93,23 @@ class CacheState:
             is_prefill: whether there are visual tokens among the new ones.
 
         Raises:
-            UnsupportedError: the cache was cropped into a prefill, or the sequence outgrows the sliding window.
+            UnsupportedError: the cache was cropped into a prefill, a prompt was cut at an image, or the sequence
+                outgrows the sliding window.
         """
         if past < self._prefill_end:
             raise UnsupportedError(
                 "the cache was cut into the prompt", got=past, expected=f"{self._prefill_end} or more"
+            )
+        if (
+            self._ends_in_image
+            and self.plan.interventions
+            and past == self._prefill_end
+            and (is_prefill or length - past > 1)
+        ):
+            raise UnsupportedError(
+                "the prompt was cut at an image, whose tokens were then chosen without the text that follows",
+                got=f"a part of {past} tokens that ends in an image, and {length - past} more",
+                remedy="pass the image and the text that follows it in one call",
             )
         pruned = is_prefill or self._prefill_end > 0
         if pruned and self._window is not None and length > self._window:
@@ -76,38 +120,51 @@ class CacheState:
                 remedy="shorten the prompt or the answer, or run this one without the plan",
             )
 
-    def check_layer(self, index: int, cache: Cache | None, past: int) -> None:
-        """Refuse a cache that was changed differently in different layers since the latest prefill.
+    def check_cache(self, cache: Cache, past: int) -> None:
+        """Refuse a cache whose layers no longer hold what they should.
 
         Args:
-            index: of the layer.
             cache: the batch's cache.
             past: length of the sequence, as layer 0's cache has it.
 
         Raises:
-            UnsupportedError: the cache of the layer has another length than it should have.
+            UnsupportedError: the cache of a layer has another length or other rows than it should have.
         """
-        if index == 0 or cache is None:
-            return
-        expected = self.cached_length(index, past)
-        if cache.get_seq_length(index) != expected:
+        if not isinstance(cache, DynamicCache):
+            return  # it takes text only, and nothing is pruned
+        if self._is_unfinished:
             raise UnsupportedError(
-                "the layers of the cache no longer fit together",
-                got=f"{cache.get_seq_length(index)} tokens at layer {index}",
-                expected=expected,
-                remedy="cut a cache by the same number of tokens in every layer",
+                "an earlier call failed and left this KV cache half filled", remedy="start a new cache"
             )
+        for index in range(min(len(cache.layers), len(self._groups))):
+            found, expected = cache.get_seq_length(index), self.cached_length(index, past)
+            if found != expected:
+                raise UnsupportedError(
+                    "the layers of the cache no longer fit together",
+                    got=f"{found} tokens at layer {index}",
+                    expected=expected,
+                    remedy="cut a cache by the same number of tokens in every layer, and continue a pruned one as the "
+                    "object that the plan filled or a copy.deepcopy of it",
+                )
+            layer: Any = cache.layers[index]
+            if len(layer.keys) != self.rows:
+                raise UnsupportedError(
+                    "the rows of the cache are not those that the plan has seen",
+                    got=f"{len(layer.keys)} rows at layer {index}",
+                    expected=self.rows,
+                    remedy="change rows with the cache's own methods, such as batch_repeat_interleave",
+                )
 
+    def check_rows(self, rows: int) -> None:
+        """Refuse an input of other rows than the cache has.
 
-def check_cache_type(cache: Cache | None) -> None:
-    """Refuse a cache that cannot hold a different number of tokens in each layer.
-
-    Raises:
-        UnsupportedError: the cache is not a DynamicCache.
-    """
-    if cache is not None and type(cache) is not DynamicCache:
-        raise UnsupportedError(
-            "this cache cannot hold a different length for each layer",
-            got=type(cache).__name__,
-            expected="DynamicCache",
-        )
+        Raises:
+            UnsupportedError: the input does not have B rows.
+        """
+        if rows != self.rows:
+            raise UnsupportedError(
+                "the cache does not have the rows of the input",
+                got=f"{rows} rows",
+                expected=f"{self.rows} as in the cache",
+                remedy="repeat or select the cache's rows with batch_repeat_interleave or batch_select_indices",
+            )

@@ -1,6 +1,6 @@
 """CachedTokens: which tokens of the sequence the KV cache of some layers holds, once it no longer holds all of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -32,6 +32,11 @@ class CachedTokens:
         rows = len(self.positions)
         suffix = torch.arange(self.suffix_start, past, device=self.positions.device).expand(rows, -1)
         return torch.cat([self.positions, suffix], 1), torch.cat([self.real, torch.ones_like(suffix).bool()], 1)
+
+    def select_rows(self, indices: torch.Tensor) -> "CachedTokens":
+        """The same for a cache whose rows were replaced by the rows `indices`, (B',)."""
+        indices = indices.to(self.positions.device)
+        return replace(self, positions=self.positions[indices], real=self.real[indices])
 
     @classmethod
     def after_prefill(

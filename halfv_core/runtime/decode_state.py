@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from transformers import Cache
 
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.masks import decode_mask, decode_padding_mask
@@ -25,7 +24,7 @@ class DecodeState:
             padding_mask: whether the attention kernel takes padding masks only.
 
         Raises:
-            UnsupportedError: the cache was cropped into a prefill, or the sequence outgrows a sliding window.
+            UnsupportedError: see `CacheState.check_sequence`.
         """
         cache_state.check_sequence(past, past + new, is_prefill=False)
         self._cache_state = cache_state
@@ -34,18 +33,13 @@ class DecodeState:
         self._mask = mask
         self._padding_mask = padding_mask
 
-    def layer_arguments(self, index: int, cache: Cache | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def layer_arguments(self, index: int, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments of the call of layer `index`, with a mask that fits the layer's cache.
 
         Args:
             index: of the layer.
-            cache: the batch's cache.
             kwargs: the arguments that the model made.
-
-        Raises:
-            UnsupportedError: the cache was changed differently in different layers since the latest prefill.
         """
-        self._cache_state.check_layer(index, cache, self._past)
         cached, mask = self._cache_state.cached(index), self._mask
         if cached is None or (mask is None and not cached.has_padding):
             return kwargs  # without a mask, a single new token sees everything, or the kernel is causal

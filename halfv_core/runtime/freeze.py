@@ -8,6 +8,7 @@ update, and are added to frozen tokens as well.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from transformers import Cache
 from halfv_core.families.base import Parts
 from halfv_core.runtime.attention import keys_and_values
 from halfv_core.runtime.layer_input import LayerInput, gather_arguments, gather_tokens
-from halfv_core.runtime.patching import attention_kernel
+from halfv_core.runtime.patching import attention_kernel, own_checkpointing_off
 from halfv_core.runtime.token_slots import complement, true_indices
 
 
@@ -86,6 +87,23 @@ def run_frozen_layer(
     Returns:
         (B, n, D): text tokens updated, visual tokens unchanged.
     """
+    layer = parts.layers[index]
+    if not (layer.training and getattr(layer, "gradient_checkpointing", False)):
+        return _run_in_kernel(parts, index, forward, layer_input, kwargs)
+    # The layer's own checkpointing would drop FrozenTokensCache as if it were a cache, so it is done out here. A real
+    # cache is dropped as there: recomputation would fill it a second time.
+    without_cache = dict(kwargs, past_key_values=None)
+
+    def run(hidden: torch.Tensor) -> torch.Tensor:
+        with own_checkpointing_off(layer):
+            return _run_in_kernel(parts, index, forward, replace(layer_input, hidden=hidden), without_cache)
+
+    return layer._gradient_checkpointing_func(run, layer_input.hidden)  # type: ignore[no-any-return]
+
+
+def _run_in_kernel(
+    parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput, kwargs: Mapping[str, Any]
+) -> torch.Tensor:
     if parts.flash:  # cannot take a mask of queries by keys; the queries are few, so sdpa does as well
         with attention_kernel(parts.layers[index].self_attn, "sdpa"):
             return _run(parts, index, forward, layer_input, kwargs)

@@ -57,6 +57,11 @@ class TokenLayout:
         return self.visual.scatter(1, self.last.clamp_min(0)[:, None], False)
 
     @property
+    def ends_in_visual(self) -> bool:
+        """Whether the last real token of any row is visual."""
+        return not torch.equal(self.visual, self.prunable)
+
+    @property
     def has_visual(self) -> bool:
         """Whether any row holds a visual token."""
         return bool(self.visual.any())

@@ -1,9 +1,13 @@
-"""Wrap methods of modules or change their attention kernel, and restore them; the only file that modifies a model."""
+"""Wrap methods of modules, change their attention kernel, checkpointing or rope deltas, and restore them.
+
+This is the only file that modifies a model.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from halfv_core.errors import UnsupportedError
@@ -73,3 +77,41 @@ def attention_kernel(attention: Any, kernel: str) -> Iterator[None]:
         yield
     finally:
         config._attn_implementation = before
+
+
+@contextmanager
+def own_checkpointing_off(layer: Any) -> Iterator[None]:
+    """Inside the block, a layer runs without the gradient checkpointing that is enabled on it."""
+    before, layer.gradient_checkpointing = layer.gradient_checkpointing, False
+    try:
+        yield
+    finally:
+        layer.gradient_checkpointing = before
+
+
+def rope_deltas(core: Any, rows: int) -> torch.Tensor | None:
+    """What a core of the Qwen families remembers of its latest prompt: positions minus token indices behind it.
+
+    Args:
+        core: the module that receives token ids.
+        rows: rows of the batch, B; generate() may have repeated those of the prompt.
+
+    Returns:
+        (B, 1); None for other families, and if nothing is known of this batch.
+    """
+    deltas: torch.Tensor | None = getattr(core, "rope_deltas", None)
+    if deltas is None or rows % len(deltas):
+        return None
+    return deltas.repeat_interleave(rows // len(deltas), dim=0)
+
+
+def set_rope_deltas(core: Any, deltas: torch.Tensor | None, rows: int) -> None:
+    """Let the core continue the prompts that have these deltas, instead of those that it saw last.
+
+    Args:
+        core: the module that receives token ids.
+        deltas: (B, 1); None leaves the core as it is.
+        rows: rows of the input; fewer than B if generate() is yet to repeat each of them for its beams.
+    """
+    if deltas is not None:
+        core.rope_deltas = deltas[:: max(1, len(deltas) // rows)]

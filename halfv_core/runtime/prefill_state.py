@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import Cache
 
 from halfv_core.families.base import Parts
 from halfv_core.plan import Keep, Plan
@@ -47,9 +46,10 @@ class PrefillState:
                 is never pruned, and within the sliding window all kinds of layers see the same.
 
         Raises:
-            UnsupportedError: the cache was cropped into a prefill, or the sequence outgrows a sliding window.
+            UnsupportedError: see `CacheState.check_sequence`.
         """
         cache_state.check_sequence(past, past + layout.length, is_prefill=True)
+        cache_state.begin_prefill()
         self._parts = parts
         self._keeps = {keep.layer: keep for keep in plan.keeps}
         self._frozen_layers = plan.frozen_layers
@@ -57,23 +57,20 @@ class PrefillState:
         self._past = past
         self._length = past + layout.length
         self._mask = mask
+        self._ends_in_image = layout.ends_in_visual
         # Of each group of layers (see CacheState) so far; the last ones are the tokens now in the decoder.
         self._slots = [TokenSlots.all_of(layout.prunable, layout.real, past)]
         self._tables: dict[tuple[bool, int], tuple[_Tables, torch.Tensor]] = {}
         self._previous: LayerInput | None = None
         self._finished = False
 
-    def enter_layer(self, index: int, hidden: torch.Tensor, cache: Cache | None, kwargs: dict[str, Any]) -> LayerInput:
+    def enter_layer(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerInput:
         """The input of layer `index`, after the plan's Keep at this layer, if it has one.
 
         Args:
             index: of the layer.
             hidden: (B, n, D), the output of the layer before.
-            cache: the batch's cache.
             kwargs: the layer call's keyword arguments, which the model made for all q tokens of the prefill.
-
-        Raises:
-            UnsupportedError: the cache was changed differently in different layers since the latest prefill.
         """
         # If the layers are on several devices, accelerate moves a layer's arguments only after this.
         device = next(self._parts.layers[index].parameters()).device
@@ -81,7 +78,6 @@ class PrefillState:
         keep = self._keeps.get(index)
         if keep is not None:
             hidden = self._prune(keep, hidden)
-        self._cache_state.check_layer(index, cache, self._past)
         freezes = self.freezes(index)
         cached = self._cache_state.cached_length(index, self._past)
         self._cache_state.record.add_layer(index, self._slots[-1], freezes, cached)
@@ -115,7 +111,7 @@ class PrefillState:
         if index + 1 < len(self._parts.layers):
             return output
         slots = self._slots[-1]
-        self._cache_state.add_prefill(self._slots, self._past, self._length)
+        self._cache_state.add_prefill(self._slots, self._past, self._length, ends_in_image=self._ends_in_image)
         self._previous, self._tables, self._finished = None, {}, True
         if slots.unpruned:
             return output

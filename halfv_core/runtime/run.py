@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from threading import Lock, local
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from transformers import Cache, PreTrainedModel
@@ -20,13 +19,15 @@ from halfv_core.errors import UnsupportedError
 from halfv_core.families.base import Family, Parts, parts_of
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
-from halfv_core.runtime.cache_state import CacheState, check_cache_type
+from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.decode_state import DecodeState
 from halfv_core.runtime.freeze import run_frozen_layer
+from halfv_core.runtime.generation import check_generate
 from halfv_core.runtime.layout import TokenLayout
-from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.patching import Forward, Wrap, rope_deltas, set_rope_deltas, wrapped
 from halfv_core.runtime.prefill_state import PrefillState
 from halfv_core.runtime.run_record import RunRecord
+from halfv_core.runtime.tracked_cache import check_cache_type, state_of, track, under_plan
 
 _KERNELS = ("eager", "sdpa")
 
@@ -68,23 +69,9 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     parts = parts_of(model, family)
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
-    run = Run(parts, plan)
-    with wrapped([*run.wraps(), Wrap(model, "generate", _without_assistant)]):
+    run = Run(model, parts, plan)
+    with wrapped(run.wraps()):
         yield run
-
-
-def _without_assistant(generate: Forward) -> Forward:
-    """Refuse assisted decoding: it appends guesses to the prompt, whose last token then is not the user's."""
-
-    @wraps(generate)
-    def run_generate(*args: Any, **kwargs: Any) -> Any:
-        config = kwargs.get("generation_config")
-        guesses = [kwargs.get("prompt_lookup_num_tokens"), getattr(config, "prompt_lookup_num_tokens", None)]
-        if kwargs.get("assistant_model") is not None or any(guesses):
-            raise UnsupportedError("assisted decoding cannot run under a plan", remedy="leave out the assistant")
-        return generate(*args, **kwargs)
-
-    return run_generate
 
 
 def _check_kernel(parts: Parts) -> None:
@@ -116,13 +103,13 @@ class Run:
     any of them started last.
     """
 
-    def __init__(self, parts: Parts, plan: Plan) -> None:
+    def __init__(self, model: PreTrainedModel, parts: Parts, plan: Plan) -> None:
+        self._model = model
         self._parts = parts
         self._plan = plan
         self._call = _Call()
         # Frozen layers switch the kernel that all layers share, so then only one forward call may run at a time.
         self._exclusive = Lock() if parts.flash and plan.frozen_layers else nullcontext()
-        self._cache_states: WeakKeyDictionary[Cache, CacheState] = WeakKeyDictionary()
         self._latest: RunRecord | None = None
 
     @property
@@ -148,7 +135,7 @@ class Run:
         return self._latest.cost(DecoderShape.of(self._parts.decoder.config, value_bytes))
 
     def wraps(self) -> Sequence[Wrap]:
-        """The methods to wrap: the core, which receives token ids, every decoder layer, and what is added between."""
+        """The methods to wrap: generate(), the core, which gets token ids, every layer, and what is added between."""
 
         def around_core(forward: Forward) -> Forward:
             @wraps(forward)
@@ -174,12 +161,29 @@ class Run:
 
             return run_deepstack
 
+        def around_generate(generate: Forward) -> Forward:
+            @wraps(generate)
+            def run_generate(*args: Any, **kwargs: Any) -> Any:
+                check_generate(self._model, self._parts.visual_ids, *args, **kwargs)
+                prompt = args[0] if args else kwargs.get("inputs", kwargs.get("input_ids"))
+                state = _state_in_use(kwargs)
+                if state is not None and prompt is not None:
+                    set_rope_deltas(self._parts.core, state.rope_deltas, len(prompt))
+                return generate(*args, **kwargs)
+
+            return run_generate
+
         deepstack = self._parts.deepstack
         between = [] if deepstack is None else [Wrap(self._parts.decoder, deepstack, around_deepstack)]
         layers = [
             Wrap(layer, "forward", partial(around_layer, index)) for index, layer in enumerate(self._parts.layers)
         ]
-        return [Wrap(self._parts.core, "forward", around_core), *layers, *between]
+        return [
+            Wrap(self._parts.core, "forward", around_core),
+            Wrap(self._model, "generate", around_generate),
+            *layers,
+            *between,
+        ]
 
     def _run_core(self, forward: Forward, *args: Any, **kwargs: Any) -> Any:
         input_ids = args[0] if args else kwargs.get("input_ids")
@@ -190,8 +194,13 @@ class Run:
         )
         if input_ids is not None:
             call.layout = TokenLayout.find(input_ids, self._parts.visual_ids, _padding_mask(kwargs, input_ids))
-        elif kwargs.get("past_key_values") is None or kwargs["past_key_values"].get_seq_length() == 0:
+        elif not _is_one_more_token(kwargs):
             raise UnsupportedError("visual tokens cannot be found in inputs_embeds", remedy="pass input_ids")
+        state = _state_in_use(kwargs)
+        if state is not None:
+            state.check_rows(len(kwargs["inputs_embeds"] if input_ids is None else input_ids))
+            if kwargs.get("position_ids") is None:  # else generate() has made them, perhaps with deltas of its own
+                set_rope_deltas(self._parts.core, state.rope_deltas, state.rows)
         try:
             with self._exclusive:
                 return forward(*args, **kwargs)
@@ -203,52 +212,68 @@ class Run:
         if index == 0:
             self._call.state = self._begin(hidden, cache, kwargs.get("attention_mask"))
         state = self._call.state
-        if state is None:
-            return forward(hidden, **kwargs)  # type: ignore[no-any-return]
-        if isinstance(state, DecodeState):
-            return forward(hidden, **state.layer_arguments(index, cache, kwargs))  # type: ignore[no-any-return]
-        layer_input = state.enter_layer(index, hidden, cache, kwargs)
-        if state.freezes(index):
-            output = run_frozen_layer(self._parts, index, forward, layer_input, kwargs)
-        else:
-            output = forward(layer_input.hidden, **state.layer_arguments(index, layer_input, kwargs))
-        return state.leave_layer(index, output)
+        with under_plan(cache):
+            if state is None:
+                return forward(hidden, **kwargs)  # type: ignore[no-any-return]
+            if isinstance(state, DecodeState):
+                return forward(hidden, **state.layer_arguments(index, kwargs))  # type: ignore[no-any-return]
+            layer_input = state.enter_layer(index, hidden, kwargs)
+            if state.freezes(index):
+                output = run_frozen_layer(self._parts, index, forward, layer_input, kwargs)
+            else:
+                output = forward(layer_input.hidden, **state.layer_arguments(index, layer_input, kwargs))
+            return state.leave_layer(index, output)
 
     def _begin(
         self, hidden: torch.Tensor, cache: Cache | None, mask: torch.Tensor | None
     ) -> PrefillState | DecodeState | None:
         """At layer 0: start a new prompt, or continue the one that the cache belongs to."""
-        past = 0 if cache is None else cache.get_seq_length()
-        if cache is not None and past:
-            return self._continue(cache, past, hidden, mask)
-        rows, length = hidden.shape[:2]
-        self._latest = record = RunRecord(self._plan, len(self._parts.layers), rows)
-        cache_state = CacheState(self._parts, self._plan, record)
-        if cache is not None:
-            self._cache_states[cache] = cache_state
-        layout = self._call.layout
-        if layout is None or not layout.has_visual:
-            record.add_text_prompt(rows, length)
-            return None
-        check_cache_type(cache)
-        return PrefillState(self._parts, self._plan, cache_state, layout, past, mask)
-
-    def _continue(
-        self, cache: Cache, past: int, hidden: torch.Tensor, mask: torch.Tensor | None
-    ) -> PrefillState | DecodeState | None:
-        """More tokens for a cache that is in use; images among them are pruned as those of the prompt were."""
-        cache_state = self._cache_states.get(cache)
-        if cache_state is None:  # the cache was filled before apply()
-            return None
-        layout = self._call.layout
-        if self._call.has_images and layout is not None and layout.has_visual:
+        past = 0 if cache is None else int(cache.get_seq_length())  # a static cache counts in a tensor, in place
+        rows, new = hidden.shape[:2]
+        layout = self._visual_layout(past)
+        if layout is not None:
             check_cache_type(cache)
-            cache_state.record.start_prefill()
-            return PrefillState(self._parts, self._plan, cache_state, layout, past, mask)
-        new = hidden.shape[1]
-        state = DecodeState(cache_state, past, new, mask, padding_mask=self._parts.flash)
-        cache_state.record.add_new_tokens(new)
+        known = self._known_state(cache) if cache is not None and past else None
+        cache_state = known or CacheState(self._parts, self._plan, RunRecord(self._plan, len(self._parts.layers), rows))
+        record = cache_state.record
+        if cache is not None and past:
+            cache_state.check_cache(cache, past)
+        state: PrefillState | DecodeState | None = None
+        if layout is not None:
+            state = PrefillState(self._parts, self._plan, cache_state, layout, past, mask)
+            record.start_prefill()
+        elif known is None:
+            record.add_text_prompt(new, past)
+        else:
+            state = DecodeState(cache_state, past, new, mask, padding_mask=self._parts.flash)
+            record.add_new_tokens(new)
+        if known is None or layout is not None:
+            cache_state.rope_deltas = rope_deltas(self._parts.core, rows)
+        if cache is not None:
+            track(cache, cache_state)
+        if known is None or self._latest is None or self._latest.prompt == record.prompt:
+            self._latest = record
         return state
+
+    def _visual_layout(self, past: int) -> TokenLayout | None:
+        """Which of the call's tokens are visual; None if it brings no images."""
+        layout = self._call.layout
+        brings_images = layout is not None and layout.has_visual and (self._call.has_images or not past)
+        return layout if brings_images else None
+
+    def _known_state(self, cache: Cache) -> CacheState | None:
+        """What a cache in use holds by this plan; None if it holds the whole sequence, from before apply() or so."""
+        state = state_of(cache)
+        if state is None or state.plan == self._plan:
+            return state
+        if state.is_pruned:
+            raise UnsupportedError(
+                "this KV cache was pruned under another plan",
+                got="; ".join(state.plan.describe()),
+                expected="; ".join(self._plan.describe()),
+                remedy="continue it under its own plan, or start a new cache",
+            )
+        return None
 
 
 def _padding_mask(kwargs: dict[str, Any], input_ids: torch.Tensor) -> torch.Tensor | None:
@@ -257,3 +282,15 @@ def _padding_mask(kwargs: dict[str, Any], input_ids: torch.Tensor) -> torch.Tens
     if not isinstance(mask, torch.Tensor) or mask.ndim != 2:
         return None
     return mask[:, -input_ids.shape[1] :]
+
+
+def _is_one_more_token(kwargs: dict[str, Any]) -> bool:
+    """Whether a call without token ids brings a single token for a cache in use, which no visual token can be."""
+    cache, embeds = kwargs.get("past_key_values"), kwargs.get("inputs_embeds")
+    return cache is not None and cache.get_seq_length() > 0 and embeds is not None and embeds.shape[1] == 1
+
+
+def _state_in_use(kwargs: dict[str, Any]) -> CacheState | None:
+    """What the cache of a call holds, if it is in use and was filled under a plan."""
+    cache = kwargs.get("past_key_values")
+    return state_of(cache) if cache is not None and cache.get_seq_length() > 0 else None
