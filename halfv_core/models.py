@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from halfv_core.bundled import BUNDLED
-from halfv_core.errors import ModelError
+from halfv_core.checkpoint_weights import check_weights
+from halfv_core.errors import HalfVError, ModelError, RunError
+from halfv_core.failures import is_out_of_memory, reason_of
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from halfv_core.processors import PromptProcessor
@@ -36,6 +39,8 @@ MODEL_NAMES: dict[str, str] = {
     "gemma3-4b": "google/gemma-3-4b-it",
 }
 """Short name -> hub id."""
+
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -67,7 +72,7 @@ def resolve(name: str) -> str:
         return MODEL_NAMES[name]
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
             raise ModelError(f"{name} is not a checkpoint", got="a folder without config.json")
         return str(path)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -88,41 +93,87 @@ def load_model(
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
 ) -> LoadedModel:
-    """Load a model and its processor for inference.
+    """Load a model and its processor for inference, and make sure that all weights are the checkpoint's.
 
     Args:
-        name: a bundled name, a short name of `MODEL_NAMES`, a folder, or a hub id.
+        name: a bundled name, a short name of `MODEL_NAMES`, a folder, or a hub id; of a model, or of a PEFT adapter.
         dtype: `auto` (the checkpoint's own), `float32`, `bfloat16` or `float16`.
         device: `auto` (all GPUs there are, else the CPU), or a torch device.
 
     Raises:
-        ModelError: unknown name, unreadable checkpoint, or no network and not in the local cache.
+        ModelError: unknown name, dtype or device; a checkpoint that cannot be read, or whose weights are not those of
+            its architecture; or no network and not in the local cache.
+        RunError: out of memory.
     """
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForImageTextToText
-
+    from halfv_core.adapters import Adapter
+    from halfv_core.devices import check_device
     from halfv_core.processors import load_processor
 
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
+    target = None if device == "auto" else check_device(device)
     source = resolve(name)
     offline = Path(source).is_dir() or not hub_answers()
-    spread = device == "auto" and torch.cuda.is_available()
+    options = {"dtype": dtype, "attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
+    adapter = Adapter.find(source, offline)
+    base = source if adapter is None else resolve(adapter.base)
+    base_offline = offline or Path(base).is_dir()
     try:
-        model: Any = AutoModelForImageTextToText.from_pretrained(
-            source,
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            trust_remote_code=trust_remote_code,
-            local_files_only=offline,
-            device_map="auto" if spread else None,
-        )
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        label = name if adapter is None else adapter.base
+        model = _read_model(label, base, target, options | {"local_files_only": base_offline})
+        if adapter is not None:
+            adapter.add_to(model)
+    except HalfVError:
+        raise
+    except Exception as error:
         raise _cannot_load(name, source, error, offline) from None
-    if not spread:
-        model = model.to("cpu" if device == "auto" else device)
-    return LoadedModel(model.eval(), load_processor(source, trust_remote_code, offline), name)
+    _check_answers_end(name, model, has_file(base, "generation_config.json", base_offline))
+    own_processor = adapter is None or any(has_file(source, file, offline) for file in _PROCESSOR_FILES)
+    processor = load_processor(source if own_processor else base, trust_remote_code, offline)
+    return LoadedModel(model.eval(), processor, name)
+
+
+def _read_model(label: str, source: str, target: "torch.device | None", options: dict[str, Any]) -> "PreTrainedModel":
+    """Read a model to one device, or with None to wherever there is room, and check its weights."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    spread = target is None and torch.cuda.is_available()
+    model: Any
+    # Weights of another shape are let through here, and named by the check.
+    model, info = AutoModelForImageTextToText.from_pretrained(
+        source,
+        **options,
+        device_map="auto" if spread else None,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    check_weights(label, type(model).__name__, info)
+    return model if target is None else model.to(target)  # type: ignore[no-any-return]
+
+
+def _check_answers_end(name: str, model: "PreTrainedModel", has_config: bool) -> None:
+    """Refuse a checkpoint without generation config whose config.json does not name an end token either."""
+    config = model.generation_config
+    if config is None or (config.eos_token_id is None and not has_config):
+        raise ModelError(
+            f"{name} does not say which token ends an answer",
+            expected="eos_token_id in generation_config.json or config.json",
+        )
+
+
+def has_file(source: str, name: str, offline: bool) -> bool:
+    """Whether a checkpoint folder or hub repository has a file."""
+    from transformers.utils import cached_file
+
+    found = cached_file(
+        source,
+        name,
+        local_files_only=offline,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return found is not None
 
 
 def hub_answers() -> bool:
@@ -138,8 +189,18 @@ def hub_answers() -> bool:
     return True
 
 
-def _cannot_load(name: str, source: str, error: Exception, offline: bool) -> ModelError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+def _cannot_load(name: str, source: str, error: Exception, offline: bool) -> HalfVError:
+    if is_out_of_memory(error):
+        return RunError(
+            f"out of memory while {name} was loaded ({reason_of(error)})",
+            remedy="use --dtype bfloat16, a smaller model, or --device auto, which uses all GPUs and the CPU's memory",
+        )
+    reason = reason_of(error)
+    if "trust_remote_code" in str(error):
+        return ModelError(
+            f"{name} brings code of its own, which is not run unasked",
+            remedy="read that code, then add --trust-remote-code",
+        )
     if Path(source).is_dir():
         return ModelError(f"cannot load the checkpoint {name} ({reason})")
     if offline:
