@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel
-from transformers.utils import is_peft_available
+from transformers.utils.import_utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from halfv_core.checkpoint_weights import check_weights
@@ -56,5 +56,6 @@ class Adapter(NamedTuple):
             ModelError: weights of the adapter are missing or left over.
         """
         load: Any = model.load_adapter
-        info = load(self.source, local_files_only=self.offline)
+        options = {"local_files_only": self.offline}
+        info = load(self.source, adapter_kwargs=options, ignore_mismatched_sizes=True)
         check_weights(f"the adapter {self.source}", f"an adapter of {type(model).__name__}", info.to_dict())

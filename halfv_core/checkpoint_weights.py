@@ -1,4 +1,4 @@
-"""Whether the weights of a checkpoint reached the model: transformers itself fills what is missing with random numbers."""
+"""Whether the weights of a checkpoint reached the model: transformers fills in random numbers for what is missing."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _SHOWN = 3
 def check_weights(name: str, architecture: str, info: Mapping[str, Any]) -> None:
     """Refuse a model that is not exactly what the checkpoint holds.
 
-    Tied weights, and those that the model's class declares as ignorable when loading, are neither missing nor left over.
+    Tied weights, and those that the model's class lets loading ignore, are neither missing nor unexpected.
 
     Args:
         name: the checkpoint, for the message.

@@ -28,6 +28,8 @@ def check_device(name: str) -> torch.device:
         if is_out_of_memory(error):
             raise
         raise ModelError(
-            "there is no such device", got=repr(name), expected=f"auto or one of {', '.join(available_devices())}"
+            "there is no such device on this machine",
+            got=repr(name),
+            expected=" or ".join(["auto", *available_devices()]),
         ) from None
     return device

@@ -139,15 +139,15 @@ def _read_model(label: str, source: str, target: "torch.device | None", options:
     from transformers import AutoModelForImageTextToText
 
     spread = target is None and torch.cuda.is_available()
-    model: Any
     # Weights of another shape are let through here, and named by the check.
-    model, info = AutoModelForImageTextToText.from_pretrained(
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
         source,
         **options,
         device_map="auto" if spread else None,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
+    model, info = loaded
     check_weights(label, type(model).__name__, info)
     return model if target is None else model.to(target)  # type: ignore[no-any-return]
 
@@ -164,7 +164,7 @@ def _check_answers_end(name: str, model: "PreTrainedModel", has_config: bool) ->
 
 def has_file(source: str, name: str, offline: bool) -> bool:
     """Whether a checkpoint folder or hub repository has a file."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     found = cached_file(
         source,

@@ -1,0 +1,138 @@
+"""Proofs that a loaded model can be probed: a prompt with a drawn image runs, and plans do what they say on this model.
+
+for check in prove(model, processor):
+    print(check.name, check.passed, check.found)
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+from transformers import PreTrainedModel
+
+from halfv_core.families import Family, Parts, parts_of
+from halfv_core.plan import Freeze, Keep, Plan
+from halfv_core.processors import PromptProcessor
+from halfv_core.records import Check
+from halfv_core.runtime import apply
+from halfv_core.runtime.patching import attention_kernel
+from probe.trials.answers import Inputs, greedy_answer
+from probe.trials.masked_run import masked_logits
+
+QUESTION = "What is in the picture?"
+_NEW_TOKENS = 8
+_TOLERANCE = 1e-3
+"""Largest difference of logits, relative to their spread, that counts as equal whatever the dtype."""
+_ROUNDING = 4.0
+"""Differences up to so many times that between two attention kernels count as rounding."""
+_LARGEST_ROUNDING = 0.25
+"""Relative to the spread; above it, rounding hides what is to be proved."""
+
+
+def drawn_image() -> Image.Image:
+    """A picture in which all parts differ: shapes on a gradient, 224 x 168 px."""
+    picture = Image.linear_gradient("L").resize((224, 168)).convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((16, 24, 104, 112), fill=(200, 30, 30))
+    draw.rectangle((120, 56, 208, 144), fill=(30, 60, 200))
+    draw.line((0, 167, 223, 0), fill=(20, 160, 60), width=5)
+    return picture
+
+
+def prove(model: PreTrainedModel, processor: PromptProcessor, *, family: Family | None = None) -> Iterator[Check]:
+    """Run a drawn image through the processor and the model, in about eight forward passes.
+
+    Nothing more is checked after logits that are not finite.
+
+    Raises:
+        DataError: the processor cannot prepare the prompt.
+    """
+    parts = parts_of(model, family)
+    inputs = processor.prompt([drawn_image()], QUESTION, model.device)
+    yield _image_features(model, parts, inputs)
+    with torch.no_grad():
+        full = model(**inputs, logits_to_keep=1).logits[0, -1]
+    finite = int(full.isfinite().sum())
+    yield Check(
+        name="logits are finite", passed=finite == len(full), found=f"{finite} of {len(full)}, as {_dtype(full)}"
+    )
+    if finite < len(full):
+        return
+    answer = greedy_answer(model, inputs, _NEW_TOKENS)
+    yield Check(name="an answer", passed=len(answer) > 0, found=repr(processor.decode(answer)))
+    depth = len(parts.layers)
+    nothing = Plan((Keep(layer=depth - 1, keep_ratio=1.0),))
+    with torch.no_grad(), apply(model, nothing, family=family):
+        unchanged = model(**inputs, logits_to_keep=1).logits[0, -1]
+    yield Check(
+        name="a plan that does nothing changes nothing",
+        passed=torch.equal(unchanged, full),
+        found="logits, bit by bit",
+    )
+    with torch.no_grad(), attention_kernel(parts.layers[0].self_attn, "eager"):
+        eager = model(**inputs, logits_to_keep=1).logits[0, -1]
+    rounding = float((eager.float() - full.float()).abs().max())
+    for name, plan in (
+        ("pruning equals masking", Plan((Keep(layer=max(1, depth // 3), keep_ratio=0.25),))),
+        ("freezing equals restoring", Plan((Freeze(layers=tuple(range(depth // 2, depth))),))),
+    ):
+        yield _equals_reference(name, model, inputs, plan, full.float(), rounding, family)
+
+
+def _dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+@torch.no_grad()
+def _image_features(model: PreTrainedModel, parts: Parts, inputs: Inputs) -> Check:
+    """Whether each visual token of the prompt, and no other, holds features of the image instead of its embedding."""
+    embeds: list[torch.Tensor] = []
+    handle = parts.decoder.register_forward_pre_hook(
+        lambda _, args, kwargs: embeds.append(kwargs["inputs_embeds"][0]), with_kwargs=True
+    )
+    try:
+        model(**inputs, use_cache=False, logits_to_keep=1)
+    finally:
+        handle.remove()
+    embedding: Any = model.get_input_embeddings()
+    ids = inputs["input_ids"][0]
+    words = embedding(ids.clamp(max=embedding.num_embeddings - 1))  # the id of an image may be outside the vocabulary
+    filled = (words.to(embeds[0]) != embeds[0]).any(-1).cpu()  # (N,)
+    visual = torch.isin(ids.cpu(), torch.tensor(parts.visual_ids))
+    return Check(
+        name="visual tokens hold image features",
+        passed=bool(visual.any()) and torch.equal(filled, visual),
+        found=f"{int(filled.sum())} of {len(ids)} tokens, {int(visual.sum())} promised by the processor",
+    )
+
+
+@torch.no_grad()
+def _equals_reference(
+    name: str,
+    model: PreTrainedModel,
+    inputs: Inputs,
+    plan: Plan,
+    full: torch.Tensor,
+    rounding: float,
+    family: Family | None,
+) -> Check:
+    """Compare a run under a plan with the masked reference.
+
+    Args:
+        full: (vocabulary,) logits without a plan.
+        rounding: largest difference of logits between two kernels, without a plan.
+    """
+    with apply(model, plan, family=family) as run:
+        logits = model(**inputs, logits_to_keep=1).logits[0, -1].float()
+        kept = {layer: rows[0] for layer, rows in run.kept.items()}
+    reference = masked_logits(model, inputs, plan, kept, family=family)
+    spread, effect = float(full.std()), float((reference - full).abs().max())
+    difference = float((logits - reference).abs().max())
+    tolerance = max(_TOLERANCE * spread, min(_ROUNDING * rounding, _LARGEST_ROUNDING * spread))
+    return Check(
+        name=name,
+        passed=difference <= tolerance,
+        found=f"largest difference of logits {difference:.2g}; the plan changes them by {effect:.2g}, rounding by "
+        f"{rounding:.2g}",
+    )
