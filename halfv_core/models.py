@@ -123,11 +123,11 @@ def load_model(
         model = _read_model(label, base, target, options | {"local_files_only": base_offline})
         if adapter is not None:
             adapter.add_to(model)
+        _check_generation(label, model, base, base_offline)
     except HalfVError:
         raise
     except Exception as error:
         raise _cannot_load(name, source, error, offline) from None
-    _check_answers_end(name, model, has_file(base, "generation_config.json", base_offline))
     own_processor = adapter is None or any(has_file(source, file, offline) for file in _PROCESSOR_FILES)
     processor = load_processor(source if own_processor else base, trust_remote_code, offline)
     return LoadedModel(model.eval(), processor, name)
@@ -152,13 +152,20 @@ def _read_model(label: str, source: str, target: "torch.device | None", options:
     return model if target is None else model.to(target)  # type: ignore[no-any-return]
 
 
-def _check_answers_end(name: str, model: "PreTrainedModel", has_config: bool) -> None:
-    """Refuse a checkpoint without generation config whose config.json does not name an end token either."""
-    config = model.generation_config
-    if config is None or (config.eos_token_id is None and not has_config):
+def _check_generation(label: str, model: "PreTrainedModel", source: str, offline: bool) -> None:
+    """Refuse a checkpoint whose generation config transformers passed over, or that names no end of answers."""
+    from transformers import GenerationConfig
+
+    has_config = has_file(source, "generation_config.json", offline)
+    if has_config:
+        GenerationConfig.from_pretrained(source, local_files_only=offline)
+    end = None if model.generation_config is None else model.generation_config.eos_token_id
+    ends = end if isinstance(end, list) else [end]
+    if any(not isinstance(token, int) for token in ends) and not (end is None and has_config):
         raise ModelError(
-            f"{name} does not say which token ends an answer",
-            expected="eos_token_id in generation_config.json or config.json",
+            f"{label} does not say which token ends an answer",
+            got=f"eos_token_id {end}",
+            expected="one or several token ids in generation_config.json or config.json",
         )
 
 
