@@ -27,9 +27,5 @@ def check_device(name: str) -> torch.device:
     except Exception as error:  # a device without support fails in a way of its own
         if is_out_of_memory(error):
             raise
-        raise ModelError(
-            "there is no such device on this machine",
-            got=repr(name),
-            expected=" or ".join(["auto", *available_devices()]),
-        ) from None
+        raise ModelError("unknown device", got=name, expected=" or ".join(["auto", *available_devices()])) from None
     return device

@@ -43,8 +43,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 def reason_of(error: BaseException) -> str:
     """Type and first line of an exception in printable characters, 300 at most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if lines and lines[0].startswith("Traceback"):  # nnsight puts the whole traceback into the message
-        lines = lines[-1:]
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown if len(shown) <= 300 else shown[:297] + "..."

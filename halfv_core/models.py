@@ -138,18 +138,16 @@ def _read_model(label: str, source: str, target: "torch.device | None", options:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    spread = target is None and torch.cuda.is_available()
+    places: Any = "auto" if target is None and torch.cuda.is_available() else None
+    if target is not None and target.type != "cpu":
+        places = {"": target}
     # Weights of another shape are let through here, and named by the check.
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
-        source,
-        **options,
-        device_map="auto" if spread else None,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
+        source, **options, device_map=places, output_loading_info=True, ignore_mismatched_sizes=True
     )
     model, info = loaded
     check_weights(label, type(model).__name__, info)
-    return model if target is None else model.to(target)  # type: ignore[no-any-return]
+    return model  # type: ignore[no-any-return]
 
 
 def _check_generation(label: str, model: "PreTrainedModel", source: str, offline: bool) -> None:

@@ -5,6 +5,7 @@ for check in prove(model, processor):
 """
 
 from collections.abc import Iterator
+from functools import wraps
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.records import Check
 from halfv_core.runtime import apply
-from halfv_core.runtime.patching import attention_kernel
+from halfv_core.runtime.patching import Forward, Wrap, attention_kernel, wrapped
 from probe.trials.answers import Inputs, greedy_answer
 from probe.trials.masked_run import masked_logits
 
@@ -87,18 +88,23 @@ def _dtype(tensor: torch.Tensor) -> str:
 @torch.no_grad()
 def _image_features(model: PreTrainedModel, parts: Parts, inputs: Inputs) -> Check:
     """Whether each visual token of the prompt, and no other, holds features of the image instead of its embedding."""
-    embeds: list[torch.Tensor] = []
-    handle = parts.decoder.register_forward_pre_hook(
-        lambda _, args, kwargs: embeds.append(kwargs["inputs_embeds"][0]), with_kwargs=True
-    )
-    try:
+    received: list[torch.Tensor] = []
+
+    def recording(forward: Forward) -> Forward:
+        @wraps(forward)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            received.append(kwargs["inputs_embeds"][0])
+            return forward(*args, **kwargs)
+
+        return run
+
+    with wrapped([Wrap(parts.decoder, "forward", recording)], plan=False):
         model(**inputs, use_cache=False, logits_to_keep=1)
-    finally:
-        handle.remove()
+    embeds = received[0]  # (N, D)
     embedding: Any = model.get_input_embeddings()
     ids = inputs["input_ids"][0]
     words = embedding(ids.clamp(max=embedding.num_embeddings - 1))  # the id of an image may be outside the vocabulary
-    filled = (words.to(embeds[0]) != embeds[0]).any(-1).cpu()  # (N,)
+    filled = (words.to(embeds) != embeds).any(-1).cpu()  # (N,)
     visual = torch.isin(ids.cpu(), torch.tensor(parts.visual_ids))
     return Check(
         name="visual tokens hold image features",

@@ -110,6 +110,27 @@ def test_buffers_of_older_versions_are_not_unexpected(tmp_path: Path) -> None:
     load_model(str(rewritten(folder, lambda weights: weights | old)), device="cpu")
 
 
+def test_a_checkpoint_with_code_of_its_own_is_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    folder = save_checkpoint("llava", tmp_path / "checkpoint")
+    (folder / "own.py").write_text(
+        "from transformers import LlavaConfig, LlavaForConditionalGeneration\n"
+        "class OwnConfig(LlavaConfig):\n    model_type = 'own'\n"
+        "class OwnModel(LlavaForConditionalGeneration):\n    config_class = OwnConfig\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForImageTextToText": "own.OwnModel"}
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": classes}))
+    assert refusal(folder).endswith("is not run unasked; read that code, then add --trust-remote-code")
+    # The name that it has in memory: LLaVA's renaming is looked up by model_type, and is not that of `own`.
+    rewritten(folder, lambda weights: {name.replace("language_model.lm_", "lm_"): weights[name] for name in weights})
+    assert type(load_model(str(folder), device="cpu", trust_remote_code=True).model).__name__ == "OwnModel"
+    rewritten(folder, lambda weights: {f"own.{name}": weight for name, weight in weights.items()})
+    with pytest.raises(HalfVError, match="expected exactly the weights of OwnModel"):
+        load_model(str(folder), device="cpu", trust_remote_code=True)
+
+
 def test_bundled_models_are_whole() -> None:
     for name in bundled_models():
         load_model(name, device="cpu")
