@@ -57,7 +57,7 @@ def failure_of(error: Exception) -> HalfVError | None:
     if type(error).__name__ == "AcceleratorError" or any(map(_of_model, _modules(error))):
         return RunError(
             f"the model or its processor failed ({reason_of(error)})",
-            remedy="`halfv-probe doctor --model` shows whether the checkpoint works on a drawn image",
+            remedy="see that the checkpoint's config, tokenizer and image processor belong together",
         )
     return None
 

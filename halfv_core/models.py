@@ -40,8 +40,6 @@ MODEL_NAMES: dict[str, str] = {
 }
 """Short name -> hub id."""
 
-_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
-
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -112,73 +110,91 @@ def load_model(
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
     target = None if device == "auto" else check_device(device)
-    source = resolve(name)
-    offline = Path(source).is_dir() or not hub_answers()
     options = {"dtype": dtype, "attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
-    adapter = Adapter.find(source, offline)
-    base = source if adapter is None else resolve(adapter.base)
-    base_offline = offline or Path(base).is_dir()
+    checkpoint = _Source.of(name)
     try:
-        label = name if adapter is None else adapter.base
-        model = _read_model(label, base, target, options | {"local_files_only": base_offline})
+        adapter = Adapter.find(checkpoint.place, checkpoint.offline)
+        base = checkpoint if adapter is None else _Source.of(adapter.base)
+        model = _read_model(base, target, options)
         if adapter is not None:
             adapter.add_to(model)
-        _check_generation(label, model, base, base_offline)
+        _check_generation(base, model)
+        prompts = checkpoint if adapter is None or checkpoint.has_processor() else base
     except HalfVError:
         raise
     except Exception as error:
-        raise _cannot_load(name, source, error, offline) from None
-    own_processor = adapter is None or any(has_file(source, file, offline) for file in _PROCESSOR_FILES)
-    processor = load_processor(source if own_processor else base, trust_remote_code, offline)
-    return LoadedModel(model.eval(), processor, name)
+        raise _cannot_load(checkpoint, error) from None
+    return LoadedModel(model.eval(), load_processor(prompts.place, trust_remote_code, prompts.offline), name)
 
 
-def _read_model(label: str, source: str, target: "torch.device | None", options: dict[str, Any]) -> "PreTrainedModel":
+class _Source(NamedTuple):
+    """Where the files of a checkpoint are."""
+
+    name: str
+    """As the user or an adapter gave it."""
+    place: str
+    """Folder or hub id."""
+    offline: bool
+    """Whether nothing may be requested from the hub."""
+
+    @classmethod
+    def of(cls, name: str) -> "_Source":
+        place = resolve(name)
+        return cls(name, place, Path(place).is_dir() or not hub_answers())
+
+    def has_file(self, name: str) -> bool:
+        from transformers.utils.hub import cached_file
+
+        found = cached_file(
+            self.place,
+            name,
+            local_files_only=self.offline,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return found is not None
+
+    def has_processor(self) -> bool:
+        return self.has_file("processor_config.json") or self.has_file("preprocessor_config.json")
+
+
+def _read_model(source: _Source, target: "torch.device | None", options: dict[str, Any]) -> "PreTrainedModel":
     """Read a model to one device, or with None to wherever there is room, and check its weights."""
     import torch
     from transformers import AutoModelForImageTextToText
 
-    places: Any = "auto" if target is None and torch.cuda.is_available() else None
+    devices: Any = "auto" if target is None and torch.cuda.is_available() else None
     if target is not None and target.type != "cpu":
-        places = {"": target}
+        devices = {"": target}
     # Weights of another shape are let through here, and named by the check.
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
-        source, **options, device_map=places, output_loading_info=True, ignore_mismatched_sizes=True
+        source.place,
+        **options,
+        local_files_only=source.offline,
+        device_map=devices,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
     model, info = loaded
-    check_weights(label, type(model).__name__, info)
+    check_weights(source.name, type(model).__name__, info)
     return model  # type: ignore[no-any-return]
 
 
-def _check_generation(label: str, model: "PreTrainedModel", source: str, offline: bool) -> None:
+def _check_generation(source: _Source, model: "PreTrainedModel") -> None:
     """Refuse a checkpoint whose generation config transformers passed over, or that names no end of answers."""
     from transformers import GenerationConfig
 
-    has_config = has_file(source, "generation_config.json", offline)
+    has_config = source.has_file("generation_config.json")
     if has_config:
-        GenerationConfig.from_pretrained(source, local_files_only=offline)
+        GenerationConfig.from_pretrained(source.place, local_files_only=source.offline)
     end = None if model.generation_config is None else model.generation_config.eos_token_id
     ends = end if isinstance(end, list) else [end]
     if any(not isinstance(token, int) for token in ends) and not (end is None and has_config):
         raise ModelError(
-            f"{label} does not say which token ends an answer",
+            f"{source.name} does not say which token ends an answer",
             got=f"eos_token_id {end}",
             expected="one or several token ids in generation_config.json or config.json",
         )
-
-
-def has_file(source: str, name: str, offline: bool) -> bool:
-    """Whether a checkpoint folder or hub repository has a file."""
-    from transformers.utils.hub import cached_file
-
-    found = cached_file(
-        source,
-        name,
-        local_files_only=offline,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return found is not None
 
 
 def hub_answers() -> bool:
@@ -194,23 +210,23 @@ def hub_answers() -> bool:
     return True
 
 
-def _cannot_load(name: str, source: str, error: Exception, offline: bool) -> HalfVError:
+def _cannot_load(source: _Source, error: Exception) -> HalfVError:
     if is_out_of_memory(error):
         return RunError(
-            f"out of memory while {name} was loaded ({reason_of(error)})",
+            f"out of memory while {source.name} was loaded ({reason_of(error)})",
             remedy="use --dtype bfloat16, a smaller model, or --device auto, which uses all GPUs and the CPU's memory",
         )
     reason = reason_of(error)
     if "trust_remote_code" in str(error):
         return ModelError(
-            f"{name} brings code of its own, which is not run unasked",
+            f"{source.name} brings code of its own, which is not run unasked",
             remedy="read that code, then add --trust-remote-code",
         )
-    if Path(source).is_dir():
-        return ModelError(f"cannot load the checkpoint {name} ({reason})")
-    if offline:
+    if Path(source.place).is_dir():
+        return ModelError(f"cannot load the checkpoint {source.name} ({reason})")
+    if source.offline:
         reason = "no network, and not whole in the local cache"
     return ModelError(
-        f"cannot get {source} from the hub ({reason})",
+        f"cannot get {source.place} from the hub ({reason})",
         remedy="connect to the network, or download the checkpoint elsewhere and pass its folder: --model /path/to/it",
     )

@@ -186,6 +186,7 @@ def test_a_loaded_adapter_is_checked_too(tmp_path: Path) -> None:
     loaded = load_model(str(folder), device="cpu")
     inputs = loaded.processor.prompt([], "w8 w9")
     assert torch.equal(loaded.model(**inputs).logits, adapted(**inputs).logits)
+    assert not torch.equal(loaded.model(**inputs).logits, load_model(str(base), device="cpu").model(**inputs).logits)
     file = folder / "adapter_model.safetensors"
     save_file({name.replace("layers.1.", "layers.9."): weight for name, weight in load_file(file).items()}, file)
     assert "missing (model.language_model.layers.1." in refusal(folder)
