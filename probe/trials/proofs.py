@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
+from torch import nn
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, Parts, parts_of
@@ -25,6 +26,7 @@ QUESTION = "What is in the picture?"
 _NEW_TOKENS = 8
 _TOLERANCE = 1e-3
 """Largest difference of logits, relative to their spread, that counts as equal whatever the dtype."""
+_SAMPLED_VALUES = 256
 _ROUNDING = 4.0
 """Differences up to so many times that between two attention kernels count as rounding."""
 _LARGEST_ROUNDING = 0.25
@@ -50,6 +52,7 @@ def prove(model: PreTrainedModel, processor: PromptProcessor, *, family: Family 
         DataError: the processor cannot prepare the prompt.
     """
     parts = parts_of(model, family)
+    yield _filled_weights(model)
     inputs = processor.prompt([drawn_image()], QUESTION, model.device)
     yield _image_features(model, parts, inputs)
     with torch.no_grad():
@@ -83,6 +86,31 @@ def prove(model: PreTrainedModel, processor: PromptProcessor, *, family: Family 
 
 def _dtype(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
+
+
+@torch.no_grad()
+def _filled_weights(model: PreTrainedModel) -> Check:
+    """Whether every weight matrix holds finite numbers, not only zeros, judged by some values of each.
+
+    A download that was cut off leaves zeros where its file had been given its full size beforehand.
+    """
+    matrices = {
+        name: weight.reshape(-1)[:: max(1, weight.numel() // _SAMPLED_VALUES)]
+        for name, weight in model.named_parameters()
+        if name.endswith("weight") and weight.ndim > 1 and _readable(weight)
+    }
+    empty = [name for name, values in matrices.items() if not (values.any() and values.isfinite().all())]
+    return Check(
+        name="weights are numbers, not only zeros",
+        passed=not empty,
+        found=f"{len(empty)} of {len(matrices)} matrices are not, first {empty[0]}"
+        if empty
+        else f"{len(matrices)} matrices",
+    )
+
+
+def _readable(weight: nn.Parameter) -> bool:
+    return type(weight) is nn.Parameter and weight.is_floating_point() and not weight.is_meta
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from tests import masked_reference
 from tests.tiny import IMAGE, tiny_model, tiny_prompt
 
 NAMES = (
+    "weights are numbers, not only zeros",
     "visual tokens hold image features",
     "logits are finite",
     "an answer",
@@ -82,8 +83,17 @@ def test_logits_that_are_not_finite_end_the_proof() -> None:
     model = tiny_model("llava")
     model.get_output_embeddings().weight.data[7] = torch.nan
     checks = proved(model)
-    assert tuple(checks) == NAMES[:2] and not checks["logits are finite"].passed
+    assert tuple(checks) == NAMES[:3] and not checks["logits are finite"].passed
     assert checks["logits are finite"].found == "63 of 64, as float32"
+
+
+@pytest.mark.parametrize("value", [0.0, torch.inf, torch.nan])
+def test_weights_that_were_not_downloaded_are_seen(value: float) -> None:
+    model = tiny_model("llava")
+    model.model.language_model.layers[2].mlp.up_proj.weight.data[:] = value
+    check = proved(model)["weights are numbers, not only zeros"]
+    assert not check.passed
+    assert check.found.endswith("matrices are not, first model.language_model.layers.2.mlp.up_proj.weight")
 
 
 def test_visual_tokens_without_features_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
