@@ -130,6 +130,7 @@ def _random(
     import torch
     from transformers.utils import logging
 
+    from halfv_core.devices import check_device
     from halfv_core.errors import ModelError
     from halfv_core.models import DTYPES
     from probe.bench import config_of, random_model, sliced
@@ -138,13 +139,11 @@ def _random(
     dtype, device = loading.dtype, loading.device
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
-    torch_device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        torch.empty(0, device=torch_device)
-    except (RuntimeError, AssertionError):
-        raise ModelError("unknown device", got=device, expected="auto, cpu, cuda, cuda:1, mps ...") from None
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch_device = check_device(device)
     logging.set_verbosity_error()
-    config = config_of(name)
+    config = config_of(name, trust_remote_code=loading.trust_remote_code)
     whole = depths(config)
     torch_dtype = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
     random_weights_model = random_model(sliced(config, layers, vision_layers), dtype=torch_dtype, device=torch_device)

@@ -1,4 +1,4 @@
-"""`halfv-probe doctor`: installed packages, available devices, and whether a model can be probed and data can be read.
+"""`halfv-probe doctor`: packages, devices, a proof that a model can be probed, and how data are read.
 
 halfv-probe doctor --model llava-1.5-7b --data my-questions.csv
 """
@@ -32,13 +32,13 @@ TESTED = {
 
 def doctor(
     *,
-    model: Annotated[str | None, typer.Option(help="Also load this model and see whether it can be probed.")] = None,
+    model: Annotated[str | None, typer.Option(help="Also load this model and prove that it can be probed.")] = None,
     data: Annotated[str | None, typer.Option(help="Also read this data set and show what its columns mean.")] = None,
     reading: ReadingOptions,
     loading: LoadingOptions,
     as_json: JsonOption = False,
 ) -> None:
-    """Show versions, devices, with --model whether that model can be probed, with --data how those data are read."""
+    """Show versions, devices, with --model what was proved on that model, with --data how those data are read."""
     result: dict[str, Any] = {
         "python": platform.python_version(),
         "packages": {name: {"installed": installed(name), "tested": tested} for name, tested in TESTED.items()},
@@ -52,6 +52,8 @@ def doctor(
         print_json(result)
     else:
         show(result)
+    if result["model"]:
+        check_proved(result["model"])
 
 
 def installed(package: str) -> str | None:
@@ -74,14 +76,16 @@ def devices() -> list[str]:
 
 
 def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
-    """The properties of a model that matter for probing.
+    """The properties of a model that matter for probing, and what is proved about it on a drawn image.
 
     Raises:
         ModelError: the model cannot be loaded, or no family fits it.
+        DataError: its processor cannot prepare the image.
     """
     from halfv_core.families import family_of, parts_of
+    from probe.trials.proofs import prove
 
-    model = loading.load(name).model
+    model, processor, _ = loading.load(name)
     parts = parts_of(model)
     return {
         "name": name,
@@ -92,7 +96,21 @@ def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "parameters": model.num_parameters(),
+        "checks": [check.model_dump(mode="json") for check in prove(model, processor)],
     }
+
+
+def check_proved(model: dict[str, Any]) -> None:
+    """Raise RunError if one of the model's checks failed."""
+    from halfv_core.errors import RunError
+
+    failed = [check for check in model["checks"] if not check["passed"]]
+    if failed:
+        raise RunError(
+            f"{model['name']} cannot be probed as it was loaded, since it failed: {failed[0]['name']}",
+            got=failed[0]["found"],
+            remedy="try --dtype float32 and --device cpu; if it fails there too, the checkpoint is damaged",
+        )
 
 
 def describe_data(samples: "Samples") -> dict[str, Any]:
@@ -149,9 +167,24 @@ def show(result: dict[str, Any]) -> None:
     if result["data"]:
         show_data(result["data"])
     if result["model"]:
-        stdout.print("the model can be probed:", highlight=False)
-        for key, value in result["model"].items():
+        show_model(result["model"])
+
+
+def show_model(model: dict[str, Any]) -> None:
+    """Print as text what a model is, and what was proved about it."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    checks = model["checks"]
+    proved = all(check["passed"] for check in checks)
+    stdout.print("the model can be probed:" if proved else "the model cannot be probed:", highlight=False)
+    for key, value in model.items():
+        if key != "checks":
             stdout.print(f"  {key.replace('_', ' ')}: {value}", markup=False, highlight=False)
+    table = Table("proved on a drawn image", "", "found", box=None, pad_edge=False)
+    for check in checks:
+        table.add_row(check["name"], "yes" if check["passed"] else "[red]no[/red]", escape(check["found"]))
+    stdout.print(table)
 
 
 def show_data(data: dict[str, Any]) -> None:

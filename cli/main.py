@@ -37,12 +37,13 @@ def main() -> None:
         app(prog_name="halfv-probe")
     except Exception as error:
         # Imported here because importing torch would take seconds from `--help`.
-        from halfv_core.errors import HalfVError
+        from halfv_core.failures import failure_of
 
-        if not isinstance(error, HalfVError):
+        failure = failure_of(error)
+        if failure is None:
             raise
-        print(f"halfv-probe: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        print(f"halfv-probe: {failure}", file=sys.stderr)
+        sys.exit(failure.exit_code)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from halfv_core.bundled import BUNDLED
-from halfv_core.errors import ModelError
+from halfv_core.checkpoint_weights import check_weights
+from halfv_core.errors import HalfVError, ModelError, RunError
+from halfv_core.failures import is_out_of_memory, reason_of
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from halfv_core.processors import PromptProcessor
@@ -67,7 +70,7 @@ def resolve(name: str) -> str:
         return MODEL_NAMES[name]
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
             raise ModelError(f"{name} is not a checkpoint", got="a folder without config.json")
         return str(path)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -88,41 +91,110 @@ def load_model(
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
 ) -> LoadedModel:
-    """Load a model and its processor for inference.
+    """Load a model and its processor for inference, and make sure that all weights are the checkpoint's.
 
     Args:
-        name: a bundled name, a short name of `MODEL_NAMES`, a folder, or a hub id.
+        name: a bundled name, a short name of `MODEL_NAMES`, a folder, or a hub id; of a model, or of a PEFT adapter.
         dtype: `auto` (the checkpoint's own), `float32`, `bfloat16` or `float16`.
         device: `auto` (all GPUs there are, else the CPU), or a torch device.
 
     Raises:
-        ModelError: unknown name, unreadable checkpoint, or no network and not in the local cache.
+        ModelError: unknown name, dtype or device; a checkpoint that cannot be read, or whose weights are not those of
+            its architecture; or no network and not in the local cache.
+        RunError: out of memory.
     """
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForImageTextToText
-
+    from halfv_core.adapters import Adapter
+    from halfv_core.devices import check_device
     from halfv_core.processors import load_processor
 
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
-    source = resolve(name)
-    offline = Path(source).is_dir() or not hub_answers()
-    spread = device == "auto" and torch.cuda.is_available()
+    target = None if device == "auto" else check_device(device)
+    options = {"dtype": dtype, "attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
+    checkpoint = _Source.of(name)
     try:
-        model: Any = AutoModelForImageTextToText.from_pretrained(
-            source,
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            trust_remote_code=trust_remote_code,
-            local_files_only=offline,
-            device_map="auto" if spread else None,
+        adapter = Adapter.find(checkpoint.place, checkpoint.offline)
+        base = checkpoint if adapter is None else _Source.of(adapter.base)
+        model = _read_model(base, target, options)
+        if adapter is not None:
+            adapter.add_to(model)
+        _check_generation(base, model)
+        prompts = checkpoint if adapter is None or checkpoint.has_processor() else base
+    except HalfVError:
+        raise
+    except Exception as error:
+        raise _cannot_load(checkpoint, error) from None
+    return LoadedModel(model.eval(), load_processor(prompts.place, trust_remote_code, prompts.offline), name)
+
+
+class _Source(NamedTuple):
+    """Where the files of a checkpoint are."""
+
+    name: str
+    """As the user or an adapter gave it."""
+    place: str
+    """Folder or hub id."""
+    offline: bool
+    """Whether nothing may be requested from the hub."""
+
+    @classmethod
+    def of(cls, name: str) -> "_Source":
+        place = resolve(name)
+        return cls(name, place, Path(place).is_dir() or not hub_answers())
+
+    def has_file(self, name: str) -> bool:
+        from transformers.utils.hub import cached_file
+
+        found = cached_file(
+            self.place,
+            name,
+            local_files_only=self.offline,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
         )
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise _cannot_load(name, source, error, offline) from None
-    if not spread:
-        model = model.to("cpu" if device == "auto" else device)
-    return LoadedModel(model.eval(), load_processor(source, trust_remote_code, offline), name)
+        return found is not None
+
+    def has_processor(self) -> bool:
+        return self.has_file("processor_config.json") or self.has_file("preprocessor_config.json")
+
+
+def _read_model(source: _Source, target: "torch.device | None", options: dict[str, Any]) -> "PreTrainedModel":
+    """Read a model to one device, or with None to wherever there is room, and check its weights."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    devices: Any = "auto" if target is None and torch.cuda.is_available() else None
+    if target is not None and target.type != "cpu":
+        devices = {"": target}
+    # Weights of another shape are let through here, and named by the check.
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        source.place,
+        **options,
+        local_files_only=source.offline,
+        device_map=devices,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    model, info = loaded
+    check_weights(source.name, type(model).__name__, info)
+    return model  # type: ignore[no-any-return]
+
+
+def _check_generation(source: _Source, model: "PreTrainedModel") -> None:
+    """Refuse a checkpoint whose generation config transformers passed over, or that names no end of answers."""
+    from transformers import GenerationConfig
+
+    has_config = source.has_file("generation_config.json")
+    if has_config:
+        GenerationConfig.from_pretrained(source.place, local_files_only=source.offline)
+    end = None if model.generation_config is None else model.generation_config.eos_token_id
+    ends = end if isinstance(end, list) else [end]
+    if any(not isinstance(token, int) for token in ends) and not (end is None and has_config):
+        raise ModelError(
+            f"{source.name} does not say which token ends an answer",
+            got=f"eos_token_id {end}",
+            expected="one or several token ids in generation_config.json or config.json",
+        )
 
 
 def hub_answers() -> bool:
@@ -138,13 +210,23 @@ def hub_answers() -> bool:
     return True
 
 
-def _cannot_load(name: str, source: str, error: Exception, offline: bool) -> ModelError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    if Path(source).is_dir():
-        return ModelError(f"cannot load the checkpoint {name} ({reason})")
-    if offline:
+def _cannot_load(source: _Source, error: Exception) -> HalfVError:
+    if is_out_of_memory(error):
+        return RunError(
+            f"out of memory while {source.name} was loaded ({reason_of(error)})",
+            remedy="use --dtype bfloat16, a smaller model, or --device auto, which uses all GPUs and the CPU's memory",
+        )
+    reason = reason_of(error)
+    if "trust_remote_code" in str(error):
+        return ModelError(
+            f"{source.name} brings code of its own, which is not run unasked",
+            remedy="read that code, then add --trust-remote-code",
+        )
+    if Path(source.place).is_dir():
+        return ModelError(f"cannot load the checkpoint {source.name} ({reason})")
+    if source.offline:
         reason = "no network, and not whole in the local cache"
     return ModelError(
-        f"cannot get {source} from the hub ({reason})",
+        f"cannot get {source.place} from the hub ({reason})",
         remedy="connect to the network, or download the checkpoint elsewhere and pass its folder: --model /path/to/it",
     )

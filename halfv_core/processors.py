@@ -19,7 +19,8 @@ from transformers import (
     ProcessorMixin,
 )
 
-from halfv_core.errors import DataError, ModelError, UnsupportedError
+from halfv_core.errors import DataError, HalfVError, ModelError, UnsupportedError
+from halfv_core.failures import is_out_of_memory, reason_of
 from halfv_core.interleaving import user_content
 
 if TYPE_CHECKING:
@@ -93,13 +94,27 @@ class PromptProcessor:
             visual token.
 
         Raises:
-            DataError: more places than images, or a question that spells the token that stands for images.
+            DataError: more places than images, a question that spells the token that stands for images, or a
+                checkpoint whose processor fails on these images or this question.
         """
         self._check_spelling(question)
-        messages = [{"role": "user", "content": user_content(len(images), question)}]
-        text = self.backend.apply_chat_template(messages, add_generation_prompt=True)
-        inputs = self.backend(images=list(images) or None, text=text, return_tensors="pt")
+        try:
+            text = self.rendered(len(images), question)
+            inputs = self.backend(images=list(images) or None, text=text, return_tensors="pt")
+        except Exception as error:
+            if isinstance(error, HalfVError) or is_out_of_memory(error):
+                raise
+            raise DataError(f"the processor cannot prepare this prompt ({reason_of(error)})") from None
         return {name: value.to(device) for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+
+    def rendered(self, images: int, question: str) -> str:
+        """The text of one user turn in the chat template, with a placeholder for each image.
+
+        Raises:
+            DataError: more places than images.
+        """
+        messages = [{"role": "user", "content": user_content(images, question)}]
+        return str(self.backend.apply_chat_template(messages, add_generation_prompt=True))
 
     def _check_spelling(self, question: str) -> None:
         """Raise DataError if a question spells a token that stands for images, which would be taken for one."""
@@ -123,31 +138,36 @@ def load_processor(path: str, trust_remote_code: bool = False, offline: bool = F
     """The processor of a checkpoint folder or hub id; with `offline`, nothing is requested from the hub.
 
     Raises:
-        ModelError: the checkpoint has no processor files, or no chat template.
+        ModelError: the checkpoint has no processor files or no chat template, or they cannot be read.
     """
     options = {"trust_remote_code": trust_remote_code, "local_files_only": offline}
-    backend: Any = None
     try:
-        backend = AutoProcessor.from_pretrained(path, **options)
-    except (AttributeError, ImportError, ValueError, OSError):
+        backend: Any = AutoProcessor.from_pretrained(path, **options)
+    except Exception:  # noqa: BLE001 - whatever the reason, its parts are tried next, and they say what is wrong
         backend = None
     if not (hasattr(backend, "image_processor") and hasattr(backend, "tokenizer")):
         backend = _compose(path, options)
     if not backend.chat_template:
         raise ModelError(f"{path} has no chat template", expected="chat_template.jinja or chat_template.json beside it")
-    return PromptProcessor(backend)
+    processor = PromptProcessor(backend)
+    try:
+        with_image, without = (processor.rendered(images, "question") for images in (1, 0))
+    except Exception as error:
+        raise ModelError(f"the chat template of {path} cannot be used ({reason_of(error)})") from None
+    if with_image == without:
+        raise ModelError(f"the chat template of {path} leaves images out", expected="a placeholder for each image")
+    return processor
 
 
 def _compose(path: str, options: dict[str, Any]) -> ComposedProcessor:
     try:
         image_processor = AutoImageProcessor.from_pretrained(path, **options)
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-    except (ImportError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{path} has no processor that can be read ({reason})") from None
+        template = tokenizer.chat_template or ProcessorMixin.get_processor_dict(path)[0].get("chat_template")
+    except Exception as error:
+        raise ModelError(f"{path} has no processor that can be read ({reason_of(error)})") from None
     if not hasattr(image_processor, "merge_size"):
         raise UnsupportedError(
             f"the processor of {path} cannot be built without torchvision", remedy="pip install torchvision"
         )
-    template = tokenizer.chat_template or ProcessorMixin.get_processor_dict(path)[0].get("chat_template")
     return ComposedProcessor(image_processor, tokenizer, template)

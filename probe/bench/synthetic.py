@@ -14,6 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
 from halfv_core.errors import ModelError
+from halfv_core.failures import is_out_of_memory, reason_of
 from halfv_core.models import hub_answers, resolve
 
 _FOLDER = Path(__file__).parent / "shapes"
@@ -24,7 +25,7 @@ def shipped_shapes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_FOLDER.glob("*.json"))}
 
 
-def config_of(name: str) -> PreTrainedConfig:
+def config_of(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig:
     """The config of a shipped shape, a bundled model, a folder or a hub id, tried in this order.
 
     Raises:
@@ -36,11 +37,12 @@ def config_of(name: str) -> PreTrainedConfig:
     source = resolve(name)
     offline = Path(source).is_dir() or not hub_answers()
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(source, local_files_only=offline)
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            source, local_files_only=offline, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:
         raise ModelError(
-            f"no config of '{name}' ({reason})", expected=f"a folder, or a shipped shape: {', '.join(shapes)}"
+            f"no config of '{name}' ({reason_of(error)})", expected=f"a folder, or a shipped shape: {', '.join(shapes)}"
         ) from None
     return config
 
@@ -103,7 +105,9 @@ def random_model(
     try:
         with torch.device(device):
             model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
-    except ValueError as error:
-        raise ModelError(f"no model can be made of this config ({str(error).splitlines()[0]})") from None
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(f"no model can be made of this config ({reason_of(error)})") from None
     model.generation_config.eos_token_id = None
     return model.eval()  # type: ignore[no-any-return]

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -10,13 +10,14 @@ import torch
 from pydantic import JsonValue
 from transformers import PreTrainedModel
 
+from halfv_core.errors import ModelError
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import config_fingerprint
 from probe.calibration.settings import Settings
 from probe.data.samples import Sample, data_fingerprint
 
 SAMPLED_VALUES = 256
-"""Number of values of each parameter that are hashed, evenly spaced."""
+"""Number of values of each weight that are hashed, evenly spaced."""
 
 _PACKAGES = ("halfv-probe", "torch", "transformers", "nnsight", "numpy")
 
@@ -74,14 +75,68 @@ class Identity:
 
 @torch.no_grad()
 def weights_fingerprint(model: PreTrainedModel) -> str:
-    """sha256 over names, shapes, dtypes and some values of all parameters; training changes every value."""
+    """sha256 over names, shapes, dtypes and some values of all weights; training changes every value.
+
+    Weights are the parameters, and what else the model saves: quantised weights in buffers, with their scales. Sharded
+    weights are gathered, so every process of a tensor-parallel run must call this.
+
+    Raises:
+        ModelError: an offloaded weight cannot be found.
+    """
     digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        flattened = parameter.detach().reshape(-1)
-        values = flattened[:: max(1, -(-flattened.numel() // SAMPLED_VALUES))].float().cpu()
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
+    for name, weight in _weights(model):
+        values = _spaced_values(weight)
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(values.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _weights(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and plain tensor of every weight: first the parameters, then what is saved beside them."""
+    for name, parameter in model.named_parameters():
+        yield from _plain_tensors(name, parameter, model)
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for name, value in model.state_dict().items():
+        if name not in parameters and isinstance(value, torch.Tensor):
+            yield from _plain_tensors(name, value, model)
+
+
+def _plain_tensors(name: str, weight: torch.Tensor, model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
+    """A weight as plain tensors with memory: gathered if sharded, read if offloaded, taken apart if quantised."""
+    weight = weight.detach()
+    if hasattr(weight, "full_tensor"):  # DTensor
+        weight = weight.full_tensor()
+    if weight.is_meta:
+        weight = _offloaded(name, model).to(weight.dtype)
+    if hasattr(weight, "__tensor_flatten__"):
+        for part in weight.__tensor_flatten__()[0]:
+            yield from _plain_tensors(f"{name}.{part}", getattr(weight, part), model)
+    else:
+        yield name, weight
+
+
+def _offloaded(name: str, model: PreTrainedModel) -> torch.Tensor:
+    """The weight that accelerate's hook puts in place of a meta tensor while its module runs.
+
+    Raises:
+        ModelError: no hook has it.
+    """
+    parts = name.split(".")
+    for depth in reversed(range(len(parts))):  # the hook of the module itself, or of one around it
+        module = model.get_submodule(".".join(parts[:depth]))
+        hook = getattr(module, "_hf_hook", None)
+        for each in getattr(hook, "hooks", (hook,)):
+            weights, key = getattr(each, "weights_map", None), ".".join(parts[depth:])
+            if weights is not None and key in weights:
+                return torch.as_tensor(weights[key])
+    raise ModelError(f"the values of {name} cannot be read", got="a meta tensor without accelerate's hook")
+
+
+def _spaced_values(weight: torch.Tensor) -> torch.Tensor:
+    """Up to `SAMPLED_VALUES` evenly spaced values: floating-point ones as float32, others as they are stored."""
+    flattened = weight.reshape(-1)
+    values = flattened[:: max(1, -(-flattened.numel() // SAMPLED_VALUES))]
+    return values.float().cpu() if values.is_floating_point() else values.cpu().contiguous()
 
 
 def setup_fingerprint(model: PreTrainedModel, processor: PromptProcessor) -> str:

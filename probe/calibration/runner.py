@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from halfv_core.cost import DecoderShape
-from halfv_core.errors import DataError
+from halfv_core.errors import DataError, HalfVError
+from halfv_core.failures import failure_of, is_out_of_memory
 from probe.calibration.budget.budget import Work
 from probe.calibration.budget.control import BudgetControl
 from probe.calibration.cost_estimates import CostEstimator
@@ -113,5 +114,12 @@ class Runner:
                 if not step.skips_bad_samples:
                     raise
                 return {"rejected": str(error)}
+            except HalfVError:
+                raise  # about the model or the plan, so every sample would fail
+            except Exception as error:
+                failure = failure_of(error)
+                if failure is None or is_out_of_memory(error) or not step.skips_bad_samples:
+                    raise
+                return {"rejected": str(failure)}
 
         return self._cache(f"{step.key}/{sample.id}", measure) if step.recorded else measure()

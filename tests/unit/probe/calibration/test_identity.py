@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import accelerate
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoModelForImageTextToText, PreTrainedModel
 
+from halfv_core.errors import ModelError
 from halfv_core.models import load_model
 from halfv_core.processors import PromptProcessor
 from probe.calibration.identity import setup_fingerprint, weights_fingerprint
@@ -50,6 +53,102 @@ def test_what_is_no_weight_does_not_matter(change: Callable[[PreTrainedModel], o
     before = weights_fingerprint(model)
     change(model)
     assert weights_fingerprint(model) == before
+
+
+class Packed(torch.Tensor):
+    """A quantised weight as torchao and quanto keep it: a tensor without values of its own, around others."""
+
+    values: torch.Tensor
+    scale: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, values: torch.Tensor, scale: torch.Tensor) -> "Packed":
+        packed: Packed = torch.Tensor._make_wrapper_subclass(cls, values.shape, dtype=scale.dtype)  # type: ignore
+        packed.values, packed.scale = values, scale
+        return packed
+
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return ["values", "scale"], None
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is not torch.ops.aten.detach.default:
+            raise NotImplementedError(function)
+        return Packed(args[0].values, args[0].scale)
+
+
+def test_quantised_weights_are_read_part_by_part() -> None:
+    model = tiny_model("llava")
+    layer = model.model.language_model.layers[0].mlp.up_proj
+    values, scale = torch.randint(-9, 9, (48, 32), dtype=torch.int8), torch.rand(48, 1)
+    layer.weight = torch.nn.Parameter(Packed(values, scale), requires_grad=False)
+    found = {weights_fingerprint(model)}
+    for part in (values, scale):
+        part += 1
+        found.add(weights_fingerprint(model))
+    assert len(found) == 3
+
+
+def test_weights_in_buffers_are_read() -> None:
+    """GPTQ and AWQ keep them there, packed into integers of which a float32 would lose the lowest bits."""
+    model = tiny_model("llava")
+    layer = model.model.language_model.layers[0].mlp.up_proj
+    layer.register_buffer("qweight", torch.full((4, 32), 2**30, dtype=torch.int32))
+    before = weights_fingerprint(model)
+    layer.qweight += 1
+    assert weights_fingerprint(model) != before
+
+
+def test_what_is_computed_from_the_config_is_no_weight() -> None:
+    model = tiny_model("llava")
+    before = weights_fingerprint(model)
+    model.model.language_model.rotary_emb.inv_freq += 1
+    assert weights_fingerprint(model) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_offloaded_weights_are_those_of_the_whole_model(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = tiny_model("qwen2_5_vl").to(dtype)
+    model.save_pretrained(tmp_path)
+    places = {"model.visual": "cpu", "lm_head": "disk", "model.language_model": "disk"}
+    offloaded = AutoModelForImageTextToText.from_pretrained(
+        tmp_path, device_map=places, offload_folder=tmp_path / "off", dtype=dtype
+    )
+    assert any(parameter.is_meta for parameter in offloaded.parameters())
+    assert weights_fingerprint(offloaded) == weights_fingerprint(model)
+
+
+def test_one_offloaded_weight_is_another_model() -> None:
+    model = tiny_model("llava")
+    accelerate.cpu_offload(model)
+    before = weights_fingerprint(model)
+    hook: Any = model.model.language_model.layers[4].self_attn.q_proj._hf_hook
+    hook.weights_map["weight"][0] += 1
+    assert weights_fingerprint(model) != before
+
+
+def test_weights_that_are_nowhere_are_refused() -> None:
+    model = tiny_model("llava").to("meta")
+    with pytest.raises(ModelError, match="cannot be read; got a meta tensor without accelerate's hook"):
+        weights_fingerprint(model)
+
+
+def test_sharded_weights_are_gathered(tmp_path: Path) -> None:
+    from torch import distributed
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    model = tiny_model("llava")
+    whole = weights_fingerprint(model)
+    store = distributed.FileStore(str(tmp_path / "store"), 1)
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        layer = model.model.language_model.layers[0].mlp.up_proj
+        layer.weight = torch.nn.Parameter(distribute_tensor(layer.weight.data, mesh, [Shard(0)]))
+        assert weights_fingerprint(model) == whole
+    finally:
+        distributed.destroy_process_group()
 
 
 @pytest.mark.gpu

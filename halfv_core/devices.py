@@ -1,0 +1,31 @@
+"""The devices of this machine, and whether a device that the user names is one of them."""
+
+import torch
+
+from halfv_core.errors import ModelError
+from halfv_core.failures import is_out_of_memory
+
+
+def available_devices() -> list[str]:
+    """Names that a model can be moved to: cpu, and the accelerators that torch can use."""
+    names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    return names + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def check_device(name: str) -> torch.device:
+    """The torch device of a name, on which a tensor can be made and read.
+
+    Args:
+        name: as in `torch.device`; `auto` is none.
+
+    Raises:
+        ModelError: no such device on this machine, or one without memory, such as meta.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # a device without support fails in a way of its own
+        if is_out_of_memory(error):
+            raise
+        raise ModelError("unknown device", got=name, expected=" or ".join(["auto", *available_devices()])) from None
+    return device
