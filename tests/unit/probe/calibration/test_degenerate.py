@@ -154,5 +154,8 @@ def test_a_question_whose_picture_makes_no_visual_token_is_named(tmp_path: Path,
     del rows[2]["image"]
     path.write_text("\n".join(map(json.dumps, rows)))
     profile = calibrate(loaded.model, loaded.processor, load_samples(path), SETTINGS)
-    assert (profile.provenance.rejected, profile.provenance.rejected_first) == (1, ("line 3: no image",))
+    assert (profile.provenance.rejected, profile.provenance.rejected_first) == (
+        1,
+        ("line 3: no image; got columns id, question, answer, family",),
+    )
     assert "s2" not in (*profile.provenance.sample_ids, *profile.provenance.held_out_ids)
