@@ -29,7 +29,8 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Print or convert a profile."""
-    from halfv_core.profile import Profile, write_atomically
+    from halfv_core.files import write_atomically
+    from halfv_core.profile import Profile
 
     if as_json and format is Format.YAML:
         raise typer.BadParameter("--json and --format yaml contradict each other")

@@ -7,8 +7,6 @@ with halfv_core.apply(model, profile):
 
 import hashlib
 import json
-import os
-import tempfile
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from halfv_core.errors import HalfVError, ProfileError, first_fault
+from halfv_core.files import write_atomically
 from halfv_core.plan import Plan
 from halfv_core.records import (
     CausalTest,
@@ -180,19 +179,3 @@ def config_fingerprint(config: "PreTrainedConfig") -> str:
             if value is not None:
                 parts[f"{name}.{field}"] = value
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write the whole file or nothing: write to a temporary file in the same folder, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

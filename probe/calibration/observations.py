@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError, model_validator
 
 from halfv_core.errors import DataError
-from halfv_core.profile import Profile, write_atomically
+from halfv_core.files import write_atomically
+from halfv_core.profile import Profile
 from halfv_core.records import Record
 from probe.common.region import Region
 

@@ -18,8 +18,9 @@ from pydantic import JsonValue
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family
+from halfv_core.files import write_atomically
 from halfv_core.processors import PromptProcessor
-from halfv_core.profile import Profile, config_fingerprint, write_atomically
+from halfv_core.profile import Profile, config_fingerprint
 from halfv_core.records import Record
 from probe.common.journal import Journal
 from probe.common.progress import OnProgress, counter

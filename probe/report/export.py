@@ -6,7 +6,6 @@ export({"profile": Subject(profile)}, "csv", Path("figures"))        # figures/p
 import csv
 import io
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -17,7 +16,7 @@ import plotly.graph_objects as go
 import plotly.io
 
 from halfv_core.errors import HalfVError
-from halfv_core.profile import write_atomically
+from halfv_core.files import write_atomically
 from probe.report.figures import CHARTS, Cell, Chart, Subject, Table
 from probe.report.figures._style import escaped, model_names
 
@@ -131,7 +130,7 @@ def _write_pictures(exported: Sequence[ExportedChart], format: str, folder: Path
                 remedy=f"install one, or set BROWSER_PATH, {remedy}",
             ) from None
         for path in drawn:
-            os.replace(path, folder / path.name)
+            write_atomically(folder / path.name, path.read_bytes())
     return [folder / path.name for path in drawn]
 
 
