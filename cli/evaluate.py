@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.common import (
     JsonOption,
@@ -15,6 +14,7 @@ from cli.common import (
     journal_path,
     print_json,
     progress_bar,
+    stderr,
     stdout,
     writing,
 )
@@ -54,7 +54,6 @@ def evaluate(
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
     available = reading.read(data)
     answered = with_references(available)
-    stderr = Console(stderr=True, soft_wrap=True, highlight=False)
     if len(answered) < len(available):
         stderr.print(
             f"{len(available) - len(answered)} of {len(available)} samples have no reference answer and are left out"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common import JsonOption, ProfileArgument, writing
+from cli.common import JsonOption, ProfileArgument, echo_json, writing
 
 if TYPE_CHECKING:
     from halfv_core.profile import Profile
@@ -36,7 +36,7 @@ def export(
         raise typer.BadParameter("--json and --format yaml contradict each other")
     text = as_text(Profile.load(profile), format)
     if output is None:
-        typer.echo(text, nl=False)
+        echo_json(text) if format is Format.JSON else typer.echo(text, nl=False)
         return
     with writing(output):
         write_atomically(output, text)
