@@ -107,8 +107,10 @@ class Profile(Record):
         except json.JSONDecodeError as error:
             place = f"line {error.lineno} column {error.colno}"
             raise ProfileError(f"profile {path} is not whole JSON ({error.msg} at {place})", remedy=remedy) from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets within brackets
+            raise ProfileError(f"profile {path} is not JSON of a profile ({error})", remedy=remedy) from None
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if version != SCHEMA_VERSION:
+        if version != SCHEMA_VERSION or isinstance(version, bool):
             expected = f"a profile of schema_version {SCHEMA_VERSION}"
             raise ProfileError(
                 f"{path} cannot be read", got=f"schema_version {version}", expected=expected, remedy=remedy
@@ -117,6 +119,8 @@ class Profile(Record):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise ProfileError(f"profile {path} is not valid: {first_fault(error)}", remedy=remedy) from None
+        except HalfVError as error:  # of a plan, whose classes have errors of their own
+            raise ProfileError(f"profile {path} is not valid: {error}", remedy=remedy) from None
 
     def figure(self, name: str) -> Any:
         """One of the report's charts as a plotly figure, for a notebook: `profile.figure("entropy")`.
