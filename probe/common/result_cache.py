@@ -10,11 +10,18 @@ class ResultCache:
     """`cache(name, compute)` returns the result that an earlier run stored under this name, or computes and stores it.
 
     Names are unique within a run. Without a journal nothing is stored, and everything is computed.
+
+    Raises:
+        HalfVError: the journal has a record that no result cache wrote.
     """
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
-        self._stored = {record["name"]: record["value"] for record in (journal.records if journal else ())}
+        self._stored: dict[str, Any] = {}
+        for record in journal.records if journal else ():
+            if not isinstance(record.get("name"), str) or "value" not in record:
+                raise journal.damaged("a record without name or value")
+            self._stored[record["name"]] = record["value"]
         self.hits = 0
         """Number of results taken from an earlier run."""
 
