@@ -17,11 +17,7 @@ class ResultCache:
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
-        self._stored: dict[str, Any] = {}
-        for record in journal.records if journal else ():
-            if not isinstance(record.get("name"), str) or "value" not in record:
-                raise journal.damaged("a record without name or value")
-            self._stored[record["name"]] = record["value"]
+        self._stored = {} if journal is None else _by_name(journal)
         self.hits = 0
         """Number of results taken from an earlier run."""
 
@@ -34,3 +30,13 @@ class ResultCache:
         if self._journal is not None:
             self._journal.add({"name": name, "value": value})
         return value
+
+
+def _by_name(journal: Journal) -> dict[str, Any]:
+    stored = {}
+    for record in journal.records:
+        name = record.get("name")
+        if not isinstance(name, str) or "value" not in record:
+            raise journal.damaged("a record without name or value")
+        stored[name] = record["value"]
+    return stored

@@ -159,7 +159,9 @@ def test_the_records_of_two_runs_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"hello\n", b"[" * 100_000 + b"\n", b"[1]\n", b'{"id": 1}\n', b'{"key": {}}\n{"id"\n{}\n', b"\xff\n"]
+    "text",
+    [b"hello\n", b"[" * 100_000 + b"\n", b"[1]\n", b'{"id": 1}\n', b'{"key": {}}\n{"id"\n{}\n', b"\xff\n"],
+    ids=lambda text: text[:9].hex(),
 )
 def test_another_file_is_not_touched(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "j").write_bytes(text)
