@@ -106,7 +106,15 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def journal_path(output: Path) -> Path:
-    """The journal of the work on an output file, with which the same command resumes after an interruption."""
+    """The journal of the work on an output file, with which the same command resumes after an interruption.
+
+    Raises:
+        HalfVError: the path has no file name, as `.` and `/`.
+    """
+    from halfv_core.errors import HalfVError
+
+    if not output.name:
+        raise HalfVError(f"cannot write {output}: Is a directory", remedy="choose another --output")
     return output.with_name(f"{output.name}.unfinished")
 
 

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,8 @@ Format = Literal["png", "svg", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 COMPARISON = "comparison"
 """Prefix of the files of charts that compare several subjects."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""First characters of text that a spreadsheet may calculate."""
 WIDTH = 1000
 """Width of pictures, pixels."""
 
@@ -48,9 +51,10 @@ def export(
         The files, in the order of `charts` for each subject.
 
     Raises:
-        HalfVError: the format is a picture, but kaleido or a browser is missing.
+        HalfVError: two charts would have the same file, or kaleido or a browser is missing for a picture.
     """
     exported = list(_exported_charts(subjects, charts))
+    _check_different(exported)
     if format in ("png", "svg"):
         return _write_pictures(exported, format, folder)
     paths = []
@@ -63,17 +67,28 @@ def export(
     return paths
 
 
+def chart_files(prefixes: Sequence[str], formats: Sequence[Format], folder: Path) -> Iterator[Path]:
+    """All files that `export` may write for subjects with these file name prefixes."""
+    for prefix in [*prefixes, COMPARISON] if len(prefixes) > 1 else prefixes:
+        yield from (folder / f"{prefix}-{name}.{format}" for name in CHARTS for format in formats)
+
+
 def as_csv(table: Table) -> str:
     """The table as CSV with a header row; null is an empty field, and text that looks like a formula is quoted."""
+    return "".join(map(_csv_line, (table.columns, *table.rows)))
+
+
+def _csv_line(row: Sequence[Cell]) -> str:
+    """One row. It is written with CR LF at its end, because csv quotes only the line ends that it uses itself."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([map(_field, row) for row in (table.columns, *table.rows)])
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(map(_field, row))
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _field(value: Cell) -> Cell:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
 def as_json(chart: Chart, table: Table) -> str:
@@ -103,6 +118,18 @@ def _exported_charts(subjects: Mapping[str, Subject], charts: Sequence[Chart]) -
         for chart in charts:
             if (len(group) == 1 or chart.many) and chart.make(group) is not None:
                 yield ExportedChart(f"{stem}-{chart.name}", chart, group)
+
+
+def _check_different(exported: Sequence[ExportedChart]) -> None:
+    """Refuse names of subjects with which one chart would overwrite another, also where case does not matter."""
+    for stem, times in Counter(item.stem.casefold() for item in exported).items():
+        if times > 1:
+            raise HalfVError(
+                f"{times} charts would be written to the same file",
+                got=stem,
+                expected=f"a name for each subject, and none called {COMPARISON} among several",
+                remedy="choose other names",
+            )
 
 
 def _write_pictures(exported: Sequence[ExportedChart], format: str, folder: Path) -> list[Path]:
