@@ -20,6 +20,7 @@ from cli.common import (
 )
 from cli.data_options import DataOption, ReadingOptions, print_rejected
 from cli.model_options import LoadingOptions, ModelOption
+from cli.outputs import Output, prepare
 
 
 def evaluate(
@@ -42,13 +43,15 @@ def evaluate(
 ) -> None:
     """Compare the full model, each part of the plan, the whole plan, and the wrong treatment of Stage III."""
     from cli.evaluate_table import ablation_table, remarks
-    from halfv_core import HalfVError, Profile
+    from halfv_core import Profile
     from probe.data.draw import draw_readable
     from probe.evaluation.ablation import ablate
     from probe.evaluation.evaluate import with_references
     from probe.evaluation.grading import as_grading
     from probe.evaluation.variants import variants_of
 
+    journal = journal_path(output)
+    prepare([Output("--output", output, beside=(journal,))], [profile, data])
     chosen = as_grading(grading)
     loaded_profile = Profile.load(profile)
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
@@ -60,11 +63,6 @@ def evaluate(
         )
     drawn, unreadable = draw_readable(answered, samples, seed)
     print_rejected(unreadable, len(drawn) + len(unreadable))
-    journal = journal_path(output)
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-    if output.is_dir():
-        raise HalfVError(f"cannot write {output}: Is a directory", remedy="choose another --output")
     loaded = loading.load(model)
     with progress_bar() as on_progress, writing(journal):
         ablation = ablate(

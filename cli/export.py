@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.common import JsonOption, ProfileArgument, echo_json, writing
+from cli.outputs import Output, prepare
 
 if TYPE_CHECKING:
     from halfv_core.profile import Profile
@@ -38,6 +39,7 @@ def export(
     if output is None:
         echo_json(text) if format is Format.JSON else typer.echo(text, nl=False)
         return
+    prepare([Output("--output", output)], [profile])
     with writing(output):
         write_atomically(output, text)
 
