@@ -97,7 +97,7 @@ def bench(
         stdout.print(table)
     if benchmark.subject.visual_tokens != visual_tokens:
         stdout.print(f"{visual_tokens} visual tokens were asked for; {benchmark.subject.visual_tokens} are nearest.")
-    stdout.print(f"record: {output}", highlight=False)
+    stdout.print(f"record: {output}", markup=False, highlight=False)
 
 
 def _check(

@@ -117,7 +117,7 @@ def calibrate(
         print_json(profile.model_dump(mode="json"))
         return
     stdout.print(summary_table(profile))
-    stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), highlight=False)
+    stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), markup=False, highlight=False)
 
 
 def selector_options(pairs: list[str]) -> dict[str, bool | int | float | str]:

@@ -90,4 +90,4 @@ def evaluate(
     stdout.print(ablation_table(ablation))
     for remark in remarks(ablation):
         stdout.print(remark, markup=False, highlight=False)
-    stdout.print(f"record: {output}", highlight=False)
+    stdout.print(f"record: {output}", markup=False, highlight=False)
