@@ -19,6 +19,7 @@ from cli.common import (
     writing,
 )
 from cli.model_options import LoadingOptions, ModelOption
+from cli.outputs import Output, prepare
 from cli.plan_options import FreezeOption, KeepOption, parse_plan
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def bench(
 
     _check(random_weights, layers, vision_layers, profile, keep, freeze)
     typed_plan = parse_plan(keep or [], freeze or []) if keep or freeze else None
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
+    prepare([Output("--output", output)], [profile])
     if random_weights:
         loaded_model, whole = _random(model, layers, vision_layers, loading)
     else:
@@ -97,7 +97,7 @@ def bench(
         stdout.print(table)
     if benchmark.subject.visual_tokens != visual_tokens:
         stdout.print(f"{visual_tokens} visual tokens were asked for; {benchmark.subject.visual_tokens} are nearest.")
-    stdout.print(f"record: {output}", highlight=False)
+    stdout.print(f"record: {output}", markup=False, highlight=False)
 
 
 def _check(

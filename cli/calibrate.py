@@ -20,6 +20,7 @@ from cli.common import (
 )
 from cli.data_options import DataOption, ReadingOptions
 from cli.model_options import LoadingOptions, ModelOption
+from cli.outputs import Output, prepare
 
 
 def calibrate(
@@ -69,6 +70,9 @@ def calibrate(
     from probe.calibration.observations import beside
     from probe.report import Subject, write_report
 
+    journal = journal_path(output)
+    outputs = [Output("--output", output, beside=(journal, beside(output))), Output("--report", report)]
+    prepare(outputs, [data])
     seconds = None if budget is None else parse_budget(budget)
     loaded_samples = reading.read(data)
     settings = Settings.from_user(
@@ -89,12 +93,7 @@ def calibrate(
         budget=seconds,
         examples=examples,
     )
-    for path in (output, report):
-        if path is not None:
-            with writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
     loaded = loading.load(model)
-    journal = journal_path(output)
     with progress_bar() as on_progress, writing(journal):
         profile, observations = calibrate_in_full(
             loaded.model,
@@ -112,13 +111,13 @@ def calibrate(
         profile.save(output)
         journal.unlink(missing_ok=True)
     if report is not None:
-        with writing(report):
+        with writing(report, "--report"):
             write_report([Subject(profile, observations)], report)
     if as_json:
         print_json(profile.model_dump(mode="json"))
         return
     stdout.print(summary_table(profile))
-    stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), highlight=False)
+    stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), markup=False, highlight=False)
 
 
 def selector_options(pairs: list[str]) -> dict[str, bool | int | float | str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -24,12 +25,32 @@ ProfileArgument = Annotated[Path, typer.Argument(help="Profile made by `halfv-pr
 SMALL_MODEL = 50_000_000
 """Number of parameters below which several threads are slower than one."""
 
-stdout = Console()
+
+class SafeConsole(Console):
+    """A console on which text from data, profiles and models cannot act as an escape sequence."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield the segments with the control characters of their text replaced; rich's own ones stay."""
+        from halfv_core.errors import printable
+
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+stdout = SafeConsole()
+stderr = SafeConsole(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_json(value: object) -> None:
     """Print JSON without colours or wrapping."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    echo_json(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def echo_json(text: str) -> None:
+    """Print text that is JSON; what a terminal would act on is escaped, which JSON allows."""
+    from halfv_core.errors import UNPRINTABLE
+
+    typer.echo(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text), nl=False)
 
 
 def given_arguments(context: typer.Context) -> dict[str, "JsonValue"]:
@@ -69,7 +90,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar on stderr for each step, with samples done and time left. Yields `report(step, done, total)`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
-    progress = Progress(*columns, console=Console(stderr=True))
+    progress = Progress(*columns, console=SafeConsole(stderr=True))
 
     def report(step: str, done: int, total: int) -> None:
         if step not in tasks:
@@ -85,7 +106,15 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def journal_path(output: Path) -> Path:
-    """The journal of the work on an output file, with which the same command resumes after an interruption."""
+    """The journal of the work on an output file, with which the same command resumes after an interruption.
+
+    Raises:
+        HalfVError: the path has no file name, as `.` and `/`.
+    """
+    from halfv_core.errors import HalfVError
+
+    if not output.name:
+        raise HalfVError(f"cannot write {output}: Is a directory", remedy="choose another --output")
     return output.with_name(f"{output.name}.unfinished")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
+
+from cli.common import stderr
 
 if TYPE_CHECKING:
     from probe.data.samples import Samples
@@ -81,7 +82,7 @@ class ReadingOptions:
             fetch_images=self.fetch_images,
         )
         for note in samples.notes:
-            Console(stderr=True, soft_wrap=True, highlight=False).print(f"{data}: {note}", markup=False)
+            stderr.print(f"{data}: {note}")
         print_rejected(samples.rejected, len(samples) + len(samples.rejected))
         return samples
 
@@ -92,9 +93,8 @@ def print_rejected(rejected: Sequence[object], rows: int) -> None:
 
     if not rejected:
         return
-    stderr = Console(stderr=True, soft_wrap=True, highlight=False)
-    stderr.print(f"{len(rejected)} of {rows} rows cannot be used:", markup=False)
+    stderr.print(f"{len(rejected)} of {rows} rows cannot be used:")
     for row in rejected[:SHOWN]:
-        stderr.print(f"  {row}", markup=False)
+        stderr.print(f"  {row}")
     if len(rejected) > SHOWN:
-        stderr.print(f"  and {len(rejected) - SHOWN} more", markup=False)
+        stderr.print(f"  and {len(rejected) - SHOWN} more")

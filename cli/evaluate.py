@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.common import (
     JsonOption,
@@ -15,11 +14,13 @@ from cli.common import (
     journal_path,
     print_json,
     progress_bar,
+    stderr,
     stdout,
     writing,
 )
 from cli.data_options import DataOption, ReadingOptions, print_rejected
 from cli.model_options import LoadingOptions, ModelOption
+from cli.outputs import Output, prepare
 
 
 def evaluate(
@@ -42,30 +43,26 @@ def evaluate(
 ) -> None:
     """Compare the full model, each part of the plan, the whole plan, and the wrong treatment of Stage III."""
     from cli.evaluate_table import ablation_table, remarks
-    from halfv_core import HalfVError, Profile
+    from halfv_core import Profile
     from probe.data.draw import draw_readable
     from probe.evaluation.ablation import ablate
     from probe.evaluation.evaluate import with_references
     from probe.evaluation.grading import as_grading
     from probe.evaluation.variants import variants_of
 
+    journal = journal_path(output)
+    prepare([Output("--output", output, beside=(journal,))], [profile, data])
     chosen = as_grading(grading)
     loaded_profile = Profile.load(profile)
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
     available = reading.read(data)
     answered = with_references(available)
-    stderr = Console(stderr=True, soft_wrap=True, highlight=False)
     if len(answered) < len(available):
         stderr.print(
             f"{len(available) - len(answered)} of {len(available)} samples have no reference answer and are left out"
         )
     drawn, unreadable = draw_readable(answered, samples, seed)
     print_rejected(unreadable, len(drawn) + len(unreadable))
-    journal = journal_path(output)
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-    if output.is_dir():
-        raise HalfVError(f"cannot write {output}: Is a directory", remedy="choose another --output")
     loaded = loading.load(model)
     with progress_bar() as on_progress, writing(journal):
         ablation = ablate(
@@ -93,4 +90,4 @@ def evaluate(
     stdout.print(ablation_table(ablation))
     for remark in remarks(ablation):
         stdout.print(remark, markup=False, highlight=False)
-    stdout.print(f"record: {output}", highlight=False)
+    stdout.print(f"record: {output}", markup=False, highlight=False)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common import JsonOption, ProfileArgument, writing
+from cli.common import JsonOption, ProfileArgument, echo_json, writing
+from cli.outputs import Output, prepare
 
 if TYPE_CHECKING:
     from halfv_core.profile import Profile
@@ -29,14 +30,16 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Print or convert a profile."""
-    from halfv_core.profile import Profile, write_atomically
+    from halfv_core.files import write_atomically
+    from halfv_core.profile import Profile
 
     if as_json and format is Format.YAML:
         raise typer.BadParameter("--json and --format yaml contradict each other")
     text = as_text(Profile.load(profile), format)
     if output is None:
-        typer.echo(text, nl=False)
+        echo_json(text) if format is Format.JSON else typer.echo(text, nl=False)
         return
+    prepare([Output("--output", output)], [profile])
     with writing(output):
         write_atomically(output, text)
 

@@ -4,12 +4,14 @@ halfv-probe plot profile.json --output report.html --open
 halfv-probe plot A.json B.json --export csv,png figures
 """
 
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.common import JsonOption, print_json, stdout, writing
+from cli.outputs import Output, prepare
 
 if TYPE_CHECKING:
     from probe.report.export import Format
@@ -36,19 +38,25 @@ def plot(
 ) -> None:
     """Draw curves, stages, tests and provenance of one or several profiles as one HTML page."""
     from halfv_core.profile import Profile
-    from probe.calibration.observations import Observations
+    from probe.calibration.observations import Observations, beside
     from probe.report import Subject, write_report
+    from probe.report.export import chart_files
     from probe.report.export import export as write_charts
 
     names, folder = export
     formats = [_format(name) for name in names.split(",")] if names else []
-    subjects = [Subject(Profile.load(path), Observations.of(path)) for path in profiles]
+    loaded = [Profile.load(path) for path in profiles]
+    prefixes = stems(profiles)
+    charts = tuple(chart_files(prefixes, formats, folder))
+    outputs = [Output("--output", output), Output("--export", None, beside=charts)]
+    prepare(outputs, [*profiles, *map(beside, profiles)])
+    subjects = [Subject(profile, Observations.of(path)) for profile, path in zip(loaded, profiles, strict=True)]
     with writing(output):
         write_report(subjects, output)
     exported: dict[str, list[Path]] = {}
     for format in formats:
         with writing(folder, option="folder for --export"):
-            exported[format] = write_charts(dict(zip(stems(profiles), subjects, strict=True)), format, folder)
+            exported[format] = write_charts(dict(zip(prefixes, subjects, strict=True)), format, folder)
     if as_json:
         files = {format: [str(path) for path in paths] for format, paths in exported.items()}
         print_json({"report": str(output), "bytes": output.stat().st_size, **({"exported": files} if exported else {})})
@@ -60,11 +68,22 @@ def plot(
 
 
 def stems(profiles: list[Path]) -> list[str]:
-    """Prefix of each profile's chart files: its file name, with the folder's name if two profiles share a name."""
+    """Prefix of each profile's chart files, different for all of them.
+
+    It is the file name, with the folder's name if two profiles share a name, and a number if that is not enough.
+    """
+    from probe.report.export import COMPARISON
+
     names = [path.stem for path in profiles]
-    return [
-        f"{path.resolve().parent.name}-{path.stem}" if names.count(path.stem) > 1 else path.stem for path in profiles
-    ]
+    taken = {COMPARISON} if len(profiles) > 1 else set[str]()
+    found = []
+    for path in profiles:
+        name = f"{path.resolve().parent.name}-{path.stem}" if names.count(path.stem) > 1 else path.stem
+        candidates = chain([name], (f"{name}-{number}" for number in count(2)))
+        stem = next(candidate for candidate in candidates if candidate.casefold() not in taken)
+        taken.add(stem.casefold())
+        found.append(stem)
+    return found
 
 
 def _format(name: str) -> "Format":

@@ -88,7 +88,11 @@ class Freeze(Intervention):
     @field_validator("layers", mode="before")
     @classmethod
     def _from_iterable(cls, layers: object) -> object:
-        return tuple(sorted(set(layers))) if isinstance(layers, range | list | tuple | set | frozenset) else layers
+        if not isinstance(layers, range | list | tuple | set | frozenset):
+            return layers
+        if not all(isinstance(layer, int) for layer in layers):
+            return tuple(layers)  # refused by the type of the field, which names the element
+        return tuple(sorted(set(layers)))
 
 
 class Plan(BaseModel):

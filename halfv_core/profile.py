@@ -7,8 +7,6 @@ with halfv_core.apply(model, profile):
 
 import hashlib
 import json
-import os
-import tempfile
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from halfv_core.errors import HalfVError, ProfileError, first_fault
+from halfv_core.files import write_atomically
 from halfv_core.plan import Plan
 from halfv_core.records import (
     CausalTest,
@@ -108,8 +107,10 @@ class Profile(Record):
         except json.JSONDecodeError as error:
             place = f"line {error.lineno} column {error.colno}"
             raise ProfileError(f"profile {path} is not whole JSON ({error.msg} at {place})", remedy=remedy) from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets within brackets
+            raise ProfileError(f"profile {path} is not JSON of a profile ({error})", remedy=remedy) from None
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if version != SCHEMA_VERSION:
+        if version != SCHEMA_VERSION or isinstance(version, bool):
             expected = f"a profile of schema_version {SCHEMA_VERSION}"
             raise ProfileError(
                 f"{path} cannot be read", got=f"schema_version {version}", expected=expected, remedy=remedy
@@ -118,6 +119,8 @@ class Profile(Record):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise ProfileError(f"profile {path} is not valid: {first_fault(error)}", remedy=remedy) from None
+        except HalfVError as error:  # of a plan, whose classes have errors of their own
+            raise ProfileError(f"profile {path} is not valid: {error}", remedy=remedy) from None
 
     def figure(self, name: str) -> Any:
         """One of the report's charts as a plotly figure, for a notebook: `profile.figure("entropy")`.
@@ -180,19 +183,3 @@ def config_fingerprint(config: "PreTrainedConfig") -> str:
             if value is not None:
                 parts[f"{name}.{field}"] = value
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write the whole file or nothing: write to a temporary file in the same folder, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -15,9 +15,10 @@ import torch
 import transformers
 from pydantic import JsonValue
 
+from halfv_core.files import write_atomically
 from halfv_core.models import LoadedModel
 from halfv_core.plan import Plan
-from halfv_core.profile import Profile, write_atomically
+from halfv_core.profile import Profile
 from probe.calibration.calibrate import Settings, calibrate_in_full
 from probe.calibration.observations import Observations, beside
 from probe.common.progress import OnProgress

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import JsonValue, ValidationError
 
 from halfv_core.errors import DataError, first_fault
+from halfv_core.files import write_atomically
 from halfv_core.plan import Plan
-from halfv_core.profile import write_atomically
 from halfv_core.records import Record
 
 CONVENTIONS = {

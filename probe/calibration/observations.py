@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError, model_validator
 
 from halfv_core.errors import DataError
-from halfv_core.profile import Profile, write_atomically
+from halfv_core.files import write_atomically
+from halfv_core.profile import Profile
 from halfv_core.records import Record
 from probe.common.region import Region
 
@@ -114,6 +115,8 @@ class Observations(Record):
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError("no such file", got=str(path)) from None
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror or error}", remedy="calibrate again") from None
         except (ValidationError, UnicodeDecodeError) as error:
             problem = _first_problem(error) if isinstance(error, ValidationError) else error
             raise DataError(f"{path} holds no observations: {problem}", remedy="calibrate again") from None

@@ -7,6 +7,7 @@ write(journal.records)
 journal.discard()
 """
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -18,7 +19,14 @@ from pydantic import JsonValue
 
 from halfv_core.errors import HalfVError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 Record = dict[str, JsonValue]
+
+_REMEDY = "delete it, or choose another --output"
 
 
 class Journal:
@@ -34,30 +42,40 @@ class Journal:
     def open(cls, path: Path, key: Mapping[str, JsonValue]) -> "Journal":
         """Start a journal, or resume the one that the same work left behind; an incomplete last line is dropped.
 
+        The file is locked until the journal is closed or the process ends, so that two runs cannot mix their records.
+
         Args:
             key: everything that the records depend on, as JSON values.
 
         Raises:
-            HalfVError: the file belongs to other work, or is not a journal.
+            HalfVError: the file belongs to other work, is in use by another run, or is not a journal.
             OSError: the file cannot be read or written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_bytes() if path.exists() else b""
-        whole = text[: text.rfind(b"\n") + 1]
-        lines = _parsed(path, whole)
-        if lines:
-            _check_key(path, lines[0].get("key"), json.loads(_line({"key": dict(key)}))["key"])
-        stream = path.open("ab")
-        stream.truncate(len(whole))
-        journal = cls(path, stream, lines[1:])
-        if not lines:
-            journal._write({"key": dict(key)})
+        stream = _locked(path)
+        try:
+            text = stream.read()
+            whole = text[: text.rfind(b"\n") + 1]
+            lines = _parsed(path, whole)
+            if lines:
+                _check_key(path, lines[0].get("key"), json.loads(_line({"key": dict(key)}))["key"])
+            stream.truncate(len(whole))
+            journal = cls(path, stream, lines[1:])
+            if not lines:
+                journal._write({"key": dict(key)})
+        except BaseException:
+            stream.close()
+            raise
         return journal
 
     def add(self, record: Record) -> None:
         """Append a finished item; it is on disk when this returns."""
         self._write(record)
         self.records.append(record)
+
+    def damaged(self, fault: str) -> HalfVError:
+        """The error for a record that is JSON, but not what this work writes."""
+        return HalfVError(f"{self._path} is damaged", got=fault, expected="records of this work", remedy=_REMEDY)
 
     def discard(self) -> None:
         """Delete the file, once the result has been written."""
@@ -78,6 +96,46 @@ class Journal:
         self._stream.close()
 
 
+def _locked(path: Path) -> IO[bytes]:
+    """Open the file for reading and appending, locked against other processes.
+
+    A run that finishes deletes its journal. If that happens between opening and locking, the lock is on a file that is
+    gone, and the file is opened anew.
+    """
+    while True:
+        stream = path.open("a+b")
+        try:
+            _lock(stream)
+            same = path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())
+        except BlockingIOError:
+            stream.close()
+            raise HalfVError(
+                f"{path} is in use by another run",
+                expected="one run for each output",
+                remedy="wait until it ends, or choose another --output",
+            ) from None
+        except BaseException:
+            stream.close()
+            raise
+        if same:
+            stream.seek(0)
+            return stream
+        stream.close()
+
+
+def _lock(stream: IO[bytes]) -> None:
+    """Lock a file for this process; BlockingIOError if another one has it. Does nothing where files have no locks."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
 def _line(record: Record) -> bytes:
     """Encode a record; NaN and infinity raise ValueError, since they are not valid JSON."""
     return json.dumps(record, allow_nan=False).encode() + b"\n"
@@ -86,10 +144,12 @@ def _line(record: Record) -> bytes:
 def _parsed(path: Path, text: bytes) -> list[Record]:
     try:
         lines = [json.loads(line) for line in text.splitlines()]
-    except ValueError:
+    except (ValueError, RecursionError):
         lines = [None]
     if not all(isinstance(line, dict) for line in lines) or (lines and "key" not in lines[0]):
-        raise HalfVError(f"{path} is not a journal of unfinished work", remedy="delete it, or choose another --output")
+        raise HalfVError(f"{path} is not a journal of unfinished work", remedy=_REMEDY)
+    if any("key" in line for line in lines[1:]):
+        raise HalfVError(f"{path} holds the mixed records of two runs", expected="those of one", remedy=_REMEDY)
     return lines
 
 

@@ -10,11 +10,14 @@ class ResultCache:
     """`cache(name, compute)` returns the result that an earlier run stored under this name, or computes and stores it.
 
     Names are unique within a run. Without a journal nothing is stored, and everything is computed.
+
+    Raises:
+        HalfVError: the journal has a record that no result cache wrote.
     """
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
-        self._stored = {record["name"]: record["value"] for record in (journal.records if journal else ())}
+        self._stored = {} if journal is None else _by_name(journal)
         self.hits = 0
         """Number of results taken from an earlier run."""
 
@@ -27,3 +30,13 @@ class ResultCache:
         if self._journal is not None:
             self._journal.add({"name": name, "value": value})
         return value
+
+
+def _by_name(journal: Journal) -> dict[str, Any]:
+    stored = {}
+    for record in journal.records:
+        name = record.get("name")
+        if not isinstance(name, str) or "value" not in record:
+            raise journal.damaged("a record without name or value")
+        stored[name] = record["value"]
+    return stored

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 from transformers import PreTrainedModel
 
+from halfv_core.errors import first_fault
 from halfv_core.families import Family
+from halfv_core.files import write_atomically
 from halfv_core.processors import PromptProcessor
-from halfv_core.profile import Profile, config_fingerprint, write_atomically
+from halfv_core.profile import Profile, config_fingerprint
 from halfv_core.records import Record
 from probe.common.journal import Journal
 from probe.common.progress import OnProgress, counter
@@ -124,7 +126,7 @@ def ablate(
     }
     comparer = Comparer(model, processor, variants.plans, grading, max_new_tokens, family)
     with nullcontext(None) if journal is None else Journal.open(journal, identity) as opened:
-        comparisons = [Comparison.model_validate(record) for record in (opened.records if opened else ())]
+        comparisons = _finished(opened) if opened else []
         resumed = len(comparisons)
         on_sample = counter(on_progress or (lambda step, done, total: None), "samples", len(samples))
         for _ in comparisons:
@@ -153,6 +155,13 @@ def ablate(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def _finished(journal: Journal) -> list[Comparison]:
+    try:
+        return [Comparison.model_validate(record) for record in journal.records]
+    except ValidationError as error:
+        raise journal.damaged(first_fault(error)) from None
 
 
 def _overlap(profile: Profile, data: str, samples: Sequence[Sample]) -> int:

@@ -1,20 +1,34 @@
 """The command line that reproduces a profile."""
 
+import re
 import shlex
 from collections.abc import Iterator
 
+from halfv_core.errors import UNPRINTABLE
 from halfv_core.profile import Profile
 
+_ESCAPED = re.compile(f"{UNPRINTABLE.pattern}|[\\t\\n]")
 OUTPUTS = ("as_json", "output", "report")
 """Options that determine where results are written, but not the results."""
 
 
 def reproduce(profile: Profile) -> str:
-    """`halfv-probe calibrate` with the options that the user gave, quoted for a POSIX shell."""
+    """`halfv-probe calibrate` with the options that the user gave, quoted for a POSIX shell.
+
+    A word with control characters, which a terminal would act on when the command is pasted, is quoted as bash and zsh
+    do it, with escapes.
+    """
     provenance = profile.provenance
     given = {"model": provenance.model_id, "data": provenance.data} | provenance.arguments_given
     words = [word for name, value in given.items() if name not in OUTPUTS for word in _option(name, value)]
-    return shlex.join(["halfv-probe", "calibrate", *words])
+    return " ".join(map(_quoted, ["halfv-probe", "calibrate", *words]))
+
+
+def _quoted(word: str) -> str:
+    if not _ESCAPED.search(word):
+        return shlex.quote(word)
+    text = word.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "'"
 
 
 def _option(name: str, value: object) -> Iterator[str]:

@@ -6,8 +6,8 @@ export({"profile": Subject(profile)}, "csv", Path("figures"))        # figures/p
 import csv
 import io
 import json
-import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 import plotly.io
 
 from halfv_core.errors import HalfVError
-from halfv_core.profile import write_atomically
+from halfv_core.files import write_atomically
 from probe.report.figures import CHARTS, Cell, Chart, Subject, Table
 from probe.report.figures._style import escaped, model_names
 
@@ -25,6 +25,8 @@ Format = Literal["png", "svg", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 COMPARISON = "comparison"
 """Prefix of the files of charts that compare several subjects."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""First characters of text that a spreadsheet may calculate."""
 WIDTH = 1000
 """Width of pictures, pixels."""
 
@@ -49,9 +51,10 @@ def export(
         The files, in the order of `charts` for each subject.
 
     Raises:
-        HalfVError: the format is a picture, but kaleido or a browser is missing.
+        HalfVError: two charts would have the same file, or kaleido or a browser is missing for a picture.
     """
     exported = list(_exported_charts(subjects, charts))
+    _check_different(exported)
     if format in ("png", "svg"):
         return _write_pictures(exported, format, folder)
     paths = []
@@ -64,17 +67,28 @@ def export(
     return paths
 
 
+def chart_files(prefixes: Sequence[str], formats: Sequence[Format], folder: Path) -> Iterator[Path]:
+    """All files that `export` may write for subjects with these file name prefixes."""
+    for prefix in [*prefixes, COMPARISON] if len(prefixes) > 1 else prefixes:
+        yield from (folder / f"{prefix}-{name}.{format}" for name in CHARTS for format in formats)
+
+
 def as_csv(table: Table) -> str:
     """The table as CSV with a header row; null is an empty field, and text that looks like a formula is quoted."""
+    return "".join(map(_csv_line, (table.columns, *table.rows)))
+
+
+def _csv_line(row: Sequence[Cell]) -> str:
+    """One row. It is written with CR LF at its end, because csv quotes only the line ends that it uses itself."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([map(_field, row) for row in (table.columns, *table.rows)])
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(map(_field, row))
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _field(value: Cell) -> Cell:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
 def as_json(chart: Chart, table: Table) -> str:
@@ -106,6 +120,18 @@ def _exported_charts(subjects: Mapping[str, Subject], charts: Sequence[Chart]) -
                 yield ExportedChart(f"{stem}-{chart.name}", chart, group)
 
 
+def _check_different(exported: Sequence[ExportedChart]) -> None:
+    """Refuse names of subjects with which one chart would overwrite another, also where case does not matter."""
+    for stem, times in Counter(item.stem.casefold() for item in exported).items():
+        if times > 1:
+            raise HalfVError(
+                f"{times} charts would be written to the same file",
+                got=stem,
+                expected=f"a name for each subject, and none called {COMPARISON} among several",
+                remedy="choose other names",
+            )
+
+
 def _write_pictures(exported: Sequence[ExportedChart], format: str, folder: Path) -> list[Path]:
     remedy = "or export csv or json, which need neither"
     if find_spec("kaleido") is None:
@@ -131,7 +157,7 @@ def _write_pictures(exported: Sequence[ExportedChart], format: str, folder: Path
                 remedy=f"install one, or set BROWSER_PATH, {remedy}",
             ) from None
         for path in drawn:
-            os.replace(path, folder / path.name)
+            write_atomically(folder / path.name, path.read_bytes())
     return [folder / path.name for path in drawn]
 
 

@@ -15,7 +15,8 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from halfv_core.profile import Profile, write_atomically
+from halfv_core.files import write_atomically
+from halfv_core.profile import Profile
 from probe.calibration.certainty import certainty
 from probe.report.command import reproduce
 from probe.report.depth import Cell, Mark, boundary_marks, depth_bar

@@ -15,7 +15,7 @@ function numbers(table) {
 // Text that a spreadsheet would take for a formula gets a leading quote; numbers stay as they are.
 function field(value) {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
-  const text = /^[=+\-@\t\r]/.test(value ?? "") ? `'${value}` : value ?? "";
+  const text = /^[=+\-@\t\r\n]/.test(value ?? "") ? `'${value}` : value ?? "";
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

@@ -60,10 +60,10 @@ def test_calibrate_writes_profile_and_report_and_says_what_it_found(folder: Path
 
 
 def test_without_examples_no_image_is_kept(folder: Path) -> None:
-    few = [*FAST, "--examples", "0", "--output", "bare.json"]
+    few = [*FAST, "--examples", "0", "--output", "[/bare].json"]
     done = run("calibrate", "--model", "./model", "--data", "data.jsonl", *few, folder=folder)
     assert done.returncode == 0, done.stderr
-    seen = Observations.load(folder / "bare.observations.json")
+    seen = Observations.load(folder / "[/bare].observations.json")
     assert (len(seen.samples), seen.examples) == (4, ())
 
 

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.plot import stems
 from halfv_core.errors import HalfVError
 from probe.report.export import export
 from probe.report.figures import Subject
@@ -61,3 +62,33 @@ def test_a_folder_that_cannot_be_written_is_named(profile: Path) -> None:
     result = CliRunner().invoke(app, ["plot", str(profile), "--export", "csv", str(profile)])
     assert isinstance(result.exception, HalfVError)
     assert str(result.exception) == f"cannot write {profile}: File exists; choose another folder for --export"
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["a/run/p.json", "b/run/p.json"], ["run-p", "run-p-2"]),
+        (["a/run/p.json", "b/run/p.json", "run-p.json"], ["run-p", "run-p-2", "run-p-3"]),
+        (["a/p.json", "b/p.json"], ["a-p", "b-p"]),
+        (["A.json", "a.json"], ["A", "a-2"]),
+        (["comparison.json"], ["comparison"]),
+        (["comparison.json", "p.json"], ["comparison-2", "p"]),
+        (["x/p.json", "x/p.json"], ["x-p", "x-p-2"]),
+    ],
+)
+def test_prefixes_are_different(paths: list[str], expected: list[str]) -> None:
+    assert stems(list(map(Path, paths))) == expected
+
+
+def test_no_chart_overwrites_a_profile_or_the_page(profile: Path) -> None:
+    chart = profile.with_name("profile-entropy.json")
+    profile.rename(chart)
+    for words in (
+        ["plot", str(chart), str(chart.with_name("profile.json")), "--export", "json", str(chart.parent)],
+        ["plot", "p.json", "--output", "figures/p-entropy.csv", "--export", "csv", "figures"],
+    ):
+        profiles.qwen_like().save(profile)
+        profiles.qwen_like().save(Path("p.json"))
+        result = CliRunner().invoke(app, words)
+        assert isinstance(result.exception, HalfVError)
+        assert "--export would overwrite another file of this command; got " in str(result.exception)

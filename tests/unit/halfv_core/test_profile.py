@@ -26,6 +26,12 @@ def test_golden_file_of_version_1_still_reads() -> None:
     assert (profile.uncertainty, profile.saturation.confidence) == (None, None)
 
 
+def _frozen(text: str, layers: str) -> str:
+    """The profile with a plan that freezes these layers."""
+    plan = {"interventions": [{"kind": "freeze", "layers": json.loads(layers)}]}
+    return json.dumps(json.loads(text) | {"plan": plan})
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -33,6 +39,15 @@ def test_golden_file_of_version_1_still_reads() -> None:
         (lambda text: "", "is not whole JSON"),
         (lambda text: "[1]", "got schema_version None; expected a profile of schema_version 1"),
         (lambda text: text.replace('"schema_version": 1', '"schema_version": 99'), "got schema_version 99"),
+        (lambda text: text.replace('"schema_version": 1', '"schema_version": true'), "got schema_version True"),
+        (lambda text: "[" * 100_000, "is not JSON of a profile"),
+        (lambda text: text.replace('"schema_version": 1', f'"schema_version": {"9" * 5000}'), "not JSON of a profile"),
+        (lambda text: text.replace('"schema_version": 1', f'"schema_version": "{"x" * 10**6}"'), "got schema_version"),
+        (lambda text: text.replace('"seed"', f'"{"x" * 10**6}"'), "Field required"),
+        (lambda text: text.replace('"seed"', '"\\u001b[2J": 1, "seed"'), "[2J: Extra inputs"),
+        (lambda text: _frozen(text, "[3, null]"), "layers"),
+        (lambda text: _frozen(text, '[3, "x"]'), "layers"),
+        (lambda text: _frozen(text, "[[3], {}]"), "layers"),
         (lambda text: text.replace('"seed"', '"sead"'), "Field required"),
         (lambda text: text.replace('"keep_ratio": 0.25', '"keep_ratio": 7'), "keep_ratio"),
         (lambda text: text.replace('"selector": "anchor_coverage"', '"selector": "magic"'), "unknown selector"),
@@ -46,7 +61,8 @@ def test_a_damaged_profile_is_one_clear_line(tmp_path: Path, damage: object, sai
     with pytest.raises(HalfVError) as caught:
         Profile.load(path)
     assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 1500
 
 
 def test_a_missing_profile_is_one_clear_line(tmp_path: Path) -> None:

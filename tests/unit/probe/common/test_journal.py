@@ -1,14 +1,18 @@
 """A journal: which records survive, which lines are dropped, and which files are refused."""
 
 import json
+import subprocess
+import sys
+import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from halfv_core.errors import HalfVError
+from probe.common import journal as module
 from probe.common.journal import Journal
 
 KEY: dict[str, Any] = {"model": "x", "plan": {"layers": [1, 2]}, "seed": 0}
@@ -76,7 +80,89 @@ def test_a_key_that_lost_a_field_is_another(tmp_path: Path) -> None:
         Journal.open(tmp_path / "j", {name: value for name, value in KEY.items() if name != "seed"})
 
 
-@pytest.mark.parametrize("text", [b"hello\n", b"[1]\n", b'{"id": 1}\n', b'{"key": {}}\n{"id"\n{}\n', b"\xff\n"])
+def test_a_second_run_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j", KEY) as journal:
+        journal.add(RECORDS[0])
+        before = (tmp_path / "j").read_bytes()
+        with pytest.raises(HalfVError, match="j is in use by another run; .*; wait until it ends, or choose another"):
+            Journal.open(tmp_path / "j", KEY)
+        assert (tmp_path / "j").read_bytes() == before
+        journal.add(RECORDS[1])
+    with Journal.open(tmp_path / "j", KEY) as journal:
+        assert journal.records == RECORDS
+
+
+def test_another_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import sys, time
+from pathlib import Path
+from probe.common.journal import Journal
+journal = Journal.open(Path({str(tmp_path / "j")!r}), {KEY!r})
+journal.add({RECORDS[0]!r})
+print("open", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stdout.readline() == b"open\n"
+        with pytest.raises(HalfVError, match="in use by another run"):
+            Journal.open(tmp_path / "j", KEY)
+        running.kill()
+    with Journal.open(tmp_path / "j", KEY) as journal:
+        assert journal.records == RECORDS[:1]
+
+
+def test_runs_started_at_once_leave_a_journal_that_can_be_resumed(tmp_path: Path) -> None:
+    def run(name: str) -> None:
+        together.wait()
+        try:
+            with Journal.open(path, KEY) as journal:
+                journal.add({"name": name})
+        except HalfVError:
+            refused.append(name)
+
+    for trial in range(20):
+        path, together, refused = tmp_path / str(trial), threading.Barrier(4), list[str]()
+        threads = [threading.Thread(target=run, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with Journal.open(path, KEY) as journal:
+            assert sorted([str(record["name"]) for record in journal.records] + refused) == list("abcd")
+
+
+def test_a_journal_deleted_by_the_run_that_finished_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "j")
+    lock = module._lock
+
+    def finished_in_between(stream: IO[bytes]) -> None:
+        monkeypatch.setattr(module, "_lock", lock)
+        (tmp_path / "j").unlink()
+        lock(stream)
+
+    monkeypatch.setattr(module, "_lock", finished_in_between)
+    with Journal.open(tmp_path / "j", KEY) as journal:
+        assert journal.records == []
+        journal.add(RECORDS[0])
+    with Journal.open(tmp_path / "j", KEY) as journal:
+        assert journal.records == RECORDS[:1]
+
+
+def test_the_records_of_two_runs_are_refused(tmp_path: Path) -> None:
+    """As runs left them that were started at once before journals were locked."""
+    key = json.dumps({"key": KEY}).encode() + b"\n"
+    (tmp_path / "j").write_bytes(key + b'{"name": "a"}\n' + key)
+    with pytest.raises(HalfVError, match="mixed records of two runs; .*; delete it, or choose another --output"):
+        Journal.open(tmp_path / "j", KEY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"hello\n", b"[" * 100_000 + b"\n", b"[1]\n", b'{"id": 1}\n', b'{"key": {}}\n{"id"\n{}\n', b"\xff\n"],
+    ids=lambda text: text[:9].hex(),
+)
 def test_another_file_is_not_touched(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "j").write_bytes(text)
     with pytest.raises(HalfVError, match="is not a journal of unfinished work; delete it, or choose another --output"):

@@ -1,9 +1,11 @@
 """A result cache: what an earlier run stored under a name is not computed again."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from halfv_core.errors import HalfVError
 from probe.common.journal import Journal
 from probe.common.result_cache import ResultCache
 
@@ -36,3 +38,11 @@ def test_work_that_fails_is_not_stored(tmp_path: Path) -> None:
             ResultCache(journal)("a", never)
         assert journal.records == []
         assert ResultCache(journal)("a", lambda: 1) == 1
+
+
+@pytest.mark.parametrize("record", [{}, {"name": "a"}, {"value": 1}, {"name": ["a"], "value": 1}])
+def test_a_record_of_something_else_is_refused(tmp_path: Path, record: dict[str, Any]) -> None:
+    with Journal.open(tmp_path / "j", {}) as journal:
+        journal.add(record)
+        with pytest.raises(HalfVError, match="j is damaged; got a record without name or value; .*delete it"):
+            ResultCache(journal)

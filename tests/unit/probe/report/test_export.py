@@ -40,6 +40,24 @@ def test_csv_keeps_commas_quotes_and_lines_and_a_spreadsheet_meets_no_formula() 
     assert list(csv.reader(io.StringIO(as_csv(table)))) == [["what", "much"], ['a, "b"\nc', "-0.1"], ["'=1+1", ""]]
 
 
+@pytest.mark.parametrize(
+    "text", ["=1", "+1", "-x", "@SUM(1)", "\t=1", "\r=1", "\n=1", "name\r=1", "name\r\n=1", 'a"\r=1']
+)
+def test_no_line_of_a_csv_begins_with_a_formula(text: str) -> None:
+    written = as_csv(Table((text, "much"), ((text, 1.5), (None, text))))
+    cells = list(csv.reader(io.StringIO(written, newline="")))
+    assert [len(row) for row in cells] == [2, 2, 2]
+    assert all(row[0][:1] not in tuple("=+-@\t\r\n") for row in cells)
+    assert {cells[0][0], cells[1][0], cells[2][1]} <= {text, f"'{text}"}
+
+
+def test_subjects_whose_charts_would_overwrite_each_other_are_refused(tmp_path: Path) -> None:
+    for pair in ({"comparison": SUBJECT, "x": SUBJECT}, {"Run": SUBJECT, "run": SUBJECT}):
+        with pytest.raises(HalfVError, match="2 charts would be written to the same file; got .*-entropy"):
+            export(pair, "csv", tmp_path, (CHARTS["entropy"],))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_holds_the_table_and_the_words(tmp_path: Path) -> None:
     (path,) = export({"qwen": SUBJECT}, "json", tmp_path, FEW)
     table = CHARTS["boundaries"].table([SUBJECT])

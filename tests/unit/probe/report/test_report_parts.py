@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 
 import plotly.graph_objects as go
 import pytest
@@ -46,6 +47,17 @@ def test_the_command_has_what_was_given_and_nothing_else() -> None:
 
 def test_the_command_cannot_break_out_of_its_quotes() -> None:
     assert shlex.split(reproduce(given(data=HOSTILE)))[-2:] == ["--data", HOSTILE]
+
+
+@pytest.mark.parametrize("text", ["x\x03\ntouch owned\n#", "\x1b[201~rm it\r", "a\tb'c\\d\\'", "\x9b\x7f$(x)\x07é0"])
+@pytest.mark.parametrize("name", ["data", "model"])
+def test_a_pasted_command_holds_no_control_characters(name: str, text: str) -> None:
+    command = reproduce(given(**{name: text}))
+    assert command.isprintable()
+    script = f"printf '%s\\0' {command}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, env={"LC_ALL": "C.UTF-8"}, check=True)
+    words = done.stdout.decode().split("\0")
+    assert words[words.index(f"--{name}") + 1] == text
 
 
 @pytest.mark.parametrize(("layers", "numbers"), [(12, 12), (28, 6), (80, 8)])
