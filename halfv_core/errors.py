@@ -13,12 +13,15 @@ MAX_VALUE = 300
 
 def printable(text: str) -> str:
     """Text from a file or a model as it may be shown on a terminal; line breaks and tabs stay."""
-    return UNPRINTABLE.sub("\ufffd", text)
+    return UNPRINTABLE.sub("?", text)
 
 
 def shortened(text: str, length: int) -> str:
-    """The text, or its beginning and an ellipsis; at most `length` characters."""
-    return text if len(text) <= length else f"{text[: length - 3]}..."
+    """The text, or its beginning and an ellipsis, with the closing quote if it has one; at most `length` characters."""
+    if len(text) <= length:
+        return text
+    end = "..." + (text[-1] if text[0] in "\"'" and text[-1] == text[0] else "")
+    return text[: length - len(end)] + end
 
 
 class HalfVError(Exception):
