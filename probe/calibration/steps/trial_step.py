@@ -1,5 +1,6 @@
 """TrialStep: base class of steps that score the full model's answer to a sample under several plans."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,9 +21,9 @@ class TrialStep(Step[Result]):
     """The full model's answers, by sample id."""
 
     @property
+    @abstractmethod
     def plans(self) -> tuple[Plan, ...]:
         """The plans to try."""
-        raise NotImplementedError
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         return try_on(model.model, self.answers[sample.id].case(model, sample), self.plans, model.family)
