@@ -7,7 +7,7 @@ exception. All of them pass through the packages below, which tells them from fa
 import re
 from traceback import walk_tb
 
-from halfv_core.errors import HalfVError, RunError
+from halfv_core.errors import MAX_VALUE, HalfVError, RunError, shortened
 
 _MODEL_PACKAGES = (
     "accelerate",
@@ -45,7 +45,7 @@ def reason_of(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return shown if len(shown) <= 300 else shown[:297] + "..."
+    return shortened(shown, MAX_VALUE)
 
 
 def failure_of(error: Exception) -> HalfVError | None:

@@ -64,10 +64,12 @@ class Runner:
         """
         work = self.budget.decide(step.name) if step.budgeted == "before the step" else self.budget.work
         step = step.reduced_to(work)
-        if step.budgeted != "never":
-            samples = samples[: step.sample_count(work)]
-        rejected_before, items = len(self.rejected), self._measure_all(step, samples)
-        if step.budgeted != "never":
+        if step.budgeted == "never":
+            items = self._measure_all(step, samples)
+            self.budget.finish_step(step.cost_fields, {}, {})
+        else:
+            rejected_before = len(self.rejected)
+            items = self._measure_all(step, samples[: step.sample_count(work)])
             bad_samples = {step.work_field: len(self.rejected) - rejected_before}
             self.budget.finish_step(step.cost_fields, step.settled_work(self.budget.work, len(items)), bad_samples)
         return step.combine(items)

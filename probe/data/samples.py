@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from halfv_core.bundled import BUNDLED
-from halfv_core.errors import DataError, first_fault
+from halfv_core.errors import DataError, first_fault, shortened
 from probe.data.answers import Meaning
 from probe.data.choices import CHOICE_LETTERS
 from probe.data.columns import Columns
@@ -114,7 +114,7 @@ class Rejected(NamedTuple):
 
 def _printable(text: str, max_length: int) -> str:
     shown = "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text)
-    return shown if len(shown) <= max_length else shown[: max_length - 3] + "..."
+    return shortened(shown, max_length)
 
 
 class Samples(Sequence[Sample]):

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from string import ascii_uppercase as CHOICE_LETTERS
 
+from probe.data.choices import CHOICE_LETTERS
 from probe.evaluation.normalise import normalise
 
 _LEAD_IN = re.compile(

@@ -79,7 +79,7 @@ class BudgetControl:
         return fits
 
     def finish_step(
-        self, paid_costs: Sequence[str], settled_work: Mapping[str, Any], bad_samples: Mapping[str, int] | None = None
+        self, paid_costs: Sequence[str], settled_work: Mapping[str, Any], bad_samples: Mapping[str, int]
     ) -> None:
         """Record that a step has finished.
 
@@ -89,7 +89,7 @@ class BudgetControl:
             bad_samples: field of `Work` -> number of samples that could not be measured; the budget did not drop them.
         """
         self._paid_costs |= dict.fromkeys(paid_costs, 0.0)
-        without_bad = {field: getattr(self._requested, field) - count for field, count in (bad_samples or {}).items()}
+        without_bad = {field: getattr(self._requested, field) - count for field, count in bad_samples.items()}
         maximum, minimum, work = (
             amount._replace(**settled_work) for amount in (self._maximum, self._minimum, self.work)
         )

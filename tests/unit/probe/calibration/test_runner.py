@@ -55,6 +55,12 @@ class Unrecorded(Lengths):
 
 
 @dataclass(frozen=True)
+class Checked(Lengths):
+    name = "checked"
+    cost_fields = ("check",)
+
+
+@dataclass(frozen=True)
 class Counted(Lengths):
     name = "counted"
     budgeted = "before the step"
@@ -128,3 +134,12 @@ def test_a_step_without_samples_leaves_no_trace() -> None:
     run = runner(progress=progress)
     assert run(Lengths(), []) == 0
     assert (progress, dict(run.seconds)) == ([], {})
+
+
+def test_a_step_that_the_budget_leaves_alone_is_paid_for_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise its time would stay set aside, and later steps would be cut short for it."""
+    paid: list[Any] = []
+    run = runner()
+    monkeypatch.setattr(run.budget, "finish_step", lambda *given: paid.append(given))
+    run(Checked(), samples("a"))
+    assert paid == [(("check",), {}, {})]
