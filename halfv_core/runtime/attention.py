@@ -11,33 +11,33 @@ import torch
 
 from halfv_core.families.base import Parts
 from halfv_core.precision import is_matrix, no_autocast, widened, widened_norm
-from halfv_core.runtime.layer_input import LayerInput, gather_tokens
+from halfv_core.runtime.layer_input import LayerInput
+from halfv_core.runtime.token_slots import gather_tokens
 from halfv_core.selectors.base import Scoring
 
 
 def keys_and_values(
-    parts: Parts, layer: Any, layer_input: LayerInput, indices: torch.Tensor
+    parts: Parts, layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What the layer would put into its cache for some of its tokens.
 
     Args:
         parts: of the model.
         layer: the decoder layer.
-        layer_input: its input.
-        indices: (B, r) slot indices of the tokens.
+        hidden: (B, r, D), the tokens as they enter it.
+        cos: (B or 1, r, head_dim) rotary cosines at their positions.
+        sin: likewise.
 
     Returns:
         Keys, rotated to their positions, and values, (B, kv_heads, r, head_dim) each.
     """
-    normed = layer.input_layernorm(gather_tokens(layer_input.hidden, indices))
-    keys = _rotate(parts, _project(layer.self_attn, "k", normed), layer_input, indices)
+    normed = layer.input_layernorm(hidden)
+    keys = _rotate(parts, _project(layer.self_attn, "k", normed), cos, sin)
     return keys, _project(layer.self_attn, "v", normed)
 
 
-def attention_scores(
-    parts: Parts, layer: Any, layer_input: LayerInput, row: int, scoring: Scoring, rope: bool
-) -> torch.Tensor:
-    """How much a row's last token attends to each of its visual tokens in this layer, averaged over heads.
+def attention_scores(parts: Parts, layer: Any, layer_input: LayerInput, scoring: Scoring, rope: bool) -> torch.Tensor:
+    """How much each row's last token attends to its tokens in this layer, averaged over heads.
 
     `attention` is softmax(q k / sqrt(head_dim)) over all keys of this prefill that the query sees. `release` is the
     rule of HalfV's public code: unscaled, softmax over the visual keys only.
@@ -45,33 +45,33 @@ def attention_scores(
     Args:
         parts: of the model.
         layer: the decoder layer.
-        layer_input: its input, of n token slots in each row.
-        row: of the batch; V of its slots are visual.
+        layer_input: its input, of n token slots in each of B rows.
         scoring: `attention` or `release`.
         rope: whether queries and keys are rotated to their positions first.
 
     Returns:
-        (V,) float32.
+        (B, n) float32, 0 at slots that take no part; NaN in a row without visual tokens under `release`.
     """
-    attention, one = layer.self_attn, layer_input.row(row)
-    visual = one.slots.visual_slots(0)[None]  # (1, V)
-    indices = visual if scoring == "release" else torch.arange(one.slots.length, device=visual.device)[None]  # (1, r)
-    last = one.last_slots()  # (1, 1)
-    query = widened(_project(attention, "q", layer.input_layernorm(gather_tokens(one.hidden, last))))  # (1, H, 1, d)
-    hidden = gather_tokens(one.hidden, indices)  # (1, r, D)
-    logits: torch.Tensor  # (H_kv, H / H_kv, r)
+    attention, hidden = layer.self_attn, layer_input.hidden
+    last = layer_input.last_slots()  # (B, 1)
+    normed_last = layer.input_layernorm(gather_tokens(hidden, last))
+    query = widened(_project(attention, "q", normed_last))  # (B, H, 1, d)
+    logits: torch.Tensor  # (B, H_kv, H / H_kv, n)
     if not rope and _keys_are_linear(attention, hidden.device):
-        logits = _logits_without_keys(attention, query, widened_norm(layer.input_layernorm, hidden)[0])
+        logits = _logits_without_keys(attention, query, widened_norm(layer.input_layernorm, hidden))
     else:
-        keys = widened(_project(attention, "k", layer.input_layernorm(hidden)))  # (1, H_kv, r, d)
+        keys = widened(_project(attention, "k", layer.input_layernorm(hidden)))  # (B, H_kv, n, d)
         if rope:
-            query, keys = _rotate(parts, query, one, last), _rotate(parts, keys, one, indices)
+            cos, sin = layer_input.tables.cos, layer_input.tables.sin
+            query = _rotate(parts, query, gather_tokens(cos, last), gather_tokens(sin, last))
+            keys = _rotate(parts, keys, cos, sin)
         with no_autocast(query.device):
-            logits = (_by_key_head(query, keys.shape[1]) @ keys[0].transpose(1, 2)).float()
+            logits = (_by_key_head(query, keys.shape[1]) @ keys.transpose(2, 3)).float()
     if scoring == "release":
-        return logits.softmax(-1).mean((0, 1))
-    logits = (logits * attention.scaling).masked_fill(~_visible_to(one, last), -torch.inf)
-    return logits.softmax(-1).mean((0, 1)).index_select(0, visual[0])
+        seen = layer_input.slots.visual
+    else:
+        logits, seen = logits * attention.scaling, _visible_to(layer_input, last)
+    return logits.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1).mean((1, 2))
 
 
 def _project(attention: Any, projection: str, normed: torch.Tensor) -> torch.Tensor:
@@ -82,15 +82,16 @@ def _project(attention: Any, projection: str, normed: torch.Tensor) -> torch.Ten
     return (states if norm is None else norm(states)).transpose(1, 2)
 
 
-def _rotate(parts: Parts, states: torch.Tensor, layer_input: LayerInput, indices: torch.Tensor) -> torch.Tensor:
-    """Rotate (B, heads, k, head_dim) queries or keys of the slots `indices` (B, k) to their positions."""
-    cos, sin = gather_tokens(layer_input.cos, indices), gather_tokens(layer_input.sin, indices)
-    return parts.rotary(states, states, cos, sin)[0]
+def _rotate(parts: Parts, states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate (B, heads, k, head_dim) queries or keys to the positions of the tables (B or 1, k, head_dim)."""
+    none = states[:, :0]  # the families' functions take queries and keys, and rotate both
+    rotated: torch.Tensor = parts.rotary(none, states, cos, sin)[1]
+    return rotated
 
 
 def _by_key_head(query: torch.Tensor, kv_heads: int) -> torch.Tensor:
-    """(1, H, 1, d) -> (H_kv, H / H_kv, d): queries grouped by the key head that they share."""
-    return query.view(kv_heads, -1, query.shape[-1])
+    """(B, H, 1, d) -> (B, H_kv, H / H_kv, d): queries grouped by the key head that they share."""
+    return query.view(len(query), kv_heads, -1, query.shape[-1])
 
 
 def _keys_are_linear(attention: Any, device: torch.device) -> bool:
@@ -106,22 +107,29 @@ def _logits_without_keys(attention: Any, query: torch.Tensor, normed: torch.Tens
 
     Args:
         attention: the attention module.
-        query: (1, H, 1, d).
-        normed: (r, D).
+        query: (B, H, 1, d).
+        normed: (B, n, D).
 
     Returns:
-        (H_kv, H / H_kv, r) float32; up to a constant for each head.
+        (B, H_kv, H / H_kv, n) float32; up to a constant for each head.
     """
     project = attention.k_proj
-    weight = project.weight.view(-1, query.shape[-1], project.in_features)  # (H_kv, d, D)
+    weight = widened(project.weight.view(-1, query.shape[-1], project.in_features))  # (H_kv, d, D)
+    rows, heads, head_dim = len(query), query.shape[1], query.shape[-1]
+    # One product for all rows: a batched one would copy the weight for each of them.
+    by_head = _by_key_head(query, len(weight)).transpose(0, 1).reshape(len(weight), -1, head_dim)  # (H_kv, B * G, d)
     with no_autocast(query.device):
-        return (_by_key_head(query, weight.shape[0]) @ widened(weight) @ normed.T).float()
+        through = (by_head @ weight).view(len(weight), rows, -1, normed.shape[-1])  # (H_kv, B, G, D)
+        logits = through.transpose(0, 1).reshape(rows, heads, -1) @ normed.mT  # (B, H, n)
+    return logits.float().view(rows, len(weight), -1, normed.shape[1])
 
 
-def _visible_to(one: LayerInput, last: torch.Tensor) -> torch.Tensor:
-    """(n,) bool: the tokens of this prefill that the token in slot `last` (1, 1) of a single row sees."""
-    visible = one.slots.real[0] & (torch.arange(one.slots.length, device=last.device) <= last[0])
-    if one.mask is None or one.mask.ndim == 2:  # the kernel is causal, and padding is not among the real slots
+def _visible_to(layer_input: LayerInput, last: torch.Tensor) -> torch.Tensor:
+    """(B, n) bool: the tokens of this prefill that the token in slot `last` (B, 1) of its row sees."""
+    slots, mask = layer_input.slots, layer_input.tables.mask
+    visible = slots.real & (torch.arange(slots.length, device=last.device) <= last)
+    if mask is None or mask.ndim == 2:  # the kernel is causal, and padding is not among the real slots
         return visible
-    mask = one.mask[0, 0, :, -one.slots.length :].index_select(0, last[0])[0]  # (n,)
-    return visible & (mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2)
+    own = mask[:, 0, :, -slots.length :].expand(slots.rows, -1, -1)  # (B, n, n)
+    row = own.gather(1, last[..., None].expand(-1, -1, slots.length)).squeeze(1)  # (B, n)
+    return visible & (row if row.dtype == torch.bool else row > torch.finfo(row.dtype).min / 2)

@@ -1,8 +1,7 @@
 """One layer with its visual tokens frozen: only text tokens go through it, visual tokens are keys and values.
 
 This is ShortV's rule (arXiv 2504.00502): the layer does not update visual tokens, so its queries, output projection and
-MLP run for text tokens only. In a batch, every row needs as many queries as the row with the most text; a row with less
-text sends some of its visual tokens along, whose keys and values come out the same and whose output is discarded.
+MLP run for text tokens only.
 Vision features that a model adds to visual tokens after a layer (`Family.deepstack`) are not part of the layer's
 update, and are added to frozen tokens as well.
 """
@@ -16,32 +15,25 @@ from transformers import Cache
 
 from halfv_core.families.base import Parts
 from halfv_core.runtime.attention import keys_and_values
-from halfv_core.runtime.layer_input import LayerInput, gather_arguments, gather_tokens
+from halfv_core.runtime.frozen_split import FrozenSplit
+from halfv_core.runtime.layer_input import LayerInput
 from halfv_core.runtime.patching import attention_kernel, own_checkpointing_off
-from halfv_core.runtime.token_slots import complement, true_indices
+from halfv_core.runtime.token_slots import gather_tokens
 
 
 class FrozenTokensCache:
     """Takes the place of the cache in one layer call, and merges frozen keys and values with those of the text."""
 
-    def __init__(
-        self,
-        cache: Cache | None,
-        active_indices: torch.Tensor,
-        frozen_indices: torch.Tensor,
-        frozen: tuple[torch.Tensor, torch.Tensor],
-    ) -> None:
+    def __init__(self, cache: Cache | None, split: FrozenSplit, frozen: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Prepare the merge.
 
         Args:
             cache: the batch's cache, None if it has none.
-            active_indices: (B, t) slot indices of the tokens that go through the layer.
-            frozen_indices: (B, n - t) slot indices of the others.
+            split: which slots hold the tokens that go through the layer, and which the others.
             frozen: keys and values of the others, (B, kv_heads, n - t, head_dim) each.
         """
         self._cache = cache
-        self._active_indices = active_indices
-        self._frozen_indices = frozen_indices
+        self._order = split.order
         self._frozen = frozen
 
     def update(
@@ -66,10 +58,11 @@ class FrozenTokensCache:
         return self._cache.update(keys, values, layer_index, *args, **kwargs)
 
     def _merge(self, active: torch.Tensor, frozen: torch.Tensor) -> torch.Tensor:
-        merged = active.new_empty(*active.shape[:2], active.shape[2] + frozen.shape[2], active.shape[3])
-        for indices, states in ((self._active_indices, active), (self._frozen_indices, frozen)):
-            merged.scatter_(2, indices[:, None, :, None].expand_as(states), states)
-        return merged
+        """(B, kv_heads, t, head_dim) and (B, kv_heads, n - t, head_dim) -> all n tokens in the order of the slots."""
+        together, order = torch.cat([active, frozen], 2), self._order
+        if len(order) == 1:
+            return together.index_select(2, order[0])
+        return together.gather(2, order[:, None, :, None].expand_as(together))
 
 
 def run_frozen_layer(
@@ -113,30 +106,21 @@ def _run_in_kernel(
 def _run(
     parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput, kwargs: Mapping[str, Any]
 ) -> torch.Tensor:
-    slots, hidden = layer_input.slots, layer_input.hidden
-    if min(slots.visual_counts) == 0:  # a row without visual tokens needs a query for every slot, so nothing is saved
-        output = forward(hidden, **layer_input.layer_arguments(kwargs))
-        return torch.where(slots.visual[..., None], hidden, output)
-    active = true_indices(~slots.visual, slots.length - min(slots.visual_counts))  # (B, t)
-    frozen = complement(active, slots.length)  # (B, n - t)
-    frozen_states = keys_and_values(parts, parts.layers[index], layer_input, frozen)
-    positions = slots.positions.gather(1, active)
-    arguments = gather_arguments(kwargs, positions - layer_input.past) | {
-        "attention_mask": _mask_of_queries(layer_input, active),
-        "position_embeddings": (gather_tokens(layer_input.cos, active), gather_tokens(layer_input.sin, active)),
-        "past_key_values": FrozenTokensCache(kwargs.get("past_key_values"), active, frozen, frozen_states),
+    tables, hidden = layer_input.tables, layer_input.hidden
+    if min(tables.slots.visual_counts) == 0:  # a row without visual tokens needs a query for every slot
+        output = forward(hidden, **tables.arguments(kwargs))
+        return torch.where(tables.slots.visual[..., None], hidden, output)
+    split = tables.split
+    frozen_states = keys_and_values(
+        parts, parts.layers[index], gather_tokens(hidden, split.frozen), *split.frozen_tables
+    )
+    arguments = tables.gather(kwargs, split.indices) | {
+        "attention_mask": split.mask,
+        "position_embeddings": split.active_tables,
+        "past_key_values": FrozenTokensCache(kwargs.get("past_key_values"), split, frozen_states),
     }
-    updated = forward(gather_tokens(hidden, active), **arguments)  # (B, t, D)
-    output = hidden.scatter(1, active[..., None].expand_as(updated), updated)
-    return torch.where(slots.visual[..., None], hidden, output)
-
-
-def _mask_of_queries(layer_input: LayerInput, active: torch.Tensor) -> torch.Tensor:
-    """(B, 1, t, m) mask for the queries in slots `active` (B, t); additive if the input has none."""
-    if layer_input.mask is None:
-        keys = torch.arange(layer_input.slots.length, device=active.device)
-        blocked = keys[None, None, :] > active[:, :, None]  # (B, t, n)
-        mask = torch.zeros(blocked.shape, dtype=layer_input.hidden.dtype, device=active.device)
-        return mask.masked_fill(blocked, torch.finfo(mask.dtype).min)[:, None]
-    whole = layer_input.mask.expand(layer_input.slots.rows, *layer_input.mask.shape[1:])
-    return whole.gather(2, active[:, None, :, None].expand(-1, whole.shape[1], -1, whole.shape[3]))
+    active = gather_tokens(hidden, split.active)  # (B, t, D)
+    updated = forward(active, **arguments)
+    if split.discarded is not None:
+        updated = torch.where(split.discarded, active, updated)
+    return hidden.scatter(1, split.active[..., None].expand_as(updated), updated)

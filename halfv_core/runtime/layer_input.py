@@ -1,20 +1,24 @@
 """LayerInput: the tensors of one decoder layer's call, for the tokens that are still in the decoder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 
+from halfv_core.runtime.frozen_split import FrozenSplit
 from halfv_core.runtime.token_slots import TokenSlots
 
 
 @dataclass(frozen=True)
-class LayerInput:
-    """A batch as it enters a layer, n token slots in each of B rows."""
+class LayerTables:
+    """What the layers between two prunings have in common: their tokens, and the tables of these tokens.
 
-    hidden: torch.Tensor
-    """(B, n, D) hidden states."""
+    What is derived from them is computed once for all of these layers. On an accelerator a layer of a 7B model takes
+    as long as some twenty small kernels, so that indexing anew in each layer would cost what the plan saves.
+    """
+
     cos: torch.Tensor
     """(B or 1, n, head_dim) rotary cosines at the tokens' original positions."""
     sin: torch.Tensor
@@ -25,62 +29,73 @@ class LayerInput:
     slots: TokenSlots
     past: int
     """Tokens of the sequence before this prefill."""
+    _gathered: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def row(self, index: int) -> "LayerInput":
-        """One row of the batch, with all its slots, padding slots included."""
-        slots, one = self.slots, slice(index, index + 1)
+    @cached_property
+    def indices(self) -> torch.Tensor:
+        """(B, n) index of each slot's token among the q tokens of the prefill."""
+        return self.slots.positions - self.past
 
-        def of_row(table: torch.Tensor) -> torch.Tensor:
-            return table if table.shape[0] == 1 else table[one]
+    @cached_property
+    def split(self) -> FrozenSplit:
+        """The two parts of these tokens in a frozen layer."""
+        return FrozenSplit.of(self.slots, self.cos, self.sin, self.mask, self.past)
 
-        return LayerInput(
-            hidden=self.hidden[one],
-            cos=of_row(self.cos),
-            sin=of_row(self.sin),
-            mask=None if self.mask is None else of_row(self.mask),
-            slots=replace(
-                slots,
-                positions=slots.positions[one],
-                visual=slots.visual[one],
-                real=slots.real[one],
-                visual_counts=slots.visual_counts[one],
-                real_counts=slots.real_counts[one],
-            ),
-            past=self.past,
-        )
+    def arguments(self, original: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments of a layer's call for all n tokens, made from those for the q tokens of the prefill."""
+        return self.gather(original, self.indices) | {
+            "attention_mask": self.mask,
+            "position_embeddings": (self.cos, self.sin),
+        }
+
+    def gather(self, original: Mapping[str, Any], indices: torch.Tensor) -> dict[str, Any]:
+        """A layer call's keyword arguments, those that have an entry for each token reduced to some of the tokens.
+
+        Args:
+            original: the arguments for all q tokens of the prefill.
+            indices: (B, k) indices of the wanted tokens among the q, the same object in every call.
+        """
+        arguments = dict(original)
+        if isinstance(arguments.get("position_ids"), torch.Tensor):
+            arguments["position_ids"] = self._once(_gather_positions, arguments["position_ids"], indices)
+        if isinstance(arguments.get("cache_position"), torch.Tensor):
+            arguments["cache_position"] = self._once(_gather_cache_position, arguments["cache_position"], indices)
+        return arguments
+
+    def _once(self, gather: Any, table: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        key = id(table), id(indices)
+        if key not in self._gathered:  # with both tensors, so that their ids are not given to others
+            self._gathered[key] = gather(table, indices), table, indices
+        return self._gathered[key][0]
+
+
+@dataclass(frozen=True)
+class LayerInput:
+    """A batch as it enters a layer, n token slots in each of B rows."""
+
+    hidden: torch.Tensor
+    """(B, n, D) hidden states."""
+    tables: LayerTables
+
+    @property
+    def slots(self) -> TokenSlots:
+        """The tokens."""
+        return self.tables.slots
 
     def last_slots(self) -> torch.Tensor:
         """(B, 1) slot index of each row's last real token, which predicts the answer."""
         indices = torch.arange(self.slots.length, device=self.hidden.device)
         return torch.where(self.slots.real, indices, 0).amax(1, keepdim=True)
 
-    def layer_arguments(self, original: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments of the layer call for these tokens, made from those for all tokens of the prefill."""
-        return gather_arguments(original, self.slots.positions - self.past) | {
-            "attention_mask": self.mask,
-            "position_embeddings": (self.cos, self.sin),
-        }
+
+def _gather_positions(positions: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """(B or 1, q) or (3 or 4, B or 1, q) position ids at the token indices (B, k)."""
+    whole = positions.expand(*positions.shape[:-2], len(indices), positions.shape[-1])
+    return whole.gather(-1, indices.expand(*positions.shape[:-2], *indices.shape))
 
 
-def gather_arguments(original: Mapping[str, Any], indices: torch.Tensor) -> dict[str, Any]:
-    """A layer call's keyword arguments, those that have an entry for each token reduced to some of the tokens.
-
-    Args:
-        original: the arguments for all q tokens of the prefill.
-        indices: (B, k) indices of the wanted tokens among the q.
-    """
-    arguments = dict(original)
-    positions = arguments.get("position_ids")
-    if isinstance(positions, torch.Tensor):  # (B or 1, q), or (3 or 4, B or 1, q)
-        shape = (*positions.shape[:-2], *indices.shape)
-        whole = positions.expand(*positions.shape[:-2], len(indices), positions.shape[-1])
-        arguments["position_ids"] = whole.gather(-1, indices.expand(shape))
-    if isinstance(arguments.get("cache_position"), torch.Tensor):
-        arguments["cache_position"] = arguments["cache_position"].index_select(0, indices[0])
-    return arguments
-
-
-def gather_tokens(states: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """(B or 1, n, D) states at the token indices (B, k) -> (B, k, D)."""
-    whole = states.expand(len(indices), *states.shape[1:])
-    return whole.gather(1, indices[..., None].expand(-1, -1, states.shape[2]))
+def _gather_cache_position(positions: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """(q,) cache positions at the token indices (B, k) of the first row."""
+    return positions.index_select(0, indices[0])

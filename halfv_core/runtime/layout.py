@@ -26,9 +26,11 @@ class TokenLayout:
             visual_ids: ids that stand for visual tokens.
             attention_mask: (B, N), nonzero at real tokens; None if there is no padding.
         """
-        ids = torch.as_tensor(list(visual_ids), device=input_ids.device)
         real = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
-        return cls(visual=torch.isin(input_ids, ids) & real, real=real)
+        visual = torch.zeros_like(real)
+        for visual_id in visual_ids:  # a few Python numbers; a tensor of them would wait for the device
+            visual = visual | (input_ids == visual_id)
+        return cls(visual=visual & real, real=real)
 
     @property
     def rows(self) -> int:

@@ -8,14 +8,11 @@ import torch
 from halfv_core.families.base import Parts
 from halfv_core.plan import Keep, Plan
 from halfv_core.runtime.cache_state import CacheState
-from halfv_core.runtime.layer_input import LayerInput, gather_tokens
+from halfv_core.runtime.layer_input import LayerInput, LayerTables
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.masks import prefill_mask, prefill_padding_mask
-from halfv_core.runtime.pruning import prune
-from halfv_core.runtime.token_slots import TokenSlots
-
-_Tables = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
-"""Rotary cosines and sines, and the attention mask."""
+from halfv_core.runtime.pruning import Finite, check_finite, prune
+from halfv_core.runtime.token_slots import TokenSlots, gather_tokens
 
 
 class PrefillState:
@@ -60,7 +57,8 @@ class PrefillState:
         self._ends_in_image = layout.ends_in_visual
         # Of each group of layers (see CacheState) so far; the last ones are the tokens now in the decoder.
         self._slots = [TokenSlots.all_of(layout.prunable, layout.real, past)]
-        self._tables: dict[tuple[bool, int], tuple[_Tables, torch.Tensor]] = {}
+        self._tables: dict[tuple[bool, int, int, torch.device], tuple[LayerTables, object]] = {}
+        self._ranked_by: list[Finite] = []
         self._previous: LayerInput | None = None
         self._finished = False
 
@@ -93,7 +91,7 @@ class PrefillState:
         """Keyword arguments of the call of layer `index` for its input; `kwargs` itself while nothing was pruned."""
         if self._is_whole(index):
             return kwargs
-        arguments = layer_input.layer_arguments(kwargs)
+        arguments = layer_input.tables.arguments(kwargs)
         if self._parts.flash:
             arguments["position_ids"] = None  # transformers takes gaps in them for the borders of packed sequences
         return arguments
@@ -107,9 +105,13 @@ class PrefillState:
 
         Returns:
             (B, n, D), `output` itself; after the last layer (B, q, D), with zeros at the pruned tokens.
+
+        Raises:
+            UnsupportedError: after the last layer: numbers by which tokens were ranked are NaN or infinite.
         """
         if index + 1 < len(self._parts.layers):
             return output
+        check_finite(self._ranked_by, output.dtype)  # not sooner: the device would run idle meanwhile
         slots = self._slots[-1]
         self._cache_state.add_prefill(self._slots, self._past, self._length, ends_in_image=self._ends_in_image)
         self._previous, self._tables, self._finished = None, {}, True
@@ -142,6 +144,7 @@ class PrefillState:
         original_counts = self._slots[0].visual_counts
         pruned = prune(self._parts, keep, self._previous, self._slots[-1], hidden, original_counts)
         self._slots.append(pruned.slots)
+        self._ranked_by += pruned.finite
         self._tables = {}
         for row, positions in pruned.anchors.items():
             self._cache_state.record.add_anchors(keep.layer, row, positions)
@@ -156,30 +159,33 @@ class PrefillState:
         self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any], *, padding_mask: bool
     ) -> LayerInput:
         """Add to the hidden states their rotary tables and mask, which are gathered once for all layers of a group."""
-        cos, sin = kwargs["position_embeddings"]
-        if self._is_whole(index) and padding_mask == self._parts.flash:
-            tables: _Tables = cos, sin, kwargs.get("attention_mask")
-        else:
-            key = padding_mask, id(cos)
-            if key not in self._tables:
-                # With cos itself, so that its id is not given to another tensor.
-                self._tables[key] = self._gather_tables(index, hidden, cos, sin, padding_mask), cos
-            tables = self._tables[key][0]
-        cos, sin, mask = tables
+        (cos, sin), mask = kwargs["position_embeddings"], kwargs.get("attention_mask")
+        key = padding_mask, id(cos), id(mask), hidden.device
+        if key not in self._tables:
+            # With the model's own tables, so that their ids are not given to others.
+            self._tables[key] = self._make_tables(index, hidden, cos, sin, mask, padding_mask), (cos, mask)
+        return LayerInput(hidden, self._tables[key][0])
+
+    def _make_tables(
+        self,
+        index: int,
+        hidden: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        mask: torch.Tensor | None,
+        padding_mask: bool,
+    ) -> LayerTables:
+        """The model's tables, or the entries of them that belong to the tokens now in the decoder."""
+        if not self._is_whole(index) or padding_mask != self._parts.flash:
+            slots = self._slots[-1].to(cos.device)
+            full = None if self._mask is None else self._mask.to(cos.device)
+            cached = self._cache_state.cached(index)
+            if padding_mask:
+                mask = prefill_padding_mask(full, slots, cached, self._past)
+            else:
+                mask = prefill_mask(full, slots, cached, self._past, hidden.dtype)
+            indices = slots.positions - self._past
+            cos, sin = gather_tokens(cos, indices), gather_tokens(sin, indices)
         device = hidden.device
         mask = None if mask is None else mask.to(device)
-        return LayerInput(hidden, cos.to(device), sin.to(device), mask, self._slots[-1], self._past)
-
-    def _gather_tables(
-        self, index: int, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, padding_mask: bool
-    ) -> _Tables:
-        """The entries of the model's tables that belong to the tokens now in the decoder, on the tables' device."""
-        slots = self._slots[-1].to(cos.device)
-        full = None if self._mask is None else self._mask.to(cos.device)
-        cached = self._cache_state.cached(index)
-        if padding_mask:
-            mask = prefill_padding_mask(full, slots, cached, self._past)
-        else:
-            mask = prefill_mask(full, slots, cached, self._past, hidden.dtype)
-        indices = slots.positions - self._past
-        return gather_tokens(cos, indices), gather_tokens(sin, indices), mask
+        return LayerTables(cos.to(device), sin.to(device), mask, self._slots[-1], self._past)

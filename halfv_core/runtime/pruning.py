@@ -9,10 +9,22 @@ from halfv_core.families.base import Parts
 from halfv_core.plan import Keep
 from halfv_core.precision import not_finite, widened_norm
 from halfv_core.runtime.attention import attention_scores
-from halfv_core.runtime.layer_input import LayerInput, gather_tokens
-from halfv_core.runtime.token_slots import TokenSlots
+from halfv_core.runtime.layer_input import LayerInput
+from halfv_core.runtime.token_slots import TokenSlots, gather_tokens
 from halfv_core.selectors import make_selector
-from halfv_core.selectors.base import Scoring
+from halfv_core.selectors.base import Scoring, padding_of
+
+
+class Finite(NamedTuple):
+    """Whether the numbers by which tokens were ranked are finite."""
+
+    layer: int
+    """Of the Keep."""
+    what: str
+    rows: tuple[int, ...]
+    """The rows of the batch that were ranked, R of them."""
+    flags: torch.Tensor
+    """(R,) bool, on the device."""
 
 
 class Pruned(NamedTuple):
@@ -24,6 +36,8 @@ class Pruned(NamedTuple):
     """The remaining tokens, n' slots in each row."""
     anchors: dict[int, torch.Tensor]
     """By row, the (anchors,) positions of the kept tokens that were chosen for their attention, in any order."""
+    finite: list[Finite]
+    """For `check_finite`."""
 
 
 def prune(
@@ -34,7 +48,7 @@ def prune(
     hidden: torch.Tensor,
     original_counts: Sequence[int],
 ) -> Pruned:
-    """Carry out a Keep.
+    """Carry out a Keep, in all rows together and without waiting for the device.
 
     Args:
         parts: of the model.
@@ -43,96 +57,113 @@ def prune(
         slots: the tokens of `hidden`, on its device.
         hidden: (B, n, D), the output of the layer before.
         original_counts: visual tokens of each row at layer 0, of which `keep.keep_ratio` is a share.
+    """
+    current = slots.visual_counts
+    counts = [min(keep.count(original), now) for original, now in zip(original_counts, current, strict=True)]
+    pruned_counts = [now - count for count, now in zip(counts, current, strict=True)]
+    if not any(pruned_counts):
+        return Pruned(hidden, slots, {}, [])
+    pruned = slots.visual
+    if not all(pruned_counts):
+        whole = torch.tensor(pruned_counts).to(hidden.device, non_blocking=True)[:, None] == 0
+        pruned = pruned & ~whole
+    anchors: dict[int, torch.Tensor] = {}
+    finite: list[Finite] = []
+    rows = tuple(row for row, (count, now) in enumerate(zip(counts, current, strict=True)) if 0 < count < now)
+    if rows:
+        selector, wanted = make_selector(keep.selector, keep.options), [counts[row] for row in rows]
+        context = _Context(parts, keep.layer, previous, slots, hidden, rows)
+        with torch.no_grad():
+            chosen = context.slots_of(_filled(selector.select(context, wanted), wanted))  # (R, max(wanted))
+        finite = context.finite
+        pruned = _without_chosen(pruned, chosen, rows)
+        positions = _of_rows(slots.positions, rows).gather(1, chosen)
+        numbers = [selector.anchors(count) for count in wanted]
+        anchors = {
+            row: positions[i, :number] for i, (row, number) in enumerate(zip(rows, numbers, strict=True)) if number
+        }
+    slots, remaining = slots.without(pruned, pruned_counts)
+    return Pruned(gather_tokens(hidden, remaining), slots, anchors, finite)
+
+
+def check_finite(found: Sequence[Finite], dtype: torch.dtype) -> None:
+    """Refuse choices that were made by numbers that are NaN or infinite; waits for each device once.
+
+    Args:
+        found: of the prunings of a prefill.
+        dtype: of the hidden states.
 
     Raises:
-        UnsupportedError: numbers by which tokens should be ranked are NaN or infinite.
+        UnsupportedError: numbers by which tokens were ranked are NaN or infinite.
     """
-    selector = make_selector(keep.selector, keep.options)
-    counts = [
-        min(keep.count(original), current)
-        for original, current in zip(original_counts, slots.visual_counts, strict=True)
-    ]
-    pruned = torch.zeros_like(slots.visual)
-    anchors: dict[int, torch.Tensor] = {}
-    readings: list[_Reading] = []
-    for row, (count, current) in enumerate(zip(counts, slots.visual_counts, strict=True)):
-        if count == current:
-            continue
-        visual = slots.visual_slots(row)  # (current,)
-        if count == 0:
-            chosen = torch.empty(0, dtype=torch.long, device=hidden.device)
-        else:
-            with torch.no_grad():
-                chosen = selector.select(_RowContext(parts, keep.layer, previous, hidden, row, readings), count)
-            if selector.anchors(count):
-                anchor_slots = visual.index_select(0, chosen[: selector.anchors(count)])
-                anchors[row] = slots.positions[row].index_select(0, anchor_slots)
-        not_chosen = torch.ones(current, dtype=torch.bool, device=hidden.device).index_fill(0, chosen, False)
-        pruned[row] = pruned[row].index_put((visual,), not_chosen)
-    _check_finite(readings, keep.layer, hidden.dtype)
-    pruned_counts = [current - count for count, current in zip(counts, slots.visual_counts, strict=True)]
-    if any(pruned_counts):
-        slots, remaining = slots.without(pruned, pruned_counts)
-        hidden = gather_tokens(hidden, remaining)
-    return Pruned(hidden, slots, anchors)
+    for one in found:
+        for row, is_finite in zip(one.rows, one.flags.tolist(), strict=True):
+            if not is_finite:
+                what = f"visual tokens cannot be ranked at layer {one.layer}, because their {one.what} are not finite"
+                raise not_finite(what, f"NaN or infinite values in row {row}", dtype)
 
 
-class _Reading(NamedTuple):
-    """Numbers that a selector was given."""
-
-    what: str
-    row: int
-    finite: torch.Tensor
-    """() bool, on the device: whether all of them are."""
-
-
-class _RowContext:
-    """What a selector may look at in one row; see `SelectionContext`."""
+class _Context:
+    """What a selector may look at in some rows of the batch; see `SelectionContext`."""
 
     def __init__(
         self,
         parts: Parts,
         layer: int,
         previous: LayerInput,
+        slots: TokenSlots,
         hidden: torch.Tensor,
-        row: int,
-        readings: list[_Reading],
+        rows: tuple[int, ...],
     ) -> None:
+        self.visual_counts = tuple(slots.visual_counts[row] for row in rows)
+        self.device = hidden.device
+        self.finite: list[Finite] = []
         self._parts = parts
         self._layer = layer
         self._previous = previous
         self._hidden = hidden
-        self._row = row
-        self._readings = readings
+        self._rows = rows
+        self._slots = _of_rows(slots.visual_slots(), rows)[:, : max(self.visual_counts)]  # (R, V)
+        self._padding = padding_of(self.visual_counts, hidden.device)
 
-    @property
-    def visual_count(self) -> int:
-        return self._previous.slots.visual_counts[self._row]
-
-    @property
-    def device(self) -> torch.device:
-        return self._hidden.device
+    def slots_of(self, chosen: torch.Tensor) -> torch.Tensor:
+        """(R, k) indices into the visual tokens -> (R, k) slot indices."""
+        return self._slots.gather(1, chosen)
 
     def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
         layer = self._parts.layers[self._layer - 1]
-        scores = attention_scores(self._parts, layer, self._previous, self._row, scoring, rope).to(self.device)
-        return self._noted("attention scores", scores)
+        scores = attention_scores(self._parts, layer, self._previous, scoring, rope).to(self.device)  # (B, n)
+        scores = _of_rows(scores, self._rows).gather(1, self._slots)  # (R, V)
+        if self._padding is not None:
+            scores = scores.masked_fill(self._padding, 0.0)
+        self._note("attention scores", scores)
+        return scores if self._padding is None else scores.masked_fill(self._padding, -torch.inf)
 
     def normed_hidden(self) -> torch.Tensor:
-        visual = self._previous.slots.visual_slots(self._row).to(self.device)
-        states = self._hidden[self._row].index_select(0, visual)
-        return self._noted("hidden states", widened_norm(self._parts.norm, states))
+        states = widened_norm(self._parts.norm, gather_tokens(_of_rows(self._hidden, self._rows), self._slots))
+        self._note("hidden states", states)
+        return states
 
-    def _noted(self, what: str, numbers: torch.Tensor) -> torch.Tensor:
-        self._readings.append(_Reading(what, self._row, numbers.isfinite().all()))
-        return numbers
+    def _note(self, what: str, numbers: torch.Tensor) -> None:
+        self.finite.append(Finite(self._layer, what, self._rows, numbers.isfinite().flatten(1).all(1)))
 
 
-def _check_finite(readings: Sequence[_Reading], layer: int, dtype: torch.dtype) -> None:
-    """Refuse a choice that was made by numbers that are NaN or infinite; waits for the device once, for all rows."""
-    if not readings:
-        return
-    for reading, finite in zip(readings, torch.stack([one.finite for one in readings]).tolist(), strict=True):
-        if not finite:
-            what = f"visual tokens cannot be ranked at layer {layer}, because their {reading.what} are not finite"
-            raise not_finite(what, f"NaN or infinite values in row {reading.row}", dtype)
+def _of_rows(table: torch.Tensor, rows: tuple[int, ...]) -> torch.Tensor:
+    """Some rows of a (B, ...) tensor, (R, ...)."""
+    if len(rows) == len(table):
+        return table
+    return table.index_select(0, torch.tensor(rows).to(table.device, non_blocking=True))
+
+
+def _filled(chosen: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """(R, k) indices, of which the first counts[r] count; the others are replaced by the row's first."""
+    surplus = padding_of(counts, chosen.device)
+    return chosen if surplus is None else torch.where(surplus, chosen[:, :1], chosen)
+
+
+def _without_chosen(pruned: torch.Tensor, chosen: torch.Tensor, rows: tuple[int, ...]) -> torch.Tensor:
+    """Take the chosen slots, (R, k) in each of `rows`, out of those that are pruned, (B, n) bool."""
+    if len(rows) == len(pruned):
+        return pruned.scatter(1, chosen, False)
+    indices = torch.tensor(rows).to(pruned.device, non_blocking=True)
+    return pruned.index_copy(0, indices, pruned.index_select(0, indices).scatter(1, chosen, False))

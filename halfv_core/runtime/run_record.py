@@ -31,13 +31,13 @@ class RunRecord:
 
     def add_kept(self, layer: int, slots: TokenSlots) -> None:
         """Record the visual tokens that remained after the Keep at `layer`."""
-        for row, earlier in enumerate(self.kept[layer]):
-            positions = slots.positions[row].index_select(0, slots.visual_slots(row))
-            self.kept[layer][row] = torch.cat([earlier.to(positions.device), positions])
+        positions = slots.positions.gather(1, slots.visual_slots())  # (B, V)
+        for row, count in enumerate(slots.visual_counts):
+            self.kept[layer][row] = _joined(self.kept[layer][row], positions[row, :count])
 
     def add_anchors(self, layer: int, row: int, positions: torch.Tensor) -> None:
         """Record the positions of a row's tokens that the Keep at `layer` chose for their attention."""
-        self.anchors[layer][row] = torch.cat([self.anchors[layer][row].to(positions.device), positions])
+        self.anchors[layer][row] = _joined(self.anchors[layer][row], positions)
 
     def add_layer(self, layer: int, slots: TokenSlots, frozen: bool, cached: int) -> None:
         """Record the tokens that enter a layer.
@@ -80,6 +80,10 @@ class RunRecord:
         """Cost of all prefills and generated tokens; cache bytes are those at the end."""
         earlier = [replace(_cost(shape, *prefill), kv_bytes=0, kv_bytes_full=0) for prefill in self._earlier]
         return sum(earlier, start=_cost(shape, self._tokens, self._new_tokens))
+
+
+def _joined(earlier: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    return torch.cat([earlier.to(positions.device), positions]) if len(earlier) else positions
 
 
 def _select_rows(tokens: list[list[LayerTokens]], indices: Sequence[int]) -> list[list[LayerTokens]]:

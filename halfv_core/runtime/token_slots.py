@@ -65,9 +65,9 @@ class TokenSlots:
         moved = {name: getattr(self, name).to(device) for name in ("positions", "visual", "real")}
         return replace(self, **moved)
 
-    def visual_slots(self, row: int) -> torch.Tensor:
-        """(V,) ascending slot indices of one row's visual tokens."""
-        return true_indices(self.visual[row : row + 1], self.visual_counts[row])[0]
+    def visual_slots(self) -> torch.Tensor:
+        """(B, V) ascending slot indices of each row's visual tokens, V in the row with most; any slots behind them."""
+        return true_indices_first(self.visual, max(self.visual_counts))
 
     def without(self, pruned: torch.Tensor, counts: Sequence[int]) -> tuple["TokenSlots", torch.Tensor]:
         """The slots that remain after a pruning.
@@ -105,11 +105,23 @@ def true_indices(mask: torch.Tensor, count: int) -> torch.Tensor:
     Returns:
         (B, count) indices.
     """
-    order = mask.int().argsort(dim=1, descending=True, stable=True)  # (B, n)
-    return order[:, :count].sort(dim=1).values
+    return true_indices_first(mask, count).sort(dim=1).values
+
+
+def true_indices_first(mask: torch.Tensor, count: int) -> torch.Tensor:
+    """Like `true_indices`, but ascending only up to a row's last true entry; the first false ones follow it."""
+    return mask.int().argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
 def complement(indices: torch.Tensor, length: int) -> torch.Tensor:
     """(B, k) ascending indices below `length` -> (B, length - k): the ascending indices that are missing from them."""
     missing = torch.ones(len(indices), length, dtype=torch.bool, device=indices.device).scatter(1, indices, False)
     return true_indices(missing, length - indices.shape[1])
+
+
+def gather_tokens(states: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """(B or 1, n, D) states at the token indices (B, k) -> (B, k, D)."""
+    if len(indices) == 1:
+        return states.index_select(1, indices[0])
+    whole = states.expand(len(indices), *states.shape[1:])
+    return whole.gather(1, indices[..., None].expand(-1, -1, states.shape[2]))

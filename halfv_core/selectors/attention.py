@@ -4,6 +4,7 @@ This is HalfV's rule in Stage III for token sparsity (paper, secondary saturatio
 keys it is also FastV's rule (arXiv 2403.06764).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,9 @@ class Attention(Selector):
     rope: bool = True
     """Whether queries and keys carry their rotary positions."""
 
-    def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
+    def select(self, context: SelectionContext, counts: Sequence[int]) -> "torch.Tensor":
         """See `Selector.select`."""
-        return highest(context.attention_scores(self.scoring, self.rope), count)
+        return highest(context.attention_scores(self.scoring, self.rope), max(counts))
 
     def anchors(self, count: int) -> int:
         """See `Selector.anchors`."""

@@ -1,7 +1,7 @@
 """What a selector is: immutable options and one method that chooses which visual tokens of a prompt are kept."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -18,18 +18,23 @@ Scoring = Literal["attention", "release"]
 
 
 class SelectionContext(Protocol):
-    """What a selector may look at: the V visual tokens of one prompt that have been kept up to the layer."""
+    """What a selector may look at: the visual tokens that R prompts have kept up to the layer, V in the longest.
+
+    A prompt with fewer tokens is padded at the end of its row. Nothing is computed that is not asked for.
+    """
 
     @property
-    def visual_count(self) -> int:
-        """Number of visual tokens, V."""
+    def visual_counts(self) -> tuple[int, ...]:
+        """Number of visual tokens of each prompt, R values."""
 
     @property
     def device(self) -> "torch.device":
         """Device of the hidden states, on which the chosen indices are expected."""
 
     def attention_scores(self, scoring: Scoring, rope: bool) -> "torch.Tensor":
-        """(V,) float32: how much the last prompt token attends to each visual token in the previous layer.
+        """(R, V) float32: how much the last prompt token attends to each visual token in the previous layer.
+
+        It is -inf at padding.
 
         Args:
             scoring: `attention` (scaled, softmax over all keys that the query sees) or `release` (unscaled, softmax
@@ -38,7 +43,7 @@ class SelectionContext(Protocol):
         """
 
     def normed_hidden(self) -> "torch.Tensor":
-        """(V, D) float32: the layer's input at the visual tokens, after the model's final norm."""
+        """(R, V, D) float32: the layer's input at the visual tokens, after the model's final norm; any at padding."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +51,17 @@ class Selector(ABC):
     """A rule that chooses visual tokens. Subclasses are frozen dataclasses; their fields are the options of a Keep."""
 
     @abstractmethod
-    def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
-        """Choose `count` of the V tokens, 1 <= count < V.
+    def select(self, context: SelectionContext, counts: Sequence[int]) -> "torch.Tensor":
+        """Choose visual tokens in each of R prompts, which do not influence each other.
 
         Args:
-            context: the V tokens.
-            count: number of tokens to keep.
+            context: the visual tokens.
+            counts: number of tokens to keep in each prompt, 1 <= counts[r] < context.visual_counts[r].
 
         Returns:
-            (count,) LongTensor on the context's device, distinct indices into the V tokens: first the anchors, then the
-            others, each in any order.
+            (R, max(counts)) LongTensor on the context's device. The first counts[r] entries of row r are distinct
+            indices into its visual tokens: first the anchors, then the others, each in any order. Entries behind them
+            are not looked at.
         """
 
     def anchors(self, count: int) -> int:
@@ -86,3 +92,13 @@ def make_selector(name: str, options: Mapping[str, bool | int | float | str]) ->
 @cache
 def _adapter(kind: type[Selector]) -> TypeAdapter[Selector]:
     return TypeAdapter(kind)
+
+
+def padding_of(counts: Sequence[int], device: "torch.device") -> "torch.Tensor | None":
+    """(R, max(counts)) bool, true behind the first counts[r] entries of a row; None if there is nothing behind them."""
+    import torch
+
+    if len(set(counts)) == 1:
+        return None
+    lengths = torch.tensor(counts).to(device, non_blocking=True)
+    return torch.arange(max(counts), device=device) >= lengths[:, None]

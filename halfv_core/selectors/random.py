@@ -1,5 +1,6 @@
 """Selector `random`: a seeded random draw, the baseline that every other selector has to beat."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,12 @@ class Random(Selector):
 
     seed: int = 0
 
-    def select(self, context: SelectionContext, count: int) -> "torch.Tensor":
+    def select(self, context: SelectionContext, counts: Sequence[int]) -> "torch.Tensor":
         """See `Selector.select`."""
         import torch
 
-        generator = torch.Generator().manual_seed(self.seed)
-        return torch.randperm(context.visual_count, generator=generator)[:count].to(context.device)
+        chosen = torch.zeros(len(counts), max(counts), dtype=torch.long)
+        for row, (visual, count) in enumerate(zip(context.visual_counts, counts, strict=True)):
+            generator = torch.Generator().manual_seed(self.seed)
+            chosen[row, :count] = torch.randperm(visual, generator=generator)[:count]
+        return chosen.to(context.device, non_blocking=True)

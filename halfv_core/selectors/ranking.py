@@ -15,15 +15,16 @@ def highest(scores: "torch.Tensor", count: int) -> "torch.Tensor":
     Unlike `topk`, whose choice among ties is not defined. Neighbours in a chain of ties are all equal.
 
     Args:
-        scores: (V,) float32, not NaN, in reading order.
-        count: number of tokens, at most V.
+        scores: (R, V) float32, not NaN, in reading order.
+        count: number of tokens in each row, at most V.
 
     Returns:
-        (count,) LongTensor, by falling score.
+        (R, count) LongTensor, by falling score.
     """
     import torch
 
-    values, indices = scores.sort(descending=True, stable=True)
-    falls = values[:-1] - values[1:] > TIE * values[:-1].abs()  # (V - 1,)
-    rank = torch.nn.functional.pad(falls.cumsum(0), (1, 0))  # (V,) equal for equal scores
-    return indices[(rank * len(scores) + indices).argsort()[:count]]
+    values, indices = scores.sort(dim=1, descending=True, stable=True)
+    falls = values[:, :-1] - values[:, 1:] > TIE * values[:, :-1].abs()  # (R, V - 1)
+    rank = torch.nn.functional.pad(falls.cumsum(1), (1, 0))  # (R, V) equal for equal scores
+    order = (rank * scores.shape[1] + indices).argsort(dim=1)[:, :count]
+    return indices.gather(1, order)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from halfv_core.families import Family, parts_of
 from halfv_core.precision import not_finite
 from halfv_core.runtime.attention import attention_scores
-from halfv_core.runtime.layer_input import LayerInput
+from halfv_core.runtime.layer_input import LayerInput, LayerTables
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
 from halfv_core.runtime.token_slots import TokenSlots
@@ -49,8 +49,9 @@ def attention_of_last(
             mask = kwargs.get("attention_mask")
             slots = TokenSlots.all_of(layout.visual.to(device), layout.real.to(device), past=0)
             mask = None if mask is None else mask.to(device)
-            layer_input = LayerInput(hidden.to(device), cos, sin, mask, slots, past=0)
-            shares[layer] = attention_scores(parts, parts.layers[layer], layer_input, 0, "attention", rope=True)
+            layer_input = LayerInput(hidden.to(device), LayerTables(cos, sin, mask, slots, past=0))
+            scores = attention_scores(parts, parts.layers[layer], layer_input, "attention", rope=True)  # (1, N)
+            shares[layer] = scores.gather(1, slots.visual_slots())[0]
             return forward(hidden, **kwargs)
 
         return run

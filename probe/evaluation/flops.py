@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, parts_of
@@ -16,20 +16,36 @@ from halfv_core.runtime.patching import Forward, Wrap, wrapped
 
 
 def flop_counter() -> FlopCounterMode:
-    """torch's FLOP counter, extended to the CPU's attention kernel, which torch leaves out.
+    """torch's FLOP counter, which also counts attention on a CPU and attention with fewer key heads than query heads.
 
-    A multiply-add counts as 2 FLOPs, and attention counts in full, without the saving from causal masking.
+    torch leaves the first out, and fails on the second, which transformers leaves to the kernel on an accelerator. A
+    multiply-add counts as 2 FLOPs, and attention counts in full, without the saving from causal masking.
 
     with flop_counter() as counting:
         model(**inputs)
     counting.get_total_flops()
     """
+    return FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_ATTENTION_KERNELS, attention_flops))
 
-    def attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
-        return sdpa_flop_count(query, key, value)  # type: ignore[no-any-return]
 
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return FlopCounterMode(display=False, custom_mapping={kernel: attention})
+_ATTENTION_KERNELS = (
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu,
+    torch.ops.aten._scaled_dot_product_flash_attention,
+    torch.ops.aten._scaled_dot_product_efficient_attention,
+    torch.ops.aten._scaled_dot_product_cudnn_attention,
+)
+
+
+def attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
+    """FLOPs of an attention kernel: for each query head, q k, and the weighted sum of the values.
+
+    Args:
+        query: shape (B, H, q, d).
+        key: shape (B, H_kv, m, d), where H_kv divides H.
+        value: shape (B, H_kv, m, d_v).
+    """
+    rows, heads, queries, head_dim = query
+    return 2 * rows * heads * queries * key[2] * (head_dim + value[3])
 
 
 @torch.no_grad()

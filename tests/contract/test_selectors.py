@@ -17,21 +17,24 @@ SELECTOR = pytest.mark.parametrize("name", sorted(SELECTORS))
 
 
 class Tokens:
-    """A context of random states and scores."""
+    """A context of random states and scores, which depend on a row's number of tokens alone; padding is NaN."""
 
-    def __init__(self, count: int, duplicates: bool = False) -> None:
-        generator = torch.Generator().manual_seed(count)
-        states = torch.randn(count, 8, generator=generator)
-        self._states = states[:1].repeat(count, 1) if duplicates else states
-        self._scores = torch.rand(count, generator=generator)
-        self.visual_count = count
+    def __init__(self, *counts: int, duplicates: bool = False) -> None:
+        self.visual_counts = counts
         self.device = torch.device("cpu")
+        self._states = torch.full((len(counts), max(counts), 8), torch.nan)
+        self._scores = torch.full((len(counts), max(counts)), -torch.inf)
+        for row, count in enumerate(counts):
+            generator = torch.Generator().manual_seed(count)
+            states = torch.randn(count, 8, generator=generator)
+            self._states[row, :count] = states[:1] if duplicates else states
+            self._scores[row, :count] = torch.rand(count, generator=generator)
 
     def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
         return self._scores
 
     def normed_hidden(self) -> torch.Tensor:
-        return self._states
+        return self._states.nan_to_num(7.0)
 
 
 @SELECTOR
@@ -50,20 +53,35 @@ def test_selector_chooses_that_many_distinct_tokens(
 ) -> None:
     wanted = data.draw(st.integers(1, count - 1))
     selector = make_selector(name, {})
-    chosen = selector.select(Tokens(count, duplicates), wanted)
+    chosen = selector.select(Tokens(count, duplicates=duplicates), [wanted])
     assert chosen.dtype == torch.long
-    assert chosen.shape == (wanted,)
-    assert len(set(chosen.tolist())) == wanted
+    assert chosen.shape == (1, wanted)
+    assert len(set(chosen[0].tolist())) == wanted
     assert 0 <= int(chosen.min()) <= int(chosen.max()) < count
-    assert torch.equal(chosen, selector.select(Tokens(count, duplicates), wanted))
+    assert torch.equal(chosen, selector.select(Tokens(count, duplicates=duplicates), [wanted]))
+
+
+@SELECTOR
+@settings(max_examples=40, deadline=None)
+@given(counts=st.lists(st.integers(2, 40), min_size=2, max_size=5), data=st.data(), duplicates=st.booleans())
+def test_prompts_of_a_batch_do_not_influence_each_other(
+    name: str, counts: list[int], data: st.DataObject, duplicates: bool
+) -> None:
+    wanted = [data.draw(st.integers(1, count - 1)) for count in counts]
+    selector = make_selector(name, {})
+    together = selector.select(Tokens(*counts, duplicates=duplicates), wanted)
+    assert together.shape == (len(counts), max(wanted))
+    for row, (count, number) in enumerate(zip(counts, wanted, strict=True)):
+        alone = selector.select(Tokens(count, duplicates=duplicates), [number])
+        assert together[row, :number].tolist() == alone[0].tolist()
 
 
 @SELECTOR
 def test_anchors_are_the_best_attended_of_those_chosen(name: str) -> None:
     selector, tokens = make_selector(name, {}), Tokens(40)
     assert 0 <= selector.anchors(20) <= 20
-    best = tokens.attention_scores("attention", False).topk(selector.anchors(20)).indices
-    assert set(selector.select(tokens, 20)[: selector.anchors(20)].tolist()) == set(best.tolist())
+    best = tokens.attention_scores("attention", False)[0].topk(selector.anchors(20)).indices
+    assert set(selector.select(tokens, [20])[0, : selector.anchors(20)].tolist()) == set(best.tolist())
     assert (selector.anchors(20) > 0) == (name in ("anchor_coverage", "attention"))
 
 

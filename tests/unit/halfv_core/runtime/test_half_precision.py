@@ -14,7 +14,7 @@ from halfv_core import HalfVError, Keep, Plan, apply
 from halfv_core.errors import UnsupportedError
 from halfv_core.families import parts_of
 from halfv_core.runtime.attention import attention_scores
-from halfv_core.runtime.layer_input import LayerInput
+from halfv_core.runtime.layer_input import LayerInput, LayerTables
 from halfv_core.runtime.token_slots import TokenSlots
 from halfv_core.selectors.base import Scoring
 from probe.capture.attention import attention_of_last
@@ -92,7 +92,9 @@ def layer_input(dtype: torch.dtype, seed: int, copies: bool) -> LayerInput:
     visual = torch.zeros(1, TOKENS, dtype=torch.bool)
     visual[:, 2:10] = True
     slots = TokenSlots.all_of(visual, torch.ones_like(visual), past=0)
-    return LayerInput(hidden.to(dtype), angles.cos().to(dtype), angles.sin().to(dtype), None, slots, past=0)
+    return LayerInput(
+        hidden.to(dtype), LayerTables(angles.cos().to(dtype), angles.sin().to(dtype), None, slots, past=0)
+    )
 
 
 def exact_scores(model: PreTrainedModel, given: LayerInput, scoring: Scoring, rope: bool) -> torch.Tensor:
@@ -105,7 +107,7 @@ def exact_scores(model: PreTrainedModel, given: LayerInput, scoring: Scoring, ro
     else:
         wide = copy.deepcopy(layer).double()
         keys = wide.self_attn.k_proj(wide.input_layernorm(given.hidden[0].double())).view(TOKENS, -1, 8)
-    cos, sin = given.cos[0].double(), given.sin[0].double()
+    cos, sin = given.tables.cos[0].double(), given.tables.sin[0].double()
 
     def turned(states: torch.Tensor, token: int) -> torch.Tensor:
         return states * cos[token] + torch.cat([-states[4:], states[:4]]) * sin[token] if rope else states
@@ -152,7 +154,7 @@ def test_scores_are_those_of_the_models_queries_and_keys(
             project.bias.data = bias * torch.randn(project.bias.shape, generator=generator)
     model, given_input = model.to(dtype), layer_input(dtype, seed, copies)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast and dtype == torch.bfloat16):
-        scores = attention_scores(parts_of(model), parts_of(model).layers[1], given_input, 0, scoring, rope)
+        scores = attention_scores(parts_of(model), parts_of(model).layers[1], given_input, scoring, rope)[0, 2:10]
     assert scores.dtype == torch.float32
     exact = exact_scores(model, given_input, scoring, rope)
     # Float32 adds up logits of 200 * 200 * 8 to about 0.02.

@@ -35,3 +35,13 @@ def test_outside_grows_with_the_images_and_leaves_the_model_as_it_was() -> None:
     assert one < two < batch
     assert [layer.forward for layer in parts_of(model).layers] == forwards
     assert len(forwards) == LAYERS
+
+
+@pytest.mark.parametrize(
+    "kernel", ["flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention"]
+)
+def test_attention_of_grouped_heads(kernel: str) -> None:
+    """As an accelerator gets it: 28 query heads share 4 key heads, and a batch of 2 has 7 queries and 9 keys."""
+    count = flop_counter().flop_registry[getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}")]
+    query, key = torch.empty(2, 28, 7, 16), torch.empty(2, 4, 9, 16)
+    assert count(query, key, key, out_val=query) == 2 * 28 * 7 * 9 * (2 * 16 + 2 * 16)
