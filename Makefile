@@ -5,11 +5,12 @@
 #   make ablation  what each part of the shipped plans brings: the table of docs/results.md
 #   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
+#   make bench-gpu   the same on an accelerator, with whole models of real shapes (about 4 minutes)
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation picture selectors bench test check
+.PHONY: venv demo results ablation picture selectors bench bench-gpu test check
 
 venv: $(STAMP)
 
@@ -41,6 +42,15 @@ bench: venv
 	$(BENCH) --model qwen2.5-vl-7b $(SLICE) --visual-tokens 1024 --rounds 3 --output docs/benchmarks/qwen2.5-vl-7b.json
 	$(BENCH) --model llava-1.5-7b $(SLICE) --visual-tokens 576 --output docs/benchmarks/llava-1.5-7b.json
 	$(BENCH) --model tiny-qwen2.5-vl --visual-tokens 196 --rounds 20 --output docs/benchmarks/tiny-qwen2.5-vl.json
+	$(BIN)/python -m data_samples.studies.benchmarks
+
+# Whole models of real shapes; needs a GPU with 24 GB or more, and writes over the records of the one measured before.
+bench-gpu: venv
+	$(BIN)/halfv-probe bench --model qwen2.5-vl-7b --random-weights --rounds 7 --visual-tokens 2500 --output docs/benchmarks/h200/qwen2.5-vl-7b.json
+	$(BIN)/halfv-probe bench --model qwen2.5-vl-7b --random-weights --rounds 7 --visual-tokens 1200 --batch 8 --output docs/benchmarks/h200/qwen2.5-vl-7b-batch-8.json
+	$(BIN)/halfv-probe bench --model qwen2.5-vl-7b --random-weights --rounds 7 --visual-tokens 10000 --output docs/benchmarks/h200/qwen2.5-vl-7b-long.json
+	$(BIN)/halfv-probe bench --model llava-1.5-7b --random-weights --rounds 7 --visual-tokens 576 --output docs/benchmarks/h200/llava-1.5-7b.json
+	$(BIN)/halfv-probe bench --model llava-1.5-7b --random-weights --rounds 7 --visual-tokens 576 --batch 16 --output docs/benchmarks/h200/llava-1.5-7b-batch-16.json
 	$(BIN)/python -m data_samples.studies.benchmarks
 
 test: venv

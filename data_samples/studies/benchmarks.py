@@ -1,6 +1,7 @@
-"""The table of docs/benchmarks.md, from the records beside it.
+"""Two tables of docs/benchmarks.md, of a CPU and of a GPU, from the records beside it.
 
-make bench      # measures anew (see the Makefile for the commands), then writes the table
+make bench          # measures anew (see the Makefile for the commands), then writes the tables
+make bench-gpu      # likewise, on an accelerator
 """
 
 from collections.abc import Callable, Sequence
@@ -11,16 +12,28 @@ from probe.bench import Benchmark
 from probe.bench.records import CONVENTIONS, Measured, Spread
 
 COMMAND = "python -m data_samples.studies.benchmarks"
-MODELS = ("qwen2.5-vl-7b", "llava-1.5-7b", "tiny-qwen2.5-vl")
+GPU_COMMAND = "make bench-gpu"
+ON_A_CPU = ("qwen2.5-vl-7b", "llava-1.5-7b", "tiny-qwen2.5-vl")
+ON_A_GPU = tuple(
+    f"h200/{name}"
+    for name in (
+        "qwen2.5-vl-7b",
+        "qwen2.5-vl-7b-batch-8",
+        "qwen2.5-vl-7b-long",
+        "llava-1.5-7b",
+        "llava-1.5-7b-batch-16",
+    )
+)
 
 
 def main() -> None:
-    write_table(COMMAND, benchmarks_table(read_records()))
+    write_table(COMMAND, benchmarks_table(read_records(ON_A_CPU)))
+    write_table(GPU_COMMAND, benchmarks_table(read_records(ON_A_GPU)))
 
 
-def read_records() -> list[Benchmark]:
-    """The shipped benchmarks."""
-    return [Benchmark.load(RECORDS / f"{model}.json") for model in MODELS]
+def read_records(names: Sequence[str]) -> list[Benchmark]:
+    """The shipped benchmarks of these names."""
+    return [Benchmark.load(RECORDS / f"{name}.json") for name in names]
 
 
 def benchmarks_table(records: Sequence[Benchmark]) -> str:
@@ -32,10 +45,12 @@ def benchmarks_table(records: Sequence[Benchmark]) -> str:
             one.subject.vision_layers, one.subject.whole_vision_layers
         ),
         "precision": lambda one: one.subject.dtype,
+        "prompts at a time": lambda one: str(one.subject.batch),
         "visual + text tokens": lambda one: f"{one.subject.visual_tokens} + {one.subject.text_tokens}",
         "plan": lambda one: "; ".join(one.subject.plan.describe()),
         "clock, threads": lambda one: f"{one.subject.clock}, {one.machine.threads}",
         "rounds": lambda one: str(one.subject.rounds),
+        "vision tower and projector": _seconds("vision_seconds", "full"),
         "prefill of the decoder, full": _seconds("prefill_seconds", "full"),
         "prefill of the decoder, plan": _seconds("prefill_seconds", "accelerated"),
         "**prefill ratio** (rounds)": lambda one: f"**{ratio(one.ratios.prefill)}**",

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 
@@ -58,12 +60,26 @@ class TokenLayout:
         """(B, N) bool: visual tokens, except a row's last real token, which has to predict the answer."""
         return self.visual.scatter(1, self.last.clamp_min(0)[:, None], False)
 
+    @cached_property
+    def counts(self) -> "TokenCounts":
+        """How many tokens of each kind each row has; the only wait for the device."""
+        kinds = (self.visual, self.prunable, self.real)
+        return TokenCounts(*map(tuple, torch.stack([kind.sum(1) for kind in kinds]).tolist()))
+
     @property
     def ends_in_visual(self) -> bool:
         """Whether the last real token of any row is visual."""
-        return not torch.equal(self.visual, self.prunable)
+        return self.counts.visual != self.counts.prunable
 
     @property
     def has_visual(self) -> bool:
         """Whether any row holds a visual token."""
-        return bool(self.visual.any())
+        return any(self.counts.visual)
+
+
+class TokenCounts(NamedTuple):
+    """Numbers of tokens, one for each row of the batch."""
+
+    visual: tuple[int, ...]
+    prunable: tuple[int, ...]
+    real: tuple[int, ...]

@@ -56,7 +56,7 @@ class PrefillState:
         self._mask = mask
         self._ends_in_image = layout.ends_in_visual
         # Of each group of layers (see CacheState) so far; the last ones are the tokens now in the decoder.
-        self._slots = [TokenSlots.all_of(layout.prunable, layout.real, past)]
+        self._slots = [TokenSlots.all_of(layout, past)]
         self._tables: dict[tuple[bool, int, int, torch.device], tuple[LayerTables, object]] = {}
         self._ranked_by: list[Finite] = []
         self._previous: LayerInput | None = None

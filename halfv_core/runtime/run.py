@@ -88,8 +88,10 @@ def _check_kernel(parts: Parts) -> None:
 class _Call(local):
     """The forward call that is under way in a thread."""
 
-    layout: TokenLayout | None = None
-    """Which of its tokens are visual; None without token ids."""
+    input_ids: torch.Tensor | None = None
+    """(B, q) token ids of its new tokens, if it has them."""
+    padding_mask: torch.Tensor | None = None
+    """(B, q), nonzero at real tokens; None if there is no padding."""
     has_images = False
     """Whether the model was given images or videos, without which visual token ids are ordinary text."""
     state: PrefillState | DecodeState | None = None
@@ -193,7 +195,7 @@ class Run:
             kwargs.get(name) is not None for name in ("pixel_values", "pixel_values_videos")
         )
         if input_ids is not None:
-            call.layout = TokenLayout.find(input_ids, self._parts.visual_ids, _padding_mask(kwargs, input_ids))
+            call.input_ids, call.padding_mask = input_ids, _padding_mask(kwargs, input_ids)
         elif not _is_one_more_token(kwargs):
             raise UnsupportedError("visual tokens cannot be found in inputs_embeds", remedy="pass input_ids")
         state = _state_in_use(kwargs)
@@ -205,7 +207,7 @@ class Run:
             with self._exclusive:
                 return forward(*args, **kwargs)
         finally:
-            call.layout = call.state = None
+            call.input_ids = call.padding_mask = call.state = None
 
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
@@ -257,9 +259,11 @@ class Run:
 
     def _visual_layout(self, past: int) -> TokenLayout | None:
         """Which of the call's tokens are visual; None if it brings no images."""
-        layout = self._call.layout
-        brings_images = layout is not None and layout.has_visual and (self._call.has_images or not past)
-        return layout if brings_images else None
+        call = self._call
+        if call.input_ids is None or (past and not call.has_images):
+            return None
+        layout = TokenLayout.find(call.input_ids, self._parts.visual_ids, call.padding_mask)
+        return layout if layout.has_visual else None
 
     def _known_state(self, cache: Cache) -> CacheState | None:
         """What a cache in use holds by this plan; None if it holds the whole sequence, from before apply() or so."""

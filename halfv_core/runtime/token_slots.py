@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from halfv_core.runtime.layout import TokenLayout
+
 
 @dataclass(frozen=True)
 class TokenSlots:
@@ -30,18 +32,12 @@ class TokenSlots:
     """Whether no token of the prefill has been pruned yet, in any row."""
 
     @classmethod
-    def all_of(cls, visual: torch.Tensor, real: torch.Tensor, past: int) -> "TokenSlots":
-        """Slots for all q tokens of a prefill that follows `past` tokens of the sequence.
-
-        Args:
-            visual: (B, q) bool.
-            real: (B, q) bool, false at padding.
-            past: number of earlier tokens.
-        """
-        rows, length = visual.shape
-        positions = torch.arange(past, past + length, device=visual.device).expand(rows, length)
-        counts = torch.stack([visual.sum(1), real.sum(1)]).tolist()  # the only wait for the device
-        return cls(positions, visual, real, tuple(counts[0]), tuple(counts[1]), unpruned=True)
+    def all_of(cls, layout: TokenLayout, past: int) -> "TokenSlots":
+        """Slots for all q tokens of a prefill that follows `past` tokens of the sequence."""
+        rows, length = layout.visual.shape
+        positions = torch.arange(past, past + length, device=layout.visual.device).expand(rows, length)
+        counts = layout.counts
+        return cls(positions, layout.prunable, layout.real, counts.prunable, counts.real, unpruned=True)
 
     @property
     def length(self) -> int:

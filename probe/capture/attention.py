@@ -1,6 +1,7 @@
 """Attention of the last prompt token to the visual tokens, at chosen layers of the full model."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
@@ -47,7 +48,9 @@ def attention_of_last(
             device = next(parts.layers[layer].parameters()).device
             cos, sin = (table.to(device) for table in kwargs["position_embeddings"])
             mask = kwargs.get("attention_mask")
-            slots = TokenSlots.all_of(layout.visual.to(device), layout.real.to(device), past=0)
+            here = TokenLayout(layout.visual.to(device), layout.real.to(device))
+            # All visual tokens are shown, also one at the end of the prompt, which no plan prunes.
+            slots = replace(TokenSlots.all_of(here, past=0), visual=here.visual, visual_counts=here.counts.visual)
             mask = None if mask is None else mask.to(device)
             layer_input = LayerInput(hidden.to(device), LayerTables(cos, sin, mask, slots, past=0))
             scores = attention_scores(parts, parts.layers[layer], layer_input, "attention", rope=True)  # (1, N)

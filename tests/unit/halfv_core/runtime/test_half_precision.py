@@ -15,6 +15,7 @@ from halfv_core.errors import UnsupportedError
 from halfv_core.families import parts_of
 from halfv_core.runtime.attention import attention_scores
 from halfv_core.runtime.layer_input import LayerInput, LayerTables
+from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.token_slots import TokenSlots
 from halfv_core.selectors.base import Scoring
 from probe.capture.attention import attention_of_last
@@ -91,7 +92,7 @@ def layer_input(dtype: torch.dtype, seed: int, copies: bool) -> LayerInput:
     angles = torch.rand(1, TOKENS, 4, generator=generator).mul(6.28).repeat(1, 1, 2)
     visual = torch.zeros(1, TOKENS, dtype=torch.bool)
     visual[:, 2:10] = True
-    slots = TokenSlots.all_of(visual, torch.ones_like(visual), past=0)
+    slots = TokenSlots.all_of(TokenLayout(visual, torch.ones_like(visual)), past=0)
     return LayerInput(
         hidden.to(dtype), LayerTables(angles.cos().to(dtype), angles.sin().to(dtype), None, slots, past=0)
     )
