@@ -1,8 +1,11 @@
-"""Options for a plan on the command line: `--keep LAYER=RATIO[:SELECTOR]` and `--freeze FIRST-LAST`."""
+"""Options for a plan on the command line: `--keep LAYER=AMOUNT[:SELECTOR]` and `--freeze FIRST-LAST`.
+
+An amount is a share of the visual tokens, as in 0.25, or a number of them, as in 128t.
+"""
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +14,10 @@ if TYPE_CHECKING:
 
 KeepOption = Annotated[
     list[str] | None,
-    typer.Option("--keep", help="LAYER=RATIO[:SELECTOR], as in 2=0.25 or 21=0.05:attention; repeatable."),
+    typer.Option(
+        "--keep",
+        help="LAYER=SHARE or LAYER=TOKENSt, and perhaps :SELECTOR, as in 2=0.25 or 2=128t:attention; repeatable.",
+    ),
 ]
 FreezeOption = Annotated[
     list[str] | None, typer.Option("--freeze", help="FIRST-LAST or one layer, as in 15-31; repeatable.")
@@ -33,11 +39,13 @@ def _keep(text: str) -> "Keep":
     from halfv_core.errors import PlanError
     from halfv_core.plan import Keep
 
-    match = re.fullmatch(r"(\d+)=(\d*\.?\d+)(?::(\w+))?", text)
+    match = re.fullmatch(r"(\d+)=(?:(\d+)t|(\d*\.?\d+))(?::(\w+))?", text)
     if match is None:
-        raise PlanError("bad --keep", got=repr(text), expected="LAYER=RATIO[:SELECTOR], as in 2=0.25:attention")
-    layer, ratio, selector = match.groups()
-    return Keep(layer=int(layer), keep_ratio=float(ratio), **({"selector": selector} if selector else {}))
+        expected = "LAYER=SHARE or LAYER=TOKENSt, and perhaps :SELECTOR, as in 2=0.25:attention or 2=128t"
+        raise PlanError("bad --keep", got=repr(text), expected=expected)
+    layer, tokens, ratio, selector = match.groups()
+    given: dict[str, Any] = {"tokens": int(tokens)} if tokens else {"keep_ratio": float(ratio)}
+    return Keep(layer=int(layer), **given | ({"selector": selector} if selector else {}))
 
 
 def _freeze(text: str) -> "Freeze":

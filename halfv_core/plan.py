@@ -10,7 +10,16 @@ import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from halfv_core.errors import PlanError, first_fault
 from halfv_core.selectors import make_selector
@@ -31,51 +40,77 @@ class Intervention(BaseModel):
 
 
 class Keep(Intervention):
-    """From the input of decoder layer `layer` on, keep a share of the visual tokens and prune the rest.
+    """From the input of decoder layer `layer` on, keep a share or a number of the visual tokens and prune the rest.
 
     Raises:
-        PlanError: layer below 1, ratio outside 0..1, or an unknown selector or option.
+        PlanError: layer below 1, ratio outside 0..1, a negative number of tokens, both or neither of them, or an
+            unknown selector or option.
     """
 
     kind: Literal["keep"] = "keep"
     layer: int = Field(ge=1, strict=True)
     """Decoder layer, counted from 0, whose input is pruned; at least 1, because models read the positions of new tokens
     off the cache of layer 0."""
-    keep_ratio: float = Field(ge=0.0, le=1.0)
-    """Share to keep of the row's original number of visual tokens."""
+    keep_ratio: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Share to keep of the row's original number of visual tokens; None if `tokens` is given."""
+    tokens: int | None = Field(default=None, ge=0, strict=True)
+    """Number of visual tokens to keep in each row, or all of a row that has fewer; None if `keep_ratio` is given. Many
+    numbers cannot be said as a share, whose number of tokens is rounded down."""
     selector: str = "anchor_coverage"
     """Registered name of the selector that chooses the tokens."""
     options: dict[str, Option] = Field(default_factory=dict)
     """Options of the selector."""
 
     @model_validator(mode="after")
-    def _selector_exists(self) -> "Keep":
+    def _is_one_rule(self) -> "Keep":
+        if (self.keep_ratio is None) == (self.tokens is None):
+            raise PlanError(
+                "a Keep has a share or a number of tokens",
+                got="neither" if self.tokens is None else f"keep_ratio={self.keep_ratio:g} and tokens={self.tokens}",
+                expected="keep_ratio=0.25, or tokens=128",
+            )
         make_selector(self.selector, self.options)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_other_rule(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files and fingerprints of plans that have a share are as they were before `tokens` existed."""
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
     def describe(self) -> str:
         """The intervention in words."""
         settings = ", ".join(f"{name} {value}" for name, value in self.options.items())
         by = f" by {self.selector}" + (f" ({settings})" if settings else "")
-        share = f"keep {self.keep_ratio:.3g} of the visual tokens{by}" if self.keep_ratio else "drop all visual tokens"
-        return f"layer {self.layer}: {share}"
+        if not (self.keep_ratio or self.tokens):
+            return f"layer {self.layer}: drop all visual tokens"
+        kept = f"{self.tokens} visual tokens" if self.tokens else f"{self.keep_ratio:.3g} of the visual tokens"
+        return f"layer {self.layer}: keep {kept}{by}"
 
     def count(self, visual: int) -> int:
-        """Number of tokens to keep of `visual` original ones: max(1, floor(visual * keep_ratio)), or 0 for ratio 0."""
-        if self.keep_ratio == 0.0 or visual == 0:
+        """Number of tokens to keep of `visual` original ones.
+
+        It is max(1, floor(visual * keep_ratio)), or 0 for ratio 0; or `tokens`, and at most `visual`.
+        """
+        if self.tokens is not None:
+            return min(self.tokens, visual)
+        if not self.keep_ratio or visual == 0:
             return 0
         return max(1, math.floor(visual * self.keep_ratio))
+
+    def share(self, visual: int) -> float:
+        """The share of `visual` original tokens, 1 or more, that is asked for."""
+        return self.keep_ratio if self.keep_ratio is not None else self.count(visual) / visual
 
 
 class Freeze(Intervention):
     """In these decoder layers, visual tokens are keys and values only; their hidden states pass through unchanged.
 
     Raises:
-        PlanError: no layers, or a layer below 1.
+        PlanError: no layers, or a negative one.
     """
 
     kind: Literal["freeze"] = "freeze"
-    layers: tuple[Annotated[int, Field(ge=1, strict=True)], ...] = Field(min_length=1)
+    layers: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = Field(min_length=1)
     """Decoder layers, counted from 0, ascending; a range is accepted."""
 
     def describe(self) -> str:
@@ -99,7 +134,7 @@ class Plan(BaseModel):
     """Interventions in the order of their layers; `Plan(())` does nothing.
 
     Raises:
-        PlanError: two Keeps at one layer, a keep ratio that grows with depth, or a layer frozen twice.
+        PlanError: two Keeps at one layer, a share or number that grows with depth, or a layer frozen twice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,11 +158,14 @@ class Plan(BaseModel):
         for earlier, later in zip(self.keeps, self.keeps[1:], strict=False):
             if earlier.layer == later.layer:
                 raise PlanError("two keeps at one layer", got=f"layer {later.layer} twice", remedy="merge them")
-            if later.keep_ratio > earlier.keep_ratio:
+            if _grows(earlier.keep_ratio, later.keep_ratio) or _grows(earlier.tokens, later.tokens):
+                amounts = [
+                    keep.keep_ratio if keep.tokens is None else f"{keep.tokens} tokens" for keep in (earlier, later)
+                ]
                 raise PlanError(
-                    "keep_ratio grows with depth, but tokens once dropped do not come back",
-                    got=f"{earlier.keep_ratio} at layer {earlier.layer}, {later.keep_ratio} at layer {later.layer}",
-                    expected="ratios, counted on the original tokens, that do not grow",
+                    "what is kept grows with depth, but tokens once dropped do not come back",
+                    got=f"{amounts[0]} at layer {earlier.layer}, {amounts[1]} at layer {later.layer}",
+                    expected="shares of the original tokens, or numbers of tokens, that do not grow",
                 )
         frozen = [layer for item in self.interventions if isinstance(item, Freeze) for layer in item.layers]
         if len(set(frozen)) < len(frozen):
@@ -168,8 +206,12 @@ class Plan(BaseModel):
             raise PlanError(
                 "the plan names a layer that the model does not have",
                 got=f"layer {self.last_layer}",
-                expected=f"1..{layers - 1}",
+                expected=f"0..{layers - 1}",
             )
+
+
+def _grows(earlier: float | None, later: float | None) -> bool:
+    return earlier is not None and later is not None and later > earlier
 
 
 def _first_layer(item: Keep | Freeze) -> int:

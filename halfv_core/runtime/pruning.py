@@ -56,7 +56,7 @@ def prune(
         previous: the input of the layer before, where attention is scored.
         slots: the tokens of `hidden`, on its device.
         hidden: (B, n, D), the output of the layer before.
-        original_counts: visual tokens of each row at layer 0, of which `keep.keep_ratio` is a share.
+        original_counts: visual tokens of each row at layer 0, of which the Keep keeps some.
     """
     current = slots.visual_counts
     counts = [min(keep.count(original), now) for original, now in zip(original_counts, current, strict=True)]

@@ -105,7 +105,8 @@ def verdict(comparison: ProfileComparison) -> str:
 def keep_ratio(profile: Profile) -> float:
     """Share of the visual tokens that the plan keeps before Stage III."""
     start = profile.stages.saturation_start
-    before = (keep.keep_ratio for keep in profile.plan.keeps if start is None or keep.layer < start)
+    visual = max(1, round(profile.expected.visual_tokens))
+    before = (keep.share(visual) for keep in profile.plan.keeps if start is None or keep.layer < start)
     return min(before, default=1.0)
 
 

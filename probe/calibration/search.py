@@ -59,7 +59,8 @@ def _compatible(pruning: Keep, treatment: Keep | Freeze) -> bool:
     """Whether the treatment adds to the pruning: a Keep at the same layer, or of a larger share, does not."""
     if isinstance(treatment, Freeze):
         return pruning.layer <= treatment.layers[0]
-    return pruning.layer < treatment.layer and treatment.keep_ratio <= pruning.keep_ratio
+    grows = (treatment.keep_ratio or 0.0) > (1.0 if pruning.keep_ratio is None else pruning.keep_ratio)
+    return pruning.layer < treatment.layer and not grows
 
 
 def pruning_tests_of(

@@ -70,10 +70,12 @@ def _wrong_treatment(saturation: Saturation, ivr: tuple[Keep, ...]) -> Plan | st
     others = [test.plan for test in saturation.tests if test.treatment != saturation.type]
     if len(others) != 1:
         return "the profile does not say what else was tried in Stage III"
-    least = min((keep.keep_ratio for keep in ivr), default=1.0)
-    return Plan((*ivr, *(_at_most(item, least) for item in others[0].interventions)))
+    return Plan((*ivr, *(_at_most(item, ivr) for item in others[0].interventions)))
 
 
-def _at_most(item: Keep | Freeze, ratio: float) -> Keep | Freeze:
-    """Limit a keep ratio, which refers to the original tokens, to the share of them that is left."""
-    return item.model_copy(update={"keep_ratio": min(item.keep_ratio, ratio)}) if isinstance(item, Keep) else item
+def _at_most(item: Keep | Freeze, ivr: tuple[Keep, ...]) -> Keep | Freeze:
+    """Limit a share of the original tokens to the share of them that is left; a number of tokens limits itself."""
+    ratios = [keep.keep_ratio for keep in (item, *ivr) if isinstance(keep, Keep) and keep.keep_ratio is not None]
+    if isinstance(item, Freeze) or item.keep_ratio is None:
+        return item
+    return item.model_copy(update={"keep_ratio": min(ratios)})

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from halfv_core.plan import Plan
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
 from probe.calibration.certainty import interval_label
@@ -39,10 +38,10 @@ class Mark(NamedTuple):
 
 def depth_bar(profile: Profile) -> list[Cell]:
     """One cell per decoder layer, with its stage and the share of visual tokens that the plan keeps there."""
-    plan, frozen, layers = profile.plan, profile.plan.frozen_layers, profile.layers
+    frozen, layers = profile.plan.frozen_layers, profile.layers
     step = next((step for step in STEPS if layers <= MAX_NUMBERS * step), layers)
     return [
-        Cell(layer, span.numeral, _kept_share(plan, layer), layer in frozen, "" if layer % step else str(layer))
+        Cell(layer, span.numeral, _kept_share(profile, layer), layer in frozen, "" if layer % step else str(layer))
         for span in stage_spans(profile.stages, layers)
         for layer in range(span.first, span.last + 1)
     ]
@@ -66,5 +65,6 @@ def _mark(numeral: str, layer: int, boundary: BoundaryUncertainty, layers: int) 
     return Mark(numeral, layer / layers, low / layers, high / layers, interval)
 
 
-def _kept_share(plan: Plan, layer: int) -> float:
-    return min((keep.keep_ratio for keep in plan.keeps if keep.layer <= layer), default=1.0)
+def _kept_share(profile: Profile, layer: int) -> float:
+    visual = max(1, round(profile.expected.visual_tokens))
+    return min((keep.share(visual) for keep in profile.plan.keeps if keep.layer <= layer), default=1.0)

@@ -23,6 +23,8 @@ PLANS = {
     "neighbouring_keeps": Plan((Keep(layer=1, keep_ratio=0.6), Keep(layer=2, keep_ratio=0.3, selector="attention"))),
     "freeze": Plan((Freeze(layers=range(2, LAYERS)),)),
     "freeze_one": Plan((Freeze(layers=[1]),)),
+    "freeze_from_the_start": Plan((Freeze(layers=[0, 1, 3]),)),
+    "keep_a_number": Plan((Keep(layer=1, tokens=5, selector="attention"), Keep(layer=3, keep_ratio=0.2))),
     "keep_then_freeze": Plan((Keep(layer=1, keep_ratio=0.5, selector="uniform"), Freeze(layers=[3, 4]))),
     "keep_inside_freeze": Plan((Freeze(layers=[1, 2, 3]), Keep(layer=2, keep_ratio=0.4, selector="attention"))),
 }

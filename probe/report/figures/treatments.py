@@ -83,7 +83,8 @@ def by_treatment(profile: Profile) -> dict[str, list[CausalTest]]:
 def _name(test: CausalTest) -> str:
     if test.treatment == "layer_inactivity":
         return "freezing all visual tokens"
-    return f"keeping {100 * test.plan.keeps[0].keep_ratio:.3g} % of them" if test.plan.keeps else "keeping few of them"
+    ratio = test.plan.keeps[0].keep_ratio if test.plan.keeps else None
+    return "keeping few of them" if ratio is None else f"keeping {100 * ratio:.3g} % of them"
 
 
 def _draw_limits(fig: go.Figure, profile: Profile) -> None:

@@ -23,6 +23,26 @@ def test_count_is_the_floor_and_at_least_one(visual: int, ratio: float) -> None:
     assert count <= visual
 
 
+@given(visual=st.integers(0, 5000), tokens=st.integers(0, 6000))
+def test_a_number_of_tokens_is_kept_exactly_if_there_are_so_many(visual: int, tokens: int) -> None:
+    keep = Keep(layer=1, tokens=tokens)
+    assert keep.count(visual) == min(tokens, visual)
+    if visual:
+        assert keep.share(visual) == min(tokens, visual) / visual
+    assert Keep.model_validate_json(keep.model_dump_json()) == keep
+    assert ("drop all" in keep.describe()) == (tokens == 0)
+
+
+def test_files_of_plans_with_shares_are_as_before() -> None:
+    assert Keep(layer=1, keep_ratio=0.5).model_dump() == {
+        "kind": "keep",
+        "layer": 1,
+        "keep_ratio": 0.5,
+        "selector": "anchor_coverage",
+        "options": {},
+    }
+
+
 @given(
     layers=st.lists(st.integers(1, 60), min_size=1, max_size=3, unique=True),
     frozen=st.sets(st.integers(1, 60), max_size=5),
@@ -37,6 +57,17 @@ def test_round_trip(layers: list[int], frozen: set[int]) -> None:
     ("make", "said"),
     [
         (lambda: Keep(layer=0, keep_ratio=0.5), "layer: Input should be greater than or equal to 1, got 0"),
+        (lambda: Keep(layer=1), "a Keep has a share or a number of tokens; got neither; expected keep_ratio=0.25, or"),
+        (
+            lambda: Keep(layer=1, keep_ratio=0.5, tokens=3),
+            "share or a number of tokens; got keep_ratio=0.5 and tokens=3",
+        ),
+        (lambda: Keep(layer=1, tokens=-1), "tokens: Input should be greater than or equal to 0, got -1"),
+        (lambda: Keep(layer=1, tokens=2.5), "tokens: Input should be a valid integer"),
+        (
+            lambda: Plan((Keep(layer=1, tokens=3), Keep(layer=2, tokens=4))),
+            "dropped do not come back; got 3 tokens at layer 1, 4 tokens at layer 2",
+        ),
         (lambda: Keep(layer=1, keep_ratio=1.5), "keep_ratio: Input should be less than or equal to 1, got 1.5"),
         (lambda: Keep(layer=1, keep_ratio=float("nan")), "keep_ratio"),
         (
@@ -58,11 +89,11 @@ def test_round_trip(layers: list[int], frozen: set[int]) -> None:
             "seed: Input should be",
         ),
         (lambda: Freeze(layers=[]), "layers"),
-        (lambda: Freeze(layers=[0, 1]), "layers.0"),
+        (lambda: Freeze(layers=[-1, 1]), "layers.0"),
         (lambda: Plan((Keep(layer=1, keep_ratio=0.5), Keep(layer=1, keep_ratio=0.5))), "two keeps at one layer"),
-        (lambda: Plan((Keep(layer=1, keep_ratio=0.2), Keep(layer=2, keep_ratio=0.5))), "keep_ratio grows with depth"),
+        (lambda: Plan((Keep(layer=1, keep_ratio=0.2), Keep(layer=2, keep_ratio=0.5))), "what is kept grows with depth"),
         (lambda: Plan((Freeze(layers=[1]), Freeze(layers=[1, 2]))), "a layer is frozen twice"),
-        (lambda: Plan((Freeze(layers=[9]),)).check_depth(9), "got layer 9; expected 1..8"),
+        (lambda: Plan((Freeze(layers=[9]),)).check_depth(9), "got layer 9; expected 0..8"),
     ],
 )
 def test_a_bad_plan_is_one_clear_line(make: object, said: str) -> None:
