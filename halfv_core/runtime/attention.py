@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from halfv_core.families.base import Parts
+from halfv_core.placement import weights_in_memory
 from halfv_core.precision import is_matrix, no_autocast, widened, widened_norm
 from halfv_core.runtime.layer_input import LayerInput, gather_tokens
 from halfv_core.selectors.base import Scoring
@@ -113,8 +114,8 @@ def _logits_without_keys(attention: Any, query: torch.Tensor, normed: torch.Tens
         (H_kv, H / H_kv, r) float32; up to a constant for each head.
     """
     project = attention.k_proj
-    weight = project.weight.view(-1, query.shape[-1], project.in_features)  # (H_kv, d, D)
-    with no_autocast(query.device):
+    with weights_in_memory(project), no_autocast(query.device):
+        weight = project.weight.view(-1, query.shape[-1], project.in_features)  # (H_kv, d, D)
         return (_by_key_head(query, weight.shape[0]) @ widened(weight) @ normed.T).float()
 
 

@@ -15,6 +15,7 @@ import torch
 from transformers import Cache
 
 from halfv_core.families.base import Parts
+from halfv_core.placement import parts_callable
 from halfv_core.runtime.attention import keys_and_values
 from halfv_core.runtime.layer_input import LayerInput, gather_arguments, gather_tokens
 from halfv_core.runtime.patching import attention_kernel, own_checkpointing_off
@@ -119,7 +120,8 @@ def _run(
         return torch.where(slots.visual[..., None], hidden, output)
     active = true_indices(~slots.visual, slots.length - min(slots.visual_counts))  # (B, t)
     frozen = complement(active, slots.length)  # (B, n - t)
-    frozen_states = keys_and_values(parts, parts.layers[index], layer_input, frozen)
+    with parts_callable(parts.layers[index]):
+        frozen_states = keys_and_values(parts, parts.layers[index], layer_input, frozen)
     positions = slots.positions.gather(1, active)
     arguments = gather_arguments(kwargs, positions - layer_input.past) | {
         "attention_mask": _mask_of_queries(layer_input, active),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from halfv_core.families.base import Parts
+from halfv_core.placement import parts_callable
 from halfv_core.plan import Keep
 from halfv_core.precision import not_finite, widened_norm
 from halfv_core.runtime.attention import attention_scores
@@ -115,13 +116,15 @@ class _RowContext:
 
     def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
         layer = self._parts.layers[self._layer - 1]
-        scores = attention_scores(self._parts, layer, self._previous, self._row, scoring, rope).to(self.device)
-        return self._noted("attention scores", scores)
+        with parts_callable(layer):
+            scores = attention_scores(self._parts, layer, self._previous, self._row, scoring, rope)
+        return self._noted("attention scores", scores.to(self.device))
 
     def normed_hidden(self) -> torch.Tensor:
         visual = self._previous.slots.visual_slots(self._row).to(self.device)
         states = self._hidden[self._row].index_select(0, visual)
-        return self._noted("hidden states", widened_norm(self._parts.norm, states))
+        normed = widened_norm(self._parts.norm, states).to(self.device)  # the norm may be on another device
+        return self._noted("hidden states", normed)
 
     def _noted(self, what: str, numbers: torch.Tensor) -> torch.Tensor:
         self._readings.append(_Reading(what, self._row, numbers.isfinite().all()))

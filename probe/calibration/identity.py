@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from transformers import PreTrainedModel
 
 from halfv_core.errors import ModelError
+from halfv_core.placement import device_of
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import config_fingerprint
 from probe.calibration.settings import Settings
@@ -50,7 +51,7 @@ class Identity:
         return cls(
             model=model_id or str(model.config.name_or_path),
             dtype=str(model.dtype).removeprefix("torch."),
-            device=str(model.device),
+            device=str(device_of(model)),
             versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
             config=config_fingerprint(model.config),
             weights=weights_fingerprint(model),

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, parts_of
+from halfv_core.placement import device_of, parts_callable
 from halfv_core.precision import not_finite
 from halfv_core.runtime.attention import attention_scores
 from halfv_core.runtime.layer_input import LayerInput
@@ -44,13 +45,14 @@ def attention_of_last(
         @wraps(forward)
         def run(hidden: torch.Tensor, **kwargs: Any) -> Any:
             # With layers on several devices, accelerate moves a layer's inputs only after this wrapper.
-            device = next(parts.layers[layer].parameters()).device
+            device = device_of(parts.layers[layer])
             cos, sin = (table.to(device) for table in kwargs["position_embeddings"])
             mask = kwargs.get("attention_mask")
             slots = TokenSlots.all_of(layout.visual.to(device), layout.real.to(device), past=0)
             mask = None if mask is None else mask.to(device)
             layer_input = LayerInput(hidden.to(device), cos, sin, mask, slots, past=0)
-            shares[layer] = attention_scores(parts, parts.layers[layer], layer_input, 0, "attention", rope=True)
+            with parts_callable(parts.layers[layer]):
+                shares[layer] = attention_scores(parts, parts.layers[layer], layer_input, 0, "attention", rope=True)
             return forward(hidden, **kwargs)
 
         return run

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, Parts, parts_of
+from halfv_core.placement import device_of
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.records import Check
@@ -57,7 +58,7 @@ def prove(model: PreTrainedModel, processor: PromptProcessor, *, family: Family 
     """
     parts = parts_of(model, family)
     yield _filled_weights(model)
-    inputs = processor.prompt([drawn_image()], QUESTION, model.device)
+    inputs = processor.prompt([drawn_image()], QUESTION, device_of(model))
     yield _image_features(model, parts, inputs)
     with torch.no_grad():
         full = model(**inputs, logits_to_keep=1).logits[0, -1]
