@@ -14,6 +14,7 @@ from halfv_core.errors import ModelError
 from halfv_core.placement import device_of
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import config_fingerprint
+from halfv_core.wrappers import plain_model
 from probe.calibration.settings import Settings
 from probe.data.samples import Sample, data_fingerprint
 
@@ -85,7 +86,7 @@ def weights_fingerprint(model: PreTrainedModel) -> str:
         ModelError: an offloaded weight cannot be found.
     """
     digest = hashlib.sha256()
-    for name, weight in _weights(model):
+    for name, weight in _weights(plain_model(model)):
         values = _spaced_values(weight)
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(values.numpy().tobytes())

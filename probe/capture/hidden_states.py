@@ -12,6 +12,7 @@ from halfv_core.errors import DataError
 from halfv_core.families import Family, family_of, parts_of
 from halfv_core.placement import device_of
 from halfv_core.runtime.layout import TokenLayout
+from halfv_core.wrappers import plain_model
 
 
 class Capture(NamedTuple):
@@ -48,7 +49,7 @@ def capture(
     family = family or family_of(model)
     parts = parts_of(model, family)
     layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
-    traced = _Traced(model)
+    traced = _Traced(plain_model(model))
     decoder = attrgetter(family.decoder)(traced)
     states: list[torch.Tensor] = []
     with traced.trace(**inputs, use_cache=False, logits_to_keep=1):
