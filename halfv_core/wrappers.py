@@ -50,6 +50,12 @@ def plain_model(model: Any) -> PreTrainedModel:
     return model
 
 
+def has_adapters_by_row(module: nn.Module) -> bool:
+    """Whether the present call gives each row of its batch an adapter of its own: PEFT's `adapter_names=`."""
+    hooks = (hook for part in module.modules() for hook in part._forward_pre_hooks.values())
+    return any("adapter_names" in getattr(hook, "keywords", ()) for hook in hooks)
+
+
 def check_modules(model: PreTrainedModel, layers: Sequence[nn.Module]) -> None:
     """Refuse a model whose layers cannot be wrapped: its weights are sharded by FSDP, or modules around them compiled.
 

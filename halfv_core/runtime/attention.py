@@ -5,6 +5,7 @@ and o projections, with optional per-head norms on queries and keys. Scores are 
 keys in the model's dtype, everything after them in float32.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -64,7 +65,10 @@ def attention_scores(
     if not rope and _keys_are_linear(attention, hidden.device):
         logits = _logits_without_keys(attention, query, widened_norm(layer.input_layernorm, hidden)[0])
     else:
-        keys = widened(_project(attention, "k", layer.input_layernorm(hidden)))  # (1, H_kv, r, d)
+        if not rope and _keys_are_adapted(attention, hidden.device):
+            keys = _keys_without_bias(attention, widened_norm(layer.input_layernorm, hidden))  # (1, H_kv, r, d)
+        else:
+            keys = widened(_project(attention, "k", layer.input_layernorm(hidden)))
         if rope:
             query, keys = _rotate(parts, query, one, last), _rotate(parts, keys, one, indices)
         with no_autocast(query.device):
@@ -117,6 +121,25 @@ def _logits_without_keys(attention: Any, query: torch.Tensor, normed: torch.Tens
     with weights_in_memory(project), no_autocast(query.device):
         weight = project.weight.view(-1, query.shape[-1], project.in_features)  # (H_kv, d, D)
         return (_by_key_head(query, weight.shape[0]) @ widened(weight) @ normed.T).float()
+
+
+def _keys_are_adapted(attention: Any, device: torch.device) -> bool:
+    """Whether keys are those of a matrix that a PEFT adapter changes, with no norm after it."""
+    project = attention.k_proj
+    if not is_matrix(getattr(project, "base_layer", project), device) or hasattr(attention, "k_norm"):
+        return False
+    return not any(hasattr(part, "_hf_hook") for part in project.modules())  # which cannot be copied
+
+
+def _keys_without_bias(attention: Any, normed: torch.Tensor) -> torch.Tensor:
+    """Keys (1, H_kv, r, d) of (1, r, D) without what they all have in common, which would cost them digits.
+
+    An adapter adds to the states or scales them, so in float32 this is the difference to the keys of zeros.
+    """
+    project = copy.deepcopy(attention.k_proj).to(normed.dtype).eval()
+    with no_autocast(normed.device):
+        keys: torch.Tensor = project(normed) - project(torch.zeros_like(normed[:, :1]))
+    return keys.view(1, normed.shape[1], -1, attention.head_dim).transpose(1, 2)
 
 
 def _visible_to(one: LayerInput, last: torch.Tensor) -> torch.Tensor:

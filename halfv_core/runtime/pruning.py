@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from halfv_core.errors import UnsupportedError
 from halfv_core.families.base import Parts
 from halfv_core.placement import parts_callable
 from halfv_core.plan import Keep
@@ -14,6 +15,7 @@ from halfv_core.runtime.layer_input import LayerInput, gather_tokens
 from halfv_core.runtime.token_slots import TokenSlots
 from halfv_core.selectors import make_selector
 from halfv_core.selectors.base import Scoring
+from halfv_core.wrappers import has_adapters_by_row
 
 
 class Pruned(NamedTuple):
@@ -116,6 +118,12 @@ class _RowContext:
 
     def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
         layer = self._parts.layers[self._layer - 1]
+        if self._hidden.shape[0] > 1 and has_adapters_by_row(layer.self_attn):
+            raise UnsupportedError(
+                "tokens cannot be ranked by attention in a batch whose rows have different adapters",
+                got=f"adapter_names= for {self._hidden.shape[0]} rows",
+                remedy="pass the rows of each adapter in a batch of their own, after model.set_adapter(name)",
+            )
         with parts_callable(layer):
             scores = attention_scores(self._parts, layer, self._previous, self._row, scoring, rope)
         return self._noted("attention scores", scores.to(self.device))
