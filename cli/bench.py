@@ -138,6 +138,8 @@ def _random(
     from probe.bench.synthetic import depths
 
     dtype, device = loading.dtype, loading.device
+    if loading.max_memory:
+        raise ModelError("random weights are made on one device", remedy="leave out --max-memory")
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
     if device == "auto":

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from halfv_core.errors import UnsupportedError
+from halfv_core.errors import ModelError, UnsupportedError
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -57,6 +57,32 @@ def parts_callable(module: nn.Module) -> Iterator[None]:
                 if hook.place_submodules:
                     _bring(stack, part, hook)
         yield
+
+
+def stored_weight(model: nn.Module, name: str) -> torch.Tensor:
+    """The weight that a hook puts in place of a meta tensor while its module runs.
+
+    Args:
+        model: whose `named_parameters` or `state_dict` has the name.
+        name: of the weight.
+
+    Raises:
+        ModelError: no hook has it.
+    """
+    parts = name.split(".")
+    for depth in reversed(range(len(parts))):  # the hook of the module itself, or of one around it
+        key = ".".join(parts[depth:])
+        for hook in _hooks(model.get_submodule(".".join(parts[:depth]))):
+            weights = getattr(hook, "weights_map", None)
+            if weights is not None and key in weights:
+                return torch.as_tensor(weights[key])
+    raise ModelError(f"the values of {name} cannot be read", got="a meta tensor without accelerate's hook")
+
+
+def offloaded_share(model: nn.Module) -> float:
+    """Share of a model's weights, 0..1, that is brought to a device only when it is needed."""
+    sizes = [(weight.numel(), weight.is_meta) for weight in model.parameters()]
+    return sum(size for size, meta in sizes if meta) / max(1, sum(size for size, _ in sizes))
 
 
 def _bring(stack: ExitStack, module: nn.Module, hook: Any) -> None:
