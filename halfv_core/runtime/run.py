@@ -143,7 +143,7 @@ class Run:
             def run_core(*args: Any, **kwargs: Any) -> Any:
                 return self._run_core(forward, *args, **kwargs)
 
-            return run_core
+            return torch.compiler.disable(run_core)  # a compiled function around the model leaves the plan as it is
 
         def around_layer(index: int, forward: Forward) -> Forward:
             @wraps(forward)
