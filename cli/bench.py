@@ -55,6 +55,7 @@ def bench(
     import torch
 
     from cli.bench_table import bench_tables
+    from halfv_core.placement import device_of
     from probe.bench import bench as run
     from probe.bench import synthetic_inputs
     from probe.bench.run import check_clock
@@ -68,7 +69,7 @@ def bench(
     else:
         loaded_model = loading.load(model).model
         whole = depths(loaded_model.config)
-    check_clock(clock, loaded_model.device)
+    check_clock(clock, device_of(loaded_model))
     plan = typed_plan or _plan(model, loaded_model.config, whole[0], profile, random_weights)
     plan.check_depth(loaded_model.config.get_text_config().num_hidden_layers)
     if threads is not None:
@@ -137,6 +138,8 @@ def _random(
     from probe.bench.synthetic import depths
 
     dtype, device = loading.dtype, loading.device
+    if loading.max_memory:
+        raise ModelError("random weights are made on one device", remedy="leave out --max-memory")
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
     if device == "auto":

@@ -4,10 +4,10 @@ Results go to stdout and progress to stderr, so that `halfv-probe ... --json | j
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -63,7 +63,13 @@ def given_arguments(context: typer.Context) -> dict[str, "JsonValue"]:
     return arguments
 
 
-def load_quietly(model: str, dtype: str, device: str, trust_remote_code: bool) -> "LoadedModel":
+def load_quietly(
+    model: str,
+    dtype: str,
+    device: str,
+    trust_remote_code: bool,
+    max_memory: Mapping[int | str, int | str] | None = None,
+) -> "LoadedModel":
     """Load a model without messages and progress bars from transformers, so that stderr has only our one-line errors.
 
     A small model runs on one thread: its layers take microseconds, and several threads would mostly wait for each other
@@ -79,7 +85,8 @@ def load_quietly(model: str, dtype: str, device: str, trust_remote_code: bool) -
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    options: dict[str, Any] = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
+    loaded = load_model(model, **options, max_memory=max_memory)
     if loaded.model.num_parameters() < SMALL_MODEL:
         torch.set_num_threads(1)
     return loaded

@@ -83,6 +83,7 @@ def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
         DataError: its processor cannot prepare the image.
     """
     from halfv_core.families import family_of, parts_of
+    from halfv_core.placement import device_of, offloaded_share
     from probe.trials.proofs import prove
 
     model, processor, _ = loading.load(name)
@@ -94,8 +95,9 @@ def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
         "visual_token_ids": list(parts.visual_ids),
         "attention": model.config.get_text_config()._attn_implementation,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
+        "device": str(device_of(model)),
         "parameters": model.num_parameters(),
+        "offloaded": f"{offloaded_share(model):.0%} of the weights",
         "checks": [check.model_dump(mode="json") for check in prove(model, processor)],
     }
 

@@ -30,6 +30,7 @@ def generate(
 ) -> None:
     """Answer a question about an image."""
     from halfv_core import HalfVError, Plan, Profile
+    from halfv_core.placement import device_of
     from probe.data.images import open_image
 
     if compare and profile is None:
@@ -37,7 +38,7 @@ def generate(
     loaded_profile = Profile.load(profile) if profile else None
     images = [open_image(path) for path in image]
     loaded = loading.load(model)
-    inputs = loaded.processor.prompt(images, prompt, loaded.model.device)
+    inputs = loaded.processor.prompt(images, prompt, device_of(loaded.model))
     result: dict[str, Any] = {}
     if profile is None or compare:
         result["full"] = _answer(loaded, inputs, Plan(()), max_new_tokens)

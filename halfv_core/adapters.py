@@ -1,15 +1,19 @@
 """Checkpoints that hold a PEFT adapter alone: which model it is for, and how it is added to that model."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from transformers import PreTrainedModel
 from transformers.utils.import_utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from halfv_core.checkpoint_weights import check_weights
 from halfv_core.errors import ModelError
+from halfv_core.placement import device_of
 
 
 class Adapter(NamedTuple):
@@ -57,5 +61,21 @@ class Adapter(NamedTuple):
         """
         load: Any = model.load_adapter
         options = {"local_files_only": self.offline}
-        info = load(self.source, adapter_kwargs=options, ignore_mismatched_sizes=True)
+        with _nothing_offloaded(model):
+            info = load(self.source, adapter_kwargs=options, ignore_mismatched_sizes=True)
         check_weights(f"the adapter {self.source}", f"an adapter of {type(model).__name__}", info.to_dict())
+
+
+@contextmanager
+def _nothing_offloaded(model: Any) -> Iterator[None]:
+    """Inside the block, adapters are loaded to where offloaded layers run: no hook would bring their weights there."""
+    places: dict[str, int | str | torch.device] | None = getattr(model, "hf_device_map", None)
+    if places is None:
+        yield
+        return
+    runs_on = device_of(model)
+    model.hf_device_map = {name: runs_on if place in ("cpu", "disk") else place for name, place in places.items()}
+    try:
+        yield
+    finally:
+        model.hf_device_map = places

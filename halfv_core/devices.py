@@ -1,4 +1,7 @@
-"""The devices of this machine, and whether a device that the user names is one of them."""
+"""The devices of this machine, whether one that the user names is one of them, and how much of their memory is used."""
+
+import re
+from collections.abc import Mapping
 
 import torch
 
@@ -29,3 +32,37 @@ def check_device(name: str) -> torch.device:
             raise
         raise ModelError("unknown device", got=name, expected=" or ".join(["auto", *available_devices()])) from None
     return device
+
+
+_UNITS = {"B": 1} | {f"{letter}iB": 2 ** (10 * power) for power, letter in enumerate("KMGT", 1)}
+_UNITS |= {f"{letter}B": 10 ** (3 * power) for power, letter in enumerate("KMGT", 1)}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)")
+
+
+def memory_limits(given: Mapping[int | str, int | str]) -> dict[int | str, int]:
+    """How much of each device's memory weights may take, as accelerate's `max_memory`.
+
+    Args:
+        given: by GPU index or `cpu`, a size as in `8GiB`, or in bytes. Devices that are not named have the room that is
+            free on them.
+
+    Returns:
+        Bytes by GPU index and `cpu`. What does not fit stays on disk.
+
+    Raises:
+        ModelError: no such device on this machine, or not a size.
+    """
+    from accelerate.utils import get_max_memory
+
+    limits: dict[int | str, int] = dict(get_max_memory())
+    for name, size in given.items():
+        device = int(name) if str(name).isdecimal() else name
+        if device not in limits:
+            raise ModelError(
+                "memory is limited of a device that there is not", got=name, expected=" or ".join(map(str, limits))
+            )
+        found = _SIZE.fullmatch(f"{size}B" if str(size).isdecimal() else str(size))
+        if found is None:
+            raise ModelError(f"the memory limit of {name} is not a size", got=size, expected="as 8GiB or 500MB")
+        limits[device] = int(float(found[1]) * _UNITS[found[2]])
+    return limits

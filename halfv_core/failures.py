@@ -23,7 +23,8 @@ _NO_MEMORY = re.compile(
     r"out of memory|not enough memory|can(no|')t allocate memory|ALLOC_FAILED|unable to allocate", re.IGNORECASE
 )
 LESS_MEMORY = (
-    "use --dtype bfloat16, a smaller model, or fewer visual tokens (smaller images, or a lower limit of pixels in the "
+    "use --dtype bfloat16, a smaller model, --max-memory to leave room beside the weights, or fewer visual tokens "
+    "(smaller images, or a lower limit of pixels in the "
     "checkpoint's preprocessor_config.json); fewer samples do not help, since they run one at a time"
 )
 """What would need less memory."""

@@ -3,6 +3,7 @@
 model, processor, name = load_model("qwen2.5-vl-7b")
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,32 +91,39 @@ def load_model(
     device: str = "auto",
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
+    max_memory: Mapping[int | str, int | str] | None = None,
 ) -> LoadedModel:
     """Load a model and its processor for inference, and make sure that all weights are the checkpoint's.
 
     Args:
         name: a bundled name, a short name of `MODEL_NAMES`, a folder, or a hub id; of a model, or of a PEFT adapter.
         dtype: `auto` (the checkpoint's own), `float32`, `bfloat16` or `float16`.
-        device: `auto` (all GPUs there are, else the CPU), or a torch device.
+        device: `auto` (all GPUs there are, then the CPU's memory and the disk, from where weights are brought when they
+            are needed; without a GPU the CPU), or a torch device.
+        max_memory: what weights may take of each device's memory, by GPU index or `cpu`, such as
+            `{0: "10GiB", "cpu": "30GiB"}`; for `device="auto"`. The rest is read from disk while the model runs.
 
     Raises:
-        ModelError: unknown name, dtype or device; a checkpoint that cannot be read, or whose weights are not those of
-            its architecture; or no network and not in the local cache.
+        ModelError: unknown name, dtype, device or memory limit; a checkpoint that cannot be read, or whose weights are
+            not those of its architecture; or no network and not in the local cache.
         RunError: out of memory.
     """
     from halfv_core.adapters import Adapter
-    from halfv_core.devices import check_device
+    from halfv_core.devices import check_device, memory_limits
     from halfv_core.processors import load_processor
 
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
     target = None if device == "auto" else check_device(device)
+    if max_memory is not None and target is not None:
+        raise ModelError("memory limits are for a model that may be spread", got=f"device {device}", expected="auto")
+    limits = None if max_memory is None else memory_limits(max_memory)
     options = {"dtype": dtype, "attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
     checkpoint = _Source.of(name)
     try:
         adapter = Adapter.find(checkpoint.place, checkpoint.offline)
         base = checkpoint if adapter is None else _Source.of(adapter.base)
-        model = _read_model(base, target, options)
+        model = _read_model(base, target, options, limits)
         if adapter is not None:
             adapter.add_to(model)
         _check_generation(base, model)
@@ -158,12 +166,14 @@ class _Source(NamedTuple):
         return self.has_file("processor_config.json") or self.has_file("preprocessor_config.json")
 
 
-def _read_model(source: _Source, target: "torch.device | None", options: dict[str, Any]) -> "PreTrainedModel":
+def _read_model(
+    source: _Source, target: "torch.device | None", options: dict[str, Any], limits: dict[int | str, int] | None
+) -> "PreTrainedModel":
     """Read a model to one device, or with None to wherever there is room, and check its weights."""
     import torch
     from transformers import AutoModelForImageTextToText
 
-    devices: Any = "auto" if target is None and torch.cuda.is_available() else None
+    devices: Any = "auto" if target is None and (torch.cuda.is_available() or limits) else None
     if target is not None and target.type != "cpu":
         devices = {"": target}
     # Weights of another shape are let through here, and named by the check.
@@ -172,6 +182,7 @@ def _read_model(source: _Source, target: "torch.device | None", options: dict[st
         **options,
         local_files_only=source.offline,
         device_map=devices,
+        max_memory=limits,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
@@ -214,13 +225,20 @@ def _cannot_load(source: _Source, error: Exception) -> HalfVError:
     if is_out_of_memory(error):
         return RunError(
             f"out of memory while {source.name} was loaded ({reason_of(error)})",
-            remedy="use --dtype bfloat16, a smaller model, or --device auto, which uses all GPUs and the CPU's memory",
+            remedy="use --dtype bfloat16, a smaller model, or --device auto --max-memory cpu=8GiB (or what there is), "
+            "which leaves on disk what does not fit",
         )
     reason = reason_of(error)
     if "trust_remote_code" in str(error):
         return ModelError(
             f"{source.name} brings code of its own, which is not run unasked",
             remedy="read that code, then add --trust-remote-code",
+        )
+    if "offload_folder" in str(error):
+        return ModelError(
+            f"parts of {source.name} would have to stay on disk, and its files cannot be read part by part",
+            got="other files than safetensors",
+            remedy="save the checkpoint again with save_pretrained, or let more of it into memory by --max-memory",
         )
     if Path(source.place).is_dir():
         return ModelError(f"cannot load the checkpoint {source.name} ({reason})")

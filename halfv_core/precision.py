@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from halfv_core.errors import UnsupportedError
+from halfv_core.placement import device_of
 
 _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -28,10 +29,13 @@ def widened_norm(norm: nn.Module, states: torch.Tensor) -> torch.Tensor:
 
 
 def is_matrix(project: nn.Module, device: torch.device) -> bool:
-    """Whether a projection is a matrix and at most a bias on `device`: not adapted, quantised, sharded or offloaded."""
+    """Whether a projection is a matrix and at most a bias, applied on `device`: not adapted, quantised or sharded.
+
+    Its weights may be offloaded; `placement.weights_in_memory` lets them be read.
+    """
     if type(project) is not nn.Linear or type(project.weight) is not nn.Parameter:
         return False
-    return project.weight.device == device and project.weight.dtype in _PLAIN
+    return project.weight.dtype in _PLAIN and device_of(project) == device
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from halfv_core.errors import ModelError
 from halfv_core.families.unsupported import UNSUPPORTED
 from halfv_core.registry import Registry
+from halfv_core.wrappers import check_modules, plain_model
 
 Rotary = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def family_of(model: PreTrainedModel) -> Family:
     Raises:
         ModelError: none is registered for its `config.model_type`; the message says why, if that is known.
     """
-    model_type = model.config.model_type
+    model_type = plain_model(model).config.model_type
     if model_type in UNSUPPORTED:
         raise ModelError(
             f"model_type '{model_type}' is not supported: {UNSUPPORTED[model_type]}",
@@ -106,7 +107,9 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
 
     Raises:
         ModelError: a module is missing, or the decoder is of a kind that was not tested.
+        UnsupportedError: the model is compiled, sharded or wrapped in a way that leaves nothing to work with.
     """
+    model = plain_model(model)
     family = family or family_of(model)
     text_config = model.config.get_text_config()
     if text_config.model_type not in family.decoders:
@@ -122,6 +125,7 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
     for index, layer in enumerate(layers):
         for path in _LAYER_PARTS:
             _find(layer, path, nn.Module, f"{family.decoder}.layers[{index}].")
+    check_modules(model, layers)
     return Parts(
         core=_find(model, family.core, nn.Module),
         decoder=decoder,
@@ -158,7 +162,7 @@ def _window(text_config: PreTrainedConfig) -> int | None:
 
 
 def _rotary(layer: nn.Module) -> Rotary:
-    module = type(layer.self_attn).__module__
+    module = type(getattr(layer.self_attn, "_orig_mod", layer.self_attn)).__module__  # if it is compiled
     function = getattr(sys.modules[module], "apply_rotary_pos_emb", None)
     if function is None:
         raise ModelError(f"{module} has no apply_rotary_pos_emb", remedy="pip install 'transformers>=5.17'")

@@ -5,11 +5,13 @@ and o projections, with optional per-head norms on queries and keys. Scores are 
 keys in the model's dtype, everything after them in float32.
 """
 
+import copy
 from typing import Any
 
 import torch
 
 from halfv_core.families.base import Parts
+from halfv_core.placement import weights_in_memory
 from halfv_core.precision import is_matrix, no_autocast, widened, widened_norm
 from halfv_core.runtime.layer_input import LayerInput
 from halfv_core.runtime.token_slots import gather_tokens
@@ -60,7 +62,10 @@ def attention_scores(parts: Parts, layer: Any, layer_input: LayerInput, scoring:
     if not rope and _keys_are_linear(attention, hidden.device):
         logits = _logits_without_keys(attention, query, widened_norm(layer.input_layernorm, hidden))
     else:
-        keys = widened(_project(attention, "k", layer.input_layernorm(hidden)))  # (B, H_kv, n, d)
+        if not rope and _keys_are_adapted(attention, hidden.device):
+            keys = _keys_without_bias(attention, widened_norm(layer.input_layernorm, hidden))  # (B, H_kv, n, d)
+        else:
+            keys = widened(_project(attention, "k", layer.input_layernorm(hidden)))
         if rope:
             cos, sin = layer_input.tables.cos, layer_input.tables.sin
             query = _rotate(parts, query, gather_tokens(cos, last), gather_tokens(sin, last))
@@ -114,14 +119,35 @@ def _logits_without_keys(attention: Any, query: torch.Tensor, normed: torch.Tens
         (B, H_kv, H / H_kv, n) float32; up to a constant for each head.
     """
     project = attention.k_proj
-    weight = widened(project.weight.view(-1, query.shape[-1], project.in_features))  # (H_kv, d, D)
     rows, heads, head_dim = len(query), query.shape[1], query.shape[-1]
-    # One product for all rows: a batched one would copy the weight for each of them.
-    by_head = _by_key_head(query, len(weight)).transpose(0, 1).reshape(len(weight), -1, head_dim)  # (H_kv, B * G, d)
-    with no_autocast(query.device):
+    with weights_in_memory(project), no_autocast(query.device):
+        weight = widened(project.weight.view(-1, head_dim, project.in_features))  # (H_kv, d, D)
+        # One product for all rows: a batched one would copy the weight for each of them.
+        by_head = (
+            _by_key_head(query, len(weight)).transpose(0, 1).reshape(len(weight), -1, head_dim)
+        )  # (H_kv, B * G, d)
         through = (by_head @ weight).view(len(weight), rows, -1, normed.shape[-1])  # (H_kv, B, G, D)
         logits = through.transpose(0, 1).reshape(rows, heads, -1) @ normed.mT  # (B, H, n)
-    return logits.float().view(rows, len(weight), -1, normed.shape[1])
+        return logits.float().view(rows, len(weight), -1, normed.shape[1])
+
+
+def _keys_are_adapted(attention: Any, device: torch.device) -> bool:
+    """Whether keys are those of a matrix that a PEFT adapter changes, with no norm after it."""
+    project = attention.k_proj
+    if not is_matrix(getattr(project, "base_layer", project), device) or hasattr(attention, "k_norm"):
+        return False
+    return not any(hasattr(part, "_hf_hook") for part in project.modules())  # which cannot be copied
+
+
+def _keys_without_bias(attention: Any, normed: torch.Tensor) -> torch.Tensor:
+    """Keys (B, H_kv, n, d) of (B, n, D) without what they all have in common, which would cost them digits.
+
+    An adapter adds to the states or scales them, so in float32 this is the difference to the keys of zeros.
+    """
+    project = copy.deepcopy(attention.k_proj).to(normed.dtype).eval()
+    with no_autocast(normed.device):
+        keys: torch.Tensor = project(normed) - project(torch.zeros_like(normed[:, :1]))
+    return keys.view(*normed.shape[:2], -1, attention.head_dim).transpose(1, 2)
 
 
 def _visible_to(layer_input: LayerInput, last: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 from transformers import Cache
 
 from halfv_core.families.base import Parts
+from halfv_core.placement import parts_callable
 from halfv_core.runtime.attention import keys_and_values
 from halfv_core.runtime.frozen_split import FrozenSplit
 from halfv_core.runtime.layer_input import LayerInput
@@ -111,9 +112,9 @@ def _run(
         output = forward(hidden, **tables.arguments(kwargs))
         return torch.where(tables.slots.visual[..., None], hidden, output)
     split = tables.split
-    frozen_states = keys_and_values(
-        parts, parts.layers[index], gather_tokens(hidden, split.frozen), *split.frozen_tables
-    )
+    frozen = gather_tokens(hidden, split.frozen)  # (B, n - t, D)
+    with parts_callable(parts.layers[index]):
+        frozen_states = keys_and_values(parts, parts.layers[index], frozen, *split.frozen_tables)
     arguments = tables.gather(kwargs, split.indices) | {
         "attention_mask": split.mask,
         "position_embeddings": split.active_tables,

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from halfv_core.families.base import Parts
+from halfv_core.placement import device_of
 from halfv_core.plan import Keep, Plan
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.layer_input import LayerInput, LayerTables
@@ -70,8 +71,8 @@ class PrefillState:
             hidden: (B, n, D), the output of the layer before.
             kwargs: the layer call's keyword arguments, which the model made for all q tokens of the prefill.
         """
-        # If the layers are on several devices, accelerate moves a layer's arguments only after this.
-        device = next(self._parts.layers[index].parameters()).device
+        # Of layers on several devices, accelerate moves a layer's arguments only after this.
+        device = device_of(self._parts.layers[index])
         hidden, self._slots[-1] = hidden.to(device), self._slots[-1].to(device)
         keep = self._keeps.get(index)
         if keep is not None:

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import torch
 
+from halfv_core.errors import UnsupportedError
 from halfv_core.families.base import Parts
+from halfv_core.placement import parts_callable
 from halfv_core.plan import Keep
 from halfv_core.precision import not_finite, widened_norm
 from halfv_core.runtime.attention import attention_scores
@@ -13,6 +15,7 @@ from halfv_core.runtime.layer_input import LayerInput
 from halfv_core.runtime.token_slots import TokenSlots, gather_tokens
 from halfv_core.selectors import make_selector
 from halfv_core.selectors.base import Scoring, padding_of
+from halfv_core.wrappers import has_adapters_by_row
 
 
 class Finite(NamedTuple):
@@ -132,7 +135,14 @@ class _Context:
 
     def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
         layer = self._parts.layers[self._layer - 1]
-        scores = attention_scores(self._parts, layer, self._previous, scoring, rope).to(self.device)  # (B, n)
+        if self._hidden.shape[0] > 1 and has_adapters_by_row(layer.self_attn):
+            raise UnsupportedError(
+                "tokens cannot be ranked by attention in a batch whose rows have different adapters",
+                got=f"adapter_names= for {self._hidden.shape[0]} rows",
+                remedy="pass the rows of each adapter in a batch of their own, after model.set_adapter(name)",
+            )
+        with parts_callable(layer):
+            scores = attention_scores(self._parts, layer, self._previous, scoring, rope).to(self.device)  # (B, n)
         scores = _of_rows(scores, self._rows).gather(1, self._slots)  # (R, V)
         if self._padding is not None:
             scores = scores.masked_fill(self._padding, 0.0)
@@ -140,9 +150,10 @@ class _Context:
         return scores if self._padding is None else scores.masked_fill(self._padding, -torch.inf)
 
     def normed_hidden(self) -> torch.Tensor:
-        states = widened_norm(self._parts.norm, gather_tokens(_of_rows(self._hidden, self._rows), self._slots))
-        self._note("hidden states", states)
-        return states
+        states = gather_tokens(_of_rows(self._hidden, self._rows), self._slots)
+        normed = widened_norm(self._parts.norm, states).to(self.device)  # the norm may be on another device
+        self._note("hidden states", normed)
+        return normed
 
     def _note(self, what: str, numbers: torch.Tensor) -> None:
         self.finite.append(Finite(self._layer, what, self._rows, numbers.isfinite().flatten(1).all(1)))

@@ -28,6 +28,7 @@ from halfv_core.runtime.patching import Forward, Wrap, rope_deltas, set_rope_del
 from halfv_core.runtime.prefill_state import PrefillState
 from halfv_core.runtime.run_record import RunRecord
 from halfv_core.runtime.tracked_cache import check_cache_type, state_of, track, under_plan
+from halfv_core.wrappers import plain_model
 
 _KERNELS = ("eager", "sdpa")
 
@@ -47,7 +48,8 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     the last layer the full length.
 
     Args:
-        model: a loaded model of a registered family, with eager, sdpa or FlashAttention kernels.
+        model: a loaded model of a registered family, with eager, sdpa or FlashAttention kernels; or a PeftModel or
+            DistributedDataParallel around one, to be called as it is.
         plan: a plan, or a profile that holds one; a profile is checked against the model's config first.
         family: description of the model, if no registered one fits.
 
@@ -58,11 +60,10 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
         ProfileError: the profile was made for another model.
         PlanError: the plan names a layer that the model does not have.
         ModelError: the model's family is not known, or the model lacks a module that the runtime needs.
-        UnsupportedError: the runtime does not handle the attention kernel, the cache or the input, or a plan is applied
-            to the model already.
+        UnsupportedError: the runtime does not handle the attention kernel, the cache, the input or what the model is
+            wrapped in, or a plan is applied to the model already.
     """
-    if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
-        raise UnsupportedError("a compiled model cannot run under a plan", remedy="apply to the model as it was loaded")
+    model = plain_model(model)
     if isinstance(plan, Profile):
         plan.check_model(model.config)
         plan = plan.plan
@@ -144,7 +145,7 @@ class Run:
             def run_core(*args: Any, **kwargs: Any) -> Any:
                 return self._run_core(forward, *args, **kwargs)
 
-            return run_core
+            return torch.compiler.disable(run_core)  # type: ignore[no-any-return]  # a compiled caller leaves the plan alone
 
         def around_layer(index: int, forward: Forward) -> Forward:
             @wraps(forward)

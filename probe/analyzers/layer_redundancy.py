@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
 from halfv_core.families.base import Parts
+from halfv_core.placement import device_of, weights_in_memory
 from halfv_core.precision import is_matrix, no_autocast, widened, widened_norm
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
@@ -82,17 +83,18 @@ def _logits(parts: Parts, states: Sequence[torch.Tensor]) -> torch.Tensor:
     Returns:
         (n, vocabulary), float32 if the head is a plain matrix of any dtype, else in the model's dtype.
     """
-    head, device = parts.head, states[0].device
+    head = parts.head
+    device = device_of(head)  # tied to the embeddings, it may be on another one than the last layer
     if not is_matrix(head, device) or head.weight.dtype in (torch.float32, torch.float64):
         return torch.cat([parts.head(parts.norm(state)) for state in states])
-    normed = [widened_norm(parts.norm, state) for state in states]
-    with no_autocast(device):
+    normed = [widened_norm(parts.norm, state).to(device) for state in states]
+    with weights_in_memory(head), no_autocast(device):
         pieces = [
             torch.cat([state @ rows.T for state in normed])  # (n, _HEAD_ROWS)
             for rows in map(widened, head.weight.split(_HEAD_ROWS))
         ]
-    logits = torch.cat(pieces, dim=1)
-    return logits if head.bias is None else logits + head.bias
+        logits = torch.cat(pieces, dim=1)
+        return logits if head.bias is None else logits + head.bias
 
 
 class _Variants:
@@ -112,7 +114,9 @@ class _Variants:
             output: torch.Tensor = forward(hidden, **kwargs)
             chunks = torch.cat(self.rows).to(hidden.device).split(self._batch) if self.rows else ()
             self.rows = [row for chunk in chunks for row in forward(chunk, **kwargs).split(1)]
-            self.rows.append(torch.where(self._visual.to(hidden.device)[:, None], hidden, output))
+            # Of layers on several devices, accelerate moves a layer's input only after this wrapper.
+            unchanged = hidden.to(output.device)
+            self.rows.append(torch.where(self._visual.to(output.device)[:, None], unchanged, output))
             self.full = output
             return output
 

@@ -17,6 +17,7 @@ from transformers.models.llava_next.modeling_llava_next import (
 
 from halfv_core.errors import UnsupportedError
 from halfv_core.families import parts_of
+from halfv_core.placement import device_of
 from halfv_core.processors import Inputs
 from halfv_core.registry import Registry
 
@@ -64,7 +65,7 @@ def synthetic_inputs(
     for name in images[0][1]:
         joined = torch.cat([image[name] for _, image in images])
         inputs[name] = joined.to(model.dtype) if joined.is_floating_point() else joined
-    return {name: value.to(model.device) for name, value in inputs.items()}
+    return {name: value.to(device_of(model)) for name, value in inputs.items()}
 
 
 def _prompt(model: PreTrainedModel, visual: int, text: int, generator: torch.Generator) -> torch.Tensor:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from halfv_core.cost import Cost
 from halfv_core.families import parts_of
+from halfv_core.placement import device_of
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from halfv_core.runtime import apply
@@ -48,15 +49,15 @@ def request(model: PreTrainedModel, inputs: Inputs, new_tokens: int, clock: Cloc
         clock: source of time, one of `CLOCKS`.
     """
     parts = parts_of(model)
-    vision, prefill, first = (Stopwatch(model.device, clock) for _ in range(3))
-    memory = PeakMemory(model.device)
+    vision, prefill, first = (Stopwatch(device_of(model), clock) for _ in range(3))
+    memory = PeakMemory(device_of(model))
     timed = [Wrap(parts.core, "get_image_features", vision.around), Wrap(parts.decoder, "forward", prefill.around)]
     with wrapped(timed), first.running():
         out = model(**inputs, use_cache=True, logits_to_keep=1)
         token = out.logits[:, -1:].argmax(-1)  # (B, 1)
     steps = []
     for _ in range(new_tokens):
-        step = Stopwatch(model.device, clock)
+        step = Stopwatch(device_of(model), clock)
         with step.running():
             out = model(input_ids=token, past_key_values=out.past_key_values, use_cache=True, logits_to_keep=1)
             token = out.logits[:, -1:].argmax(-1)
@@ -90,7 +91,7 @@ class Selection(NamedTuple):
 @torch.no_grad()
 def selection(model: PreTrainedModel, plan: Plan, inputs: Inputs, clock: Clock = CLOCKS["wall"]) -> Selection:
     """Measure selection in a prefill of its own, since synchronising around it would slow down a timed prefill."""
-    choosing, prefill = Stopwatch(model.device, clock), Stopwatch(model.device, clock)
+    choosing, prefill = Stopwatch(device_of(model), clock), Stopwatch(device_of(model), clock)
     timed = [Wrap(parts_of(model).decoder, "forward", prefill.around)]
     with (
         apply(model, plan),

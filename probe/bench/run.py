@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from halfv_core.cost import Cost
 from halfv_core.errors import UnsupportedError
 from halfv_core.families import parts_of
+from halfv_core.placement import device_of
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from probe.bench.goals import judge
@@ -58,7 +59,7 @@ def bench(
         UnsupportedError: the runtime does not support the kernel or the inputs, or the clock does not suit the device.
     """
     began = time.monotonic()
-    check_clock(clock, model.device)
+    check_clock(clock, device_of(model))
     report = on_progress or (lambda step, done, total: None)
     outside, on_count = outside_flops(model, inputs), counter(report, "counting FLOPs", 2)
     executed = []
@@ -100,7 +101,7 @@ def bench(
         analytic=analytic,
         prefill_share=ratios.prefill.median / analytic.decoder_flops_ratio,
         goals=judge(full, accelerated, ratios, share, analytic),
-        machine=machine(model.device),
+        machine=machine(device_of(model)),
         versions={"python": platform.python_version()} | {package: version(package) for package in _PACKAGES},
         arguments=dict(arguments or {}),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

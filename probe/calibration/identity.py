@@ -10,9 +10,10 @@ import torch
 from pydantic import JsonValue
 from transformers import PreTrainedModel
 
-from halfv_core.errors import ModelError
+from halfv_core.placement import device_of, stored_weight
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import config_fingerprint
+from halfv_core.wrappers import plain_model
 from probe.calibration.settings import Settings
 from probe.data.samples import Sample, data_fingerprint
 
@@ -50,7 +51,7 @@ class Identity:
         return cls(
             model=model_id or str(model.config.name_or_path),
             dtype=str(model.dtype).removeprefix("torch."),
-            device=str(model.device),
+            device=str(device_of(model)),
             versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
             config=config_fingerprint(model.config),
             weights=weights_fingerprint(model),
@@ -84,7 +85,7 @@ def weights_fingerprint(model: PreTrainedModel) -> str:
         ModelError: an offloaded weight cannot be found.
     """
     digest = hashlib.sha256()
-    for name, weight in _weights(model):
+    for name, weight in _weights(plain_model(model)):
         values = _spaced_values(weight)
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(values.numpy().tobytes())
@@ -107,29 +108,12 @@ def _plain_tensors(name: str, weight: torch.Tensor, model: PreTrainedModel) -> I
     if hasattr(weight, "full_tensor"):  # DTensor
         weight = weight.full_tensor()
     if weight.is_meta:
-        weight = _offloaded(name, model).to(weight.dtype)
+        weight = stored_weight(model, name).to(weight.dtype)
     if hasattr(weight, "__tensor_flatten__"):
         for part in weight.__tensor_flatten__()[0]:
             yield from _plain_tensors(f"{name}.{part}", getattr(weight, part), model)
     else:
         yield name, weight
-
-
-def _offloaded(name: str, model: PreTrainedModel) -> torch.Tensor:
-    """The weight that accelerate's hook puts in place of a meta tensor while its module runs.
-
-    Raises:
-        ModelError: no hook has it.
-    """
-    parts = name.split(".")
-    for depth in reversed(range(len(parts))):  # the hook of the module itself, or of one around it
-        module = model.get_submodule(".".join(parts[:depth]))
-        hook = getattr(module, "_hf_hook", None)
-        for each in getattr(hook, "hooks", (hook,)):
-            weights, key = getattr(each, "weights_map", None), ".".join(parts[depth:])
-            if weights is not None and key in weights:
-                return torch.as_tensor(weights[key])
-    raise ModelError(f"the values of {name} cannot be read", got="a meta tensor without accelerate's hook")
 
 
 def _spaced_values(weight: torch.Tensor) -> torch.Tensor:

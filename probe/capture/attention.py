@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, parts_of
+from halfv_core.placement import device_of, parts_callable
 from halfv_core.precision import not_finite
 from halfv_core.runtime.attention import attention_scores
 from halfv_core.runtime.layer_input import LayerInput, LayerTables
@@ -45,7 +46,7 @@ def attention_of_last(
         @wraps(forward)
         def run(hidden: torch.Tensor, **kwargs: Any) -> Any:
             # With layers on several devices, accelerate moves a layer's inputs only after this wrapper.
-            device = next(parts.layers[layer].parameters()).device
+            device = device_of(parts.layers[layer])
             cos, sin = (table.to(device) for table in kwargs["position_embeddings"])
             mask = kwargs.get("attention_mask")
             here = TokenLayout(layout.visual.to(device), layout.real.to(device))
@@ -53,7 +54,8 @@ def attention_of_last(
             slots = replace(TokenSlots.all_of(here, past=0), visual=here.visual, visual_counts=here.counts.visual)
             mask = None if mask is None else mask.to(device)
             layer_input = LayerInput(hidden.to(device), LayerTables(cos, sin, mask, slots, past=0))
-            scores = attention_scores(parts, parts.layers[layer], layer_input, "attention", rope=True)  # (1, N)
+            with parts_callable(parts.layers[layer]):
+                scores = attention_scores(parts, parts.layers[layer], layer_input, "attention", rope=True)  # (1, N)
             shares[layer] = scores.gather(1, slots.visual_slots())[0]
             return forward(hidden, **kwargs)
 

@@ -10,7 +10,9 @@ from transformers import PreTrainedModel
 
 from halfv_core.errors import DataError
 from halfv_core.families import Family, family_of, parts_of
+from halfv_core.placement import device_of
 from halfv_core.runtime.layout import TokenLayout
+from halfv_core.wrappers import plain_model
 
 
 class Capture(NamedTuple):
@@ -20,6 +22,13 @@ class Capture(NamedTuple):
     """(L+1, N, D); entry i is the input of layer i, entry L the output of the last layer."""
     visual: torch.Tensor
     """(N,) bool, True for visual tokens."""
+
+
+class _Traced(NNsight):  # type: ignore[misc]
+    @property
+    def device(self) -> torch.device:
+        """Where nnsight sends the inputs. Its own answer is the meta device if the first weights are offloaded."""
+        return device_of(self._module)
 
 
 @torch.no_grad()
@@ -40,7 +49,7 @@ def capture(
     family = family or family_of(model)
     parts = parts_of(model, family)
     layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
-    traced = NNsight(model)
+    traced = _Traced(plain_model(model))
     decoder = attrgetter(family.decoder)(traced)
     states: list[torch.Tensor] = []
     with traced.trace(**inputs, use_cache=False, logits_to_keep=1):

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from halfv_core.errors import first_fault
 from halfv_core.families import Family
 from halfv_core.files import write_atomically
+from halfv_core.placement import device_of
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile, config_fingerprint
 from halfv_core.records import Record
@@ -117,7 +118,7 @@ def ablate(
         "model": model_id or str(model.config.name_or_path),
         "config": config_fingerprint(model.config),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
+        "device": str(device_of(model)),
         "plans": {name: plan.model_dump(mode="json") for name, plan in variants.plans.items()},
         "data": data_fingerprint(samples),
         "grading": grading,
@@ -149,8 +150,8 @@ def ablate(
         seed=seed,
         arguments_given=dict(arguments or {}),
         versions=versions,
-        machine=_machine(model.device),
-        device=str(model.device),
+        machine=_machine(device_of(model)),
+        device=str(device_of(model)),
         dtype=str(identity["dtype"]),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - began, 1),

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from halfv_core.errors import DataError
 from halfv_core.families import Family
+from halfv_core.placement import device_of
 from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.runtime import apply
@@ -48,7 +49,7 @@ class Comparer:
         Raises:
             DataError: an image cannot be opened, or a reference answer has no tokens.
         """
-        inputs = self._processor.prompt(sample.open_images(), sample.prompt, self._model.device)
+        inputs = self._processor.prompt(sample.open_images(), sample.prompt, device_of(self._model))
         if not self._warm:  # the first run of each kernel takes longer
             for plan in self._plans.values():
                 self._outcome(sample, inputs, plan)
@@ -66,7 +67,7 @@ class Comparer:
         )
 
     def _outcome(self, sample: Sample, inputs: Inputs, plan: Plan) -> Outcome:
-        reference = self._processor.encode(sample.answers[0], self._model.device)
+        reference = self._processor.encode(sample.answers[0], device_of(self._model))
         if not len(reference):
             raise DataError("the tokenizer has no tokens for a reference answer", got=repr(sample.answers[0]))
         with apply(self._model, plan, family=self._family) as run:

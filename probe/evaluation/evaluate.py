@@ -10,6 +10,7 @@ from typing import NamedTuple
 from transformers import PreTrainedModel
 
 from halfv_core.errors import DataError
+from halfv_core.placement import device_of
 from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
@@ -58,7 +59,7 @@ def evaluate(
     answers, costs = [], []
     with apply(model, plan) as run:
         for sample in samples:
-            inputs = processor.prompt(sample.open_images(), sample.prompt, model.device)
+            inputs = processor.prompt(sample.open_images(), sample.prompt, device_of(model))
             answers.append(processor.decode(greedy_answer(model, inputs, max_new_tokens)))
             costs.append(run.cost)
             if on_sample is not None:

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, Parts, parts_of
+from halfv_core.placement import device_of, stored_weight
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.records import Check
@@ -57,7 +58,7 @@ def prove(model: PreTrainedModel, processor: PromptProcessor, *, family: Family 
     """
     parts = parts_of(model, family)
     yield _filled_weights(model)
-    inputs = processor.prompt([drawn_image()], QUESTION, model.device)
+    inputs = processor.prompt([drawn_image()], QUESTION, device_of(model))
     yield _image_features(model, parts, inputs)
     with torch.no_grad():
         full = model(**inputs, logits_to_keep=1).logits[0, -1]
@@ -99,7 +100,7 @@ def _filled_weights(model: PreTrainedModel) -> Check:
     A download that was cut off leaves zeros where its file had been given its full size beforehand.
     """
     matrices = {
-        name: weight.reshape(-1)[:: max(1, weight.numel() // _SAMPLED_VALUES)]
+        name: _some_values(stored_weight(model, name) if weight.is_meta else weight)
         for name, weight in model.named_parameters()
         if name.endswith("weight") and weight.ndim > 1 and _readable(weight)
     }
@@ -113,8 +114,12 @@ def _filled_weights(model: PreTrainedModel) -> Check:
     )
 
 
+def _some_values(weight: torch.Tensor) -> torch.Tensor:
+    return weight.reshape(-1)[:: max(1, weight.numel() // _SAMPLED_VALUES)].clone()
+
+
 def _readable(weight: nn.Parameter) -> bool:
-    return type(weight) is nn.Parameter and weight.is_floating_point() and not weight.is_meta
+    return type(weight) is nn.Parameter and weight.is_floating_point()
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from halfv_core.placement import device_of
 from probe.calibration.steps.step import Item, ProbedModel
 from probe.data.samples import Sample
 from probe.trials.answers import Inputs, greedy_answer, read_answer
@@ -26,7 +27,7 @@ class Answer(NamedTuple):
 
     def case(self, model: ProbedModel, sample: Sample) -> Case:
         """The sample and its answer as a case for trials."""
-        ids = torch.tensor(self.ids, device=model.model.device)  # (T,)
+        ids = torch.tensor(self.ids, device=device_of(model.model))  # (T,)
         return Case(lambda: model.inputs(sample), ids, self.log_likelihood, sample.id)
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from halfv_core.families import parts_of
 from halfv_core.interleaving import in_words
+from halfv_core.placement import device_of
 from halfv_core.plan import Plan
 from halfv_core.records import Stages
 from halfv_core.runtime import Run, apply
@@ -80,7 +81,7 @@ class Examples(Step[tuple[Example, ...]]):
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         images = sample.open_images()
-        inputs = model.processor.prompt(images, sample.prompt, model.model.device)
+        inputs = model.processor.prompt(images, sample.prompt, device_of(model.model))
         regions = regions_of(
             model.model, model.processor, inputs, [image.size for image in images], family=model.family
         )

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family
+from halfv_core.placement import device_of
 from halfv_core.processors import PromptProcessor
 from probe.calibration.budget.budget import Work
 from probe.calibration.budget.mean_sample import MeanSample
@@ -47,7 +48,7 @@ class ProbedModel(NamedTuple):
         Raises:
             DataError: an image cannot be opened or prepared.
         """
-        return self.processor.prompt(sample.open_images(), sample.prompt, self.model.device)
+        return self.processor.prompt(sample.open_images(), sample.prompt, device_of(self.model))
 
 
 @dataclass(frozen=True)

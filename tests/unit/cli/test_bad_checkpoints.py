@@ -185,6 +185,44 @@ def test_a_device_that_is_not_there_is_one_line(
     assert f"unknown device; got {device}; expected auto or cpu" in said
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--max-memory", "banana=1GiB"), "memory is limited of a device that there is not; got banana; expected"),
+        (("--max-memory", "cpu=much"), "the memory limit of cpu is not a size; got much; expected as 8GiB or 500MB"),
+        (("--max-memory", "9GiB"), "a memory limit names a device and a size; got 9GiB; expected as 0=10GiB or"),
+        (
+            ("--max-memory", "cpu=9GiB", "--device", "cpu"),
+            "for a model that may be spread; got device cpu; expected auto",
+        ),
+    ],
+)
+def test_a_memory_limit_that_is_none_is_one_line(
+    options: tuple[str, ...], said: str, work: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    assert said in line(work, monkeypatch, capfd, 2, *GENERATE, *options)
+
+
+def test_a_model_that_does_not_fit_answers_from_disk(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    answers = []
+    for limit in ((), ("--max-memory", "cpu=20KiB")):
+        assert call(work, monkeypatch, *GENERATE, *limit, "--json") == 0
+        answers.append(json.loads(capfd.readouterr().out)["full"]["answer"])
+    assert answers[0] == answers[1]
+
+
+def test_files_that_cannot_be_read_part_by_part_are_one_line(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    weights = work / "model" / "model.safetensors"
+    torch.save(load_file(weights), work / "model" / "pytorch_model.bin")
+    weights.unlink()
+    said = line(work, monkeypatch, capfd, 2, *GENERATE, "--max-memory", "cpu=20KiB")
+    assert "its files cannot be read part by part; got other files than safetensors; save the checkpoint again" in said
+
+
 def test_out_of_memory_keeps_what_was_measured(work: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
