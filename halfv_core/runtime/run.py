@@ -143,7 +143,8 @@ class Run:
             def run_core(*args: Any, **kwargs: Any) -> Any:
                 return self._run_core(forward, *args, **kwargs)
 
-            return torch.compiler.disable(run_core)  # a compiled function around the model leaves the plan as it is
+            disabled: Forward = torch.compiler.disable(run_core)  # in a compiled function that calls the model
+            return disabled
 
         def around_layer(index: int, forward: Forward) -> Forward:
             @wraps(forward)
