@@ -28,14 +28,14 @@ def widened_norm(norm: nn.Module, states: torch.Tensor) -> torch.Tensor:
     return widened(norm(widened(states)))
 
 
-def is_matrix(project: nn.Module, device: torch.device) -> bool:
-    """Whether a projection is a matrix and at most a bias, applied on `device`: not adapted, quantised or sharded.
+def is_matrix(project: nn.Module, device: torch.device | None = None) -> bool:
+    """Whether a projection is a matrix and at most a bias: not adapted, quantised or sharded; if given, on `device`.
 
     Its weights may be offloaded; `placement.weights_in_memory` lets them be read.
     """
     if type(project) is not nn.Linear or type(project.weight) is not nn.Parameter:
         return False
-    return project.weight.dtype in _PLAIN and device_of(project) == device
+    return project.weight.dtype in _PLAIN and device in (None, device_of(project))
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:

@@ -84,9 +84,9 @@ def _logits(parts: Parts, states: Sequence[torch.Tensor]) -> torch.Tensor:
         (n, vocabulary), float32 if the head is a plain matrix of any dtype, else in the model's dtype.
     """
     head = parts.head
-    device = device_of(head)  # tied to the embeddings, it may be on another one than the last layer
-    if not is_matrix(head, device) or head.weight.dtype in (torch.float32, torch.float64):
+    if not is_matrix(head) or head.weight.dtype in (torch.float32, torch.float64):
         return torch.cat([parts.head(parts.norm(state)) for state in states])
+    device = device_of(head)  # tied to the embeddings, it may be on another one than the last layer
     normed = [widened_norm(parts.norm, state).to(device) for state in states]
     with weights_in_memory(head), no_autocast(device):
         pieces = [
