@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from halfv_core.errors import ModelError
 from halfv_core.families.unsupported import UNSUPPORTED
+from halfv_core.ranks import Ranks, ranks_of
 from halfv_core.registry import Registry
 
 Rotary = Callable[..., tuple[torch.Tensor, torch.Tensor]]
@@ -87,6 +88,8 @@ class Parts:
     """Name of a method of the decoder, as in `Family`."""
     window: int | None
     """Number of tokens that the decoder's sliding-window layers see; None if it has no such layers."""
+    ranks: Ranks
+    """The processes that run the model together."""
 
     @property
     def flash(self) -> bool:
@@ -106,6 +109,7 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
 
     Raises:
         ModelError: a module is missing, or the decoder is of a kind that was not tested.
+        UnsupportedError: the model is split over processes in a way other than tensor parallelism.
     """
     family = family or family_of(model)
     text_config = model.config.get_text_config()
@@ -132,6 +136,7 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
         visual_ids=_visual_ids(model, family),
         deepstack=family.deepstack,
         window=_window(text_config),
+        ranks=ranks_of(model, layers[0].self_attn.q_proj),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from halfv_core.families.base import Parts
-from halfv_core.precision import is_matrix, no_autocast, widened, widened_norm
+from halfv_core.precision import no_autocast, rows_of, widened, widened_norm
 from halfv_core.runtime.layer_input import LayerInput, gather_tokens
 from halfv_core.selectors.base import Scoring
 
@@ -60,8 +60,9 @@ def attention_scores(
     query = widened(_project(attention, "q", layer.input_layernorm(gather_tokens(one.hidden, last))))  # (1, H, 1, d)
     hidden = gather_tokens(one.hidden, indices)  # (1, r, D)
     logits: torch.Tensor  # (H_kv, H / H_kv, r)
-    if not rope and _keys_are_linear(attention, hidden.device):
-        logits = _logits_without_keys(attention, query, widened_norm(layer.input_layernorm, hidden)[0])
+    matrix = None if rope else _key_matrix(attention, query, hidden)
+    if matrix is not None:
+        logits = _logits_without_keys(matrix, query, widened_norm(layer.input_layernorm, hidden)[0])
     else:
         keys = widened(_project(attention, "k", layer.input_layernorm(hidden)))  # (1, H_kv, r, d)
         if rope:
@@ -69,9 +70,9 @@ def attention_scores(
         with no_autocast(query.device):
             logits = (_by_key_head(query, keys.shape[1]) @ keys[0].transpose(1, 2)).float()
     if scoring == "release":
-        return logits.softmax(-1).mean((0, 1))
+        return parts.ranks.mean_over_heads(logits.softmax(-1))
     logits = (logits * attention.scaling).masked_fill(~_visible_to(one, last), -torch.inf)
-    return logits.softmax(-1).mean((0, 1)).index_select(0, visual[0])
+    return parts.ranks.mean_over_heads(logits.softmax(-1)).index_select(0, visual[0])
 
 
 def _project(attention: Any, projection: str, normed: torch.Tensor) -> torch.Tensor:
@@ -93,29 +94,31 @@ def _by_key_head(query: torch.Tensor, kv_heads: int) -> torch.Tensor:
     return query.view(kv_heads, -1, query.shape[-1])
 
 
-def _keys_are_linear(attention: Any, device: torch.device) -> bool:
-    """Whether keys are a matrix times the states, and perhaps a bias, with no norm after it."""
-    return is_matrix(attention.k_proj, device) and not hasattr(attention, "k_norm")
+def _key_matrix(attention: Any, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor | None:
+    """(H_kv, d, D): keys are this matrix times the states, and perhaps a bias. None if they are not."""
+    weight = rows_of(attention.k_proj, hidden.device)
+    if weight is None or hasattr(attention, "k_norm"):
+        return None
+    shape = (query.shape[1] // attention.num_key_value_groups, query.shape[-1], hidden.shape[-1])
+    return weight.view(shape) if weight.shape == (shape[0] * shape[1], shape[2]) else None
 
 
-def _logits_without_keys(attention: Any, query: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
+def _logits_without_keys(matrix: torch.Tensor, query: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
     """q W x, computed as (q W) x: one vector for each head instead of keys for all tokens.
 
     This takes head_dim times less work than making the keys. A bias b would add q b to the logits of all keys alike,
     which a softmax does not notice, and if it is large, as Qwen2's are, the digits that tell keys apart would be lost.
 
     Args:
-        attention: the attention module.
+        matrix: (H_kv, d, D).
         query: (1, H, 1, d).
         normed: (r, D).
 
     Returns:
         (H_kv, H / H_kv, r) float32; up to a constant for each head.
     """
-    project = attention.k_proj
-    weight = project.weight.view(-1, query.shape[-1], project.in_features)  # (H_kv, d, D)
     with no_autocast(query.device):
-        return (_by_key_head(query, weight.shape[0]) @ widened(weight) @ normed.T).float()
+        return (_by_key_head(query, len(matrix)) @ widened(matrix) @ normed.T).float()
 
 
 def _visible_to(one: LayerInput, last: torch.Tensor) -> torch.Tensor:

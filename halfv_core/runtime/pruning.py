@@ -64,6 +64,7 @@ def prune(
         else:
             with torch.no_grad():
                 chosen = selector.select(_RowContext(parts, keep.layer, previous, hidden, row, readings), count)
+            chosen = parts.ranks.agreed(chosen)
             if selector.anchors(count):
                 anchor_slots = visual.index_select(0, chosen[: selector.anchors(count)])
                 anchors[row] = slots.positions[row].index_select(0, anchor_slots)
