@@ -46,12 +46,13 @@ def rows_of(project: nn.Module, device: torch.device) -> torch.Tensor | None:
 
     None if the projection is anything else.
     """
+    weight: Any = getattr(project, "weight", None)
     if is_matrix(project, device):
-        return project.weight
-    local: Any = getattr(getattr(project, "weight", None), "to_local", lambda: None)()  # of a DTensor
+        return weight  # type: ignore[no-any-return]
+    local: Any = weight.to_local() if hasattr(weight, "to_local") else None  # of a DTensor
     if type(project) is not nn.Linear or type(local) not in (torch.Tensor, nn.Parameter):
         return None
-    return local if local.device == device and local.dtype in _PLAIN else None
+    return local if local.device == device and local.dtype in _PLAIN else None  # type: ignore[no-any-return]
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:

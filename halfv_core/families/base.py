@@ -136,7 +136,7 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
         visual_ids=_visual_ids(model, family),
         deepstack=family.deepstack,
         window=_window(text_config),
-        ranks=ranks_of(model, layers[0].self_attn.q_proj),
+        ranks=ranks_of(model, _find(layers[0], "self_attn.q_proj", nn.Module)),
     )
 
 
