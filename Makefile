@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation picture selectors bench test check
+.PHONY: venv demo results ablation picture selectors bench test test-quantised check
 
 venv: $(STAMP)
 
@@ -45,6 +45,12 @@ bench: venv
 
 test: venv
 	$(BIN)/python -m pytest -q --numprocesses logical --dist loadfile
+
+# Quantised checkpoints, with packages that are no dependencies.
+test-quantised: venv
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target runs/quantised \
+		bitsandbytes ninja optimum-quanto torchao
+	PYTHONPATH=runs/quantised $(BIN)/python -m pytest -q -o filterwarnings=ignore tests/unit/probe/test_quantised.py
 
 check: venv
 	$(BIN)/ruff check .

@@ -45,8 +45,7 @@ def main() -> None:
         failure = failure_of(error)
         if failure is None:
             raise
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # else torchrun would repeat the line for every process
-            print(f"halfv-probe: {failure}", file=sys.stderr)
+        print(f"halfv-probe: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)
 
 
@@ -60,6 +59,8 @@ def check_alone(environment: Mapping[str, str]) -> None:
     if "RANK" in environment and world.isdecimal() and int(world) > 1:
         from halfv_core.errors import HalfVError
 
+        if environment.get("LOCAL_RANK", "0") != "0":  # the line is printed once
+            sys.exit(HalfVError.exit_code)
         raise HalfVError(
             "a command runs in one process, and several were started, which would overwrite each other's files",
             got=f"WORLD_SIZE={world}",

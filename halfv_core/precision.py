@@ -52,7 +52,7 @@ def rows_of(project: nn.Module, device: torch.device) -> torch.Tensor | None:
     local: Any = weight.to_local() if hasattr(weight, "to_local") else None  # of a DTensor
     if type(project) is not nn.Linear or type(local) not in (torch.Tensor, nn.Parameter):
         return None
-    return local if local.device == device and local.dtype in _PLAIN else None  # type: ignore[no-any-return]
+    return local if local.device == device and local.dtype in _PLAIN else None
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:
