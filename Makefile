@@ -10,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation picture selectors bench bench-gpu test check
+.PHONY: venv demo results ablation picture selectors bench bench-gpu test test-quantised check
 
 venv: $(STAMP)
 
@@ -55,6 +55,12 @@ bench-gpu: venv
 
 test: venv
 	$(BIN)/python -m pytest -q --numprocesses logical --dist loadfile
+
+# Quantised checkpoints, with packages that are no dependencies.
+test-quantised: venv
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target runs/quantised \
+		bitsandbytes ninja optimum-quanto torchao
+	PYTHONPATH=runs/quantised $(BIN)/python -m pytest -q -o filterwarnings=ignore tests/unit/probe/test_quantised.py
 
 check: venv
 	$(BIN)/ruff check .

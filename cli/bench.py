@@ -12,6 +12,7 @@ import typer
 from cli.common import (
     SMALL_MODEL,
     JsonOption,
+    claimed,
     given_arguments,
     print_json,
     progress_bar,
@@ -75,7 +76,7 @@ def bench(
     if threads is not None:
         torch.set_num_threads(threads)
     inputs = synthetic_inputs(loaded_model, visual_tokens=visual_tokens, text_tokens=text_tokens, batch=batch)
-    with progress_bar() as on_progress:
+    with progress_bar() as on_progress, writing(output), claimed(output):
         benchmark = run(
             loaded_model,
             plan,
@@ -89,7 +90,6 @@ def bench(
             arguments=given_arguments(context),
             on_progress=on_progress,
         )
-    with writing(output):
         benchmark.save(output)
     if as_json:
         print_json(benchmark.model_dump(mode="json"))

@@ -126,6 +126,25 @@ def journal_path(output: Path) -> Path:
 
 
 @contextmanager
+def claimed(output: Path) -> Iterator[None]:
+    """Inside the block, no other run writes the same output file.
+
+    Raises:
+        HalfVError: another run is writing it.
+    """
+    from probe.common.journal import Journal
+
+    if output.exists() and not output.is_file():  # such as /dev/null
+        yield
+        return
+    with Journal.open(journal_path(output), {"output": output.name}) as claim:
+        try:
+            yield
+        finally:
+            claim.discard()
+
+
+@contextmanager
 def writing(path: Path, option: str = "--output") -> Iterator[None]:
     """Turn a failure to write `path`, which the user gave as `option`, into a one-line error.
 

@@ -5,7 +5,9 @@
 Exit code 0: success; 1: the run failed; 2: the input is wrong (one line on stderr); 130: interrupted.
 """
 
+import os
 import sys
+from collections.abc import Mapping
 
 import typer
 
@@ -34,6 +36,7 @@ for command in (demo, calibrate, stages, plot, compare, export, generate, evalua
 def main() -> None:
     """Run a command; errors that the user can repair are printed on one line, without a traceback."""
     try:
+        check_alone(os.environ)
         app(prog_name="halfv-probe")
     except Exception as error:
         # Imported here because importing torch would take seconds from `--help`.
@@ -44,6 +47,26 @@ def main() -> None:
             raise
         print(f"halfv-probe: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)
+
+
+def check_alone(environment: Mapping[str, str]) -> None:
+    """Refuse to be one of several processes of torchrun, each of which would do all the work into the same files.
+
+    Raises:
+        HalfVError: torchrun, or what sets the same variables, has started more than this process.
+    """
+    world = environment.get("WORLD_SIZE", "1")
+    if "RANK" in environment and world.isdecimal() and int(world) > 1:
+        from halfv_core.errors import HalfVError
+
+        if environment.get("LOCAL_RANK", "0") != "0":  # the line is printed once
+            sys.exit(HalfVError.exit_code)
+        raise HalfVError(
+            "a command runs in one process, and several were started, which would overwrite each other's files",
+            got=f"WORLD_SIZE={world}",
+            expected="WORLD_SIZE=1 or none",
+            remedy="run it without torchrun; --device auto uses all GPUs",
+        )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ dtype in which its attention cannot be ranked.
 """
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,11 +32,29 @@ def widened_norm(norm: nn.Module, states: torch.Tensor) -> torch.Tensor:
 def is_matrix(project: nn.Module, device: torch.device | None = None) -> bool:
     """Whether a projection is a matrix and at most a bias: not adapted, quantised or sharded; if given, on `device`.
 
-    Its weights may be offloaded; `placement.weights_in_memory` lets them be read.
+    Its weights may be offloaded; `placement.weights_in_memory` lets them be read. One with hooks, or with a forward of
+    its own, may compute something else; accelerate's only moves tensors.
     """
     if type(project) is not nn.Linear or type(project.weight) is not nn.Parameter:
         return False
+    replaced = "forward" in project.__dict__ and not hasattr(project, "_hf_hook")
+    if replaced or project._forward_hooks or project._forward_pre_hooks:
+        return False
     return project.weight.dtype in _PLAIN and device in (None, device_of(project))
+
+
+def rows_of(project: nn.Module, device: torch.device) -> torch.Tensor | None:
+    """The weight (out, in) of a projection that is a matrix, and of a tensor-parallel one the rows of this process.
+
+    None if the projection is anything else.
+    """
+    weight: Any = getattr(project, "weight", None)
+    if is_matrix(project, device):
+        return weight  # type: ignore[no-any-return]
+    local: Any = weight.to_local() if hasattr(weight, "to_local") else None  # of a DTensor
+    if type(project) is not nn.Linear or type(local) not in (torch.Tensor, nn.Parameter):
+        return None
+    return local if local.device == device and local.dtype in _PLAIN else None
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:

@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from halfv_core.errors import ModelError
 from halfv_core.families.unsupported import UNSUPPORTED
+from halfv_core.ranks import Ranks, ranks_of
 from halfv_core.registry import Registry
 from halfv_core.wrappers import check_modules, plain_model
 
@@ -88,6 +89,8 @@ class Parts:
     """Name of a method of the decoder, as in `Family`."""
     window: int | None
     """Number of tokens that the decoder's sliding-window layers see; None if it has no such layers."""
+    ranks: Ranks
+    """The processes that run the model together."""
 
     @property
     def flash(self) -> bool:
@@ -136,6 +139,7 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
         visual_ids=_visual_ids(model, family),
         deepstack=family.deepstack,
         window=_window(text_config),
+        ranks=ranks_of(model, _find(layers[0], "self_attn.q_proj", nn.Module)),
     )
 
 

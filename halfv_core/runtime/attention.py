@@ -12,7 +12,7 @@ import torch
 
 from halfv_core.families.base import Parts
 from halfv_core.placement import weights_in_memory
-from halfv_core.precision import is_matrix, no_autocast, widened, widened_norm
+from halfv_core.precision import is_matrix, no_autocast, rows_of, widened, widened_norm
 from halfv_core.runtime.layer_input import LayerInput
 from halfv_core.runtime.token_slots import gather_tokens
 from halfv_core.selectors.base import Scoring
@@ -58,10 +58,8 @@ def attention_scores(parts: Parts, layer: Any, layer_input: LayerInput, scoring:
     last = layer_input.last_slots()  # (B, 1)
     normed_last = layer.input_layernorm(gather_tokens(hidden, last))
     query = widened(_project(attention, "q", normed_last))  # (B, H, 1, d)
-    logits: torch.Tensor  # (B, H_kv, H / H_kv, n)
-    if not rope and _keys_are_linear(attention, hidden.device):
-        logits = _logits_without_keys(attention, query, widened_norm(layer.input_layernorm, hidden))
-    else:
+    logits = None if rope else _logits_without_keys(layer, query, hidden)  # (B, H_kv, H / H_kv, n)
+    if logits is None:
         if not rope and _keys_are_adapted(attention, hidden.device):
             keys = _keys_without_bias(attention, widened_norm(layer.input_layernorm, hidden))  # (B, H_kv, n, d)
         else:
@@ -76,7 +74,8 @@ def attention_scores(parts: Parts, layer: Any, layer_input: LayerInput, scoring:
         seen = layer_input.slots.visual
     else:
         logits, seen = logits * attention.scaling, _visible_to(layer_input, last)
-    return logits.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1).mean((1, 2))
+    weights = logits.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1)
+    return parts.ranks.mean_over_heads(weights)
 
 
 def _project(attention: Any, projection: str, normed: torch.Tensor) -> torch.Tensor:
@@ -99,36 +98,42 @@ def _by_key_head(query: torch.Tensor, kv_heads: int) -> torch.Tensor:
     return query.view(len(query), kv_heads, -1, query.shape[-1])
 
 
-def _keys_are_linear(attention: Any, device: torch.device) -> bool:
-    """Whether keys are a matrix times the states, and perhaps a bias, with no norm after it."""
-    return is_matrix(attention.k_proj, device) and not hasattr(attention, "k_norm")
+def _key_matrix(attention: Any, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor | None:
+    """(H_kv, d, D): keys are this matrix times the states, and perhaps a bias. None if they are not."""
+    weight = rows_of(attention.k_proj, hidden.device)
+    if weight is None or hasattr(attention, "k_norm"):
+        return None
+    shape = (query.shape[1] // attention.num_key_value_groups, query.shape[-1], hidden.shape[-1])
+    return weight.view(shape) if weight.shape == (shape[0] * shape[1], shape[2]) else None
 
 
-def _logits_without_keys(attention: Any, query: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
+def _logits_without_keys(layer: Any, query: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor | None:
     """q W x, computed as (q W) x: one vector for each head instead of keys for all tokens.
 
     This takes head_dim times less work than making the keys. A bias b would add q b to the logits of all keys alike,
     which a softmax does not notice, and if it is large, as Qwen2's are, the digits that tell keys apart would be lost.
 
     Args:
-        attention: the attention module.
+        layer: the decoder layer.
         query: (B, H, 1, d).
-        normed: (B, n, D).
+        hidden: (B, n, D), the layer's input.
 
     Returns:
-        (B, H_kv, H / H_kv, n) float32; up to a constant for each head.
+        (B, H_kv, H / H_kv, n) float32, up to a constant for each head; None if keys are not a matrix times the states.
     """
-    project = attention.k_proj
-    rows, heads, head_dim = len(query), query.shape[1], query.shape[-1]
-    with weights_in_memory(project), no_autocast(query.device):
-        weight = widened(project.weight.view(-1, head_dim, project.in_features))  # (H_kv, d, D)
+    project = layer.self_attn.k_proj
+    with weights_in_memory(project):
+        matrix = _key_matrix(layer.self_attn, query, hidden)
+        if matrix is None:
+            return None
+        normed = widened_norm(layer.input_layernorm, hidden)
+        rows, heads, (kv_heads, head_dim, width) = len(query), query.shape[1], matrix.shape
         # One product for all rows: a batched one would copy the weight for each of them.
-        by_head = (
-            _by_key_head(query, len(weight)).transpose(0, 1).reshape(len(weight), -1, head_dim)
-        )  # (H_kv, B * G, d)
-        through = (by_head @ weight).view(len(weight), rows, -1, normed.shape[-1])  # (H_kv, B, G, D)
-        logits = through.transpose(0, 1).reshape(rows, heads, -1) @ normed.mT  # (B, H, n)
-        return logits.float().view(rows, len(weight), -1, normed.shape[1])
+        by_head = _by_key_head(query, kv_heads).transpose(0, 1).reshape(kv_heads, -1, head_dim)
+        with no_autocast(query.device):
+            through = (by_head @ widened(matrix)).view(kv_heads, rows, -1, width)  # (H_kv, B, H / H_kv, D)
+            logits = through.transpose(0, 1).reshape(rows, heads, -1) @ normed.mT  # (B, H, n)
+    return logits.float().view(rows, kv_heads, -1, normed.shape[1])
 
 
 def _keys_are_adapted(attention: Any, device: torch.device) -> bool:

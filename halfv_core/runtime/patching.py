@@ -5,7 +5,7 @@ This is the only file that modifies a model.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch import nn
 from halfv_core.errors import UnsupportedError
 
 Forward = Callable[..., Any]
+T = TypeVar("T")
 
 
 class Wrap(NamedTuple):
@@ -61,6 +62,42 @@ def wrapped(wraps: Sequence[Wrap], *, plan: bool = True) -> Iterator[None]:
                 wrap.module.__dict__.pop(wrap.method, None)
             else:
                 wrap.module.__dict__[wrap.method] = own
+
+
+@contextmanager
+def instrumented(model: nn.Module, library: Callable[[nn.Module], T], modules: Sequence[nn.Module]) -> Iterator[T]:
+    """Let another library set a forward of its own on modules, and undo that on exit.
+
+    It may do so on all modules, and lose the forwards that accelerate or transformers' tensor parallelism have set
+    there, without which the model fails. They are put back at once, except those of the modules that are looked at.
+
+    Args:
+        model: the model.
+        library: sets the forwards when it is called with the model.
+        modules: those that need the library's forwards.
+
+    Yields:
+        What the library returned.
+    """
+    before = [(module, dict(module.__dict__)) for module in model.modules()]
+    needed = {id(module) for module in modules}
+
+    def put_back(module: nn.Module, own: dict[str, Any]) -> None:
+        if "forward" in own:
+            module.__dict__["forward"] = own["forward"]
+
+    result = library(model)
+    added = [module.__dict__.keys() - own.keys() for module, own in before]
+    for module, own in before:
+        if id(module) not in needed:
+            put_back(module, own)
+    try:
+        yield result
+    finally:
+        for (module, own), names in zip(before, added, strict=True):
+            for name in names:
+                module.__dict__.pop(name, None)
+            put_back(module, own)
 
 
 @contextmanager

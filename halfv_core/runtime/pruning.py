@@ -77,7 +77,8 @@ def prune(
         selector, wanted = make_selector(keep.selector, keep.options), [counts[row] for row in rows]
         context = _Context(parts, keep.layer, previous, slots, hidden, rows)
         with torch.no_grad():
-            chosen = context.slots_of(_filled(selector.select(context, wanted), wanted))  # (R, max(wanted))
+            selected = parts.ranks.agreed(selector.select(context, wanted))
+        chosen = context.slots_of(_filled(selected, wanted))  # (R, max(wanted))
         finite = context.finite
         pruned = _without_chosen(pruned, chosen, rows)
         positions = _of_rows(slots.positions, rows).gather(1, chosen)

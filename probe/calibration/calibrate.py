@@ -81,6 +81,9 @@ def calibrate_in_full(
             and gives the same profile. The caller deletes it once the profile has been saved.
         on_progress: called as each step advances.
 
+    The processes of a tensor-parallel model all call this with the same arguments and get the same result. The first of
+    them writes the journal.
+
     Raises:
         DataError: too few samples, too few that can be opened and measured, or two with the same id.
         ModelError: the model cannot be probed.
@@ -90,7 +93,8 @@ def calibrate_in_full(
     drawn = DrawnSamples.draw(samples, settings)
     probed, shape = ProbedModel(model, processor, family), _decoder_shape(model, family)
     identity = Identity.of(model, processor, drawn.all, model_id)
-    with nullcontext(None) if journal is None else Journal.open(journal, identity.key(settings)) as opened:
+    ranks = parts_of(model, family).ranks
+    with nullcontext(None) if journal is None else Journal.open(journal, identity.key(settings), ranks) as opened:
         run = Runner(probed, settings, shape, drawn.requested_work(settings), opened, on_progress, started)
         findings = _run_steps(run, drawn, settings, shape)
     provenance = provenance_of(
@@ -108,7 +112,7 @@ def calibrate_in_full(
         seconds=time.monotonic() - started,
     )
     profile = profile_of(findings, provenance)
-    return Calibrated(profile, observations_of(findings, profile))
+    return Calibrated(*ranks.agreed_value((profile, observations_of(findings, profile))))
 
 
 def _run_steps(run: Runner, drawn: DrawnSamples, settings: Settings, shape: DecoderShape) -> Findings:

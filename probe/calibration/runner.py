@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from halfv_core.cost import DecoderShape
 from halfv_core.errors import DataError, HalfVError
 from halfv_core.failures import failure_of, is_out_of_memory
+from halfv_core.families import parts_of
 from probe.calibration.budget.budget import Work
 from probe.calibration.budget.control import BudgetControl
 from probe.calibration.cost_estimates import CostEstimator
@@ -48,7 +49,7 @@ class Runner:
         """
         self._model = model
         self._on_progress = on_progress or (lambda *_: None)
-        self._cache = ResultCache(journal)
+        self._cache = ResultCache(journal, parts_of(model.model, model.family).ranks)
         self.estimates = CostEstimator(settings, shape)
         self.budget = BudgetControl(settings.budget, requested, self.estimates, self._cache, started)
         self.seconds: dict[str, float] = defaultdict(float)
@@ -124,4 +125,4 @@ class Runner:
                     raise
                 return {"rejected": str(failure)}
 
-        return self._cache(f"{step.key}/{sample.id}", measure) if step.recorded else measure()
+        return self._cache(f"{step.key}/{sample.id}", measure) if step.recorded else self._cache.computed(measure)

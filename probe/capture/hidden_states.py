@@ -12,6 +12,7 @@ from halfv_core.errors import DataError
 from halfv_core.families import Family, family_of, parts_of
 from halfv_core.placement import device_of
 from halfv_core.runtime.layout import TokenLayout
+from halfv_core.runtime.patching import instrumented
 from halfv_core.wrappers import plain_model
 
 
@@ -49,13 +50,13 @@ def capture(
     family = family or family_of(model)
     parts = parts_of(model, family)
     layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
-    traced = _Traced(plain_model(model))
-    decoder = attrgetter(family.decoder)(traced)
     states: list[torch.Tensor] = []
-    with traced.trace(**inputs, use_cache=False, logits_to_keep=1):
-        for layer in decoder.layers:
-            states.append(layer.input.save())
-        states.append(decoder.layers[-1].output.save())
+    with instrumented(plain_model(model), _Traced, parts.layers) as traced:
+        decoder = attrgetter(family.decoder)(traced)
+        with traced.trace(**inputs, use_cache=False, logits_to_keep=1):
+            for layer in decoder.layers:
+                states.append(layer.input.save())
+            states.append(decoder.layers[-1].output.save())
     real = layout.real[0]
     hidden = torch.cat([state.to(real.device) for state in states])[:, real]  # (L+1, N, D)
     if normed:

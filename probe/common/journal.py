@@ -18,6 +18,7 @@ from typing import IO
 from pydantic import JsonValue
 
 from halfv_core.errors import HalfVError
+from halfv_core.ranks import ALONE, Ranks
 
 try:
     import fcntl
@@ -32,25 +33,40 @@ _REMEDY = "delete it, or choose another --output"
 class Journal:
     """The items finished so far. A record survives a killed process once `add` has returned."""
 
-    def __init__(self, path: Path, stream: IO[bytes], records: list[Record]) -> None:
+    def __init__(self, path: Path, stream: IO[bytes] | None, records: list[Record]) -> None:
         self._path = path
         self._stream = stream
         self.records = records
         """Finished items in the order in which they were added, starting with those of earlier runs."""
 
     @classmethod
-    def open(cls, path: Path, key: Mapping[str, JsonValue]) -> "Journal":
+    def open(cls, path: Path, key: Mapping[str, JsonValue], ranks: Ranks = ALONE) -> "Journal":
         """Start a journal, or resume the one that the same work left behind; an incomplete last line is dropped.
 
         The file is locked until the journal is closed or the process ends, so that two runs cannot mix their records.
 
         Args:
             key: everything that the records depend on, as JSON values.
+            ranks: the processes that do this work together, all of which must call this. The first one alone has the
+                file; the others get its records.
 
         Raises:
             HalfVError: the file belongs to other work, is in use by another run, or is not a journal.
             OSError: the file cannot be read or written.
         """
+        journal, fault = None, None
+        if ranks.is_first:
+            try:
+                journal = cls._open(path, key)
+            except (HalfVError, OSError) as error:
+                fault = error
+        fault, records = ranks.agreed_value((fault, journal.records if journal else []))
+        if fault is not None:
+            raise fault
+        return journal or cls(path, None, records)
+
+    @classmethod
+    def _open(cls, path: Path, key: Mapping[str, JsonValue]) -> "Journal":
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = _locked(path)
         try:
@@ -79,10 +95,17 @@ class Journal:
 
     def discard(self) -> None:
         """Delete the file, once the result has been written."""
-        self._stream.close()
-        self._path.unlink(missing_ok=True)
+        self._close()
+        if self._stream is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
     def _write(self, line: Record) -> None:
+        if self._stream is None:  # another process has the file
+            return
         self._stream.write(_line(line))
         self._stream.flush()
         os.fsync(self._stream.fileno())
@@ -93,7 +116,7 @@ class Journal:
     def __exit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        self._close()
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -3,20 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
+from halfv_core.ranks import ALONE, Ranks
 from probe.common.journal import Journal
 
 
 class ResultCache:
     """`cache(name, compute)` returns the result that an earlier run stored under this name, or computes and stores it.
 
-    Names are unique within a run. Without a journal nothing is stored, and everything is computed.
+    Names are unique within a run. Without a journal nothing is stored, and everything is computed. If several processes
+    run a model together, all of them compute, and the first one's result counts, so that they decide alike.
 
     Raises:
         HalfVError: the journal has a record that no result cache wrote.
     """
 
-    def __init__(self, journal: Journal | None = None) -> None:
+    def __init__(self, journal: Journal | None = None, ranks: Ranks = ALONE) -> None:
         self._journal = journal
+        self._ranks = ranks
         self._stored = {} if journal is None else _by_name(journal)
         self.hits = 0
         """Number of results taken from an earlier run."""
@@ -26,10 +29,14 @@ class ResultCache:
         if name in self._stored:
             self.hits += 1
             return self._stored[name]
-        value = compute()
+        value = self.computed(compute)
         if self._journal is not None:
             self._journal.add({"name": name, "value": value})
         return value
+
+    def computed(self, compute: Callable[[], Any]) -> Any:
+        """A result that is not stored."""
+        return self._ranks.agreed_value(compute())
 
 
 def _by_name(journal: Journal) -> dict[str, Any]:

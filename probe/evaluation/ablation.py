@@ -18,7 +18,7 @@ from pydantic import JsonValue, ValidationError
 from transformers import PreTrainedModel
 
 from halfv_core.errors import first_fault
-from halfv_core.families import Family
+from halfv_core.families import Family, parts_of
 from halfv_core.files import write_atomically
 from halfv_core.placement import device_of
 from halfv_core.processors import PromptProcessor
@@ -126,7 +126,8 @@ def ablate(
         "versions": dict(versions),
     }
     comparer = Comparer(model, processor, variants.plans, grading, max_new_tokens, family)
-    with nullcontext(None) if journal is None else Journal.open(journal, identity) as opened:
+    ranks = parts_of(model, family).ranks
+    with nullcontext(None) if journal is None else Journal.open(journal, identity, ranks) as opened:
         comparisons = _finished(opened) if opened else []
         resumed = len(comparisons)
         on_sample = counter(on_progress or (lambda step, done, total: None), "samples", len(samples))

@@ -6,11 +6,11 @@ for check in prove(model, processor):
 
 from collections.abc import Iterator
 from functools import wraps
+from itertools import chain
 from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
-from torch import nn
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, Parts, parts_of
@@ -97,12 +97,18 @@ def _dtype(tensor: torch.Tensor) -> str:
 def _filled_weights(model: PreTrainedModel) -> Check:
     """Whether every weight matrix holds finite numbers, not only zeros, judged by some values of each.
 
-    A download that was cut off leaves zeros where its file had been given its full size beforehand.
+    A download that was cut off leaves zeros where its file had been given its full size beforehand. Quantised weights
+    are judged by their integers, which GPTQ and AWQ keep in buffers named `qweight`.
     """
+    stored = {
+        name: _stored(stored_weight(model, name) if weight.is_meta else weight)
+        for name, weight in chain(model.named_parameters(), model.named_buffers())
+        if name.endswith("weight") and weight.ndim > 1
+    }
     matrices = {
-        name: _some_values(stored_weight(model, name) if weight.is_meta else weight)
-        for name, weight in model.named_parameters()
-        if name.endswith("weight") and weight.ndim > 1 and _readable(weight)
+        name: values.reshape(-1)[:: max(1, values.numel() // _SAMPLED_VALUES)].float()
+        for name, values in stored.items()
+        if not values.is_meta
     }
     empty = [name for name, values in matrices.items() if not (values.any() and values.isfinite().all())]
     return Check(
@@ -114,12 +120,12 @@ def _filled_weights(model: PreTrainedModel) -> Check:
     )
 
 
-def _some_values(weight: torch.Tensor) -> torch.Tensor:
-    return weight.reshape(-1)[:: max(1, weight.numel() // _SAMPLED_VALUES)].clone()
-
-
-def _readable(weight: nn.Parameter) -> bool:
-    return type(weight) is nn.Parameter and weight.is_floating_point()
+def _stored(weight: torch.Tensor) -> torch.Tensor:
+    """The plain tensor with a weight's values: the largest part of a quantised one, this process's of a sharded one."""
+    if hasattr(weight, "__tensor_flatten__"):
+        parts = (_stored(getattr(weight, part)) for part in weight.__tensor_flatten__()[0])
+        return max(parts, key=torch.numel)
+    return weight.detach().as_subclass(torch.Tensor)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from cli.bench_table import bench_tables
+from cli.common import claimed
 from cli.main import main
 from probe.bench import Benchmark
 from tests.tiny import tiny_model
@@ -114,3 +115,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert printed.out == "" and printed.err.startswith("halfv-probe: ") and printed.err.count("\n") == 1
     assert words in printed.err
     assert not (tmp_path / "b.json").exists()
+
+
+def test_two_runs_into_one_file_are_refused(
+    run: Bench, shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "bench.json"
+    options = ["--random-weights", "--model", shape, "--keep", "1=0.5", *FAST, "--output", str(output)]
+    with claimed(output):
+        assert run(*options) == 2
+        assert "in use by another run" in capsys.readouterr().err and not output.exists()
+    assert [path.name for path in tmp_path.iterdir()] == []
+    assert run(*options) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]

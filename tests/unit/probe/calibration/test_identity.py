@@ -14,6 +14,7 @@ from halfv_core.models import load_model
 from halfv_core.processors import PromptProcessor
 from probe.calibration.identity import setup_fingerprint, weights_fingerprint
 from tests.checkpoints import save_checkpoint
+from tests.quantised import Packed
 from tests.tiny import tiny_model
 
 
@@ -53,28 +54,6 @@ def test_what_is_no_weight_does_not_matter(change: Callable[[PreTrainedModel], o
     before = weights_fingerprint(model)
     change(model)
     assert weights_fingerprint(model) == before
-
-
-class Packed(torch.Tensor):
-    """A quantised weight as torchao and quanto keep it: a tensor without values of its own, around others."""
-
-    values: torch.Tensor
-    scale: torch.Tensor
-
-    @staticmethod
-    def __new__(cls, values: torch.Tensor, scale: torch.Tensor) -> "Packed":
-        packed: Packed = torch.Tensor._make_wrapper_subclass(cls, values.shape, dtype=scale.dtype)  # type: ignore
-        packed.values, packed.scale = values, scale
-        return packed
-
-    def __tensor_flatten__(self) -> tuple[list[str], None]:
-        return ["values", "scale"], None
-
-    @classmethod
-    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function is not torch.ops.aten.detach.default:
-            raise NotImplementedError(function)
-        return Packed(args[0].values, args[0].scale)
 
 
 def test_quantised_weights_are_read_part_by_part() -> None:

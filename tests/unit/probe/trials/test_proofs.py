@@ -14,6 +14,7 @@ from halfv_core.runtime.prefill_state import PrefillState
 from probe.trials.masked_run import masked_logits
 from probe.trials.proofs import drawn_image, prove
 from tests import masked_reference
+from tests.quantised import KINDS, replace_linears
 from tests.tiny import IMAGE, tiny_model, tiny_prompt
 
 NAMES = (
@@ -94,6 +95,20 @@ def test_weights_that_were_not_downloaded_are_seen(value: float) -> None:
     check = proved(model)["weights are numbers, not only zeros"]
     assert not check.passed
     assert check.found.endswith("matrices are not, first model.language_model.layers.2.mlp.up_proj.weight")
+
+
+@pytest.mark.parametrize("kind", ["buffers", "float8", "integers", "tensor subclass"])
+def test_so_are_quantised_weights(kind: str) -> None:
+    model = tiny_model("llava")
+    replace_linears(model, KINDS[kind])
+    assert failed(model) == []
+    matrices = proved(model)["weights are numbers, not only zeros"].found
+    weight = "qweight" if kind == "buffers" else "weight"
+    stored = getattr(model.model.language_model.layers[2].mlp.up_proj, weight)
+    getattr(stored, "values" if kind == "tensor subclass" else "data").zero_()
+    assert proved(model)["weights are numbers, not only zeros"].found == (
+        f"1 of {matrices} are not, first model.language_model.layers.2.mlp.up_proj.{weight}"
+    )
 
 
 def test_visual_tokens_without_features_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
