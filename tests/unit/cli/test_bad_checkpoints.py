@@ -83,7 +83,7 @@ def test_a_forward_pass_that_fails_is_one_line(
     ("settings", "said"),
     [
         ({"merge_size": 3}, "failed ("),
-        ({"image_mean": [0.5]}, "the processor cannot prepare this prompt ("),
+        ({"image_mean": [0.5, 0.5]}, "the processor cannot prepare this prompt ("),
         ({"rescale_factor": "x"}, "the processor cannot prepare this prompt ("),
         ({"size": {"side": 3}}, "("),
     ],

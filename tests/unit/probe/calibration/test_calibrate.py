@@ -21,11 +21,11 @@ from probe.calibration.calibrate import Settings
 from probe.calibration.observations import Observations
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import evaluate
-from tests.checkpoints import CHECKPOINTS, save_checkpoint
+from tests.checkpoints import READABLE, save_checkpoint
 from tests.pictures import noise
 from tests.tiny import LAYERS
 
-FAMILY = pytest.mark.parametrize("family", sorted(CHECKPOINTS))
+FAMILY = pytest.mark.parametrize("family", READABLE)
 
 
 def write_samples(folder: Path, count: int = 10) -> Path:
