@@ -129,9 +129,7 @@ class PromptProcessor:
             # prompt (LLaVA-OneVision cuts only single images into tiles), and what begins a text is not added twice.
             begun = bool(self.tokenizer.bos_token) and text.startswith(str(self.tokenizer.bos_token))
             options = {"add_special_tokens": False} if begun else {}
-            inputs = self.backend(
-                images=[list(images)] if images else None, text=text, return_tensors="pt", **options
-            )
+            inputs = self.backend(images=[list(images)] if images else None, text=text, return_tensors="pt", **options)
         except Exception as error:
             if isinstance(error, HalfVError) or is_out_of_memory(error):
                 raise

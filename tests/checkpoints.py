@@ -18,13 +18,8 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
-from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
-from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
-from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.utils import is_torchvision_available
 
 from tests.tiny import END, EOS, IMAGE, START, VIDEO, tiny_model
@@ -50,26 +45,28 @@ class Checkpoint:
     """Whether neither its processor nor one composed of its parts can be built without torchvision."""
 
 
-def save_files(
-    images: Any, files: dict[str, dict[str, Any]], words: PreTrainedTokenizerFast, template: str, folder: Path
-) -> None:
+def save_files(files: dict[str, dict[str, Any]], words: PreTrainedTokenizerFast, template: str, folder: Path) -> None:
     """The files that the hub has, one by one: the processor itself may need torchvision."""
-    images.save_pretrained(folder)
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content))
     words.save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(template)
 
 
-def split(images: Any, processor: dict[str, Any], video: dict[str, Any] | None = None) -> Save:
+def split(images: dict[str, Any], processor: dict[str, Any], video: dict[str, Any] | None = None) -> Save:
     """How a processor is saved whose settings lie in several files.
 
     Args:
+        images: of preprocessor_config.json.
         processor: of processor_config.json; without any there is no such file.
-        video: of video_preprocessor_config.json.
+        video: of video_preprocessor_config.json, likewise.
     """
-    files = {"processor_config.json": processor, "video_preprocessor_config.json": video}
-    return partial(save_files, images, {name: content for name, content in files.items() if content})
+    files = {
+        "preprocessor_config.json": images,
+        "processor_config.json": processor,
+        "video_preprocessor_config.json": video,
+    }
+    return partial(save_files, {name: content for name, content in files.items() if content})
 
 
 def save_whole(
@@ -86,6 +83,7 @@ def whole(processor: Any, images: Any, **options: Any) -> Save:
 
 _TILES = {"size": {"shortest_edge": 32}, "crop_size": 32}
 _LLAVA = {"vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+_THIRTY_TWO = {"height": 32, "width": 32}
 _SIXTY_FOUR = {"height": 64, "width": 64}
 _LONGEST = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 64}}
 _PATCHES = {"patch_size": 8, "merge_size": 2, "temporal_patch_size": 2}
@@ -96,7 +94,7 @@ def _qwen(video: dict[str, Any] | None = None) -> Checkpoint:
     return Checkpoint(
         {IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>", START: "<|vision_start|>", END: "<|vision_end|>"},
         "<|vision_start|><|image_pad|><|vision_end|>",
-        split(Qwen2VLImageProcessorPil(**_PATCHES, size=size), {}, video),
+        split({"image_processor_type": "Qwen2VLImageProcessor", "size": size, **_PATCHES}, {}, video),
         video="<|vision_start|><|video_pad|><|vision_end|>",
     )
 
@@ -117,7 +115,12 @@ CHECKPOINTS = {
         {IMAGE: "<IMG_CONTEXT>", VIDEO: "<video>", START: "<img>", END: "</img>"},
         "<IMG_CONTEXT>",
         split(
-            GotOcr2ImageProcessorPil(size=_SIXTY_FOUR, crop_to_patches=True, max_patches=4),
+            {
+                "image_processor_type": "GotOcr2ImageProcessor",
+                "size": _SIXTY_FOUR,
+                "crop_to_patches": True,
+                "max_patches": 4,
+            },
             {"processor_class": "InternVLProcessor", "image_seq_length": 16},
             {"video_processor_type": "InternVLVideoProcessor", "size": _SIXTY_FOUR},
         ),
@@ -147,13 +150,17 @@ CHECKPOINTS = {
         {IMAGE: "<image>", VIDEO: "<video>"},
         "<image>",
         split(
-            LlavaOnevisionImageProcessorPil(size={"height": 32, "width": 32}, image_grid_pinpoints=[[64, 32]]),
+            {
+                "image_processor_type": "LlavaOnevisionImageProcessor",
+                "size": _THIRTY_TWO,
+                "image_grid_pinpoints": [[64, 32]],
+            },
             {
                 "processor_class": "LlavaOnevisionProcessor",
                 "num_image_tokens": 4,
                 "vision_feature_select_strategy": "full",
             },
-            {"video_processor_type": "LlavaOnevisionVideoProcessor", "size": {"height": 32, "width": 32}},
+            {"video_processor_type": "LlavaOnevisionVideoProcessor", "size": _THIRTY_TWO},
         ),
         video="<video>",
         needs_torchvision=True,
@@ -162,7 +169,7 @@ CHECKPOINTS = {
         {IMAGE: "[IMG]", START: "[IMG_BREAK]", END: "[IMG_END]"},
         "[IMG]",
         split(
-            PixtralImageProcessorPil(patch_size={"height": 8, "width": 8}, size={"longest_edge": 64}),
+            {"image_processor_type": "PixtralImageProcessor", "patch_size": 8, "size": {"longest_edge": 64}},
             {"processor_class": "PixtralProcessor", "patch_size": 8, "spatial_merge_size": 2},
         ),
         needs_torchvision=True,
@@ -186,7 +193,7 @@ CHECKPOINTS = {
         },
         "<image>",
         split(
-            SmolVLMImageProcessorPil(**_LONGEST),
+            {"image_processor_type": "SmolVLMImageProcessor", **_LONGEST},
             {"processor_class": "SmolVLMProcessor", "image_seq_len": 16},
             {"video_processor_type": "SmolVLMVideoProcessor", **_LONGEST},
         ),
