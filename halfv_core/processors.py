@@ -197,7 +197,11 @@ def _compose(path: str, options: dict[str, Any], reason: str) -> ComposedProcess
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         template = tokenizer.chat_template or ProcessorMixin.get_processor_dict(path)[0].get("chat_template")
     except Exception as error:
-        raise ModelError(f"{path} has no processor that can be read ({reason_of(error)})") from None
+        missing = "torchvision" in str(error).lower() and not is_torchvision_available()  # transformers before 5.23
+        raise ModelError(
+            f"{path} has no processor that can be read ({reason_of(error)})",
+            remedy="pip install torchvision" if missing else None,
+        ) from None
     if not hasattr(image_processor, "merge_size"):
         remedy = None if is_torchvision_available() else "pip install torchvision, which many processors need"
         raise UnsupportedError(f"the processor of {path} cannot be built ({reason})", remedy=remedy)
