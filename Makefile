@@ -1,6 +1,7 @@
 # Everything a newcomer or CI runs; each target makes and uses .venv by itself.
 #   make demo    probe the bundled model, then compare it with and without the plan
 #   make test    the test suite          make check   lint, format, types, imports
+#   make test-torchvision   the tests about images again with torchvision, as users have it: in .venv-torchvision (6 GB)
 #   make results   all bundled models side by side: the tables of README.md and docs/results.md, and the shipped profiles
 #   make ablation  what each part of the shipped plans brings: the table of docs/results.md
 #   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation picture selectors bench bench-gpu test test-quantised check
+.PHONY: venv demo results ablation picture selectors bench bench-gpu test test-quantised test-torchvision check
 
 venv: $(STAMP)
 
@@ -61,6 +62,19 @@ test-quantised: venv
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target runs/quantised \
 		bitsandbytes ninja optimum-quanto torchao
 	PYTHONPATH=runs/quantised $(BIN)/python -m pytest -q -o filterwarnings=ignore tests/unit/probe/test_quantised.py
+
+# Another torch than in .venv, since its release for the CPU alone has no torchvision.
+TORCHVISION := .venv-torchvision
+
+$(TORCHVISION)/installed: pyproject.toml constraints.txt constraints-torchvision.txt
+	test -x $(TORCHVISION)/bin/python || $(PYTHON) -m venv $(TORCHVISION)
+	{ cat constraints-torchvision.txt; grep -v -E '^(torch|triton)==' constraints.txt; } > $(TORCHVISION)/constraints.txt
+	$(TORCHVISION)/bin/python -m pip install --disable-pip-version-check --quiet \
+		--constraint $(TORCHVISION)/constraints.txt --editable '.[dev,processors]'
+	touch $@
+
+test-torchvision: $(TORCHVISION)/installed
+	$(TORCHVISION)/bin/python -m pytest -q -m processors --numprocesses logical --dist loadfile
 
 check: venv
 	$(BIN)/ruff check .

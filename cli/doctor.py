@@ -17,6 +17,7 @@ from cli.model_options import LoadingOptions
 if TYPE_CHECKING:
     from PIL import Image
 
+    from halfv_core.processors import PromptProcessor
     from probe.data.samples import Sample, Samples
 
 TESTED_PYTHON = "3.11"
@@ -98,8 +99,15 @@ def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
         "device": str(device_of(model)),
         "parameters": model.num_parameters(),
         "offloaded": f"{offloaded_share(model):.0%} of the weights",
+        "image_processor": _image_processor(processor),
         "checks": [check.model_dump(mode="json") for check in prove(model, processor)],
     }
+
+
+def _image_processor(processor: "PromptProcessor") -> str:
+    """Its class, and what resizes the images, if it says so."""
+    name, backend = type(processor.backend.image_processor).__name__, processor.image_backend()
+    return f"{name} (resizes with {backend})" if backend else name
 
 
 def check_proved(model: dict[str, Any]) -> None:

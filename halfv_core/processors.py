@@ -1,7 +1,8 @@
 """From images and a question to model inputs, with the checkpoint's own processor or, failing that, with its parts.
 
 Some processors (Qwen2_5_VLProcessor, for example) cannot be constructed without torchvision, although their image
-processor can. `ComposedProcessor` then does the same work from the same files; both give identical inputs.
+processor can. `ComposedProcessor` then does the same work from the same files. Both give identical inputs, but for the
+rounding of resized pixels, which torchvision does differently from Pillow.
 """
 
 import json
@@ -18,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
+from transformers.utils import is_torchvision_available
 
 from halfv_core.errors import DataError, HalfVError, ModelError, UnsupportedError
 from halfv_core.failures import is_out_of_memory, reason_of
@@ -33,6 +35,7 @@ class ComposedProcessor:
     """Image processor, tokenizer and chat template of a Qwen-VL checkpoint, combined as its own processor does."""
 
     image_token = "<|image_pad|>"
+    video_token = "<|video_pad|>"
 
     def __init__(self, image_processor: Any, tokenizer: PreTrainedTokenizerBase, chat_template: str | None) -> None:
         self.image_processor = image_processor
@@ -49,17 +52,28 @@ class ComposedProcessor:
         )
         return str(rendered)
 
-    def __call__(self, *, images: Sequence["Image.Image"] | None, text: str, return_tensors: str) -> Inputs:
-        """Model inputs of one prompt: one token id for each visual token, patches, and the modality of each token."""
+    def __call__(
+        self,
+        *,
+        images: Sequence[Sequence["Image.Image"]] | None,
+        text: str,
+        return_tensors: str,
+        add_special_tokens: bool = True,
+    ) -> Inputs:
+        """Model inputs of one prompt: one token id for each visual token, patches, and the modality of each token.
+
+        Args:
+            images: those of the one prompt, as a list in a list; None for none.
+        """
         vision: dict[str, torch.Tensor] = {}
         if images:
-            vision = dict(self.image_processor(images=list(images), return_tensors=return_tensors))
+            vision = dict(self.image_processor(images=list(images[0]), return_tensors=return_tensors))
             grids = vision["image_grid_thw"]  # (images, 3)
             tokens = (grids.prod(-1) // self.image_processor.merge_size**2).tolist()
             pieces = text.split(self.image_token)
             filled = [piece + self.image_token * count for piece, count in zip(pieces, tokens, strict=False)]
             text = "".join(filled) + pieces[-1]
-        encoded = self.tokenizer(text, return_tensors=return_tensors)
+        encoded = self.tokenizer(text, return_tensors=return_tensors, add_special_tokens=add_special_tokens)
         inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")}
         image_id = self.tokenizer.convert_tokens_to_ids(self.image_token)
         return inputs | {"mm_token_type_ids": (inputs["input_ids"] == image_id).int()} | vision
@@ -78,10 +92,21 @@ class PromptProcessor:
         return self.backend.tokenizer  # type: ignore[no-any-return]
 
     def image_limits(self) -> dict[str, JsonValue]:
-        """Class and size settings of the image processor, as JSON values."""
-        settings = json.loads(self.backend.image_processor.to_json_string())
-        names = ("image_processor_type", "size", "crop_size", "patch_size", "merge_size", "min_pixels", "max_pixels")
+        """Class, backend and size settings of the image processor, as JSON values."""
+        settings = json.loads(self.backend.image_processor.to_json_string()) | {"backend": self.image_backend()}
+        names = (
+            "image_processor_type", "backend", "size", "crop_size", "patch_size", "merge_size", "min_pixels",
+            "max_pixels",
+        )  # fmt: skip
         return {name: settings[name] for name in names if settings.get(name) is not None}
+
+    def image_backend(self) -> str | None:
+        """What resizes images, `torchvision` or `pil`; None if the image processor does not say.
+
+        transformers takes torchvision where it is installed. Both give the same number of visual tokens, and pixels
+        that differ slightly.
+        """
+        return getattr(self.backend.image_processor, "backend", None)
 
     def prompt(self, images: Sequence["Image.Image"], question: str, device: torch.device | str = "cpu") -> Inputs:
         """Model inputs of one user turn in the checkpoint's chat template.
@@ -100,7 +125,11 @@ class PromptProcessor:
         self._check_spelling(question)
         try:
             text = self.rendered(len(images), question)
-            inputs = self.backend(images=list(images) or None, text=text, return_tensors="pt")
+            # As a processor's own `apply_chat_template` does it: a list in a list says that the images belong to one
+            # prompt (LLaVA-OneVision cuts only single images into tiles), and what begins a text is not added twice.
+            begun = bool(self.tokenizer.bos_token) and text.startswith(str(self.tokenizer.bos_token))
+            options = {"add_special_tokens": False} if begun else {}
+            inputs = self.backend(images=[list(images)] if images else None, text=text, return_tensors="pt", **options)
         except Exception as error:
             if isinstance(error, HalfVError) or is_out_of_memory(error):
                 raise
@@ -141,12 +170,14 @@ def load_processor(path: str, trust_remote_code: bool = False, offline: bool = F
         ModelError: the checkpoint has no processor files or no chat template, or they cannot be read.
     """
     options = {"trust_remote_code": trust_remote_code, "local_files_only": offline}
+    backend: Any = None
+    reason = "no class of processors"
     try:
-        backend: Any = AutoProcessor.from_pretrained(path, **options)
-    except Exception:  # noqa: BLE001 - whatever the reason, its parts are tried next, and they say what is wrong
-        backend = None
+        backend = AutoProcessor.from_pretrained(path, **options)
+    except Exception as error:  # noqa: BLE001 - whatever the reason, its parts are tried next
+        reason = reason_of(error)
     if not (hasattr(backend, "image_processor") and hasattr(backend, "tokenizer")):
-        backend = _compose(path, options)
+        backend = _compose(path, options, reason)
     if not backend.chat_template:
         raise ModelError(f"{path} has no chat template", expected="chat_template.jinja or chat_template.json beside it")
     processor = PromptProcessor(backend)
@@ -159,15 +190,19 @@ def load_processor(path: str, trust_remote_code: bool = False, offline: bool = F
     return processor
 
 
-def _compose(path: str, options: dict[str, Any]) -> ComposedProcessor:
+def _compose(path: str, options: dict[str, Any], reason: str) -> ComposedProcessor:
+    """Combine the parts of a processor that could not be built for this reason."""
     try:
         image_processor = AutoImageProcessor.from_pretrained(path, **options)
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         template = tokenizer.chat_template or ProcessorMixin.get_processor_dict(path)[0].get("chat_template")
     except Exception as error:
-        raise ModelError(f"{path} has no processor that can be read ({reason_of(error)})") from None
+        missing = "torchvision" in str(error).lower() and not is_torchvision_available()  # transformers before 5.23
+        raise ModelError(
+            f"{path} has no processor that can be read ({reason_of(error)})",
+            remedy="pip install torchvision" if missing else None,
+        ) from None
     if not hasattr(image_processor, "merge_size"):
-        raise UnsupportedError(
-            f"the processor of {path} cannot be built without torchvision", remedy="pip install torchvision"
-        )
+        remedy = None if is_torchvision_available() else "pip install torchvision, which many processors need"
+        raise UnsupportedError(f"the processor of {path} cannot be built ({reason})", remedy=remedy)
     return ComposedProcessor(image_processor, tokenizer, template)

@@ -254,7 +254,7 @@ class Provenance(Record):
     bytes_per_sample: int = 0
     """Memory that a calibration keeps for each sample, in bytes."""
     image_processor: dict[str, JsonValue] = {}
-    """Class and size limits of the image processor, which determine how many visual tokens an image has."""
+    """Class, backend and size limits of the image processor, which determine pixels and the number of visual tokens."""
     seed: int
     arguments_given: dict[str, JsonValue]
     """As the user typed them."""

@@ -20,7 +20,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.utils import is_torchvision_available
 
 from tests.tiny import END, EOS, IMAGE, START, VIDEO, tiny_model
 
@@ -39,20 +39,40 @@ class Checkpoint:
     save: Save
     named: tuple[tuple[str, str], ...] = ()
     """Attributes of the tokenizer that hold special tokens."""
+    video: str = ""
+    """What stands for a video in the chat template; nothing where the family takes none."""
+    needs_torchvision: bool = False
+    """Whether neither its processor nor one composed of its parts can be built without torchvision."""
 
 
-def save_parts(words: PreTrainedTokenizerFast, template: str, folder: Path) -> None:
-    """Image processor, tokenizer and template alone, where the processor itself cannot be constructed."""
-    size = {"shortest_edge": 64 * 64, "longest_edge": 64 * 64}
-    Qwen2VLImageProcessorPil(patch_size=8, merge_size=2, temporal_patch_size=2, size=size).save_pretrained(folder)
+def save_files(files: dict[str, dict[str, Any]], words: PreTrainedTokenizerFast, template: str, folder: Path) -> None:
+    """The files that the hub has, one by one: the processor itself may need torchvision."""
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
     words.save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(template)
+
+
+def split(images: dict[str, Any], processor: dict[str, Any], video: dict[str, Any] | None = None) -> Save:
+    """How a processor is saved whose settings lie in several files.
+
+    Args:
+        images: of preprocessor_config.json.
+        processor: of processor_config.json; without any there is no such file.
+        video: of video_preprocessor_config.json, likewise.
+    """
+    files = {
+        "preprocessor_config.json": images,
+        "processor_config.json": processor,
+        "video_preprocessor_config.json": video,
+    }
+    return partial(save_files, {name: content for name, content in files.items() if content})
 
 
 def save_whole(
     processor: Any, images: Any, options: dict[str, Any], words: PreTrainedTokenizerFast, template: str, folder: Path
 ) -> None:
-    """A processor of a class."""
+    """A processor of a class, all in one file."""
     processor(images, words, chat_template=template, **options).save_pretrained(folder)
 
 
@@ -63,26 +83,55 @@ def whole(processor: Any, images: Any, **options: Any) -> Save:
 
 _TILES = {"size": {"shortest_edge": 32}, "crop_size": 32}
 _LLAVA = {"vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
-_QWEN = Checkpoint(
-    {IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>", START: "<|vision_start|>", END: "<|vision_end|>"},
-    "<|vision_start|><|image_pad|><|vision_end|>",
-    save_parts,
-)
+_THIRTY_TWO = {"height": 32, "width": 32}
+_SIXTY_FOUR = {"height": 64, "width": 64}
+_LONGEST = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 64}}
+_PATCHES = {"patch_size": 8, "merge_size": 2, "temporal_patch_size": 2}
+
+
+def _qwen(video: dict[str, Any] | None = None) -> Checkpoint:
+    size = {"shortest_edge": 64 * 64, "longest_edge": 64 * 64}
+    return Checkpoint(
+        {IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>", START: "<|vision_start|>", END: "<|vision_end|>"},
+        "<|vision_start|><|image_pad|><|vision_end|>",
+        split({"image_processor_type": "Qwen2VLImageProcessor", "size": size, **_PATCHES}, {}, video),
+        video="<|vision_start|><|video_pad|><|vision_end|>",
+    )
+
+
 CHECKPOINTS = {
     "gemma3": Checkpoint(
         {IMAGE: "<image_soft_token>", START: "<start_of_image>", END: "<end_of_image>"},
         "<start_of_image>",
-        whole(Gemma3Processor, Gemma3ImageProcessorPil(size={"height": 64, "width": 64}), image_seq_length=16),
+        whole(Gemma3Processor, Gemma3ImageProcessorPil(size=_SIXTY_FOUR), image_seq_length=16),
         (("image_token", "<image_soft_token>"), ("boi_token", "<start_of_image>"), ("eoi_token", "<end_of_image>")),
     ),
     "idefics3": Checkpoint(
         {IMAGE: "<image>", START: "<fake_token_around_image>", END: "<global-img>", 59: "<end_of_utterance>"},
         "<image>",
-        whole(
-            Idefics3Processor,
-            Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 64}),
-            image_seq_len=16,
+        whole(Idefics3Processor, Idefics3ImageProcessorPil(**_LONGEST), image_seq_len=16),
+    ),
+    "internvl": Checkpoint(
+        {IMAGE: "<IMG_CONTEXT>", VIDEO: "<video>", START: "<img>", END: "</img>"},
+        "<IMG_CONTEXT>",
+        split(
+            {
+                "image_processor_type": "GotOcr2ImageProcessor",
+                "size": _SIXTY_FOUR,
+                "crop_to_patches": True,
+                "max_patches": 4,
+            },
+            {"processor_class": "InternVLProcessor", "image_seq_length": 16},
+            {"video_processor_type": "InternVLVideoProcessor", "size": _SIXTY_FOUR},
         ),
+        (
+            ("context_image_token", "<IMG_CONTEXT>"),
+            ("video_token", "<video>"),
+            ("start_image_token", "<img>"),
+            ("end_image_token", "</img>"),
+        ),
+        video="<video>",
+        needs_torchvision=True,
     ),
     "llava": Checkpoint(
         {IMAGE: "<image>"}, "<image>", whole(LlavaProcessor, CLIPImageProcessorPil(**_TILES), patch_size=8, **_LLAVA)
@@ -97,20 +146,67 @@ CHECKPOINTS = {
             **_LLAVA,
         ),
     ),
-    "qwen2_5_vl": _QWEN,
-    "qwen2_vl": _QWEN,
-    "qwen3_vl": _QWEN,
+    "llava_onevision": Checkpoint(
+        {IMAGE: "<image>", VIDEO: "<video>"},
+        "<image>",
+        split(
+            {
+                "image_processor_type": "LlavaOnevisionImageProcessor",
+                "size": _THIRTY_TWO,
+                "image_grid_pinpoints": [[64, 32]],
+            },
+            {
+                "processor_class": "LlavaOnevisionProcessor",
+                "num_image_tokens": 4,
+                "vision_feature_select_strategy": "full",
+            },
+            {"video_processor_type": "LlavaOnevisionVideoProcessor", "size": _THIRTY_TWO},
+        ),
+        video="<video>",
+        needs_torchvision=True,
+    ),
+    "mistral3": Checkpoint(
+        {IMAGE: "[IMG]", START: "[IMG_BREAK]", END: "[IMG_END]"},
+        "[IMG]",
+        split(
+            {"image_processor_type": "PixtralImageProcessor", "patch_size": 8, "size": {"longest_edge": 64}},
+            {"processor_class": "PixtralProcessor", "patch_size": 8, "spatial_merge_size": 2},
+        ),
+        needs_torchvision=True,
+    ),
+    "qwen2_5_vl": _qwen(),
+    "qwen2_vl": _qwen(),
+    "qwen3_vl": _qwen(
+        {
+            "video_processor_type": "Qwen3VLVideoProcessor",
+            "size": {"shortest_edge": 4 * 32 * 32, "longest_edge": 8 * 64 * 64},
+            **_PATCHES,
+        }
+    ),
+    "smolvlm": Checkpoint(
+        {
+            IMAGE: "<image>",
+            VIDEO: "<video>",
+            START: "<fake_token_around_image>",
+            END: "<global-img>",
+            59: "<end_of_utterance>",
+        },
+        "<image>",
+        split(
+            {"image_processor_type": "SmolVLMImageProcessor", **_LONGEST},
+            {"processor_class": "SmolVLMProcessor", "image_seq_len": 16},
+            {"video_processor_type": "SmolVLMVideoProcessor", **_LONGEST},
+        ),
+        video="<video>",
+        needs_torchvision=True,
+    ),
 }
-"""By `model_type`; those of the families that are not here are named in `NOT_COVERED`."""
+"""By `model_type`."""
 
-_VIDEO = "its processor has a video part that cannot be constructed without torchvision"
-NOT_COVERED = {
-    "internvl": _VIDEO,
-    "llava_onevision": _VIDEO,
-    "mistral3": "its PixtralProcessor cannot be constructed without torchvision",
-    "smolvlm": _VIDEO,
-}
-"""Family -> why no checkpoint of it is read in the tests."""
+TORCHVISION = is_torchvision_available()
+READABLE = sorted(name for name, checkpoint in CHECKPOINTS.items() if TORCHVISION or not checkpoint.needs_torchvision)
+"""Families whose checkpoints can be read here."""
+VIDEO_FAMILIES = sorted(name for name, checkpoint in CHECKPOINTS.items() if checkpoint.video)
 
 
 def tokenizer(family: str) -> PreTrainedTokenizerFast:
@@ -132,8 +228,17 @@ def template(family: str) -> str:
     return (
         "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}"
         + CHECKPOINTS[family].placeholder
+        + " {% elif c['type'] == 'video' %}"
+        + CHECKPOINTS[family].video
         + " {% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %} w7{% endif %}"
     )
+
+
+def save_processor(family: str, folder: Path) -> Path:
+    """Everything of a checkpoint folder but the weights."""
+    tiny_model(family).config.save_pretrained(folder)
+    CHECKPOINTS[family].save(tokenizer(family), template(family), folder)
+    return folder
 
 
 def save_checkpoint(family: str, folder: Path, legacy_template: bool = False) -> Path:
@@ -143,7 +248,7 @@ def save_checkpoint(family: str, folder: Path, legacy_template: bool = False) ->
         legacy_template: keep the template in chat_template.json alone, as the hub's Qwen2.5-VL checkpoints do.
     """
     tiny_model(family).save_pretrained(folder)
-    CHECKPOINTS[family].save(tokenizer(family), template(family), folder)
+    save_processor(family, folder)
     if legacy_template:
         (folder / "chat_template.jinja").unlink()
         (folder / "chat_template.json").write_text(json.dumps({"chat_template": template(family)}))

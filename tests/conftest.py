@@ -4,11 +4,23 @@ pytest [--runslow] [--rungpu] [--runhub]
 """
 
 import os
+from types import ModuleType
 
 import pytest
 import torch
 
 from tests.flash import use_flash
+
+READ_IMAGES = {
+    "halfv_core.models",
+    "halfv_core.processors",
+    "probe.capture.regions.base",
+    "probe.data.decoding",
+    "probe.data.images",
+    "tests.checkpoints",
+    "tests.position_colours",
+}
+"""Modules whose functions and classes load processors, run them or prepare what they get."""
 
 COSTLY = {"slow": "takes minutes", "gpu": "needs an accelerator", "hub": "downloads a checkpoint"}
 
@@ -24,8 +36,19 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def reads_images(module: ModuleType) -> bool:
+    """Whether the tests of a module have to do with processors, which torchvision changes: by what the module imports.
+
+    Commands are run as processes or through `cli`, so all of their tests count.
+    """
+    owners = {getattr(value, "__module__", None) for value in vars(module).values()}
+    return module.__name__.startswith("tests.unit.cli.") or not owners.isdisjoint(READ_IMAGES)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if isinstance(item, pytest.Function) and reads_images(item.module):
+            item.add_marker("processors")
         for marker, reason in COSTLY.items():
             if item.get_closest_marker(marker) and not config.getoption(f"--run{marker}"):
                 item.add_marker(pytest.mark.skip(reason=f"{reason}; run with --run{marker}"))

@@ -3,6 +3,7 @@
 A pixel's colour is (x, y, 1) in shares of the image and padding is black, so that the mean colour (r, g, b) of what a
 token sees says where that is, (r/b, g/b), and how much of it is image, b. The vision tower is replaced by the mean
 colour of each patch, and learnt matrices by means; how patches are ordered, merged, cut and joined stays the model's.
+The processors are torchvision's where it is installed, else Pillow's.
 """
 
 import inspect
@@ -16,17 +17,19 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn.functional import avg_pool2d
-from transformers import PreTrainedModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
-from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
-from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
-from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
-from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
-from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
-from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+from transformers import (
+    CLIPImageProcessor,
+    Gemma3ImageProcessor,
+    GotOcr2ImageProcessor,
+    Idefics3ImageProcessor,
+    LlavaImageProcessor,
+    LlavaNextImageProcessor,
+    LlavaOnevisionImageProcessor,
+    PixtralImageProcessor,
+    PreTrainedModel,
+    Qwen2VLImageProcessor,
+    SmolVLMImageProcessor,
+)
 
 from tests.tiny import IMAGE, tiny_model
 
@@ -152,7 +155,7 @@ def _siglip() -> Does:
 
 def _qwen() -> Any:
     size = {"shortest_edge": 32 * 32, "longest_edge": 128 * 128}
-    return Qwen2VLImageProcessorPil(patch_size=8, merge_size=2, temporal_patch_size=2, size=size, **_RAW)
+    return Qwen2VLImageProcessor(patch_size=8, merge_size=2, temporal_patch_size=2, size=size, **_RAW)
 
 
 def _idefics(kind: Any, **options: Any) -> Any:
@@ -160,23 +163,21 @@ def _idefics(kind: Any, **options: Any) -> Any:
 
 
 def _llava(**options: Any) -> Any:
-    return LlavaImageProcessorPil(**{"size": {"shortest_edge": 32}, "crop_size": _SQUARE} | options, **_RAW)
+    return LlavaImageProcessor(**{"size": {"shortest_edge": 32}, "crop_size": _SQUARE} | options, **_RAW)
 
 
 _PAN = {"do_pan_and_scan": True, "pan_and_scan_min_crop_size": 8, "pan_and_scan_max_num_crops": 4,
         "pan_and_scan_min_ratio_to_activate": 1.2}  # fmt: skip
-_ONEVISION = LlavaOnevisionImageProcessorPil(size=_SQUARE, image_grid_pinpoints=_PINPOINTS, **_RAW)
+_ONEVISION = LlavaOnevisionImageProcessor(size=_SQUARE, image_grid_pinpoints=_PINPOINTS, **_RAW)
 SETUPS = {
-    "llava": Setup("llava", CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=_SQUARE, **_RAW), plain, _clip),
+    "llava": Setup("llava", CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=_SQUARE, **_RAW), plain, _clip),
     "llava padded": Setup("llava", _llava(do_pad=True), plain, _clip),
     "llava stretched": Setup("llava", _llava(size=_SQUARE, do_center_crop=False), plain, _clip),
     "llava cropped": Setup("llava", _llava(size={"shortest_edge": 40}), plain, _clip),
     "llava with class token": Setup("llava", _llava(), plain, _clip, {"vision_feature_select_strategy": "full"}),
     "llava_next": Setup(
         "llava_next",
-        LlavaNextImageProcessorPil(
-            size={"shortest_edge": 32}, crop_size=_SQUARE, image_grid_pinpoints=_PINPOINTS, **_RAW
-        ),
+        LlavaNextImageProcessor(size={"shortest_edge": 32}, crop_size=_SQUARE, image_grid_pinpoints=_PINPOINTS, **_RAW),
         plain,
         _clip,
         _ANYRES,
@@ -186,24 +187,24 @@ SETUPS = {
     "qwen2_vl": Setup("qwen2_vl", _qwen(), merged),
     "qwen2_5_vl": Setup("qwen2_5_vl", _qwen(), merged),
     "qwen3_vl": Setup("qwen3_vl", _qwen(), merged),
-    "internvl": Setup("internvl", GotOcr2ImageProcessorPil(size=_SIXTY_FOUR, **_RAW), shuffled, _clip),
+    "internvl": Setup("internvl", GotOcr2ImageProcessor(size=_SIXTY_FOUR, **_RAW), shuffled, _clip),
     "internvl tiles": Setup(
         "internvl",
-        GotOcr2ImageProcessorPil(size=_SIXTY_FOUR, **_RAW),
+        GotOcr2ImageProcessor(size=_SIXTY_FOUR, **_RAW),
         shuffled,
         _clip,
         call=(("crop_to_patches", True),),
     ),
-    "idefics3": Setup("idefics3", _idefics(Idefics3ImageProcessorPil), connected, _siglip, nested=True),
+    "idefics3": Setup("idefics3", _idefics(Idefics3ImageProcessor), connected, _siglip, nested=True),
     "idefics3 unsplit": Setup(
-        "idefics3", _idefics(Idefics3ImageProcessorPil, do_image_splitting=False), connected, _siglip, nested=True
+        "idefics3", _idefics(Idefics3ImageProcessor, do_image_splitting=False), connected, _siglip, nested=True
     ),
-    "smolvlm": Setup("smolvlm", _idefics(SmolVLMImageProcessorPil), connected, _siglip, nested=True),
-    "gemma3": Setup("gemma3", Gemma3ImageProcessorPil(size=_SIXTY_FOUR, **_RAW), pooled, _siglip),
-    "gemma3 pan and scan": Setup("gemma3", Gemma3ImageProcessorPil(size=_SIXTY_FOUR, **_PAN, **_RAW), pooled, _siglip),
+    "smolvlm": Setup("smolvlm", _idefics(SmolVLMImageProcessor), connected, _siglip, nested=True),
+    "gemma3": Setup("gemma3", Gemma3ImageProcessor(size=_SIXTY_FOUR, **_RAW), pooled, _siglip),
+    "gemma3 pan and scan": Setup("gemma3", Gemma3ImageProcessor(size=_SIXTY_FOUR, **_PAN, **_RAW), pooled, _siglip),
     "mistral3": Setup(
         "mistral3",
-        PixtralImageProcessorPil(patch_size={"height": 16, "width": 16}, size={"longest_edge": 128}, **_RAW),
+        PixtralImageProcessor(patch_size={"height": 16, "width": 16}, size={"longest_edge": 128}, **_RAW),
         unfolded,
         packed_tower,
     ),

@@ -127,5 +127,6 @@ def setup_fingerprint(model: PreTrainedModel, processor: PromptProcessor) -> str
     """sha256 over everything else that affects results: config, generation config, image processor, template."""
     backend = processor.backend
     parts = [model.config, model.generation_config, backend.image_processor]
-    texts = [*(part.to_json_string() for part in parts), str(backend.chat_template)]
+    # The settings of an image processor do not say what resizes the images.
+    texts = [*(part.to_json_string() for part in parts), str(backend.chat_template), str(processor.image_backend())]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.families import FAMILIES, parts_of
 from tests.masked_reference import generate_by_recomputation, masked_logits
-from tests.tiny import IMAGE, LAYERS, TINY, continued, padded, tiny_model, tiny_prompt
+from tests.tiny import IMAGE, LAYERS, TINY, VIDEO, continued, padded, tiny_model, tiny_prompt
 
 FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 KERNEL = pytest.mark.parametrize("kernel", ["eager", "sdpa"])
@@ -50,7 +50,7 @@ def check_against_reference(
         kept = {layer: rows[0] for layer, rows in run.kept.items()}
         generated = model.generate(**inputs, **GREEDY)[0, inputs["input_ids"].shape[1] :].tolist()
     expected = masked_logits(model, inputs, plan, kept)
-    text = real & (inputs["input_ids"][0] != IMAGE)
+    text = real & ~torch.isin(inputs["input_ids"][0], torch.tensor([IMAGE, VIDEO]))
     torch.testing.assert_close(logits[text], expected[text], atol=1e-5, rtol=1e-5)
     assert generated == generate_by_recomputation(model, inputs, plan, kept, GREEDY["max_new_tokens"])
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.checkpoints import save_checkpoint
+from tests.checkpoints import TORCHVISION, save_checkpoint
 from tests.pictures import noise
 from tests.unit.cli.test_calibrate import FAST
 from tests.unit.cli.test_data import call
@@ -83,7 +83,7 @@ def test_a_forward_pass_that_fails_is_one_line(
     ("settings", "said"),
     [
         ({"merge_size": 3}, "failed ("),
-        ({"image_mean": [0.5]}, "the processor cannot prepare this prompt ("),
+        ({"image_mean": [0.5, 0.5]}, "the processor cannot prepare this prompt ("),
         ({"rescale_factor": "x"}, "the processor cannot prepare this prompt ("),
         ({"size": {"side": 3}}, "("),
     ],
@@ -158,6 +158,7 @@ def test_doctor_shows_what_it_proved(work: Path, monkeypatch: pytest.MonkeyPatch
     assert call(work, monkeypatch, *DOCTOR) == 0
     shown = capfd.readouterr().out
     assert "the model can be probed:" in shown and "pruning equals masking" in shown
+    assert f"(resizes with {'torchvision' if TORCHVISION else 'pil'})" in shown
     assert call(work, monkeypatch, *DOCTOR, "--json") == 0
     checks = json.loads(capfd.readouterr().out)["model"]["checks"]
     assert len(checks) == 7 and all(check["passed"] for check in checks)

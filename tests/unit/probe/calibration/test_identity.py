@@ -7,13 +7,13 @@ from typing import Any
 import accelerate
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, PreTrainedModel
 
 from halfv_core.errors import ModelError
 from halfv_core.models import load_model
 from halfv_core.processors import PromptProcessor
 from probe.calibration.identity import setup_fingerprint, weights_fingerprint
-from tests.checkpoints import save_checkpoint
+from tests.checkpoints import TORCHVISION, save_checkpoint
 from tests.quantised import Packed
 from tests.tiny import tiny_model
 
@@ -165,7 +165,15 @@ def _another_rotation(model: PreTrainedModel, processor: PromptProcessor) -> Non
     model.config.get_text_config().rope_parameters["rope_theta"] = 5e5
 
 
-@pytest.mark.parametrize("change", [_smaller_images, _another_template, _another_end, _another_rotation])
+def _pillow_resizes(model: PreTrainedModel, processor: PromptProcessor) -> None:
+    if not TORCHVISION:
+        pytest.skip("without torchvision, Pillow resizes anyway; run make test-torchvision")
+    processor.backend.image_processor = AutoImageProcessor.from_pretrained(model.config.name_or_path, backend="pil")
+
+
+@pytest.mark.parametrize(
+    "change", [_smaller_images, _another_template, _another_end, _another_rotation, _pillow_resizes]
+)
 def test_whatever_changes_inputs_or_answers_is_another_setup(
     change: Callable[[PreTrainedModel, PromptProcessor], None], tmp_path: Path
 ) -> None:

@@ -9,10 +9,10 @@ from halfv_core.models import load_model
 from probe import Settings, calibrate, load_samples
 from probe.data.draw import draw
 from probe.evaluation.evaluate import evaluate
-from tests.checkpoints import CHECKPOINTS, save_checkpoint
+from tests.checkpoints import READABLE, save_checkpoint
 from tests.tiny import LAYERS
 
-FAMILY = pytest.mark.parametrize("family", sorted(CHECKPOINTS))
+FAMILY = pytest.mark.parametrize("family", READABLE)
 
 
 @FAMILY

@@ -19,7 +19,7 @@ from probe.calibration.steps.step import ProbedModel
 from probe.capture.attention import attention_of_last
 from probe.data.samples import Sample, load_samples
 from probe.trials.answers import greedy_answer
-from tests.checkpoints import CHECKPOINTS, save_checkpoint
+from tests.checkpoints import READABLE, save_checkpoint
 from tests.pictures import noise
 from tests.tiny import IMAGE, tiny_model, tiny_prompt
 from tests.unit.probe.calibration.test_calibrate import write_samples
@@ -52,7 +52,7 @@ def make_example(loaded: LoadedModel, sample: Sample, plan: Plan = PLAN) -> Exam
     return found
 
 
-@pytest.mark.parametrize("family", sorted(CHECKPOINTS))
+@pytest.mark.parametrize("family", READABLE)
 def test_attention_is_the_models_own(family: str) -> None:
     model, inputs = tiny_model(family, kernel="eager"), tiny_prompt(family, images=2)
     visual = inputs["input_ids"][0] == IMAGE
