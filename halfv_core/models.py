@@ -143,16 +143,29 @@ class _Source(NamedTuple):
         return cls(name, place, Path(place).is_dir() or not hub_answers())
 
     def has_file(self, name: str) -> bool:
+        return self.file(name) is not None
+
+    def file(self, name: str) -> Path | None:
+        """Where one of the files is on this machine, downloaded if need be; None if there is no such file."""
         from transformers.utils.hub import cached_file
 
-        found = cached_file(
+        found: str | None = cached_file(
             self.place,
             name,
             local_files_only=self.offline,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-        return found is not None
+        return None if found is None else Path(found)
+
+    def check_config(self, trust_remote_code: bool) -> None:
+        """Raise ModelError if config.json describes a larger model than the checkpoint is."""
+        from halfv_core.checkpoint_size import check_counts, check_size
+
+        config = self.file("config.json")
+        if config is not None:
+            check_counts(self.name, config)
+            check_size(self.name, config.parent, trust_remote_code)
 
     def has_processor(self) -> bool:
         return self.has_file("processor_config.json") or self.has_file("preprocessor_config.json")
@@ -166,6 +179,7 @@ def _read_model(source: _Source, target: "torch.device | None", options: dict[st
     devices: Any = "auto" if target is None and torch.cuda.is_available() else None
     if target is not None and target.type != "cpu":
         devices = {"": target}
+    source.check_config(options["trust_remote_code"])
     # Weights of another shape are let through here, and named by the check.
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
         source.place,
