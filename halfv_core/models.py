@@ -3,6 +3,7 @@
 model, processor, name = load_model("qwen2.5-vl-7b")
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -68,8 +69,8 @@ def resolve(name: str) -> str:
         return str(bundled[name])
     if name in MODEL_NAMES:
         return MODEL_NAMES[name]
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if name and os.path.isdir(path):  # noqa: PTH112 - no error for what can be no path
         if not any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
             raise ModelError(f"{name} is not a checkpoint", got="a folder without config.json")
         return str(path)
@@ -104,12 +105,9 @@ def load_model(
         RunError: out of memory.
     """
     from halfv_core.adapters import Adapter
-    from halfv_core.devices import check_device
     from halfv_core.processors import load_processor
 
-    if dtype not in DTYPES:
-        raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
-    target = None if device == "auto" else check_device(device)
+    target = check_request(name, dtype, device)
     options = {"dtype": dtype, "attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
     checkpoint = _Source.of(name)
     try:
@@ -125,6 +123,24 @@ def load_model(
     except Exception as error:
         raise _cannot_load(checkpoint, error) from None
     return LoadedModel(model.eval(), load_processor(prompts.place, trust_remote_code, prompts.offline), name)
+
+
+def check_request(name: str, dtype: str = "auto", device: str = "auto") -> "torch.device | None":
+    """What `load_model` can refuse at once, before a file is read.
+
+    Returns:
+        The device; None for `auto`.
+
+    Raises:
+        ModelError: unknown name, dtype or device.
+    """
+    from halfv_core.devices import check_device
+
+    if dtype not in DTYPES:
+        raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
+    target = None if device == "auto" else check_device(device)
+    resolve(name)
+    return target
 
 
 class _Source(NamedTuple):

@@ -10,6 +10,7 @@ journal.discard()
 import errno
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,8 @@ except ImportError:  # Windows
 
 Record = dict[str, JsonValue]
 
+_SUM = "crc32"
+"""Field of each line with the checksum of the others."""
 _REMEDY = "delete it, or choose another --output"
 
 
@@ -48,7 +51,7 @@ class Journal:
             key: everything that the records depend on, as JSON values.
 
         Raises:
-            HalfVError: the file belongs to other work, is in use by another run, or is not a journal.
+            HalfVError: the file belongs to other work, is in use by another run, is damaged, or is not a journal.
             OSError: the file cannot be read or written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,8 +140,12 @@ def _lock(stream: IO[bytes]) -> None:
 
 
 def _line(record: Record) -> bytes:
-    """Encode a record; NaN and infinity raise ValueError, since they are not valid JSON."""
-    return json.dumps(record, allow_nan=False).encode() + b"\n"
+    """Encode a record with its checksum; NaN and infinity raise ValueError, since they are not valid JSON."""
+    return json.dumps({**record, _SUM: _sum(record)}, allow_nan=False).encode() + b"\n"
+
+
+def _sum(record: Record) -> int:
+    return zlib.crc32(json.dumps(record).encode())
 
 
 def _parsed(path: Path, text: bytes) -> list[Record]:
@@ -150,7 +157,11 @@ def _parsed(path: Path, text: bytes) -> list[Record]:
         raise HalfVError(f"{path} is not a journal of unfinished work", remedy=_REMEDY)
     if any("key" in line for line in lines[1:]):
         raise HalfVError(f"{path} holds the mixed records of two runs", expected="those of one", remedy=_REMEDY)
+    for number, line in enumerate(lines, start=1):
+        if line.pop(_SUM, None) != _sum(line):
+            raise HalfVError(f"{path} is damaged", got=f"line {number} with another checksum", remedy=_REMEDY)
     return lines
+
 
 
 def _check_key(path: Path, stored: JsonValue, expected: JsonValue) -> None:

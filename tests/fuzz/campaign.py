@@ -24,7 +24,7 @@ from halfv_core.failures import failure_of
 from tests.fuzz.mutations import Mutation
 
 SECONDS = 20
-"""Longest time that a command may take on one of these small inputs."""
+"""Most CPU time that a command may take on one of these small inputs."""
 MEMORY = 4 << 30
 """Most that a command may ask for on top of what the process has, bytes; asking for more is a fault."""
 
@@ -197,18 +197,18 @@ def captured() -> Iterator[IO[bytes]]:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `NoEnd` in the block when the time is up."""
+    """Raise `NoEnd` in the block when it has used so much CPU time."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise NoEnd
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def limit_memory(extra: int = MEMORY) -> None:

@@ -153,6 +153,7 @@ def listing(folder: Path, listed: list[dict[str, Any]]) -> None:
 def diagrams(folder: Path, listed: list[dict[str, Any]]) -> None:
     """AI2D's folder of questions."""
     (folder / "questions").mkdir()
+    pictures(folder / "questions")
     for index, row in enumerate(listed):
         asked = {row["question"]: {"questionId": row["id"], "answerTexts": ["w3", "w4"], "correctAnswer": 1}}
         content = {"imageName": row["image"], "questions": asked}

@@ -3,6 +3,7 @@
 Every function takes the file's bytes and a generator of random numbers, and returns the damaged bytes.
 """
 
+import copy
 import json
 import math
 import random
@@ -150,22 +151,19 @@ def _edit(container: Any, key: Any, rng: random.Random) -> None:
     elif kind == 1 and isinstance(value, int | float) and not isinstance(value, bool):
         container[key] = value * rng.choice((-1, 10, 1000, 10**9)) if rng.random() < 0.7 else str(value)
     elif kind == 2 and isinstance(value, list) and value:
-        container[key] = rng.choice((value[:-1], [*value, value[-1]], value * 2, value[::-1], value[:1]))
+        container[key] = rng.choice((value[:-1], [*value, copy.deepcopy(value[-1])], copy.deepcopy(value * 2), value[::-1], value[:1]))
     elif kind == 3 and isinstance(container, dict):
         container[rng.choice(("", "x", "id", f"{key} ", "\n", "\x1b[1m"))] = container.pop(key)
     elif kind == 4:
-        container[key] = rng.choice(([value], {"value": value}, [value, value], json.dumps(value)[:1000]))
+        container[key] = rng.choice(([value], {"value": value}, [value, copy.deepcopy(value)], repr(value)[:1000]))
     elif kind == 5 and isinstance(container, dict) and len(container) > 1:
-        container[key] = container[rng.choice(list(container))]
+        container[key] = copy.deepcopy(container[rng.choice(list(container))])
     else:
         container[key] = rng.choice(VALUES)
 
 
 def _dumped(value: Any, rng: random.Random) -> bytes:
-    try:
-        text = json.dumps(value, ensure_ascii=rng.random() < 0.8)
-    except ValueError:  # a circle
-        text = "null"
+    text = json.dumps(value, ensure_ascii=rng.random() < 0.8)
     return text.encode("utf-8", errors="surrogatepass")
 
 

@@ -23,8 +23,6 @@ GENERATE = ("generate", "--model", "m", "--image", "0.png", "--prompt", "w8 w9",
 SHORT = ("--model", "m", "--data", "d.jsonl", "--samples", "4", "--max-new-tokens", "2", "--output", "o.json")
 CALIBRATE = ("calibrate", *SHORT, "--entropy-k", "5")
 EVALUATE = ("evaluate", *SHORT, "--profile", "p.json")
-BENCH = ("bench", "--model", "m", "--visual-tokens", "16", "--new-tokens", "1", "--rounds", "1", "--output", "b.json")
-BENCH_RANDOM = (*BENCH, "--random-weights")
 DOCTOR = ("doctor", "--model", "m")
 
 
@@ -42,6 +40,13 @@ def read_benchmark() -> None:
     from probe.bench.records import Benchmark
 
     Benchmark.load("b.json")
+
+
+def make_random() -> None:
+    """Make a model with random weights, as `bench --random-weights` does."""
+    from probe.bench import config_of, random_model
+
+    random_model(config_of("m"))
 
 
 def open_one() -> None:
@@ -72,7 +77,7 @@ def _image(name: str, content: bytes) -> Target:
     return Target(f"image-{name}", prepare, "0.png", damaged_bytes, (open_one,), 40)
 
 
-def _checkpoint(family: str, file: str, mutate: Mutation, *reads: Command, count: int = 25) -> Target:
+def _checkpoint(family: str, file: str, mutate: Mutation, *reads: Command | Callable[[], None], count: int = 25) -> Target:
     prepare = partial(inputs.model, family)
     return Target(f"checkpoint-{family}-{file}", prepare, f"m/{file}", mutate, reads or (GENERATE,), count)
 
@@ -138,7 +143,7 @@ TARGETS: tuple[Target, ...] = (
     _data("folder-listing", inputs.listing, "pictures/metadata.jsonl", damaged_json_lines, "pictures"),
     _data("diagrams", inputs.diagrams, "questions/0.json", damaged_json, "questions"),
     *(_image(name, content) for name, content in inputs.image_files().items()),
-    *(_checkpoint(family, "config.json", damaged_json, GENERATE, BENCH_RANDOM, count=40) for family in _FAMILIES),
+    *(_checkpoint(family, "config.json", damaged_json, GENERATE, make_random, count=40) for family in _FAMILIES),
     *(_checkpoint(family, "processor_config.json", damaged_json, count=40) for family in _FAMILIES[1:]),
     _checkpoint("qwen2_5_vl", "preprocessor_config.json", damaged_json, GENERATE, DOCTOR, count=60),
     *(_checkpoint("llava", file, mutate) for file, mutate in _PARTS),
