@@ -19,6 +19,7 @@ from cli.common import (
     writing,
 )
 from cli.data_options import DataOption, ReadingOptions
+from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
 
@@ -100,7 +101,7 @@ def calibrate(
     loading.check(model)
     loaded_samples = reading.read(data)
     loaded = loading.load(model)
-    with progress_bar() as on_progress, writing(journal):
+    with progress_bar() as on_progress, writing(journal), resumable(journal):
         profile, observations = calibrate_in_full(
             loaded.model,
             loaded.processor,

@@ -19,6 +19,7 @@ from cli.common import (
     writing,
 )
 from cli.data_options import DataOption, ReadingOptions, print_rejected
+from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
 
@@ -65,7 +66,7 @@ def evaluate(
     drawn, unreadable = draw_readable(answered, samples, seed)
     print_rejected(unreadable, len(drawn) + len(unreadable))
     loaded = loading.load(model)
-    with progress_bar() as on_progress, writing(journal):
+    with progress_bar() as on_progress, writing(journal), resumable(journal):
         ablation = ablate(
             loaded.model,
             loaded.processor,

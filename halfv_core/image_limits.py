@@ -60,8 +60,9 @@ def resized_pixels(image_processor: Any, width: int, height: int) -> float:
     for name in ("crop_size", "pad_size", "max_image_size"):
         setting = _numbers(getattr(image_processor, name, None))
         found += [_area(setting, "height", "width"), setting.get("longest_edge", 0.0) ** 2]
-    for pinpoint in getattr(image_processor, "image_grid_pinpoints", None) or ():
-        found.append(_area(dict(enumerate(pinpoint)), 0, 1) if _is_pair(pinpoint) else 0.0)
+    pinpoints = getattr(image_processor, "image_grid_pinpoints", None)
+    for pinpoint in pinpoints if isinstance(pinpoints, list | tuple) else ():
+        found.append(_area(dict(enumerate(pinpoint)), 0, 1) if isinstance(pinpoint, list | tuple) else 0.0)
     most = max(found)
     for name in ("max_patches", "pan_and_scan_max_num_crops"):
         tiles = _number(getattr(image_processor, name, None))
@@ -114,7 +115,3 @@ def _number(value: Any) -> float:
         return float(value)
     except OverflowError:
         return float("inf")
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2
