@@ -26,7 +26,7 @@ from cli.plan_options import FreezeOption, KeepOption, parse_plan
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from halfv_core import Plan
+    from halfv_core import Plan, Profile
 
 
 def bench(
@@ -36,18 +36,26 @@ def bench(
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="The model's shape with random weights: no checkpoint, no hub.")
     ] = False,
-    layers: Annotated[int | None, typer.Option(help="Only so many decoder layers, with --random-weights.")] = None,
-    vision_layers: Annotated[int | None, typer.Option(help="Likewise, layers of the vision tower.")] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Only so many decoder layers, with --random-weights.")
+    ] = None,
+    vision_layers: Annotated[int | None, typer.Option(min=1, help="Likewise, layers of the vision tower.")] = None,
     profile: Annotated[Path | None, typer.Option(help="Run under this profile's plan.")] = None,
     keep: KeepOption = None,
     freeze: FreezeOption = None,
-    visual_tokens: Annotated[int, typer.Option(min=1, help="Visual tokens a prompt; the nearest possible.")] = 1200,
-    text_tokens: Annotated[int, typer.Option(help="Text tokens a prompt.")] = 60,
-    batch: Annotated[int, typer.Option(min=1, help="Prompts at a time.")] = 1,
-    new_tokens: Annotated[int, typer.Option(min=1, help="Tokens decoded after the prompt.")] = 16,
-    rounds: Annotated[int, typer.Option(min=1, help="Pairs of requests, with and without the plan.")] = 5,
+    visual_tokens: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Visual tokens a prompt; the nearest possible.")
+    ] = 1200,
+    text_tokens: Annotated[int, typer.Option(min=4, max=1_000_000, help="Text tokens a prompt.")] = 60,
+    batch: Annotated[int, typer.Option(min=1, max=10_000, help="Prompts at a time.")] = 1,
+    new_tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Tokens decoded after the prompt.")] = 16,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Pairs of requests, with and without the plan.")
+    ] = 5,
     clock: Annotated[str, typer.Option(help="wall, or cpu: without what neighbours on the same CPU take.")] = "wall",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU. [default: torch's own]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Threads of the CPU. [default: torch's own]")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("bench.json"),
     loading: LoadingOptions,
     as_json: JsonOption = False,
@@ -56,6 +64,7 @@ def bench(
     import torch
 
     from cli.bench_table import bench_tables
+    from halfv_core import Profile
     from halfv_core.placement import device_of
     from probe.bench import bench as run
     from probe.bench import synthetic_inputs
@@ -65,13 +74,15 @@ def bench(
     _check(random_weights, layers, vision_layers, profile, keep, freeze)
     typed_plan = parse_plan(keep or [], freeze or []) if keep or freeze else None
     prepare([Output("--output", output)], [profile])
+    given_profile = None if profile is None else Profile.load(profile)
+    check_clock(clock)
     if random_weights:
         loaded_model, whole = _random(model, layers, vision_layers, loading)
     else:
         loaded_model = loading.load(model).model
         whole = depths(loaded_model.config)
     check_clock(clock, device_of(loaded_model))
-    plan = typed_plan or _plan(model, loaded_model.config, whole[0], profile, random_weights)
+    plan = typed_plan or _plan(model, loaded_model.config, whole[0], given_profile, random_weights)
     plan.check_depth(loaded_model.config.get_text_config().num_hidden_layers)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -111,8 +122,10 @@ def _check(
 ) -> None:
     from halfv_core.errors import HalfVError
 
-    if not random_weights and (layers or vision_layers) is not None:
-        raise HalfVError("a checkpoint is run whole", remedy="add --random-weights, or leave out --layers")
+    if not random_weights and (layers is not None or vision_layers is not None):
+        raise HalfVError(
+            "a checkpoint is run whole", remedy="add --random-weights, or leave out --layers and --vision-layers"
+        )
     if profile is not None and (keep or freeze):
         raise HalfVError("two plans were given", remedy="leave out --profile, or --keep and --freeze")
 
@@ -155,7 +168,7 @@ def _random(
     return random_weights_model, whole
 
 
-def _plan(name: str, config: "PreTrainedConfig", depth: int, profile: Path | None, random_weights: bool) -> "Plan":
+def _plan(name: str, config: "PreTrainedConfig", depth: int, profile: "Profile | None", random_weights: bool) -> "Plan":
     """The plan of the given profile, of the profile shipped with a bundled model, or the published plan."""
     from halfv_core import Profile
     from halfv_core.models import bundled_models
@@ -163,10 +176,9 @@ def _plan(name: str, config: "PreTrainedConfig", depth: int, profile: Path | Non
 
     bundled = bundled_models()
     if profile is None and name in bundled:
-        profile = bundled[name].parents[1] / "profiles" / f"{name}.json"
+        profile = Profile.load(bundled[name].parents[1] / "profiles" / f"{name}.json")
     if profile is None:
         return published_plan(config.model_type, depth, config.get_text_config().num_hidden_layers)
-    loaded_profile = Profile.load(profile)
     if not random_weights:
-        loaded_profile.check_model(config)
-    return loaded_profile.plan
+        profile.check_model(config)
+    return profile.plan

@@ -5,7 +5,7 @@ halfv-probe calibrate --model qwen2.5-vl-7b --data photos --output profile.json 
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,8 +19,15 @@ from cli.common import (
     writing,
 )
 from cli.data_options import DataOption, ReadingOptions
+from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
+
+if TYPE_CHECKING:
+    from probe.calibration.settings import Settings
+
+OPTIONS = {"keep_ratios": "--keep-ratio", "max_log_likelihood_drop": "--max-drop"}
+"""Settings whose option has another name."""
 
 
 def calibrate(
@@ -66,16 +73,14 @@ def calibrate(
     """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
     from cli.summary import summary_table
     from probe.calibration.budget.budget import parse_budget
-    from probe.calibration.calibrate import Settings, calibrate_in_full
+    from probe.calibration.calibrate import calibrate_in_full
     from probe.calibration.observations import beside
     from probe.report import Subject, write_report
 
     journal = journal_path(output)
     outputs = [Output("--output", output, beside=(journal, beside(output))), Output("--report", report)]
     prepare(outputs, [data])
-    seconds = None if budget is None else parse_budget(budget)
-    loaded_samples = reading.read(data)
-    settings = Settings.from_user(
+    settings = _settings(
         samples=samples,
         held_out=held_out,
         seed=seed,
@@ -90,11 +95,13 @@ def calibrate(
         target_retention=target_retention,
         target_flops=target_flops,
         max_new_tokens=max_new_tokens,
-        budget=seconds,
+        budget=None if budget is None else parse_budget(budget),
         examples=examples,
     )
+    loading.check(model)
+    loaded_samples = reading.read(data)
     loaded = loading.load(model)
-    with progress_bar() as on_progress, writing(journal):
+    with progress_bar() as on_progress, writing(journal), resumable(journal):
         profile, observations = calibrate_in_full(
             loaded.model,
             loaded.processor,
@@ -118,6 +125,27 @@ def calibrate(
         return
     stdout.print(summary_table(profile))
     stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), markup=False, highlight=False)
+
+
+def _settings(**values: object) -> "Settings":
+    """The settings of a calibration; None stands for the default.
+
+    Raises:
+        HalfVError: a value out of range, which is named by its option.
+    """
+    from pydantic import ValidationError
+
+    from halfv_core import HalfVError
+    from halfv_core.errors import first_fault
+    from probe.calibration.settings import Settings
+
+    try:
+        return Settings.model_validate({name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        place, _, fault = first_fault(error).partition(": ")
+        name = place.partition(".")[0]
+        option = OPTIONS.get(name, f"--{name.replace('_', '-')}")
+        raise HalfVError(f"bad {option}: {fault}" if place != "value" else f"bad options: {fault}") from None
 
 
 def selector_options(pairs: list[str]) -> dict[str, bool | int | float | str]:

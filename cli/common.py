@@ -3,6 +3,7 @@
 Results go to stdout and progress to stderr, so that `halfv-probe ... --json | jq` works.
 """
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -150,10 +151,14 @@ def writing(path: Path, option: str = "--output") -> Iterator[None]:
 
     Raises:
         HalfVError: the path cannot be written.
+        RunError: the disk is full.
     """
-    from halfv_core.errors import HalfVError
+    from halfv_core.errors import HalfVError, RunError
 
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            remedy = "make room and run the same command again, which keeps what was measured"
+            raise RunError(f"cannot write {path}: {error.strerror}", remedy=remedy) from None
         raise HalfVError(f"cannot write {path}: {error.strerror or error}", remedy=f"choose another {option}") from None

@@ -40,14 +40,16 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Show versions, devices, with --model what was proved on that model, with --data how those data are read."""
+    if model is not None:
+        loading.check(model)
     result: dict[str, Any] = {
         "python": platform.python_version(),
         "packages": {name: {"installed": installed(name), "tested": tested} for name, tested in TESTED.items()},
         "devices": list(devices()),
-        "model": describe_model(model, loading) if model else None,
+        "model": None if model is None else describe_model(model, loading),
         "data": None,
     }
-    if data:
+    if data is not None:
         result["data"] = describe_data(reading.read(data))
     if as_json:
         print_json(result)

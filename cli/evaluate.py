@@ -19,6 +19,7 @@ from cli.common import (
     writing,
 )
 from cli.data_options import DataOption, ReadingOptions, print_rejected
+from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
 
@@ -30,14 +31,14 @@ def evaluate(
     profile: Annotated[Path, typer.Option(help="Made by `halfv-probe calibrate` for this model.")],
     data: DataOption = "scenes-heldout",
     reading: ReadingOptions,
-    samples: Annotated[int, typer.Option(help="Samples to draw from those with a reference answer.")] = 300,
-    seed: Annotated[int, typer.Option(help="Seed of the draw and of the bootstrap.")] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="Samples to draw from those with a reference answer.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the bootstrap.")] = 0,
     output: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("evaluation.json"),
     variant: Annotated[
         list[str] | None, typer.Option(help="ivr, ssr, ivr+ssr or wrong_ssr, repeatable. [default: all]")
     ] = None,
     grading: Annotated[str, typer.Option(help="auto (each sample's own), exact, soft or letter.")] = "auto",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 32,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Longest answer.")] = 32,
     loading: LoadingOptions,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,6 +56,7 @@ def evaluate(
     chosen = as_grading(grading)
     loaded_profile = Profile.load(profile)
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
+    loading.check(model)
     available = reading.read(data)
     answered = with_references(available)
     if len(answered) < len(available):
@@ -64,7 +66,7 @@ def evaluate(
     drawn, unreadable = draw_readable(answered, samples, seed)
     print_rejected(unreadable, len(drawn) + len(unreadable))
     loaded = loading.load(model)
-    with progress_bar() as on_progress, writing(journal):
+    with progress_bar() as on_progress, writing(journal), resumable(journal):
         ablation = ablate(
             loaded.model,
             loaded.processor,

@@ -24,7 +24,7 @@ def generate(
     prompt: Annotated[str, typer.Option(help="The question.")],
     profile: Annotated[Path | None, typer.Option(help="Run under this profile.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Run without the profile too.")] = False,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Longest answer.")] = 128,
     loading: LoadingOptions,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,6 +35,7 @@ def generate(
 
     if compare and profile is None:
         raise HalfVError("--compare has nothing to compare with", remedy="add --profile profile.json")
+    loading.check(model)
     loaded_profile = Profile.load(profile) if profile else None
     images = [open_image(path) for path in image]
     loaded = loading.load(model)

@@ -2,12 +2,15 @@
 
     halfv-probe --help      # or: python -m cli.main --help
 
-Exit code 0: success; 1: the run failed; 2: the input is wrong (one line on stderr); 130: interrupted.
+Exit code 0: success; 1: the run failed; 2: the input is wrong (one line on stderr); 129, 130, 143: stopped by SIGHUP,
+SIGINT (Ctrl-C) or SIGTERM.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 import typer
 
@@ -19,6 +22,7 @@ from cli.doctor import doctor
 from cli.evaluate import evaluate
 from cli.export import export
 from cli.generate import generate
+from cli.interrupts import Stopped, stoppable
 from cli.models import models
 from cli.option_groups import flattened
 from cli.plot import plot
@@ -32,13 +36,25 @@ app = typer.Typer(
 for command in (demo, calibrate, stages, plot, compare, export, generate, evaluate, bench, models, doctor):
     app.command()(flattened(command))
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Why stdout may not take what is printed; a closed pipe is typer's matter."""
+
 
 def main() -> None:
     """Run a command; errors that the user can repair are printed on one line, without a traceback."""
     try:
-        check_alone(os.environ)
-        app(prog_name="halfv-probe")
+        with stoppable():
+            check_alone(os.environ)
+            app(prog_name="halfv-probe")
+    except Stopped as stopped:
+        with suppress(OSError):  # the terminal may be gone
+            print(f"halfv-probe: {stopped}", file=sys.stderr, flush=True)
+        sys.exit(stopped.exit_code)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is written once more on exit
+            print(f"halfv-probe: cannot write the output: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
         # Imported here because importing torch would take seconds from `--help`.
         from halfv_core.failures import failure_of
 

@@ -30,6 +30,12 @@ class LoadingOptions:
         bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")
     ] = False
 
+    def check(self, model: str) -> None:
+        """Raise ModelError for an unknown model, dtype or device, before other work begins."""
+        from halfv_core.models import check_request
+
+        check_request(model, self.dtype, self.device, self.limits())
+
     def load(self, model: str) -> "LoadedModel":
         """Load a model, see `cli.common.load_quietly`.
 

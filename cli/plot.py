@@ -50,6 +50,9 @@ def plot(
     charts = tuple(chart_files(prefixes, formats, folder))
     outputs = [Output("--output", output), Output("--export", None, beside=charts)]
     prepare(outputs, [*profiles, *map(beside, profiles)])
+    if formats:
+        with writing(folder, option="folder for --export"):
+            folder.mkdir(parents=True, exist_ok=True)
     subjects = [Subject(profile, Observations.of(path)) for profile, path in zip(loaded, profiles, strict=True)]
     with writing(output):
         write_report(subjects, output)

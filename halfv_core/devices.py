@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+import os
+
 import torch
 
 from halfv_core.errors import ModelError
@@ -13,6 +15,19 @@ def available_devices() -> list[str]:
     """Names that a model can be moved to: cpu, and the accelerators that torch can use."""
     names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     return names + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def memory_of(device: torch.device) -> int | None:
+    """Bytes of memory that a device has, or the process may have on the CPU; None if that is not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type != "cpu" or not hasattr(os, "sysconf"):
+        return None
+    import resource
+
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits]
+    return min((size for size in found if size > 0), default=None)  # no limit is -1
 
 
 def check_device(name: str) -> torch.device:

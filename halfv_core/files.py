@@ -1,9 +1,28 @@
-"""Writing result files: whole or not at all, and never more readable than the user's settings allow."""
+"""Reading text within a limit, and writing result files: whole or not at all, and never more readable than the user's settings allow."""
 
+import errno
 import os
 import secrets
 import stat
 from pathlib import Path
+
+
+MAX_TEXT = 200_000_000
+"""Largest text file of this project's own formats, bytes; a device such as /dev/zero has no end."""
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """The text of a file or a pipe, with line ends as they are.
+
+    Raises:
+        OSError: the file cannot be read, or has more than `MAX_TEXT` bytes.
+        UnicodeDecodeError: it is not text in this encoding.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(MAX_TEXT + 1)
+    if len(data) > MAX_TEXT:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data.decode(encoding)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

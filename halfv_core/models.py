@@ -3,6 +3,7 @@
 model, processor, name = load_model("qwen2.5-vl-7b")
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -69,8 +70,8 @@ def resolve(name: str) -> str:
         return str(bundled[name])
     if name in MODEL_NAMES:
         return MODEL_NAMES[name]
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if name and os.path.isdir(path):  # noqa: PTH112 - no error for what can be no path
         if not any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
             raise ModelError(f"{name} is not a checkpoint", got="a folder without config.json")
         return str(path)
@@ -109,14 +110,10 @@ def load_model(
         RunError: out of memory.
     """
     from halfv_core.adapters import Adapter
-    from halfv_core.devices import check_device, memory_limits
+    from halfv_core.devices import memory_limits
     from halfv_core.processors import load_processor
 
-    if dtype not in DTYPES:
-        raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
-    target = None if device == "auto" else check_device(device)
-    if max_memory is not None and target is not None:
-        raise ModelError("memory limits are for a model that may be spread", got=f"device {device}", expected="auto")
+    target = check_request(name, dtype, device, max_memory)
     limits = None if max_memory is None else memory_limits(max_memory)
     options = {"dtype": dtype, "attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
     checkpoint = _Source.of(name)
@@ -135,6 +132,33 @@ def load_model(
     return LoadedModel(model.eval(), load_processor(prompts.place, trust_remote_code, prompts.offline), name)
 
 
+def check_request(
+    name: str,
+    dtype: str = "auto",
+    device: str = "auto",
+    max_memory: Mapping[int | str, int | str] | None = None,
+) -> "torch.device | None":
+    """What `load_model` can refuse at once, before a file is read; takes what `load_model` takes.
+
+    Returns:
+        The device; None for `auto`.
+
+    Raises:
+        ModelError: unknown name, dtype or device, or memory limits that cannot be kept.
+    """
+    from halfv_core.devices import check_device, memory_limits
+
+    if dtype not in DTYPES:
+        raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
+    target = None if device == "auto" else check_device(device)
+    if max_memory is not None and target is not None:
+        raise ModelError("memory limits are for a model that may be spread", got=f"device {device}", expected="auto")
+    if max_memory is not None:
+        memory_limits(max_memory)
+    resolve(name)
+    return target
+
+
 class _Source(NamedTuple):
     """Where the files of a checkpoint are."""
 
@@ -151,16 +175,29 @@ class _Source(NamedTuple):
         return cls(name, place, Path(place).is_dir() or not hub_answers())
 
     def has_file(self, name: str) -> bool:
+        return self.file(name) is not None
+
+    def file(self, name: str) -> Path | None:
+        """Where one of the files is on this machine, downloaded if need be; None if there is no such file."""
         from transformers.utils.hub import cached_file
 
-        found = cached_file(
+        found: str | None = cached_file(
             self.place,
             name,
             local_files_only=self.offline,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-        return found is not None
+        return None if found is None else Path(found)
+
+    def check_config(self, trust_remote_code: bool) -> None:
+        """Raise ModelError if config.json describes a larger model than the checkpoint is."""
+        from halfv_core.checkpoint_size import check_counts, check_size
+
+        config = self.file("config.json")
+        if config is not None:
+            check_counts(self.name, config)
+            check_size(self.name, config.parent, trust_remote_code)
 
     def has_processor(self) -> bool:
         return self.has_file("processor_config.json") or self.has_file("preprocessor_config.json")
@@ -176,6 +213,7 @@ def _read_model(
     devices: Any = "auto" if target is None and (torch.cuda.is_available() or limits) else None
     if target is not None and target.type != "cpu":
         devices = {"": target}
+    source.check_config(options["trust_remote_code"])
     # Weights of another shape are let through here, and named by the check.
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
         source.place,

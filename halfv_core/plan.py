@@ -26,6 +26,9 @@ from halfv_core.selectors import make_selector
 
 Option = bool | int | float | str
 
+MAX_LAYER = 10_000
+"""Deeper than any model; a plan lists its frozen layers one by one."""
+
 
 class Intervention(BaseModel):
     """Base of the interventions: immutable, built by keyword, with a one-line error for a bad field."""
@@ -48,7 +51,7 @@ class Keep(Intervention):
     """
 
     kind: Literal["keep"] = "keep"
-    layer: int = Field(ge=1, strict=True)
+    layer: int = Field(ge=1, le=MAX_LAYER, strict=True)
     """Decoder layer, counted from 0, whose input is pruned; at least 1, because models read the positions of new tokens
     off the cache of layer 0."""
     keep_ratio: float | None = Field(default=None, ge=0.0, le=1.0)
@@ -110,7 +113,7 @@ class Freeze(Intervention):
     """
 
     kind: Literal["freeze"] = "freeze"
-    layers: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = Field(min_length=1)
+    layers: tuple[Annotated[int, Field(ge=0, le=MAX_LAYER, strict=True)], ...] = Field(min_length=1)
     """Decoder layers, counted from 0, ascending; a range is accepted."""
 
     def describe(self) -> str:
@@ -125,6 +128,8 @@ class Freeze(Intervention):
     def _from_iterable(cls, layers: object) -> object:
         if not isinstance(layers, range | list | tuple | set | frozenset):
             return layers
+        if isinstance(layers, range):
+            layers = layers[: MAX_LAYER + 1]  # refused by the type of the field if it is longer
         if not all(isinstance(layer, int) for layer in layers):
             return tuple(layers)  # refused by the type of the field, which names the element
         return tuple(sorted(set(layers)))

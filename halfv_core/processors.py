@@ -19,10 +19,11 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
-from transformers.utils import is_torchvision_available
+from transformers.utils.import_utils import is_torchvision_available
 
 from halfv_core.errors import DataError, HalfVError, ModelError, UnsupportedError
 from halfv_core.failures import is_out_of_memory, reason_of
+from halfv_core.image_limits import check_image_settings
 from halfv_core.interleaving import user_content
 
 if TYPE_CHECKING:
@@ -120,9 +121,10 @@ class PromptProcessor:
 
         Raises:
             DataError: more places than images, a question that spells the token that stands for images, or a
-                checkpoint whose processor fails on these images or this question.
+                checkpoint whose processor fails on these images or this question, or would make too much of them.
         """
         self._check_spelling(question)
+        check_image_settings(self.backend, [image.size for image in images])
         try:
             text = self.rendered(len(images), question)
             # As a processor's own `apply_chat_template` does it: a list in a list says that the images belong to one

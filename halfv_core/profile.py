@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from halfv_core.errors import HalfVError, ProfileError, first_fault
-from halfv_core.files import write_atomically
+from halfv_core.files import read_text, write_atomically
 from halfv_core.plan import Plan
 from halfv_core.records import (
     CausalTest,
@@ -98,7 +98,7 @@ class Profile(Record):
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
             raise ProfileError(f"cannot read profile {path}: {getattr(error, 'strerror', None) or error}") from None
         remedy = "make it again with `halfv-probe calibrate`"

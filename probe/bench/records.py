@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import JsonValue, ValidationError
 
 from halfv_core.errors import DataError, first_fault
-from halfv_core.files import write_atomically
+from halfv_core.files import read_text, write_atomically
 from halfv_core.plan import Plan
 from halfv_core.records import Record
 
@@ -167,7 +167,7 @@ class Benchmark(Record):
             DataError: the file is missing, or is not a benchmark.
         """
         try:
-            return cls.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+            return cls.model_validate(json.loads(read_text(Path(path))))
+        except (OSError, ValueError, RecursionError) as error:
             reason = first_fault(error) if isinstance(error, ValidationError) else error
             raise DataError(f"cannot read benchmark {path} ({reason})") from None

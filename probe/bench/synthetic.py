@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
-from halfv_core.errors import ModelError
+from halfv_core.checkpoint_size import check_counts, described_size
+from halfv_core.devices import memory_of
+from halfv_core.errors import HalfVError, ModelError
 from halfv_core.failures import is_out_of_memory, reason_of
 from halfv_core.models import hub_answers, resolve
 
@@ -35,6 +37,7 @@ def config_of(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig
     if name in shapes:
         return AutoConfig.for_model(**json.loads(shapes[name].read_text(encoding="utf-8")))
     source = resolve(name)
+    check_counts(name, Path(source) / "config.json")
     offline = Path(source).is_dir() or not hub_answers()
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
@@ -99,15 +102,27 @@ def random_model(
     """A model with this config and its usual random initialisation, in eval mode, with the sdpa kernel.
 
     Raises:
-        ModelError: transformers has no model for this config.
+        ModelError: transformers has no model for this config, or the model is larger than the device's memory.
     """
     torch.manual_seed(0)
     try:
+        _check_memory(described_size(config)[0] * dtype.itemsize, torch.device(device))
         with torch.device(device):
             model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or isinstance(error, HalfVError):
             raise
         raise ModelError(f"no model can be made of this config ({reason_of(error)})") from None
     model.generation_config.eos_token_id = None
     return model.eval()  # type: ignore[no-any-return]
+
+
+def _check_memory(needed: int, device: torch.device) -> None:
+    memory = memory_of(device)
+    if memory is not None and needed > memory:
+        raise ModelError(
+            f"the weights do not fit into the memory of {device}",
+            got=f"{needed / 2**30:,.1f} GiB",
+            expected=f"at most {memory / 2**30:,.1f} GiB",
+            remedy="cut the model with --layers and --vision-layers, or use --dtype bfloat16",
+        )

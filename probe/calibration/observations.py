@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError, model_validator
 
 from halfv_core.errors import DataError
-from halfv_core.files import write_atomically
+from halfv_core.files import read_text, write_atomically
 from halfv_core.profile import Profile
 from halfv_core.records import Record
 from probe.common.region import Region
@@ -112,7 +112,7 @@ class Observations(Record):
             DataError: the file does not exist, or is not a file of observations.
         """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(read_text(path))
         except FileNotFoundError:
             raise DataError("no such file", got=str(path)) from None
         except OSError as error:

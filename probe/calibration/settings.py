@@ -14,14 +14,14 @@ from probe.trials.readings import Thresholds
 class Settings(BaseModel):
     """Settings of a calibration; each field is an option of `halfv-probe calibrate`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     samples: int = Field(default=100, ge=2)
     """Number of samples drawn from the data."""
     held_out: float = Field(default=0.2, ge=0.0, le=0.9)
     """Share of the samples that is held out: the plan is checked on them after it was chosen on the others."""
-    seed: int = 0
-    entropy_k: int = Field(default=50, ge=1)
+    seed: int = Field(default=0, ge=0)
+    entropy_k: int = Field(default=50, ge=1, le=10_000)
     """Number of eigenvalues in the truncated matrix entropy."""
     release_curve: bool = False
     """Also compute the visual entropy as the public HalfV code does, for comparison. Slow, and affects no decision."""
@@ -37,7 +37,7 @@ class Settings(BaseModel):
     """Smallest agreement with the full model's answers at which a plan is safe."""
     max_log_likelihood_drop: float = Field(default=0.05, ge=0.0)
     """Largest drop in the log-likelihood of those answers, in nats per token, at which a plan is safe."""
-    max_new_tokens: int = Field(default=32, ge=1)
+    max_new_tokens: int = Field(default=32, ge=1, le=1_000_000)
     """Maximum length of the full model's answers that are compared, in tokens."""
     target_retention: float | None = Field(default=None, gt=0.0, le=1.0)
     """Share of the full model's answers to keep, on calibration and held-out samples alike. The cheapest plan around
@@ -58,7 +58,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _one_target(self) -> "Settings":
         if self.target_retention is not None and self.target_flops is not None:
-            raise ValueError("target_retention and target_flops exclude each other")
+            raise ValueError("a target for retention and one for FLOPs exclude each other")
         return self
 
     @classmethod

@@ -10,6 +10,7 @@ journal.discard()
 import errno
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,8 @@ except ImportError:  # Windows
 
 Record = dict[str, JsonValue]
 
+_SUM = "crc32"
+"""Field of each line with the checksum of the others."""
 _REMEDY = "delete it, or choose another --output"
 
 
@@ -51,7 +54,7 @@ class Journal:
                 file; the others get its records.
 
         Raises:
-            HalfVError: the file belongs to other work, is in use by another run, or is not a journal.
+            HalfVError: the file belongs to other work, is in use by another run, is damaged, or is not a journal.
             OSError: the file cannot be read or written.
         """
         journal, fault = None, None
@@ -160,8 +163,12 @@ def _lock(stream: IO[bytes]) -> None:
 
 
 def _line(record: Record) -> bytes:
-    """Encode a record; NaN and infinity raise ValueError, since they are not valid JSON."""
-    return json.dumps(record, allow_nan=False).encode() + b"\n"
+    """Encode a record with its checksum; NaN and infinity raise ValueError, since they are not valid JSON."""
+    return json.dumps({**record, _SUM: _sum(record)}, allow_nan=False).encode() + b"\n"
+
+
+def _sum(record: Record) -> int:
+    return zlib.crc32(json.dumps(record).encode())
 
 
 def _parsed(path: Path, text: bytes) -> list[Record]:
@@ -173,6 +180,9 @@ def _parsed(path: Path, text: bytes) -> list[Record]:
         raise HalfVError(f"{path} is not a journal of unfinished work", remedy=_REMEDY)
     if any("key" in line for line in lines[1:]):
         raise HalfVError(f"{path} holds the mixed records of two runs", expected="those of one", remedy=_REMEDY)
+    for number, line in enumerate(lines, start=1):
+        if line.pop(_SUM, None) != _sum(line):
+            raise HalfVError(f"{path} is damaged", got=f"line {number} with another checksum", remedy=_REMEDY)
     return lines
 
 

@@ -7,6 +7,7 @@ samples.columns, samples.rejected   # how the columns were read, and which rows 
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -176,6 +177,8 @@ def load_samples(
         DataError: the data cannot be read, or have no rows or too few usable ones (see `check_enough`); their answers
             to multiple choice questions can be read in two ways; or bundled data are not installed.
     """
+    if images is not None and not os.path.isdir(images):  # noqa: PTH112 - no error for what can be no path
+        raise DataError("--images is not a folder", got=str(images), expected="the folder that image paths start from")
     bundled = BUNDLED_DATA.get(str(data))
     if bundled is not None and not bundled.is_file():
         raise DataError(

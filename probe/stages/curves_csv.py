@@ -5,12 +5,14 @@ is layer i.
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from halfv_core.errors import DataError
+from halfv_core.files import read_text
 
 VALUE_COLUMNS = ("value", "H1_trunc_raw")
 LAYER_COLUMNS = ("layer", "layer_index")
@@ -30,8 +32,8 @@ def read_curve(path: str | Path) -> tuple[float, ...]:
             or the layers are not 0..n-1.
     """
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
-            rows = sorted(_rows(path, csv.DictReader(stream, skipinitialspace=True)))
+        text = io.StringIO(read_text(Path(path), "utf-8-sig"), newline="")
+        rows = sorted(_rows(path, csv.DictReader(text, skipinitialspace=True)))
     except OSError as error:
         raise DataError(f"cannot read curve {path}: {error.strerror}", remedy="check the path") from None
     except (UnicodeDecodeError, csv.Error) as error:

@@ -20,6 +20,8 @@ def open_table(source: Source) -> Table:
     Raises:
         DataError: the source does not exist, no reader can read it, or the file is unreadable as a whole.
     """
+    if not source.location.strip():
+        raise DataError("--data is empty", expected=f"{source.expected} or a hub data set name (owner/name)")
     for reader in READERS.values():
         if _reads(reader, source):
             return _opened(reader, source)

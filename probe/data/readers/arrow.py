@@ -76,6 +76,7 @@ def dataset_rows(table: Any) -> Iterator[Row]:
     stored = table.with_format("arrow")
     number = 0
     for batch in stored.iter(batch_size=100):
+        batch.validate(full=True)  # lengths in a damaged file would be read beyond the end of its memory
         single, listed = image_columns(batch.schema)
         present = {name: batch.column(name).is_valid().to_pylist() for name in single}
         others = batch.drop_columns(single)

@@ -69,7 +69,9 @@ def _listed(path: Path, text: str) -> Iterator[Row]:
     if fault and _parsed(text.lstrip().partition("\n")[0])[1] is None:
         return _lines(text)
     if isinstance(value, dict):
-        value = _rows_inside(path, value)
+        inside = _rows_inside(path, value)
+        one_line = "\n" not in text.strip()  # JSON Lines with a single row
+        value = [value] if inside is None and one_line and value else inside
     if fault or not isinstance(value, list):
         raise DataError(
             f"{path} holds no rows: {fault or 'no list in it'}", expected="a JSON list of objects, or JSONL"

@@ -20,11 +20,11 @@ def open_parquet(source: Source) -> Table:
     If shards are named after splits (test-00000-of-00001.parquet), those of one split are read.
 
     Raises:
-        DataError: a file does not exist or is not Parquet, or there is no shard of that split.
+        DataError: a file does not exist, is not Parquet or has two columns of one name, or there is no shard of that split.
     """
     files, note = _shards(source)
     for file in files:
-        _opened(file)
+        _check_names(file)
     rows = convert_errors(source.location, _rows(files))
     if source.path.is_dir():
         return Table(rows, source.path, note)
@@ -60,6 +60,13 @@ def _opened(file: Path) -> Any:
         raise DataError(f"cannot read data {file}: No such file or directory") from None
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"cannot read data {file}: {first_line(error)}") from None
+
+
+def _check_names(file: Path) -> None:
+    names = _opened(file).schema_arrow.names
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{file} has several columns of one name", got=", ".join(twice), expected="different names")
 
 
 def _rows(files: list[Path]) -> Iterator[Row]:

@@ -40,7 +40,19 @@ def test_work_goes_on_after_what_is_there(tmp_path: Path) -> None:
 def test_a_record_is_in_the_file_once_add_returns(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j", KEY) as journal:
         journal.add(RECORDS[0])
-        assert json.loads((tmp_path / "j").read_bytes().splitlines()[-1]) == RECORDS[0]
+        line = json.loads((tmp_path / "j").read_bytes().splitlines()[-1])
+        assert line == RECORDS[0] | {"crc32": line["crc32"]}
+
+
+def test_a_line_that_was_changed_is_refused(tmp_path: Path) -> None:
+    """What a record holds is not looked at again, so it must be what was measured."""
+    whole = write(tmp_path / "j")
+    for old, new in ((b"0.1", b"0.2"), (b'"curve"', b'"curves"'), (b'"seed": 0', b'"seed": NaN'), (b"crc32", b"crc")):
+        (tmp_path / "j").write_bytes(whole.replace(old, new, 1))
+        with pytest.raises(
+            HalfVError, match=r"j is damaged; got line [12] with another checksum; delete it, or choose"
+        ):
+            Journal.open(tmp_path / "j", KEY)
 
 
 def test_a_run_cut_off_anywhere_leaves_the_whole_lines(tmp_path: Path) -> None:

@@ -1,0 +1,252 @@
+"""Every option of every command with values of the wrong kind, range or combination: one line, before the work.
+
+The options are those that the commands declare, so a new one is tried without a change here. A bad value has to be
+refused before data are read and a model is loaded, or be named in `FINE`.
+"""
+
+import inspect
+import typing
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, NamedTuple
+
+import pytest
+from typer.models import ArgumentInfo
+from typer.testing import CliRunner, Result
+
+from cli.data_options import ReadingOptions
+from cli.main import app
+from halfv_core.errors import printable
+from halfv_core.failures import failure_of
+from halfv_core.models import bundled_models
+from probe.data import readers
+from tests.fuzz import inputs
+from tests.fuzz.campaign import time_limit
+
+MODEL = "tiny-llava"
+READING = {"data", *ReadingOptions.__dataclass_fields__}
+"""Options about data, which doctor reads without a model."""
+BASE: dict[str, list[str]] = {
+    "demo": ["--output", "demo"],
+    "calibrate": ["--model", MODEL, "--data", "d.jsonl", "--output", "o.json"],
+    "stages": ["--visual", "visual.csv"],
+    "plot": ["p.json", "--output", "r.html"],
+    "compare": ["p.json", "p.json"],
+    "export": ["p.json"],
+    "generate": ["--model", MODEL, "--image", "i.png", "--prompt", "x"],
+    "evaluate": ["--model", MODEL, "--profile", "p.json", "--data", "d.jsonl", "--output", "o.json"],
+    "bench": ["--model", MODEL, "--output", "o.json"],
+    "models": [],
+    "doctor": ["--data", "d.jsonl"],
+}
+"""Arguments with which each command runs."""
+
+ENDLESS = "/dev/zero"
+VALUES: dict[Any, tuple[str, ...]] = {
+    int: ("", "x", "-1", "0", "nan", "1.5", "\u0663 ", "1" + 30 * "0"),
+    float: ("", "x", "-1", "0", "nan", "inf", "1.5", "1e400"),
+    str: ("", "no such", "\x1b[31m\n", "\udcff", "a" * 5000, "a,,b", "="),
+    Path: ("", "closed", "p.json/x", ENDLESS, "x" * 300, "\udcff/\n", "text.txt"),
+    bool: (),
+}
+
+HUGE = VALUES[int][-1]
+FINE: dict[str, set[str]] = {
+    "--seed": {"0", HUGE},
+    "--samples": {HUGE},
+    "--questions": {HUGE},
+    "--examples": {"0", HUGE},
+    "--held-out": {"0"},
+    "--min-agreement": {"0"},
+    "--max-drop": {"0", "1.5"},
+    "--target-flops": {"1.5"},
+    "--instruction": set(VALUES[str]),
+    "--prompt": set(VALUES[str]),
+    "--images": {"", "closed"},
+    "--subset": {""},
+    "--split": {""},
+    "--output": {"", "closed", ENDLESS, "text.txt", "\udcff/\n"},
+    "--report": {ENDLESS, "text.txt", "\udcff/\n"},
+    "--export": {"", "closed", "\udcff/\n"},
+}
+"""Option -> values that look bad and are not: devices and new folders may be written to, texts may be anything."""
+
+
+class Reached(BaseException):
+    """The command went on to read data, to load a model or to draw a page."""
+
+
+class Given(NamedTuple):
+    """One option or argument of a command, and its type without list, None and annotations."""
+
+    command: str
+    name: str
+    kind: Any
+    takes: int
+    """Number of values."""
+
+
+def declared() -> Iterator[Given]:
+    """All options and arguments; one that several commands share is tried in the first of them."""
+    seen = set()
+    for registered in app.registered_commands:
+        assert registered.callback is not None
+        for name, parameter in inspect.signature(registered.callback).parameters.items():
+            annotation: Any = parameter.annotation
+            if typing.get_origin(annotation) is not typing.Annotated:
+                continue  # the context
+            annotation, info = typing.get_args(annotation)[:2]
+            if id(info) in seen:
+                continue
+            seen.add(id(info))
+            long = [text for text in info.param_decls or () if text.startswith("--")]
+            option = "" if isinstance(info, ArgumentInfo) else (long or [f"--{name.replace('_', '-')}"])[0]
+            command = "doctor" if option.replace("-", "_")[2:] in READING else registered.callback.__name__
+            for kind, takes in _kinds(annotation):
+                yield Given(command, option, kind, takes)
+
+
+def _kinds(annotation: Any) -> list[tuple[Any, int]]:
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, UnionType):
+        return _kinds(next(part for part in parts if part is not NoneType))
+    if origin is list:
+        return _kinds(parts[0])
+    if origin is tuple:
+        return [(part, len(parts)) for part in parts]
+    if origin is typing.Literal or (isinstance(annotation, type) and issubclass(annotation, Enum)):
+        return [(str, 1)]
+    return [(annotation, 1)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the commands of `BASE` read."""
+    root = tmp_path
+    inputs.curves(root)
+    inputs.data(inputs.json_lines, root)
+    (root / "i.png").write_bytes(inputs.picture())
+    (root / "text.txt").write_text("text\n")
+    (root / "closed").mkdir()
+    shipped = bundled_models()[MODEL].parents[1] / "profiles" / f"{MODEL}.json"
+    (root / "p.json").write_bytes(shipped.read_bytes())
+    return root
+
+
+@pytest.fixture(autouse=True)
+def stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop where the work would begin: a model, a page, or, but for doctor, data."""
+    opens = readers.open_table
+
+    def reached(*_: object, **__: object) -> None:
+        raise Reached
+
+    def opened(source: Any) -> Any:
+        return opens(source) if "doctor" in running else reached()
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("probe.data.samples.open_table", opened)
+    for name in ("halfv_core.models._read_model", "probe.bench.random_model", "probe.report.write_report"):
+        monkeypatch.setattr(name, reached)
+
+
+running: list[str] = []
+
+
+def run(command: str, *arguments: str) -> Result | None:
+    """Run a command up to where the work begins; None if it came there."""
+    running[:] = [command]
+    try:
+        with time_limit(20):
+            return CliRunner().invoke(app, [command, *arguments])
+    except Reached:
+        return None
+
+
+def said(result: Result) -> str:
+    """What a command that ended with exit code 2 said: one line, or typer's box on how it is used."""
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        failure = failure_of(result.exception) if isinstance(result.exception, Exception) else None
+        assert failure is not None, result.exc_info
+        assert failure.exit_code == 2 and "\n" not in str(failure) and len(str(failure)) < 1500
+        return str(failure)
+    assert result.exit_code == 2 and "Usage" in result.stderr and "Traceback" not in result.output
+    return result.stderr
+
+
+@pytest.mark.parametrize("command", [one.callback.__name__ for one in app.registered_commands if one.callback])
+def test_the_arguments_that_bad_values_are_added_to_are_right(command: str) -> None:
+    result = run(command, *BASE[command])
+    assert result is None or result.exit_code == 0, result.exception
+
+
+@pytest.mark.parametrize(
+    "given", list(declared()), ids=lambda given: f"{given.command} {given.name} {given.kind.__name__}"
+)
+def test_a_bad_value_is_one_line_before_the_work(given: Given) -> None:
+    for value in VALUES[given.kind]:
+        base = BASE[given.command]
+        if given.name:
+            values = ["csv", value] if given.kind is Path and given.takes > 1 else [value, "x"][: given.takes]
+            result = run(given.command, *base, given.name, *values)
+        else:
+            result = run(given.command, "--", value, *base[1:])
+        if result is None or result.exit_code == 0:
+            assert value in FINE.get(given.name, ()), f"{value!r} was taken"
+            continue
+        line = said(result)
+        assert names(line, given, value), line
+
+
+def names(line: str, given: Given, value: str) -> bool:
+    """Whether a message names the option, what it is about, or the value."""
+    shown = str(Path(value)) if given.kind is Path else value
+    words = [word[:4] for word in given.name.strip("-").split("-")]
+    return any(word in line for word in (*words, printable(shown)[:2]) if word)
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "words"),
+    [
+        ("bench", ["--layers", "2"], "a checkpoint is run whole; add --random-weights"),
+        ("bench", ["--vision-layers", "2"], "a checkpoint is run whole; add --random-weights"),
+        ("bench", ["--profile", "p.json", "--keep", "2=0.5"], "two plans were given; leave out --profile, or --keep"),
+        ("bench", ["--keep", "2=0.5", "--keep", "2=0.25"], "two keeps at one layer"),
+        ("bench", ["--keep", "2=0.5", "--keep", "5=0.75"], "keep_ratio grows with depth"),
+        ("bench", ["--freeze", "2-5", "--freeze", "5"], "a layer is frozen twice"),
+        ("bench", ["--freeze", f"1-{HUGE}"], "bad Freeze: layers.10000: Input should be less than or equal to 10000"),
+        ("bench", ["--keep", f"{HUGE}=0.5"], "bad Keep: layer: Input should be less than or equal to 10000"),
+        ("bench", ["--clock", "sun"], "unknown clock; got sun"),
+        ("calibrate", ["--target-retention", "0.9", "--target-flops", "2"], "exclude each other"),
+        ("calibrate", ["--selector", "uniform", "--option", "anchor_share=0.1"], "anchor_share"),
+        ("calibrate", ["--option", "anchor_share=many"], "anchor_share"),
+        ("calibrate", ["--option", "anchor_share=[1]"], "anchor_share"),
+        ("calibrate", ["--keep-ratio", "0.5", "--keep-ratio", "1.5"], "bad --keep-ratio"),
+        ("calibrate", ["--max-drop", "-1"], "bad --max-drop"),
+        ("calibrate", ["--seed", "-1"], "bad --seed"),
+        ("calibrate", ["--budget", "5 parsecs"], "bad budget; got '5 parsecs'"),
+        ("calibrate", ["--dtype", "float8"], "unknown dtype; got float8"),
+        ("calibrate", ["--device", "banana"], "unknown device; got banana"),
+        ("doctor", ["--subset", "x"], "d.jsonl has no subsets; got x; leave out --subset"),
+        ("doctor", ["--split", "x"], "has no splits; got x; leave out --split"),
+        ("doctor", ["--column", "image=none"], "none"),
+        ("doctor", ["--column", "colour=id"], "colour"),
+        ("doctor", ["--column", "image=id,", "--column", "image=id"], "image"),
+        ("doctor", ["--images", "text.txt"], "--images is not a folder; got text.txt"),
+        ("doctor", ["--model", "tiny-llava", "--dtype", "x", "--data", "nothing"], "unknown dtype; got x"),
+        ("evaluate", ["--variant", "all"], "unknown variant; got all"),
+        ("evaluate", ["--grading", "harsh"], "unknown grading; got harsh"),
+        ("export", ["--json", "--format", "yaml"], "--json and --format yaml contradict each other"),
+        ("generate", ["--compare"], "--compare has nothing to compare with; add --profile"),
+        ("generate", ["--image", "text.txt"], "text.txt is not an image that can be read"),
+        ("plot", ["--export", "csv,,png", "charts"], "unknown --export format; got ''"),
+        ("plot", ["--export", "csv", "text.txt"], "cannot write text.txt"),
+        ("stages", ["--kl", "text.txt"], "curve text.txt line 1: no column to read"),
+    ],
+)
+def test_options_that_do_not_go_together(command: str, more: list[str], words: str) -> None:
+    result = run(command, *BASE[command], *more)
+    assert result is not None, "it was taken"
+    assert words in " ".join(said(result).replace("│", " ").split())
