@@ -35,18 +35,26 @@ def bench(
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="The model's shape with random weights: no checkpoint, no hub.")
     ] = False,
-    layers: Annotated[int | None, typer.Option(min=1, help="Only so many decoder layers, with --random-weights.")] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Only so many decoder layers, with --random-weights.")
+    ] = None,
     vision_layers: Annotated[int | None, typer.Option(min=1, help="Likewise, layers of the vision tower.")] = None,
     profile: Annotated[Path | None, typer.Option(help="Run under this profile's plan.")] = None,
     keep: KeepOption = None,
     freeze: FreezeOption = None,
-    visual_tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Visual tokens a prompt; the nearest possible.")] = 1200,
+    visual_tokens: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Visual tokens a prompt; the nearest possible.")
+    ] = 1200,
     text_tokens: Annotated[int, typer.Option(min=4, max=1_000_000, help="Text tokens a prompt.")] = 60,
     batch: Annotated[int, typer.Option(min=1, max=10_000, help="Prompts at a time.")] = 1,
     new_tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Tokens decoded after the prompt.")] = 16,
-    rounds: Annotated[int, typer.Option(min=1, max=1_000_000, help="Pairs of requests, with and without the plan.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Pairs of requests, with and without the plan.")
+    ] = 5,
     clock: Annotated[str, typer.Option(help="wall, or cpu: without what neighbours on the same CPU take.")] = "wall",
-    threads: Annotated[int | None, typer.Option(min=1, max=4096, help="Threads of the CPU. [default: torch's own]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Threads of the CPU. [default: torch's own]")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("bench.json"),
     loading: LoadingOptions,
     as_json: JsonOption = False,
@@ -114,7 +122,9 @@ def _check(
     from halfv_core.errors import HalfVError
 
     if not random_weights and (layers is not None or vision_layers is not None):
-        raise HalfVError("a checkpoint is run whole", remedy="add --random-weights, or leave out --layers and --vision-layers")
+        raise HalfVError(
+            "a checkpoint is run whole", remedy="add --random-weights, or leave out --layers and --vision-layers"
+        )
     if profile is not None and (keep or freeze):
         raise HalfVError("two plans were given", remedy="leave out --profile, or --keep and --freeze")
 
@@ -155,9 +165,7 @@ def _random(
     return random_weights_model, whole
 
 
-def _plan(
-    name: str, config: "PreTrainedConfig", depth: int, profile: "Profile | None", random_weights: bool
-) -> "Plan":
+def _plan(name: str, config: "PreTrainedConfig", depth: int, profile: "Profile | None", random_weights: bool) -> "Plan":
     """The plan of the given profile, of the profile shipped with a bundled model, or the published plan."""
     from halfv_core import Profile
     from halfv_core.models import bundled_models

@@ -163,7 +163,6 @@ def _parsed(path: Path, text: bytes) -> list[Record]:
     return lines
 
 
-
 def _check_key(path: Path, stored: JsonValue, expected: JsonValue) -> None:
     """Refuse a journal with another key, naming the first field that differs."""
     if stored == expected:

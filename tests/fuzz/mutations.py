@@ -151,7 +151,9 @@ def _edit(container: Any, key: Any, rng: random.Random) -> None:
     elif kind == 1 and isinstance(value, int | float) and not isinstance(value, bool):
         container[key] = value * rng.choice((-1, 10, 1000, 10**9)) if rng.random() < 0.7 else str(value)
     elif kind == 2 and isinstance(value, list) and value:
-        container[key] = rng.choice((value[:-1], [*value, copy.deepcopy(value[-1])], copy.deepcopy(value * 2), value[::-1], value[:1]))
+        container[key] = rng.choice(
+            (value[:-1], [*value, copy.deepcopy(value[-1])], copy.deepcopy(value * 2), value[::-1], value[:1])
+        )
     elif kind == 3 and isinstance(container, dict):
         container[rng.choice(("", "x", "id", f"{key} ", "\n", "\x1b[1m"))] = container.pop(key)
     elif kind == 4:
@@ -168,7 +170,7 @@ def _dumped(value: Any, rng: random.Random) -> bytes:
 
 
 def _damaged_text(data: bytes, rng: random.Random) -> bytes:
-    """What no writer of JSON would write: doubled keys, deep nesting, endless numbers, other encodings, two documents."""
+    """What no writer of JSON would write: doubled keys, deep nesting, endless numbers, other encodings."""
     middle = data.find(b":", rng.randrange(max(1, len(data)))) + 1
     first_key = data.find(b"{") + 1
     return rng.choice(

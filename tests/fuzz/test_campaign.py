@@ -10,7 +10,9 @@ from tests.fuzz.campaign import Case, Target, ended, run_case, save
 from tests.fuzz.mutations import damaged_json
 from tests.fuzz.targets import TARGETS
 
-QUICK = [target for target in TARGETS if not target.name.startswith(("checkpoint", "journal", "profile", "observations"))]
+QUICK = [
+    target for target in TARGETS if not target.name.startswith(("checkpoint", "journal", "profile", "observations"))
+]
 SLOW_FEW = ("checkpoint-qwen2_5_vl-preprocessor_config.json", "checkpoint-llava-config.json", "profile")
 
 

@@ -17,7 +17,9 @@ def campaign(cases: Sequence[Case], failures: Path) -> list[Fault]:
     done = 0
     while done < len(cases):
         receiver, sender = multiprocessing.Pipe(duplex=False)
-        worker = multiprocessing.get_context("spawn").Process(target=_work, args=(sender, done, _names(cases), failures))
+        worker = multiprocessing.get_context("spawn").Process(
+            target=_work, args=(sender, done, _names(cases), failures)
+        )
         worker.start()
         sender.close()
         try:

@@ -170,7 +170,7 @@ def said(result: Result) -> str:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         failure = failure_of(result.exception) if isinstance(result.exception, Exception) else None
         assert failure is not None, result.exc_info
-        assert failure.exit_code == 2 and "\n" not in str(failure) and len(str(failure)) < 1500
+        assert failure.exit_code == 2 and "\n" not in str(failure)
         return str(failure)
     assert result.exit_code == 2 and "Usage" in result.stderr and "Traceback" not in result.output
     return result.stderr
@@ -182,7 +182,9 @@ def test_the_arguments_that_bad_values_are_added_to_are_right(command: str) -> N
     assert result is None or result.exit_code == 0, result.exception
 
 
-@pytest.mark.parametrize("given", list(declared()), ids=lambda given: f"{given.command} {given.name} {given.kind.__name__}")
+@pytest.mark.parametrize(
+    "given", list(declared()), ids=lambda given: f"{given.command} {given.name} {given.kind.__name__}"
+)
 def test_a_bad_value_is_one_line_before_the_work(given: Given) -> None:
     for value in VALUES[given.kind]:
         base = BASE[given.command]

@@ -49,7 +49,9 @@ def test_a_line_that_was_changed_is_refused(tmp_path: Path) -> None:
     whole = write(tmp_path / "j")
     for old, new in ((b"0.1", b"0.2"), (b'"curve"', b'"curves"'), (b'"seed": 0', b'"seed": NaN'), (b"crc32", b"crc")):
         (tmp_path / "j").write_bytes(whole.replace(old, new, 1))
-        with pytest.raises(HalfVError, match=r"j is damaged; got line [12] with another checksum; delete it, or choose"):
+        with pytest.raises(
+            HalfVError, match=r"j is damaged; got line [12] with another checksum; delete it, or choose"
+        ):
             Journal.open(tmp_path / "j", KEY)
 
 
