@@ -5,13 +5,14 @@
 #   make results   all bundled models side by side: the tables of README.md and docs/results.md, and the shipped profiles
 #   make ablation  what each part of the shipped plans brings: the table of docs/results.md
 #   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
+#   make fuzz      damage what the commands read, 3000 times, and look for anything but a clear end (some minutes)
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
 #   make bench-gpu   the same on an accelerator, with whole models of real shapes (about 4 minutes)
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation picture selectors bench bench-gpu test test-quantised test-torchvision check
+.PHONY: venv demo results ablation picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -75,6 +76,9 @@ $(TORCHVISION)/installed: pyproject.toml constraints.txt constraints-torchvision
 
 test-torchvision: $(TORCHVISION)/installed
 	$(TORCHVISION)/bin/python -m pytest -q -m processors --numprocesses logical --dist loadfile
+
+fuzz: venv
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz
 
 check: venv
 	$(BIN)/ruff check .

@@ -34,7 +34,8 @@ class Stopped(BaseException):
 def stoppable() -> Iterator[None]:
     """Raise `Stopped` in the block when a signal arrives; signals that are ignored, as under nohup, stay ignored.
 
-    After it, what `STOPPING` names is ignored, since the process is to end. Outside the main thread, which cannot have handlers, nothing is changed.
+    After it, what `STOPPING` names is ignored, since the process is to end. Outside the main thread, which cannot have
+    handlers, nothing is changed.
     """
     latest = -TOGETHER
 

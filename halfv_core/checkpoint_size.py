@@ -1,4 +1,4 @@
-"""Whether a config asks for a model of the size of its weights; asked before the model is made, which takes its memory."""
+"""Whether a config asks for a model of the size of its weights, asked before the model is made and takes its memory."""
 
 import json
 from collections.abc import Iterator

@@ -9,8 +9,6 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e
 encoded, and overrides of the direction of text, which change what a line seems to say."""
 MAX_VALUE = 300
 """Longest value in a message, characters."""
-MAX_LINE = 1000
-"""Longest description of what is wrong, which may hold names that the user gave."""
 
 
 def printable(text: str) -> str:
@@ -41,7 +39,7 @@ class HalfVError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, remedy: str | None = None) -> None:
-        parts = [shortened(what, MAX_LINE)]
+        parts = [what]
         if got is not None:
             parts.append(f"got {shortened(str(got), MAX_VALUE)}")
         if expected is not None:

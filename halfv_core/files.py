@@ -1,11 +1,10 @@
-"""Reading text within a limit, and writing result files: whole or not at all, and never more readable than the user's settings allow."""
+"""Reads text within a limit; writes result files whole or not at all, and as readable as the user's settings allow."""
 
 import errno
 import os
 import secrets
 import stat
 from pathlib import Path
-
 
 MAX_TEXT = 200_000_000
 """Largest text file of this project's own formats, bytes; a device such as /dev/zero has no end."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from halfv_core.bundled import BUNDLED
 from halfv_core.checkpoint_weights import check_weights
-from halfv_core.errors import HalfVError, ModelError, RunError
+from halfv_core.errors import MAX_VALUE, HalfVError, ModelError, RunError, shortened
 from halfv_core.failures import is_out_of_memory, reason_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def resolve(name: str) -> str:
         return name
     known = ", ".join([*bundled, *MODEL_NAMES])
     raise ModelError(
-        f"no model '{name}'",
+        f"no model {shortened(repr(name), MAX_VALUE)}",
         expected=f"a folder, a hub id (owner/name), or one of {known}",
         remedy=None if bundled else f"there are no bundled models in {BUNDLED / 'models'}: reinstall halfv-probe",
     )

@@ -177,8 +177,7 @@ def load_samples(
         DataError: the data cannot be read, or have no rows or too few usable ones (see `check_enough`); their answers
             to multiple choice questions can be read in two ways; or bundled data are not installed.
     """
-    if images is not None and not os.path.isdir(images):  # noqa: PTH112 - no error for what can be no path
-        raise DataError("--images is not a folder", got=str(images), expected="the folder that image paths start from")
+    _check_folder(images)
     bundled = BUNDLED_DATA.get(str(data))
     if bundled is not None and not bundled.is_file():
         raise DataError(
@@ -228,6 +227,11 @@ def load_samples(
         [one for one in (table.note, note, guess) if one],
         meanings.answers.get(guessed.get("answer", "")),
     )
+
+
+def _check_folder(images: str | Path | None) -> None:
+    if images is not None and not os.path.isdir(images):  # noqa: PTH112 - no error for what can be no path
+        raise DataError("--images is not a folder", got=str(images), expected="the folder that image paths start from")
 
 
 def _sample(

@@ -243,6 +243,24 @@ def not_text(folder: Path) -> Path:
     return folder / "d.parquet"
 
 
+def twice_named(folder: Path) -> Path:
+    """A Parquet file with two columns of one name, which Arrow cannot tell apart."""
+    table = pyarrow.table([["0.png"], ["a"], ["b"]], names=["image", "question", "question"])
+    parquet.write_table(table, folder / "d.parquet")
+    return folder / "d.parquet"
+
+
+def wrong_lengths(folder: Path) -> Path:
+    """A saved data set whose texts begin beyond the end of the file."""
+    place = saved(folder / "saved", inside(ROWS, struct))
+    file = next(place.glob("*.arrow"))
+    data = file.read_bytes()
+    starts = np.array([0, *np.cumsum([len(row["question"].encode()) for row in ROWS])], dtype=np.int32).tobytes()
+    assert starts in data
+    _write(file, data.replace(starts, np.array([0, 2**30, 2**30 + 1, -5], dtype=np.int32).tobytes()))
+    return place
+
+
 def empty_saved(folder: Path) -> Path:
     (folder / "saved").mkdir()
     _write(folder / "saved" / "dataset_info.json", "")
@@ -261,7 +279,8 @@ BAD: dict[str, dict[str, tuple[Write, str]]] = {
         "empty": (lambda folder: _write(folder / "d.jsonl", ""), "holds no samples"),
         "empty list": (lambda folder: _write(folder / "d.json", "[]"), "holds no samples"),
         "empty .json": (lambda folder: _write(folder / "d.json", ""), "holds no rows: not JSON"),
-        "no list": (lambda folder: _write(folder / "d.json", '{"a": 1}'), "holds no rows: no list in it"),
+        "no list": (lambda folder: _write(folder / "d.json", '{"a":\n1}'), "holds no rows: no list in it"),
+        "no row": (lambda folder: _write(folder / "d.json", '{"a": 1}'), "row 1: no question; got columns a"),
         "a number": (lambda folder: _write(folder / "d.json", "3"), "no list in it"),
         "truncated": (lambda folder: cut(jsonl(folder / "d.jsonl", [{"q": "x" * 50}]), 0.5), "line 1: not JSON"),
         "truncated list": (lambda folder: _write(folder / "d.json", '[{"a": 1}, {"b"'), "not JSON"),
@@ -294,6 +313,7 @@ BAD: dict[str, dict[str, tuple[Write, str]]] = {
     "parquet": {
         "empty": (lambda folder: _write(folder / "d.parquet", ""), "cannot read data"),
         "no rows": (lambda folder: parquet_file(folder / "d.parquet", []), "holds no samples"),
+        "two of one name": (twice_named, "has several columns of one name; got question"),
         "truncated": (
             lambda folder: cut(parquet_file(folder / "d.parquet", inside(ROWS, struct)), 0.6),
             "cannot read data",
@@ -322,6 +342,7 @@ BAD: dict[str, dict[str, tuple[Write, str]]] = {
         ),
     },
     "saved": {
+        "wrong lengths": (wrong_lengths, "cannot read data"),
         "empty": (empty_saved, "cannot read the saved data set"),
         "truncated": (cut_saved, "cannot read"),
         "no rows": (lambda folder: _no_rows(folder / "saved"), "cannot read the saved data set"),

@@ -170,7 +170,7 @@ def _dumped(value: Any, rng: random.Random) -> bytes:
 
 
 def _damaged_text(data: bytes, rng: random.Random) -> bytes:
-    """What no writer of JSON would write: doubled keys, deep nesting, endless numbers, other encodings, two documents."""
+    """What no writer of JSON would write: doubled keys, deep nesting, endless numbers, other encodings."""
     middle = data.find(b":", rng.randrange(max(1, len(data)))) + 1
     first_key = data.find(b"{") + 1
     return rng.choice(

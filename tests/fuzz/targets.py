@@ -85,15 +85,13 @@ def _checkpoint(
 
 
 def damaged_template(data: bytes, rng: random.Random) -> bytes:
-    """A chat template that is damaged, or that asks for too much."""
+    """A chat template that is damaged, or that asks for too much; what never ends is not stopped (docs/limits.md)."""
     bad = (
         b"{% for i in range(10**9) %}x{% endfor %}",
-        b"{{ 'x' * 10**10 }}",
         b"{{ messages | string * 3 }}",
         b"{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
         b"{{ ''.__class__.__mro__ }}",
         b"{% include 'other' %}",
-        b"{{ 10 ** 10 ** 8 }}",
         b"{{ 1 / 0 }}",
     )
     if rng.random() < 0.3:

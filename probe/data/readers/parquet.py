@@ -20,7 +20,8 @@ def open_parquet(source: Source) -> Table:
     If shards are named after splits (test-00000-of-00001.parquet), those of one split are read.
 
     Raises:
-        DataError: a file does not exist, is not Parquet or has two columns of one name, or there is no shard of that split.
+        DataError: a file does not exist, is not Parquet or has two columns of one name, or there is no shard of that
+            split.
     """
     files, note = _shards(source)
     for file in files:

@@ -3,12 +3,17 @@
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from halfv_core.files import write_atomically
+from halfv_core import files
+from halfv_core.errors import HalfVError
+from halfv_core.files import read_text, write_atomically
+from halfv_core.profile import Profile
+from probe.calibration.observations import Observations
+from probe.stages.curves_csv import read_curve
 
 
 @pytest.fixture
@@ -67,3 +72,20 @@ def test_an_old_file_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
     write_atomically(tmp_path / "p.json", b"words")
     assert stat.S_IMODE((tmp_path / "p.json").stat().st_mode) == mode
     assert (tmp_path / "p.json").read_bytes() == b"words"
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device")
+@pytest.mark.parametrize("read", [Profile.load, Observations.load, read_curve])
+def test_what_has_no_end_is_not_read_for_ever(read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_TEXT", 10_000)
+    with pytest.raises(HalfVError, match="/dev/zero: File too large"):
+        read(Path("/dev/zero"))
+
+
+def test_text_is_read_whole_and_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x").write_bytes(b"\xef\xbb\xbfa\r\nb")
+    monkeypatch.setattr(files, "MAX_TEXT", 7)
+    assert read_text(tmp_path / "x", "utf-8-sig") == "a\r\nb"
+    monkeypatch.setattr(files, "MAX_TEXT", 6)
+    with pytest.raises(OSError, match="File too large"):
+        read_text(tmp_path / "x")

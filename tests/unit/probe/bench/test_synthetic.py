@@ -1,10 +1,12 @@
 """Shapes without a hub: published parameter counts, slices, and clear errors."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from halfv_core.devices import memory_of
 from halfv_core.errors import ModelError
 from halfv_core.families import parts_of
 from halfv_core.models import MODEL_NAMES
@@ -59,3 +61,23 @@ def test_an_unknown_name_lists_the_shapes() -> None:
         config_of("qwen9")
     with pytest.raises(ModelError, match="a shipped shape: llava-1.5-13b, .*qwen2.5-vl-7b"):
         config_of("nobody/nothing")
+
+
+def test_a_model_that_is_larger_than_the_memory_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probe.bench.synthetic.memory_of", lambda device: 2**30)
+    config = config_of("qwen2.5-vl-7b")
+    said = r"do not fit into the memory of cpu; got 15\.4 GiB; expected at most 1\.0 GiB; cut the model with --layers"
+    with pytest.raises(ModelError, match=said):
+        random_model(config)
+
+
+def test_the_memory_of_this_machine_is_known() -> None:
+    assert (memory_of(torch.device("cpu")) or 0) > 2**28
+    assert memory_of(torch.device("meta")) is None
+
+
+def test_a_config_with_countless_layers_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    config = {"model_type": "llava", "text_config": {"model_type": "llama", "num_hidden_layers": 10**9}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="got text_config.num_hidden_layers 1000000000; expected at most 1,000"):
+        config_of(str(tmp_path))
