@@ -108,7 +108,7 @@ def _filled_weights(model: PreTrainedModel) -> Check:
     matrices = {
         name: values.reshape(-1)[:: max(1, values.numel() // _SAMPLED_VALUES)].float()
         for name, values in stored.items()
-        if not values.is_meta
+        if not values.is_meta and values.numel()
     }
     empty = [name for name, values in matrices.items() if not (values.any() and values.isfinite().all())]
     return Check(
@@ -123,8 +123,8 @@ def _filled_weights(model: PreTrainedModel) -> Check:
 def _stored(weight: torch.Tensor) -> torch.Tensor:
     """The plain tensor with a weight's values: the largest part of a quantised one, this process's of a sharded one."""
     if hasattr(weight, "__tensor_flatten__"):
-        parts = (_stored(getattr(weight, part)) for part in weight.__tensor_flatten__()[0])
-        return max(parts, key=torch.numel)
+        parts = (getattr(weight, part) for part in weight.__tensor_flatten__()[0])
+        return max((_stored(part) for part in parts if isinstance(part, torch.Tensor)), key=torch.numel)
     return weight.detach().as_subclass(torch.Tensor)
 
 
