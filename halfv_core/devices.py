@@ -1,9 +1,8 @@
 """The devices of this machine, whether one that the user names is one of them, and how much of their memory is used."""
 
+import os
 import re
 from collections.abc import Mapping
-
-import os
 
 import torch
 

@@ -1,18 +1,21 @@
 """Shipped models load like hub checkpoints and answer held-out questions as well as their cards say."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from data_samples.making.training.evaluate import chance, markdown
-from halfv_core import Plan
+from data_samples.studies.results import PROFILES
+from halfv_core import Plan, Profile, apply
 from halfv_core.models import LoadedModel, load_model
 from probe import load_samples
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import evaluate
+from tests.checkpoints import TORCHVISION
 
 MODELS = Path(__file__).parents[3] / "data_samples" / "models"
 CLASSES = {
@@ -75,6 +78,26 @@ def test_pictures_of_any_shape_become_visual_tokens(loaded: LoadedModel, size: t
     assert 80 <= visual <= 300
     with torch.no_grad():
         loaded.model(**inputs)  # refuses, if features and placeholders differ in number
+
+
+@pytest.mark.skipif(not TORCHVISION, reason="needs torchvision; run make test-torchvision")
+def test_a_profile_serves_pillow_and_torchvision() -> None:
+    """The shipped profiles were made with Pillow's pixels."""
+    for name in CLASSES:
+        loaded = load_model(name, device="cpu")
+        backend: Any = loaded.processor.backend
+        resizers = [AutoImageProcessor.from_pretrained(MODELS / name, backend=kind) for kind in ("torchvision", "pil")]
+        with apply(loaded.model, Profile.load(PROFILES / f"{name}.json")) as run:
+            for sample in load_samples("scenes-heldout")[:21:3]:
+                image, found = sample.open_images()[0].resize((437, 359)), []
+                for backend.image_processor in resizers:
+                    inputs = loaded.processor.prompt([image], sample.prompt)
+                    ids = loaded.model.generate(**inputs, max_new_tokens=8, do_sample=False)[0].tolist()
+                    found.append((ids, {layer: set(rows[0].tolist()) for layer, rows in run.kept.items()}))
+                (ids, kept), (other_ids, other_kept) = found
+                assert ids == other_ids
+                for layer, tokens in kept.items():
+                    assert len(tokens & other_kept[layer]) >= 0.7 * len(tokens | other_kept[layer])
 
 
 def test_held_out_accuracy_on_a_leading_part(loaded: LoadedModel) -> None:
