@@ -63,7 +63,8 @@ def resized_pixels(image_processor: Any, width: int, height: int) -> float:
     pinpoints = getattr(image_processor, "image_grid_pinpoints", None)
     for pinpoint in pinpoints if isinstance(pinpoints, list | tuple) else ():
         found.append(_area(dict(enumerate(pinpoint)), 0, 1) if isinstance(pinpoint, list | tuple) else 0.0)
-    most = max(found)
+    frames = _number(getattr(image_processor, "temporal_patch_size", None))
+    most = max(found) * max(1.0, frames / 2)  # Qwen-VL shows each image as two frames
     for name in ("max_patches", "pan_and_scan_max_num_crops"):
         tiles = _number(getattr(image_processor, name, None))
         on = getattr(image_processor, "crop_to_patches", False) or getattr(image_processor, "do_pan_and_scan", False)

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from halfv_core.errors import HalfVError, ProfileError, first_fault
 from halfv_core.files import read_text, write_atomically
@@ -79,6 +79,18 @@ class Profile(Record):
     """Self-checks of the calibration."""
     cautions: tuple[str, ...] = ()
     """What to know before trusting the profile, one sentence each."""
+
+    @model_validator(mode="after")
+    def _layers_exist(self) -> "Profile":
+        found = {
+            "stages.aggregation_start": self.stages.aggregation_start,
+            "stages.saturation_start": self.stages.saturation_start,
+            "plan": self.plan.last_layer,
+        }
+        for name, layer in found.items():
+            if layer is not None and layer > self.layers:
+                raise ValueError(f"{name} names layer {layer} of a decoder of {self.layers} layers")
+        return self
 
     @property
     def layers(self) -> int:

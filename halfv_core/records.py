@@ -3,12 +3,14 @@
 `Profile` (profile.py) joins them. A new field needs a default or a new schema version (see CONTRIBUTING).
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from halfv_core.plan import Plan
+from halfv_core.plan import MAX_LAYER, Plan
 
+Layer = Annotated[int, Field(ge=0, le=MAX_LAYER)]
+"""Index of a decoder layer; their number is one more than the last."""
 Treatment = Literal["layer_inactivity", "token_sparsity"]
 """Treatment of Stage III, named after the saturation type for which it is safe."""
 SaturationType = Literal["layer_inactivity", "token_sparsity", "none"]
@@ -71,9 +73,9 @@ class Curves(Record):
 class Stages(Record):
     """Where the stages of visual information begin: I alignment, II aggregation, III saturation."""
 
-    aggregation_start: int
+    aggregation_start: Layer
     """First layer of Stage II, the layer at whose input visual tokens are pruned once."""
-    saturation_start: int | None
+    saturation_start: Layer | None
     """First layer of Stage III; null if the curves show no such stage."""
     evidence: dict[str, str]
     """For each boundary (`aggregation_start`, `saturation_start`), one sentence: which signal it comes from."""
@@ -82,7 +84,7 @@ class Stages(Record):
 class Winner(Record):
     """One answer to the question where a stage begins."""
 
-    layer: int | None
+    layer: Layer | None
     """First layer of the stage; null if there is no such stage."""
     share: float
     """Share of the resamples that gave this answer, above 0 and up to 1."""
@@ -91,10 +93,10 @@ class Winner(Record):
 class BoundaryUncertainty(Record):
     """Where a stage begins in the bootstrap resamples. "No such stage" (null) counts as later than any layer."""
 
-    low: int | None
+    low: Layer | None
     """5th percentile: the first answer at which the resamples up to it are at least that share."""
-    median: int | None
-    high: int | None
+    median: Layer | None
+    high: Layer | None
     """95th percentile, so that `low` to `high` is the 90 % interval."""
     wins: tuple[Winner, ...]
     """All answers, ordered by layer, null last; the shares sum to 1."""
@@ -185,7 +187,7 @@ class UtilitySurface(Record):
     See probe.analyzers.marginal_utility.
     """
 
-    layers: tuple[int, ...]
+    layers: tuple[Layer, ...]
     keep_ratios: tuple[float, ...]
     saved: tuple[tuple[float, ...], ...]
     """Share of the decoder's prefill FLOPs that is saved, 0..1; a row for each layer, a column for each ratio."""
@@ -195,7 +197,7 @@ class UtilitySurface(Record):
     """As in `CausalTest`."""
     utility: tuple[tuple[float, ...], ...]
     """log_likelihood_drop / (saved + 0.001); lower is better."""
-    candidates: dict[str, int]
+    candidates: dict[str, Layer]
     """Signal -> the layer at which Stage II begins according to it."""
     samples: int
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError, model_validator
 from halfv_core.errors import DataError
 from halfv_core.files import read_text, write_atomically
 from halfv_core.profile import Profile
-from halfv_core.records import Record
+from halfv_core.records import Layer, Record
 from probe.common.region import Region
 
 
@@ -39,7 +39,7 @@ class Picture(Record):
 class Attention(Record):
     """The attention that the last prompt token of the full model pays to each visual token."""
 
-    layer: int
+    layer: Layer
     """The layer whose attention this is."""
     shares: tuple[float, ...]
     """One per visual token: softmax over all keys, averaged over heads. The sum is at most 1."""
@@ -48,7 +48,7 @@ class Attention(Record):
 class Selection(Record):
     """The visual tokens that are kept from one layer on."""
 
-    layer: int
+    layer: Layer
     selector: str
     kept: tuple[int, ...]
     """Indices into the prompt's visual tokens, ascending."""

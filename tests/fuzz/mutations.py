@@ -161,7 +161,7 @@ def _edit(container: Any, key: Any, rng: random.Random) -> None:
     elif kind == 5 and isinstance(container, dict) and len(container) > 1:
         container[key] = copy.deepcopy(container[rng.choice(list(container))])
     else:
-        container[key] = rng.choice(VALUES)
+        container[key] = copy.deepcopy(rng.choice(VALUES))
 
 
 def _dumped(value: Any, rng: random.Random) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from halfv_core.errors import DataError
-from tests.fuzz.campaign import Case, Target, ended, run_case, save
+from tests.fuzz.campaign import Case, Target, damage, ended, run_case, save
 from tests.fuzz.mutations import damaged_json
 from tests.fuzz.targets import TARGETS
 
@@ -96,3 +96,11 @@ def test_whole_files_are_read(tmp_path: Path) -> None:
         target.prepare(folder)
         for reads in target.reads:
             assert ended(reads, folder).code == 0, target.name
+
+
+def test_a_damage_does_not_depend_on_those_before_it(tmp_path: Path) -> None:
+    target = Target("it", _write, "x.json", damaged_json, ())
+    _write(tmp_path)
+    first = [damage(Case(target, index, 1), tmp_path) for index in range(200)]
+    assert [damage(Case(target, index, 1), tmp_path) for index in range(200)] == first
+    assert len(set(first)) > 100

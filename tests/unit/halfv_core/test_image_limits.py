@@ -40,6 +40,7 @@ def changed(folder: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPa
         ("qwen2_5_vl", {"patch_size": HUGE}, "pixels"),
         ("qwen2_vl", {"size": {"shortest_edge": 10**8, "longest_edge": 10**8}, "patch_size": 1}, "tokens"),
         ("qwen3_vl", {"merge_size": HUGE}, "pixels"),
+        ("qwen2_5_vl", {"temporal_patch_size": 10**12}, "pixels"),
         ("llava", {"size": {"shortest_edge": HUGE}}, "1,333,333,333,333 pixels"),
         ("llava", {"crop_size": {"height": HUGE, "width": HUGE}}, "1,000,000,000,000 pixels"),
         ("llava", {"num_additional_image_tokens": 2**31}, "tokens"),
