@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
-from transformers.utils import is_torchvision_available
+from transformers.utils.import_utils import is_torchvision_available
 
 from halfv_core.errors import DataError, HalfVError, ModelError, UnsupportedError
 from halfv_core.failures import is_out_of_memory, reason_of
