@@ -4,7 +4,7 @@ Both processes do all the work of this file in one go, since starting them takes
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,9 @@ def by_torch() -> PreTrainedModel:
 class OwnDraw(Selector):
     """Draws other tokens in each process."""
 
-    def select(self, context: SelectionContext, count: int) -> torch.Tensor:
+    def select(self, context: SelectionContext, counts: Sequence[int]) -> torch.Tensor:
         generator = torch.Generator().manual_seed(distributed.get_rank())
-        return torch.randperm(context.visual_count, generator=generator)[:count]
+        return torch.randperm(context.visual_counts[0], generator=generator)[None, : counts[0]]
 
 
 def refusal(run: Callable[[], Any]) -> str:

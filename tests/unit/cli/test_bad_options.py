@@ -214,7 +214,7 @@ def names(line: str, given: Given, value: str) -> bool:
         ("bench", ["--vision-layers", "2"], "a checkpoint is run whole; add --random-weights"),
         ("bench", ["--profile", "p.json", "--keep", "2=0.5"], "two plans were given; leave out --profile, or --keep"),
         ("bench", ["--keep", "2=0.5", "--keep", "2=0.25"], "two keeps at one layer"),
-        ("bench", ["--keep", "2=0.5", "--keep", "5=0.75"], "keep_ratio grows with depth"),
+        ("bench", ["--keep", "2=0.5", "--keep", "5=0.75"], "what is kept grows with depth"),
         ("bench", ["--freeze", "2-5", "--freeze", "5"], "a layer is frozen twice"),
         ("bench", ["--freeze", f"1-{HUGE}"], "bad Freeze: layers.10000: Input should be less than or equal to 10000"),
         ("bench", ["--keep", f"{HUGE}=0.5"], "bad Keep: layer: Input should be less than or equal to 10000"),

@@ -114,7 +114,6 @@ def test_what_flatters_and_what_is_left_out_is_said(
         (["--variant", "both"], "unknown variant; got both; expected full or ivr or ssr"),
         (["--grading", "kind"], "unknown grading; got kind; expected auto or exact or soft or letter"),
         (["--grading", "letter"], "grading by letter needs choices; got sample"),
-        (["--samples", "0"], "at least one sample is needed; got 0"),
         (["--data", "blank.jsonl"], "no sample has a reference answer; got 12 without; name the column with --column"),
         (["--data", "gone.jsonl"], "cannot read data gone.jsonl"),
         (["--model", "./gone"], "no model './gone'"),

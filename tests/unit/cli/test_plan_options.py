@@ -21,7 +21,7 @@ def test_options_become_interventions() -> None:
 
 @pytest.mark.parametrize("text", ["2", "2=", "=0.5", "2=half", "-2=0.5", "2=0.5:", "2:0.5", "2=0.5 "])
 def test_a_keep_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(PlanError, match="bad --keep; got .*; expected LAYER=RATIO"):
+    with pytest.raises(PlanError, match="bad --keep; got .*; expected LAYER=SHARE"):
         parse_plan([text], [])
 
 

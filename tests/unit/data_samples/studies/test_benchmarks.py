@@ -64,7 +64,7 @@ def test_every_record_comes_from_a_command_of_the_makefile() -> None:
         assert ("--rounds" in command) == ("rounds" in record.arguments)
 
 
-@pytest.mark.parametrize(("name", "record"), zip(ON_A_GPU, ON_GPU, strict=True))
+@pytest.mark.parametrize(("name", "record"), list(zip(ON_A_GPU, ON_GPU, strict=True)))
 def test_every_record_of_a_gpu_comes_from_a_command_of_the_makefile(name: str, record: Benchmark) -> None:
     command = next(line for line in MAKEFILE.splitlines() if line.endswith(f"--output docs/benchmarks/{name}.json"))
     assert f"--model {record.subject.model} " in command

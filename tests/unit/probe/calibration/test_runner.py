@@ -16,10 +16,11 @@ from probe.calibration.settings import Settings
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.common.journal import Journal
 from probe.data.samples import Sample
+from tests.tiny import tiny_model
 
 SHAPE = DecoderShape(layers=4, hidden=8, query_width=8, kv_width=8, mlp=16, value_bytes=4)
 REQUESTED = Work(9, 9, 9, 9)
-MODEL = ProbedModel(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+MODEL = ProbedModel(tiny_model("llava"), SimpleNamespace())  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
