@@ -89,8 +89,8 @@ def test_release_curve(ask: Ask, folder: Path) -> None:
     ("arguments", "message"),
     [
         (["--budget", "soon"], "bad budget; got 'soon'; expected a time above 0, as in 90s, 5min or 1h30min"),
-        (["--target-retention", "1.5"], "bad setting: target_retention: "),
-        (["--target-flops", "0.5"], "bad setting: target_flops: "),
+        (["--target-retention", "1.5"], "bad --target-retention: "),
+        (["--target-flops", "0.5"], "bad --target-flops: "),
     ],
 )
 def test_options_that_make_no_sense(ask: Ask, arguments: list[str], message: str) -> None:
