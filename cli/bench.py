@@ -46,7 +46,7 @@ def bench(
     visual_tokens: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Visual tokens a prompt; the nearest possible.")
     ] = 1200,
-    text_tokens: Annotated[int, typer.Option(min=4, max=1_000_000, help="Text tokens a prompt.")] = 60,
+    text_tokens: Annotated[int, typer.Option(max=1_000_000, help="Text tokens a prompt.")] = 60,
     batch: Annotated[int, typer.Option(min=1, max=10_000, help="Prompts at a time.")] = 1,
     new_tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Tokens decoded after the prompt.")] = 16,
     rounds: Annotated[
@@ -68,6 +68,7 @@ def bench(
     from halfv_core.placement import device_of
     from probe.bench import bench as run
     from probe.bench import synthetic_inputs
+    from probe.bench.inputs import check_text
     from probe.bench.run import check_clock
     from probe.bench.synthetic import depths
 
@@ -76,6 +77,7 @@ def bench(
     prepare([Output("--output", output)], [profile])
     given_profile = None if profile is None else Profile.load(profile)
     check_clock(clock)
+    check_text(text_tokens)
     if random_weights:
         loaded_model, whole = _random(model, layers, vision_layers, loading)
     else:

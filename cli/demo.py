@@ -19,17 +19,21 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the profile, the report and the results.")] = Path(
         "runs/demo"
     ),
-    samples: Annotated[int, typer.Option(min=2, help="Scenes to calibrate on; 100 are bundled.")] = 100,
-    questions: Annotated[int, typer.Option(min=1, help="Held-out scenes to test the plan on; 300 are bundled.")] = 300,
+    samples: Annotated[int, typer.Option(help="Scenes to calibrate on; 100 are bundled.")] = 100,
+    questions: Annotated[int, typer.Option(help="Held-out scenes to test the plan on; 300 are bundled.")] = 300,
     as_json: JsonOption = False,
 ) -> None:
     """Calibrate a bundled model on bundled scenes, and compare its answers with and without the plan."""
     from cli.demo_table import accuracy_table
     from cli.summary import summary_table
     from halfv_core.models import check_request
+    from probe.calibration.settings import Settings
+    from probe.data.draw import check_count
     from probe.demo import Files, run_demo
 
     check_request(model)
+    Settings.from_user(samples=samples)
+    check_count(questions)
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
     loaded = load_quietly(model, "auto", "auto", False)

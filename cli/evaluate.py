@@ -31,7 +31,7 @@ def evaluate(
     profile: Annotated[Path, typer.Option(help="Made by `halfv-probe calibrate` for this model.")],
     data: DataOption = "scenes-heldout",
     reading: ReadingOptions,
-    samples: Annotated[int, typer.Option(min=1, help="Samples to draw from those with a reference answer.")] = 300,
+    samples: Annotated[int, typer.Option(help="Samples to draw from those with a reference answer.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the bootstrap.")] = 0,
     output: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("evaluation.json"),
     variant: Annotated[
@@ -45,7 +45,7 @@ def evaluate(
     """Compare the full model, each part of the plan, the whole plan, and the wrong treatment of Stage III."""
     from cli.evaluate_table import ablation_table, remarks
     from halfv_core import Profile
-    from probe.data.draw import draw_readable
+    from probe.data.draw import check_count, draw_readable
     from probe.evaluation.ablation import ablate
     from probe.evaluation.evaluate import with_references
     from probe.evaluation.grading import as_grading
@@ -56,6 +56,7 @@ def evaluate(
     chosen = as_grading(grading)
     loaded_profile = Profile.load(profile)
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
+    check_count(samples)
     loading.check(model)
     available = reading.read(data)
     answered = with_references(available)

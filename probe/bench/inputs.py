@@ -54,8 +54,7 @@ def synthetic_inputs(
     """
     config = model.config
     make_image = IMAGE_MAKERS[config.model_type]
-    if text_tokens < 4:
-        raise UnsupportedError("too little text around the image", got=text_tokens, expected="4 tokens or more")
+    check_text(text_tokens)
     generator = torch.Generator().manual_seed(seed)
     images = [make_image(config, visual_tokens, generator) for _ in range(batch)]
     ids = torch.stack([_prompt(model, visual, text_tokens, generator) for visual, _ in images])
@@ -66,6 +65,12 @@ def synthetic_inputs(
         joined = torch.cat([image[name] for _, image in images])
         inputs[name] = joined.to(model.dtype) if joined.is_floating_point() else joined
     return {name: value.to(device_of(model)) for name, value in inputs.items()}
+
+
+def check_text(tokens: int) -> None:
+    """Raise UnsupportedError if there are too few text tokens for what a family puts around an image."""
+    if tokens < 4:
+        raise UnsupportedError("too little text around the image", got=tokens, expected="4 tokens or more")
 
 
 def _prompt(model: PreTrainedModel, visual: int, text: int, generator: torch.Generator) -> torch.Tensor:

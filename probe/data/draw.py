@@ -14,7 +14,7 @@ def draw(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
     Raises:
         DataError: count below 1.
     """
-    _check(count)
+    check_count(count)
     return [sample for sample, _ in zip(_in_order(samples, seed), range(count), strict=False)]
 
 
@@ -27,7 +27,7 @@ def draw_readable(samples: Sequence[Sample], count: int, seed: int) -> tuple[lis
     Raises:
         DataError: count below 1, or more samples with bad images than with good ones.
     """
-    _check(count)
+    check_count(count)
     drawn: list[Sample] = []
     rejected: list[Rejected] = []
     for sample in _in_order(samples, seed):
@@ -42,7 +42,8 @@ def draw_readable(samples: Sequence[Sample], count: int, seed: int) -> tuple[lis
     return drawn, rejected
 
 
-def _check(count: int) -> None:
+def check_count(count: int) -> None:
+    """Raise DataError if no sample is asked for."""
     if count < 1:
         raise DataError("at least one sample is needed", got=count)
 

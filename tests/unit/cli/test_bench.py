@@ -97,6 +97,7 @@ def test_the_tables_fit_80_columns(run: Bench, shape: str, tmp_path: Path) -> No
         (["--random-weights", "--freeze", "4-2"], "bad --freeze"),
         (["--random-weights", "--keep", "5=0.5"], "the plan names a layer that the model does not have; got layer 5"),
         (["--random-weights", "--layers", "3", "--freeze", "3"], "got layer 3; expected 0..2"),
+        (["--random-weights", "--text-tokens", "1"], "too little text"),
         (["--random-weights", "--dtype", "int4"], "unknown dtype; got int4"),
         (["--random-weights", "--device", "abacus"], "unknown device; got abacus"),
         (["--random-weights", "--clock", "sun"], "unknown clock; got sun; expected wall or cpu"),

@@ -115,6 +115,7 @@ def test_what_flatters_and_what_is_left_out_is_said(
         (["--grading", "kind"], "unknown grading; got kind; expected auto or exact or soft or letter"),
         (["--grading", "letter"], "grading by letter needs choices; got sample"),
         (["--data", "blank.jsonl"], "no sample has a reference answer; got 12 without; name the column with --column"),
+        (["--samples", "0"], "at least one sample is needed; got 0"),
         (["--data", "gone.jsonl"], "cannot read data gone.jsonl"),
         (["--model", "./gone"], "no model './gone'"),
         (["--output", "data.jsonl/e.json"], "cannot write data.jsonl/e.json"),
