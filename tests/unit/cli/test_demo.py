@@ -98,7 +98,7 @@ def test_a_stopped_run_goes_on_where_it_was(run: Run, tmp_path: Path, monkeypatc
     ("arguments", "message"),
     [
         (["--questions", "0"], "at least one sample is needed; got 0"),
-        (["--samples", "1"], "bad --samples: Input should be greater than or equal to 2"),
+        (["--samples", "1"], "samples: Input should be greater than or equal to 2"),
         (["--output", "data.jsonl"], "cannot write data.jsonl: File exists; choose another --output"),
     ],
 )
