@@ -87,10 +87,11 @@ class Window:
         return [entry["message"] for entry in self.chrome.get_log("browser") if entry["level"] == "SEVERE"]
 
     def requests(self) -> set[str]:
-        """Schemes of all addresses that the page asked for."""
+        """Schemes of all addresses that the page asked for; chromium's own pages, as of a new tab, ask for others."""
         messages = [json.loads(entry["message"])["message"] for entry in self.chrome.get_log("performance")]
         sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-        return {parameters["request"]["url"].split(":")[0] for parameters in sent}
+        own = [parameters for parameters in sent if not parameters["documentURL"].startswith("chrome:")]
+        return {parameters["request"]["url"].split(":")[0] for parameters in own}
 
     def _page(self, subjects: Sequence[Subject]) -> Path:
         key = hashlib.sha256(

@@ -211,7 +211,7 @@ def test_ranks_keep_what_the_first_one_chose(ranks: list[dict[str, Any]]) -> Non
 
 
 @pytest.mark.parametrize(
-    "split, got", [("pipeline", "over a device mesh of {'pp': 2, 'tp': 1}"), ("FSDP", "a model split by FSDP")]
+    "split, got", [("pipeline", "over a device mesh of {'pp': 2, 'tp': 1}"), ("FSDP", "sharded by FSDP")]
 )
 def test_other_ways_of_splitting_are_refused(split: str, got: str, ranks: list[dict[str, Any]]) -> None:
     for found in ranks:
