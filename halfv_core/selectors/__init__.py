@@ -5,12 +5,23 @@ modules import torch where they compute, because plans, which are read without a
 """
 
 from halfv_core.selectors import anchor_coverage, attention, random, uniform
-from halfv_core.selectors.base import SELECTORS, SelectionContext, Selector, make_selector
+from halfv_core.selectors.base import (
+    SELECTORS,
+    PromptSelector,
+    SelectionContext,
+    Selector,
+    ThresholdSelector,
+    make_selector,
+)
+from halfv_core.selectors.prompt import Prompt
 
 __all__ = [
     "SELECTORS",
+    "Prompt",
+    "PromptSelector",
     "SelectionContext",
     "Selector",
+    "ThresholdSelector",
     "anchor_coverage",
     "attention",
     "make_selector",

@@ -10,11 +10,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from halfv_core.errors import PlanError, first_fault
 from halfv_core.registry import Registry
+from halfv_core.selectors.prompt import Prompt
 
 if TYPE_CHECKING:
     import torch
 
 Scoring = Literal["attention", "release"]
+Reading = Literal["previous", "input", "transitions", "vision"]
+"""What has to be at hand before a selector is asked: a layer before the Keep's own (so that the Keep cannot stand at
+layer 0), the input of layer 0, what the sub-layers changed (`Prompt.transitions`), or what the vision tower saw."""
 
 
 class SelectionContext(Protocol):
@@ -45,6 +49,9 @@ class SelectionContext(Protocol):
     def normed_hidden(self) -> "torch.Tensor":
         """(R, V, D) float32: the layer's input at the visual tokens, after the model's final norm; any at padding."""
 
+    def prompts(self) -> Sequence[Prompt]:
+        """The same prompts one by one, without padding, and everything that may be known of them; R of them."""
+
 
 @dataclass(frozen=True)
 class Selector(ABC):
@@ -64,9 +71,48 @@ class Selector(ABC):
             are not looked at.
         """
 
+    def reads(self) -> frozenset[Reading]:
+        """What has to be at hand for `select`."""
+        return frozenset()
+
     def anchors(self, count: int) -> int:
         """How many of `count` chosen tokens are anchors, chosen for their attention rather than for another reason."""
         return 0
+
+
+class PromptSelector(Selector):
+    """A selector that looks at one prompt at a time, which has no padding."""
+
+    @abstractmethod
+    def choose(self, prompt: Prompt, count: int) -> "torch.Tensor":
+        """Choose visual tokens of one prompt.
+
+        Args:
+            prompt: its tokens, V of which are visual.
+            count: number of tokens to keep, 1 <= count < V.
+
+        Returns:
+            (count,) distinct indices 0..V-1, first the anchors, then the others.
+        """
+
+    def select(self, context: SelectionContext, counts: Sequence[int]) -> "torch.Tensor":
+        """See `Selector.select`."""
+        from torch.nn.utils.rnn import pad_sequence
+
+        prompts = zip(context.prompts(), counts, strict=True)
+        return pad_sequence([self.choose(prompt, count) for prompt, count in prompts], batch_first=True)
+
+
+class ThresholdSelector(Selector):
+    """A selector that decides how many tokens it keeps; its Keep gives neither a share nor a number."""
+
+    @abstractmethod
+    def choose_any(self, prompt: Prompt) -> "torch.Tensor":
+        """Choose visual tokens of one prompt: (k,) distinct indices 0..V-1, 0 <= k <= V."""
+
+    def select(self, context: SelectionContext, counts: Sequence[int]) -> "torch.Tensor":
+        """Not for this kind of selector, which is asked by `choose_any`."""
+        raise NotImplementedError
 
 
 SELECTORS: Registry[type[Selector]] = Registry("selector", PlanError)
