@@ -41,7 +41,7 @@ class Prompt(Protocol):
         """
 
     def hidden(self, of: Literal["own", "previous", "input"] = "own") -> "torch.Tensor":
-        """(n, D) hidden states in the model's dtype: what enters the Keep's own layer, the one before it, or layer 0."""
+        """(n, D) hidden states in the model's dtype: what enters the own layer, the one before it, or layer 0."""
 
     def normed_hidden(self) -> "torch.Tensor":
         """(n, D) float32: the input of the Keep's own layer after the model's final norm."""
@@ -96,7 +96,7 @@ class VisionReadings(Protocol):
         """
 
     def column_mean(self, layer: int) -> "torch.Tensor":
-        """(V,) float32: attention that each token receives in a layer, mean over heads and all queries, CLS included."""
+        """(V,) float32: attention that each token gets in a layer, mean over heads and queries, CLS included."""
 
     def keys(self, layer: int) -> "torch.Tensor":
         """(V, d) float32: keys in a layer, mean over heads."""
