@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from halfv_core.errors import HalfVError
 from halfv_core.lazy import lazy_names
-from halfv_core.plan import Freeze, Keep, Plan
+from halfv_core.plan import Freeze, Hide, Keep, Plan, Selection, When
 from halfv_core.profile import Profile
 
 if TYPE_CHECKING:
@@ -22,4 +22,4 @@ else:
         __name__, {"Family": "halfv_core.families", "Run": "halfv_core.runtime", "apply": "halfv_core.runtime"}
     )
 
-__all__ = ["Family", "Freeze", "HalfVError", "Keep", "Plan", "Profile", "Run", "apply"]
+__all__ = ["Family", "Freeze", "HalfVError", "Hide", "Keep", "Plan", "Profile", "Run", "Selection", "When", "apply"]

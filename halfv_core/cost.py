@@ -5,7 +5,7 @@ the full square of queries and keys; not counted are vision tower, projector, no
 tokens. For a layer of n tokens, width d, query width d_q, key/value width d_kv (grouped queries) and MLP width m:
 
     dense   2 n (2 d d_q + 2 d d_kv + 3 d m) + 4 n^2 d_q
-    frozen  2 t (2 d d_q + 3 d m) + 4 n d d_kv + 4 t n d_q        t of the n tokens are text
+    frozen  2 t (2 d d_q + 3 d m) + 4 n d d_kv + 4 t n d_q        t of the n tokens are updated
 
 With d_q = d and d_kv = d these are the formulas of ShortV (arXiv 2504.00502, table 1).
 
@@ -54,7 +54,7 @@ class DecoderShape:
     def prefill_flops(self, tokens: "LayerTokens") -> int:
         """FLOPs of one layer for the prompt."""
         n = tokens.visual + tokens.text
-        queries = tokens.text if tokens.frozen else n
+        queries = n - tokens.frozen
         linear = 2 * queries * self.hidden * (2 * self.query_width + 3 * self.mlp)
         keys_values = 4 * n * self.hidden * self.kv_width
         return linear + keys_values + 4 * queries * (n + tokens.past) * self.query_width
@@ -74,22 +74,40 @@ class LayerTokens(NamedTuple):
 
     visual: int
     text: int
-    frozen: bool
-    """Whether the visual tokens are keys and values only, not updated."""
+    frozen: int = 0
+    """How many of the visual tokens are keys and values only, not updated."""
     past: int = 0
     """Tokens of earlier turns in the layer's cache."""
+    absent: int = 0
+    """Visual tokens of the prompt that do not go through the layer."""
+    past_absent: int = 0
+    """Tokens of earlier turns that the layer's cache does not hold."""
+    uncached: int = 0
+    """Visual tokens that go through the layer and are then taken out of its cache."""
 
 
 def tokens_by_layer(plan: Plan, layers: int, visual: int, text: int) -> tuple[LayerTokens, ...]:
-    """Tokens in each of the `layers` layers for a prompt of `visual` visual and `text` text tokens under a plan."""
-    rows: list[LayerTokens] = []
-    kept = visual
+    """Tokens in each of the `layers` layers for a prompt of `visual` visual and `text` text tokens under a plan.
+
+    What is decided in the run is not known here: a When counts as if its rule never held, and a selector that decides
+    how many tokens it keeps as if it kept all (see `Plan.is_known_beforehand`).
+    """
+    kept, rows = visual, []
     keeps = {keep.layer: keep for keep in plan.keeps}
+    freezes = {layer: item for item in plan.freezes for layer in item.layers}
+    hides = {layer: item for item in plan.hides for layer in item.layers}
     for layer in range(layers):
         if layer in keeps:
-            kept = keeps[layer].count(visual)
-        rows.append(LayerTokens(kept, text, layer in plan.frozen_layers and kept > 0))
-    return tuple(rows)
+            kept = keeps[layer].remaining(visual, kept)
+        present = min(hides[layer].count(visual), kept) if layer in hides else kept
+        frozen = present - min(freezes[layer].count(visual), present) if layer in freezes else 0
+        rows.append(LayerTokens(present, text, frozen, absent=visual - present))
+    everywhere = max((keep.layer for keep in plan.keeps if keep.cache == "everywhere"), default=0)
+    left = visual - rows[everywhere].absent
+    return tuple(
+        row._replace(uncached=max(0, row.visual - left)) if layer < everywhere else row
+        for layer, row in enumerate(rows)
+    )
 
 
 @dataclass(frozen=True)
@@ -135,7 +153,7 @@ def cost_of(shape: DecoderShape, rows: Sequence[LayerTokens], new_tokens: int = 
         rows: for each layer, the tokens of the prompt that went through it.
         new_tokens: number of tokens that were fed one by one after the prompt.
     """
-    full = [LayerTokens(rows[0].visual, row.text, False, rows[0].past) for row in rows]
+    full = [LayerTokens(row.visual + row.absent, row.text, past=row.past + row.past_absent) for row in rows]
     return Cost(
         prefill_flops=sum(map(shape.prefill_flops, rows)),
         prefill_flops_full=sum(map(shape.prefill_flops, full)),
@@ -157,4 +175,4 @@ def _decoding(shape: DecoderShape, row: LayerTokens, new_tokens: int) -> int:
 
 
 def _cached(row: LayerTokens) -> int:
-    return row.past + row.visual + row.text
+    return row.past + row.visual + row.text - row.uncached

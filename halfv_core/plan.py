@@ -2,151 +2,47 @@
 
     Plan((Keep(layer=2, keep_ratio=0.25), Freeze(layers=range(15, 32))))
 
-Every training-free method is a list of two kinds of intervention: keep a share of the visual tokens from some layer on,
-or freeze them (visible as keys and values, but not updated) in some layers.
+Every training-free method is a list of interventions; see `halfv_core.interventions` for the kinds.
 """
 
-import math
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from halfv_core.errors import PlanError, first_fault
-from halfv_core.selectors import make_selector
+from halfv_core.interventions import MAX_LAYER, Freeze, Hide, Intervention, Keep, Option, Selection, When, runs_of
+from halfv_core.selectors.base import Reading
 
-Option = bool | int | float | str
+__all__ = [
+    "MAX_LAYER",
+    "AnyIntervention",
+    "Freeze",
+    "Hide",
+    "Intervention",
+    "Keep",
+    "Option",
+    "Plan",
+    "Selection",
+    "When",
+]
 
-MAX_LAYER = 10_000
-"""Deeper than any model; a plan lists its frozen layers one by one."""
-
-
-class Intervention(BaseModel):
-    """Base of the interventions: immutable, built by keyword, with a one-line error for a bad field."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __init__(self, **data: Any) -> None:
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            raise PlanError(f"bad {type(self).__name__}: {first_fault(error)}") from None
-
-
-class Keep(Intervention):
-    """From the input of decoder layer `layer` on, keep a share or a number of the visual tokens and prune the rest.
-
-    Raises:
-        PlanError: layer below 1, ratio outside 0..1, a negative number of tokens, both or neither of them, or an
-            unknown selector or option.
-    """
-
-    kind: Literal["keep"] = "keep"
-    layer: int = Field(ge=1, le=MAX_LAYER, strict=True)
-    """Decoder layer, counted from 0, whose input is pruned; at least 1, because models read the positions of new tokens
-    off the cache of layer 0."""
-    keep_ratio: float | None = Field(default=None, ge=0.0, le=1.0)
-    """Share to keep of the row's original number of visual tokens; None if `tokens` is given."""
-    tokens: int | None = Field(default=None, ge=0, strict=True)
-    """Number of visual tokens to keep in each row, or all of a row that has fewer; None if `keep_ratio` is given. Many
-    numbers cannot be said as a share, whose number of tokens is rounded down."""
-    selector: str = "anchor_coverage"
-    """Registered name of the selector that chooses the tokens."""
-    options: dict[str, Option] = Field(default_factory=dict)
-    """Options of the selector."""
-
-    @model_validator(mode="after")
-    def _is_one_rule(self) -> "Keep":
-        if (self.keep_ratio is None) == (self.tokens is None):
-            raise PlanError(
-                "a Keep has a share or a number of tokens",
-                got="neither" if self.tokens is None else f"keep_ratio={self.keep_ratio:g} and tokens={self.tokens}",
-                expected="keep_ratio=0.25, or tokens=128",
-            )
-        make_selector(self.selector, self.options)
-        return self
-
-    @model_serializer(mode="wrap")
-    def _without_the_other_rule(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Files and fingerprints of plans that have a share are as they were before `tokens` existed."""
-        return {name: value for name, value in serialize(self).items() if value is not None}
-
-    def describe(self) -> str:
-        """The intervention in words."""
-        settings = ", ".join(f"{name} {value}" for name, value in self.options.items())
-        by = f" by {self.selector}" + (f" ({settings})" if settings else "")
-        if not (self.keep_ratio or self.tokens):
-            return f"layer {self.layer}: drop all visual tokens"
-        kept = f"{self.tokens} visual tokens" if self.tokens else f"{self.keep_ratio:.3g} of the visual tokens"
-        return f"layer {self.layer}: keep {kept}{by}"
-
-    def count(self, visual: int) -> int:
-        """Number of tokens to keep of `visual` original ones.
-
-        It is max(1, floor(visual * keep_ratio)), or 0 for ratio 0; or `tokens`, and at most `visual`.
-        """
-        if self.tokens is not None:
-            return min(self.tokens, visual)
-        if not self.keep_ratio or visual == 0:
-            return 0
-        return max(1, math.floor(visual * self.keep_ratio))
-
-    def share(self, visual: int) -> float:
-        """The share of `visual` original tokens, 1 or more, that is asked for."""
-        return self.keep_ratio if self.keep_ratio is not None else self.count(visual) / visual
-
-
-class Freeze(Intervention):
-    """In these decoder layers, visual tokens are keys and values only; their hidden states pass through unchanged.
-
-    Raises:
-        PlanError: no layers, or a negative one.
-    """
-
-    kind: Literal["freeze"] = "freeze"
-    layers: tuple[Annotated[int, Field(ge=0, le=MAX_LAYER, strict=True)], ...] = Field(min_length=1)
-    """Decoder layers, counted from 0, ascending; a range is accepted."""
-
-    def describe(self) -> str:
-        """The intervention in words."""
-        first, last = self.layers[0], self.layers[-1]
-        whole = len(self.layers) == last - first + 1
-        which = f"{first}-{last}" if whole and last > first else ", ".join(map(str, self.layers))
-        return f"layers {which}: freeze the visual tokens (keys and values only)"
-
-    @field_validator("layers", mode="before")
-    @classmethod
-    def _from_iterable(cls, layers: object) -> object:
-        if not isinstance(layers, range | list | tuple | set | frozenset):
-            return layers
-        if isinstance(layers, range):
-            layers = layers[: MAX_LAYER + 1]  # refused by the type of the field if it is longer
-        if not all(isinstance(layer, int) for layer in layers):
-            return tuple(layers)  # refused by the type of the field, which names the element
-        return tuple(sorted(set(layers)))
+AnyIntervention = Keep | Freeze | Hide | When
 
 
 class Plan(BaseModel):
     """Interventions in the order of their layers; `Plan(())` does nothing.
 
     Raises:
-        PlanError: two Keeps at one layer, a share or number that grows with depth, or a layer frozen twice.
+        PlanError: two Keeps at one layer, a share or number that grows with depth, a layer that is frozen or hidden
+            twice, or tokens that would have to be chosen where they are not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    interventions: tuple[Annotated[Keep | Freeze, Field(discriminator="kind")], ...] = ()
+    interventions: tuple[Annotated[AnyIntervention, Field(discriminator="kind")], ...] = ()
 
-    def __init__(self, interventions: Iterable[Keep | Freeze] = (), /, **data: Any) -> None:
+    def __init__(self, interventions: Iterable[AnyIntervention] = (), /, **data: Any) -> None:
         data.setdefault("interventions", tuple(interventions))
         try:
             super().__init__(**data)
@@ -155,26 +51,21 @@ class Plan(BaseModel):
 
     @field_validator("interventions", mode="after")
     @classmethod
-    def _in_order(cls, interventions: tuple[Keep | Freeze, ...]) -> tuple[Keep | Freeze, ...]:
+    def _in_order(cls, interventions: tuple[AnyIntervention, ...]) -> tuple[AnyIntervention, ...]:
         return tuple(sorted(interventions, key=_first_layer))
 
     @model_validator(mode="after")
     def _consistent(self) -> "Plan":
-        for earlier, later in zip(self.keeps, self.keeps[1:], strict=False):
-            if earlier.layer == later.layer:
-                raise PlanError("two keeps at one layer", got=f"layer {later.layer} twice", remedy="merge them")
-            if _grows(earlier.keep_ratio, later.keep_ratio) or _grows(earlier.tokens, later.tokens):
-                amounts = [
-                    keep.keep_ratio if keep.tokens is None else f"{keep.tokens} tokens" for keep in (earlier, later)
-                ]
-                raise PlanError(
-                    "what is kept grows with depth, but tokens once dropped do not come back",
-                    got=f"{amounts[0]} at layer {earlier.layer}, {amounts[1]} at layer {later.layer}",
-                    expected="shares of the original tokens, or numbers of tokens, that do not grow",
-                )
-        frozen = [layer for item in self.interventions if isinstance(item, Freeze) for layer in item.layers]
-        if len(set(frozen)) < len(frozen):
-            raise PlanError("a layer is frozen twice", got=sorted(frozen), expected="each layer once")
+        _check_keeps(self.keeps)
+        _check_once("frozen", self.freezes)
+        _check_once("hidden", self.hides)
+        both = self.frozen_layers & self.hidden_layers
+        if both:
+            raise PlanError(
+                "a layer is both frozen and hidden", got=sorted(both), expected="one of them for each layer"
+            )
+        _check_inside(self.freezes, self.hides, self.keeps)
+        _check_readings(self)
         return self
 
     @property
@@ -183,19 +74,50 @@ class Plan(BaseModel):
         return tuple(item for item in self.interventions if isinstance(item, Keep))
 
     @property
+    def freezes(self) -> tuple[Freeze, ...]:
+        """All Freezes, ascending by first layer."""
+        return tuple(item for item in self.interventions if isinstance(item, Freeze))
+
+    @property
+    def hides(self) -> tuple[Hide, ...]:
+        """All Hides, ascending by first layer."""
+        return tuple(item for item in self.interventions if isinstance(item, Hide))
+
+    @property
+    def whens(self) -> tuple[When, ...]:
+        """All Whens, ascending by first layer: the order in which they wait for each other."""
+        return tuple(item for item in self.interventions if isinstance(item, When))
+
+    @property
     def frozen_layers(self) -> frozenset[int]:
         """All layers in which visual tokens are frozen."""
-        return frozenset(layer for item in self.interventions if isinstance(item, Freeze) for layer in item.layers)
+        return frozenset(layer for item in self.freezes for layer in item.layers)
+
+    @property
+    def hidden_layers(self) -> frozenset[int]:
+        """All layers in which visual tokens are hidden."""
+        return frozenset(layer for item in self.hides for layer in item.layers)
 
     @property
     def first_layer(self) -> int:
         """The first layer that the plan names; 0 for an empty plan."""
-        return min([keep.layer for keep in self.keeps] + list(self.frozen_layers), default=0)
+        return min(map(_first_layer, self.interventions), default=0)
 
     @property
     def last_layer(self) -> int:
         """The deepest layer that the plan names; 0 for an empty plan."""
-        return max([keep.layer for keep in self.keeps] + list(self.frozen_layers), default=0)
+        return max(map(_last_layer, self.interventions), default=0)
+
+    @property
+    def is_known_beforehand(self) -> bool:
+        """Whether the numbers of tokens, and with them the cost, follow from the prompt's length alone."""
+        return not self.whens and not any(
+            isinstance(item, Selection) and item.counts_itself for item in self.interventions
+        )
+
+    def reads(self) -> frozenset[Reading]:
+        """What has to be at hand where tokens are chosen."""
+        return frozenset().union(*(item.reads() for item in self.interventions))
 
     def describe(self) -> list[str]:
         """The interventions in words, one line each; for an empty plan, a line that says so."""
@@ -215,9 +137,64 @@ class Plan(BaseModel):
             )
 
 
+def _check_keeps(keeps: Sequence[Keep]) -> None:
+    for earlier, later in zip(keeps, keeps[1:], strict=False):
+        if earlier.layer == later.layer:
+            raise PlanError("two keeps at one layer", got=f"layer {later.layer} twice", remedy="merge them")
+        if _grows(earlier.keep_ratio, later.keep_ratio) or _grows(earlier.tokens, later.tokens):
+            amounts = [keep.keep_ratio if keep.tokens is None else f"{keep.tokens} tokens" for keep in (earlier, later)]
+            raise PlanError(
+                "what is kept grows with depth, but tokens once dropped do not come back",
+                got=f"{amounts[0]} at layer {earlier.layer}, {amounts[1]} at layer {later.layer}",
+                expected="shares of the original tokens, or numbers of tokens, that do not grow",
+                remedy="use a Hide for tokens that come back",
+            )
+
+
+def _check_once(what: str, items: Sequence[Freeze | Hide]) -> None:
+    layers = [layer for item in items for layer in item.layers]
+    if len(set(layers)) < len(layers):
+        raise PlanError(f"a layer is {what} twice", got=sorted(layers), expected="each layer once")
+
+
+def _check_inside(freezes: Sequence[Freeze], hides: Sequence[Hide], keeps: Sequence[Keep]) -> None:
+    """Refuse a Keep between layers for which tokens have been chosen, or are absent, already."""
+    items: list[Freeze | Hide] = [*(item for item in freezes if not item.is_empty), *hides]
+    inside = {layer for item in items for run in runs_of(item.layers) for layer in run[1:]}
+    for keep in keeps:
+        if keep.layer in inside:
+            raise PlanError(
+                "a Keep stands inside layers that are hidden or partly frozen",
+                got=f"layer {keep.layer}",
+                expected="a Keep before, at the first, or after the last of these layers",
+            )
+
+
+def _check_readings(plan: Plan) -> None:
+    """Refuse a choice by a layer in which the tokens are not."""
+    places: list[tuple[int, Keep | Freeze | Hide]] = [(keep.layer, keep) for keep in plan.keeps]
+    items: tuple[Freeze | Hide, ...] = (*plan.freezes, *plan.hides)
+    places += [(run[0], item) for item in items for run in runs_of(item.layers)]
+    for layer, item in places:
+        if layer - 1 in plan.hidden_layers and "previous" in item.reads():
+            raise PlanError(
+                f"{item.selector} scores tokens in layer {layer - 1}, where they are hidden",
+                got=item.describe(),
+                expected="another layer, or a selector that does not read the layer before",
+            )
+
+
 def _grows(earlier: float | None, later: float | None) -> bool:
     return earlier is not None and later is not None and later > earlier
 
 
-def _first_layer(item: Keep | Freeze) -> int:
-    return item.layer if isinstance(item, Keep) else item.layers[0]
+def _first_layer(item: AnyIntervention) -> int:
+    if isinstance(item, Keep):
+        return item.layer
+    return item.from_layer if isinstance(item, When) else item.layers[0]
+
+
+def _last_layer(item: AnyIntervention) -> int:
+    if isinstance(item, Keep):
+        return item.layer
+    return item.from_layer if isinstance(item, When) else item.layers[-1]

@@ -9,11 +9,12 @@ Nothing here knows how a plan was found. The files, in the order in which a prom
     generation.py     what generate() does not do under a plan
     run.py            apply() and Run: which forward call belongs to which cache
     layout.py         which tokens of the prompt are visual
-    prefill_state.py  a forward call with visual tokens; pruning.py and freeze.py carry out the plan in it
+    prefill_state.py  a forward call with visual tokens; choosing.py, triggers.py and freeze.py carry out the plan in it
     decode_state.py   a forward call with text only, after a prefill
     cache_state.py    what the KV cache holds between the calls; tracked_cache.py carries it along with the cache
 
-They share the tensors of token_slots.py, layer_input.py, cached_tokens.py, masks.py and attention.py; patching.py wraps
+They share the tensors of token_slots.py, layer_input.py, cached_tokens.py, masks.py, renumbering.py and attention.py;
+prompt_view.py and sources.py are what a selector may look at; patching.py wraps
 the model's methods, and run_record.py counts what went through them.
 """
 

@@ -34,8 +34,8 @@ def keys_and_values(
         Keys, rotated to their positions, and values, (B, kv_heads, r, head_dim) each.
     """
     normed = layer.input_layernorm(hidden)
-    keys = _rotate(parts, _project(layer.self_attn, "k", normed), cos, sin)
-    return keys, _project(layer.self_attn, "v", normed)
+    keys = rotate(parts, project(layer.self_attn, "k", normed), cos, sin)
+    return keys, project(layer.self_attn, "v", normed)
 
 
 def attention_scores(parts: Parts, layer: Any, layer_input: LayerInput, scoring: Scoring, rope: bool) -> torch.Tensor:
@@ -57,17 +57,17 @@ def attention_scores(parts: Parts, layer: Any, layer_input: LayerInput, scoring:
     attention, hidden = layer.self_attn, layer_input.hidden
     last = layer_input.last_slots()  # (B, 1)
     normed_last = layer.input_layernorm(gather_tokens(hidden, last))
-    query = widened(_project(attention, "q", normed_last))  # (B, H, 1, d)
+    query = widened(project(attention, "q", normed_last))  # (B, H, 1, d)
     logits = None if rope else _logits_without_keys(layer, query, hidden)  # (B, H_kv, H / H_kv, n)
     if logits is None:
         if not rope and _keys_are_adapted(attention, hidden.device):
             keys = _keys_without_bias(attention, widened_norm(layer.input_layernorm, hidden))  # (B, H_kv, n, d)
         else:
-            keys = widened(_project(attention, "k", layer.input_layernorm(hidden)))
+            keys = widened(project(attention, "k", layer.input_layernorm(hidden)))
         if rope:
             cos, sin = layer_input.tables.cos, layer_input.tables.sin
-            query = _rotate(parts, query, gather_tokens(cos, last), gather_tokens(sin, last))
-            keys = _rotate(parts, keys, cos, sin)
+            query = rotate(parts, query, gather_tokens(cos, last), gather_tokens(sin, last))
+            keys = rotate(parts, keys, cos, sin)
         with no_autocast(query.device):
             logits = (_by_key_head(query, keys.shape[1]) @ keys.transpose(2, 3)).float()
     if scoring == "release":
@@ -78,7 +78,7 @@ def attention_scores(parts: Parts, layer: Any, layer_input: LayerInput, scoring:
     return parts.ranks.mean_over_heads(weights)
 
 
-def _project(attention: Any, projection: str, normed: torch.Tensor) -> torch.Tensor:
+def project(attention: Any, projection: str, normed: torch.Tensor) -> torch.Tensor:
     """(B, n, D) -> (B, heads, n, head_dim) by the named projection, with the family's per-head norm if it has one."""
     states: torch.Tensor = getattr(attention, f"{projection}_proj")(normed)
     states = states.view(*normed.shape[:-1], -1, attention.head_dim)
@@ -86,7 +86,7 @@ def _project(attention: Any, projection: str, normed: torch.Tensor) -> torch.Ten
     return (states if norm is None else norm(states)).transpose(1, 2)
 
 
-def _rotate(parts: Parts, states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def rotate(parts: Parts, states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotate (B, heads, k, head_dim) queries or keys to the positions of the tables (B or 1, k, head_dim)."""
     none = states[:, :0]  # the families' functions take queries and keys, and rotate both
     rotated: torch.Tensor = parts.rotary(none, states, cos, sin)[1]

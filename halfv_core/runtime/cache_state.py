@@ -17,7 +17,7 @@ from halfv_core.runtime.token_slots import TokenSlots
 class CacheState:
     """Which tokens each layer's cache holds for one batch; it lives, and is copied, with the batch's cache.
 
-    Layers between two prunings hold the same tokens and form a *group*; group 0 is the layers before the first pruning.
+    Layers that hold the same tokens share one object that says so.
     """
 
     def __init__(self, parts: Parts, plan: Plan, record: RunRecord) -> None:
@@ -27,8 +27,7 @@ class CacheState:
         """The record of everything that goes through this cache."""
         self.rope_deltas: torch.Tensor | None = None
         """(B, 1) positions minus token indices behind the latest prefill, in models that keep them for decoding."""
-        self._groups = [sum(keep.layer <= index for keep in plan.keeps) for index in range(len(parts.layers))]
-        self._cached: list[CachedTokens | None] = [None] * (len(plan.keeps) + 1)  # by group; None: the whole sequence
+        self._cached: list[CachedTokens | None] = [None] * len(parts.layers)  # None: the whole sequence
         self._window = parts.window if plan.interventions else None
         self._prefill_end = 0  # length of the sequence after its latest prefill
         self._is_unfinished = False  # whether a prefill has begun and not gone through all layers
@@ -46,12 +45,17 @@ class CacheState:
 
     def cached(self, index: int) -> CachedTokens | None:
         """The tokens in the cache of layer `index` after the latest prefill; None for the whole sequence."""
-        return self._cached[self._groups[index]]
+        return self._cached[index]
 
     def cached_length(self, index: int, past: int) -> int:
         """Number of entries in the cache of layer `index` when the sequence has `past` tokens."""
         cached = self.cached(index)
         return past if cached is None else cached.length(past)
+
+    def sequence_length(self, entries: int) -> int:
+        """Number of tokens in the sequence when layer 0's cache has that many entries."""
+        cached = self._cached[0]
+        return entries if cached is None else cached.sequence_length(entries)
 
     def begin_prefill(self) -> None:
         """Tell that a prefill is about to go through the layers; `add_prefill` says that it has."""
@@ -61,22 +65,25 @@ class CacheState:
         """Add the tokens of a prefill that has gone through all layers.
 
         Args:
-            slots: for each group, the tokens that went through its layers.
+            slots: for each layer, the tokens that it has added to its cache.
             past: length of the sequence before the prefill.
             length: length of the sequence after it.
             ends_in_image: whether the prefill's last token is visual, in any row.
         """
-        self._cached = [
-            CachedTokens.after_prefill(before, added, past, length)
-            for before, added in zip(self._cached, slots, strict=True)
-        ]
+        made: dict[tuple[int, int], CachedTokens | None] = {}
+        for index, (before, added) in enumerate(zip(self._cached, slots, strict=True)):
+            key = id(before), id(added)
+            if key not in made:
+                made[key] = CachedTokens.after_prefill(before, added, past, length)
+            self._cached[index] = made[key]
         self._prefill_end = length
         self._ends_in_image = ends_in_image
         self._is_unfinished = False
 
     def select_rows(self, indices: torch.Tensor) -> None:
         """Replace the rows of the batch by the rows `indices`, (B',), as the cache did with its keys and values."""
-        self._cached = [None if cached is None else cached.select_rows(indices) for cached in self._cached]
+        selected = {id(cached): cached.select_rows(indices) for cached in self._cached if cached is not None}
+        self._cached = [None if cached is None else selected[id(cached)] for cached in self._cached]
         if self.rope_deltas is not None:
             self.rope_deltas = self.rope_deltas[indices.to(self.rope_deltas.device)]
         self.record.select_rows(indices.tolist())
@@ -88,7 +95,7 @@ class CacheState:
         count the window in cached tokens instead of tokens of the sequence.
 
         Args:
-            past: length of the sequence before the new tokens, as layer 0's cache has it.
+            past: length of the sequence before the new tokens.
             length: length of the sequence with the new tokens.
             is_prefill: whether there are visual tokens among the new ones.
 
@@ -125,7 +132,7 @@ class CacheState:
 
         Args:
             cache: the batch's cache.
-            past: length of the sequence, as layer 0's cache has it.
+            past: length of the sequence.
 
         Raises:
             UnsupportedError: the cache of a layer has another length or other rows than it should have.
@@ -136,8 +143,9 @@ class CacheState:
             raise UnsupportedError(
                 "an earlier call failed and left this KV cache half filled", remedy="start a new cache"
             )
-        for index in range(min(len(cache.layers), len(self._groups))):
-            found, expected = cache.get_seq_length(index), self.cached_length(index, past)
+        for index in range(min(len(cache.layers), len(self._cached))):
+            layer: Any = cache.layers[index]
+            found, expected = layer.get_seq_length(), self.cached_length(index, past)
             if found != expected:
                 raise UnsupportedError(
                     "the layers of the cache no longer fit together",
@@ -146,7 +154,6 @@ class CacheState:
                     remedy="cut a cache by the same number of tokens in every layer, and continue a pruned one as the "
                     "object that the plan filled or a copy.deepcopy of it",
                 )
-            layer: Any = cache.layers[index]
             if len(layer.keys) != self.rows:
                 raise UnsupportedError(
                     "the rows of the cache are not those that the plan has seen",

@@ -22,10 +22,16 @@ class CachedTokens:
     """Position in the sequence from which on every token is cached, after the first m entries."""
     has_padding: bool
     """Whether any of the first m entries came from a padding slot."""
+    shift: torch.Tensor | None = None
+    """(B,) by how much later tokens are moved towards the beginning in these layers; None for not at all."""
 
     def length(self, past: int) -> int:
         """Number of cache entries when the sequence has `past` tokens."""
         return self.positions.shape[1] + past - self.suffix_start
+
+    def sequence_length(self, entries: int) -> int:
+        """Number of tokens in the sequence when there are that many cache entries."""
+        return entries - self.positions.shape[1] + self.suffix_start
 
     def entries(self, past: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions of all entries, and which of them are real; (B, length(past)) each."""
@@ -36,7 +42,8 @@ class CachedTokens:
     def select_rows(self, indices: torch.Tensor) -> "CachedTokens":
         """The same for a cache whose rows were replaced by the rows `indices`, (B',)."""
         indices = indices.to(self.positions.device)
-        return replace(self, positions=self.positions[indices], real=self.real[indices])
+        shift = None if self.shift is None else self.shift[indices.to(self.shift.device)]
+        return replace(self, positions=self.positions[indices], real=self.real[indices], shift=shift)
 
     @classmethod
     def after_prefill(
@@ -60,9 +67,14 @@ class CachedTokens:
             earlier = torch.arange(past, device=device).expand(rows, past)
             before = cls(earlier, torch.ones(rows, past, dtype=torch.bool, device=device), past, has_padding=False)
         positions, real = before.entries(past)
+        shift = before.shift
+        if slots.shift is not None:
+            added = torch.tensor(slots.shift.later).to(slots.positions.device, non_blocking=True)
+            shift = added if shift is None else added + shift.to(added.device)
         return cls(
             positions=torch.cat([positions, slots.positions], 1),
             real=torch.cat([real, slots.real], 1),
             suffix_start=length,
             has_padding=before.has_padding or slots.has_padding,
+            shift=shift,
         )

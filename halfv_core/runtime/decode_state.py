@@ -4,24 +4,25 @@ from typing import Any
 
 import torch
 
+from halfv_core.families.base import Parts
 from halfv_core.runtime.cache_state import CacheState
+from halfv_core.runtime.cached_tokens import CachedTokens
 from halfv_core.runtime.masks import decode_mask, decode_padding_mask
+from halfv_core.runtime.renumbering import rotary_tables
 
 
 class DecodeState:
     """New text tokens on their way through the decoder: none is pruned, but some layers have fewer keys for them."""
 
-    def __init__(
-        self, cache_state: CacheState, past: int, new: int, mask: torch.Tensor | None, *, padding_mask: bool
-    ) -> None:
+    def __init__(self, parts: Parts, cache_state: CacheState, past: int, new: int, mask: torch.Tensor | None) -> None:
         """Begin the forward call.
 
         Args:
+            parts: of the model.
             cache_state: what the cache holds.
             past: tokens of the sequence before the new ones.
             new: number of new tokens.
             mask: layer 0's attention mask, which serves all layers (see `PrefillState`).
-            padding_mask: whether the attention kernel takes padding masks only.
 
         Raises:
             UnsupportedError: see `CacheState.check_sequence`.
@@ -31,7 +32,9 @@ class DecodeState:
         self._past = past
         self._length = past + new
         self._mask = mask
-        self._padding_mask = padding_mask
+        self._padding_mask = parts.flash
+        self._parts = parts
+        self._tables: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id of what the layer's cache holds
 
     def layer_arguments(self, index: int, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments of the call of layer `index`, with a mask that fits the layer's cache.
@@ -41,6 +44,8 @@ class DecodeState:
             kwargs: the arguments that the model made.
         """
         cached, mask = self._cache_state.cached(index), self._mask
+        if cached is not None and cached.shift is not None:
+            kwargs = kwargs | {"position_embeddings": self._moved(cached, kwargs)}
         if cached is None or (mask is None and not cached.has_padding):
             return kwargs  # without a mask, a single new token sees everything, or the kernel is causal
         like = kwargs["position_embeddings"][0]
@@ -49,3 +54,11 @@ class DecodeState:
         else:
             fitting = decode_mask(mask, cached, self._past, self._length, like)
         return dict(kwargs, attention_mask=fitting)
+
+    def _moved(self, cached: CachedTokens, kwargs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotary tables of the new tokens in layers that count positions anew."""
+        if id(cached) not in self._tables:
+            positions, like = kwargs["position_ids"], kwargs["position_embeddings"][0]
+            indices = torch.arange(positions.shape[1], device=like.device).expand(len(cached.positions), -1)
+            self._tables[id(cached)] = rotary_tables(self._parts, positions, indices, None, cached, like)
+        return self._tables[id(cached)]

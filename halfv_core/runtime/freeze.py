@@ -1,4 +1,4 @@
-"""One layer with its visual tokens frozen: only text tokens go through it, visual tokens are keys and values.
+"""One layer with visual tokens frozen: only the other tokens go through it, these are keys and values.
 
 This is ShortV's rule (arXiv 2504.00502): the layer does not update visual tokens, so its queries, output projection and
 MLP run for text tokens only.
@@ -69,7 +69,7 @@ class FrozenTokensCache:
 def run_frozen_layer(
     parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput, kwargs: Mapping[str, Any]
 ) -> torch.Tensor:
-    """Run a decoder layer on the text tokens of its input.
+    """Run a decoder layer on those tokens of its input that are not frozen.
 
     Args:
         parts: of the model.
@@ -79,7 +79,7 @@ def run_frozen_layer(
         kwargs: keyword arguments of the call for all tokens of the prefill, with the real cache or None.
 
     Returns:
-        (B, n, D): text tokens updated, visual tokens unchanged.
+        (B, n, D): frozen tokens unchanged, the others updated.
     """
     layer = parts.layers[index]
     if not (layer.training and getattr(layer, "gradient_checkpointing", False)):
@@ -108,9 +108,9 @@ def _run(
     parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput, kwargs: Mapping[str, Any]
 ) -> torch.Tensor:
     tables, hidden = layer_input.tables, layer_input.hidden
-    if min(tables.slots.visual_counts) == 0:  # a row without visual tokens needs a query for every slot
+    if min(tables.frozen.counts) == 0:  # a row without frozen tokens needs a query for every slot
         output = forward(hidden, **tables.arguments(kwargs))
-        return torch.where(tables.slots.visual[..., None], hidden, output)
+        return torch.where(tables.frozen.mask[..., None], hidden, output)
     split = tables.split
     frozen = gather_tokens(hidden, split.frozen)  # (B, n - t, D)
     with parts_callable(parts.layers[index]):

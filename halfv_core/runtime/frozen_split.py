@@ -1,18 +1,28 @@
 """FrozenSplit: the two parts into which a frozen layer divides its tokens, those that go through it and the others."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from halfv_core.runtime.token_slots import TokenSlots, complement, gather_tokens, true_indices
 
 
+class FrozenTokens(NamedTuple):
+    """The tokens of a batch that are keys and values only."""
+
+    mask: torch.Tensor
+    """(B, n) bool: the slot holds one."""
+    counts: tuple[int, ...]
+    """How many there are in each row."""
+
+
 @dataclass(frozen=True)
 class FrozenSplit:
     """Of n slots in each of B rows, t are active and go through the layer; the others are keys and values only.
 
-    Every row needs as many queries as the row with the most text. A row with less text sends some of its visual tokens
-    along, whose keys and values come out the same and whose output is discarded.
+    Every row needs as many queries as the row with the most other tokens. A row with fewer sends some of its frozen
+    tokens along, whose keys and values come out the same and whose output is discarded.
     """
 
     active: torch.Tensor
@@ -30,16 +40,22 @@ class FrozenSplit:
     frozen_tables: tuple[torch.Tensor, torch.Tensor]
     """Likewise of the frozen tokens, (B, n - t, head_dim) each."""
     discarded: torch.Tensor | None
-    """(B, t, 1) bool, true at active tokens that are visual, whose output is discarded; None if there are none."""
+    """(B, t, 1) bool, true at active tokens that are frozen, whose output is discarded; None if there are none."""
 
     @classmethod
     def of(
-        cls, slots: TokenSlots, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor | None, past: int
+        cls,
+        slots: TokenSlots,
+        tokens: FrozenTokens,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        mask: torch.Tensor | None,
+        past: int,
     ) -> "FrozenSplit":
-        """Divide the tokens; the tables are as in `LayerTables`, and every row has visual tokens."""
-        active = true_indices(~slots.visual, slots.length - min(slots.visual_counts))  # (B, t)
+        """Divide the tokens; the tables are as in `LayerTables`, and every row has frozen tokens."""
+        active = true_indices(~tokens.mask, slots.length - min(tokens.counts))  # (B, t)
         frozen = complement(active, slots.length)  # (B, n - t)
-        is_ragged = len(set(slots.visual_counts)) > 1
+        is_ragged = len(set(tokens.counts)) > 1
         return cls(
             active=active,
             frozen=frozen,
@@ -48,7 +64,7 @@ class FrozenSplit:
             mask=_mask_of_queries(mask, slots, active, cos.dtype),
             active_tables=(gather_tokens(cos, active), gather_tokens(sin, active)),
             frozen_tables=(gather_tokens(cos, frozen), gather_tokens(sin, frozen)),
-            discarded=slots.visual.gather(1, active)[..., None] if is_ragged else None,
+            discarded=tokens.mask.gather(1, active)[..., None] if is_ragged else None,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from halfv_core.runtime.frozen_split import FrozenSplit
+from halfv_core.runtime.frozen_split import FrozenSplit, FrozenTokens
 from halfv_core.runtime.token_slots import TokenSlots
 
 
@@ -29,6 +29,8 @@ class LayerTables:
     slots: TokenSlots
     past: int
     """Tokens of the sequence before this prefill."""
+    partly_frozen: FrozenTokens | None = None
+    """Of these tokens, those that frozen layers do not update; None for all visual tokens."""
     _gathered: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -38,10 +40,15 @@ class LayerTables:
         """(B, n) index of each slot's token among the q tokens of the prefill."""
         return self.slots.positions - self.past
 
+    @property
+    def frozen(self) -> FrozenTokens:
+        """Of these tokens, those that frozen layers do not update."""
+        return self.partly_frozen or FrozenTokens(self.slots.visual, self.slots.visual_counts)
+
     @cached_property
     def split(self) -> FrozenSplit:
         """The two parts of these tokens in a frozen layer."""
-        return FrozenSplit.of(self.slots, self.cos, self.sin, self.mask, self.past)
+        return FrozenSplit.of(self.slots, self.frozen, self.cos, self.sin, self.mask, self.past)
 
     def arguments(self, original: Mapping[str, Any]) -> dict[str, Any]:
         """Keyword arguments of a layer's call for all n tokens, made from those for the q tokens of the prefill."""

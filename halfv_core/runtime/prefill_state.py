@@ -1,19 +1,37 @@
 """PrefillState: a forward call with visual tokens, on its way through the decoder under a plan."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
+from transformers import Cache
 
 from halfv_core.families.base import Parts
+from halfv_core.interventions import Freeze, Hide, Keep, runs_of
 from halfv_core.placement import device_of
-from halfv_core.plan import Keep, Plan
+from halfv_core.plan import Plan
 from halfv_core.runtime.cache_state import CacheState
+from halfv_core.runtime.choosing import Choice, Finite, check_finite, choose, merge
+from halfv_core.runtime.frozen_split import FrozenTokens
 from halfv_core.runtime.layer_input import LayerInput, LayerTables
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.masks import prefill_mask, prefill_padding_mask
-from halfv_core.runtime.pruning import Finite, check_finite, prune
+from halfv_core.runtime.prompt_view import Surroundings
+from halfv_core.runtime.renumbering import rotary_tables
+from halfv_core.runtime.run_record import PastTokens
+from halfv_core.runtime.sources import Sources
 from halfv_core.runtime.token_slots import TokenSlots, gather_tokens
+from halfv_core.runtime.triggers import Triggers
+
+
+class Carried(NamedTuple):
+    """All tokens of the batch, while some of them are hidden."""
+
+    hidden: torch.Tensor
+    """(B, n, D) hidden states as they were before the first hidden layer."""
+    slots: TokenSlots
+    remaining: torch.Tensor
+    """(B, n') indices of the tokens that are not hidden, padding included."""
 
 
 class PrefillState:
@@ -30,6 +48,7 @@ class PrefillState:
         layout: TokenLayout,
         past: int,
         mask: torch.Tensor | None,
+        sources: Sources | None = None,
     ) -> None:
         """Begin the prefill.
 
@@ -40,8 +59,8 @@ class PrefillState:
             layout: which of the B rows' q new tokens are visual.
             past: tokens of the sequence before the new ones.
             mask: layer 0's attention mask, which serves all layers. A model with layers of several kinds makes a mask
-                for each kind, as wide as the cache of the first layer of that kind, which may be a pruned one. Layer 0
-                is never pruned, and within the sliding window all kinds of layers see the same.
+                for each kind; within the sliding window all kinds of layers see the same.
+            sources: what else selectors may look at.
 
         Raises:
             UnsupportedError: see `CacheState.check_sequence`.
@@ -50,21 +69,32 @@ class PrefillState:
         cache_state.begin_prefill()
         self._parts = parts
         self._keeps = {keep.layer: keep for keep in plan.keeps}
+        self._freezes = _starts(plan.freezes)
+        self._hides = _starts(plan.hides)
         self._frozen_layers = plan.frozen_layers
+        self._hidden_layers = plan.hidden_layers
+        self._reads_input = "input" in plan.reads()
+        self._triggers = Triggers(plan.whens, layout.rows)
         self._cache_state = cache_state
+        self._sources = sources or Sources(parts, plan)
         self._past = past
         self._length = past + layout.length
         self._mask = mask
         self._ends_in_image = layout.ends_in_visual
-        # Of each group of layers (see CacheState) so far; the last ones are the tokens now in the decoder.
-        self._slots = [TokenSlots.all_of(layout, past)]
-        self._tables: dict[tuple[bool, int, int, torch.device], tuple[LayerTables, object]] = {}
+        self._whole = TokenSlots.all_of(layout, past)
+        self._slots = self._whole  # the tokens now in the decoder
+        self._by_layer: list[TokenSlots] = []  # those that went through each layer
+        self._cut: torch.Tensor | None = None  # (B, q) bool: tokens that leave the caches of all layers at the end
+        self._partly_frozen: FrozenTokens | None = None
+        self._carried: Carried | None = None
+        self._whole_hidden: torch.Tensor | None = None  # (B, q, D) input of layer 0
+        self._tables: dict[tuple[int, ...], tuple[LayerTables, object]] = {}
         self._ranked_by: list[Finite] = []
         self._previous: LayerInput | None = None
         self._finished = False
 
     def enter_layer(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerInput:
-        """The input of layer `index`, after the plan's Keep at this layer, if it has one.
+        """The input of layer `index`, after what the plan does there.
 
         Args:
             index: of the layer.
@@ -73,20 +103,29 @@ class PrefillState:
         """
         # Of layers on several devices, accelerate moves a layer's arguments only after this.
         device = device_of(self._parts.layers[index])
-        hidden, self._slots[-1] = hidden.to(device), self._slots[-1].to(device)
-        keep = self._keeps.get(index)
-        if keep is not None:
-            hidden = self._prune(keep, hidden)
+        hidden, self._slots = hidden.to(device), self._slots.to(device)
+        if index == 0 and self._reads_input:
+            self._whole_hidden = hidden
+        if index not in self._hidden_layers or index in self._hides:
+            hidden = self._bring_back(hidden)
+        if any(self._slots.visual_counts):
+            hidden = self._prune(index, hidden, kwargs)
+            if index in self._freezes:
+                self._freeze(self._freezes[index], index, hidden, kwargs)
+            if index in self._hides:
+                hidden = self._hide(self._hides[index], index, hidden, kwargs)
         freezes = self.freezes(index)
-        cached = self._cache_state.cached_length(index, self._past)
-        self._cache_state.record.add_layer(index, self._slots[-1], freezes, cached)
+        past = PastTokens(self._past, self._cache_state.cached_length(index, self._past))
+        frozen = self._frozen_tokens.counts if freezes else (0,) * self._slots.rows
+        self._cache_state.record.add_layer(index, self._slots, self._whole, frozen, past)
+        self._by_layer.append(self._slots)
         # The queries of a frozen layer are not contiguous, which a padding mask cannot express.
         self._previous = self._layer_input(index, hidden, kwargs, padding_mask=self._parts.flash and not freezes)
         return self._previous
 
     def freezes(self, index: int) -> bool:
-        """Whether layer `index`, which the prefill has entered, runs for the text tokens only."""
-        return index in self._frozen_layers and any(self._slots[-1].visual_counts)
+        """Whether layer `index`, which the prefill has entered, does not update all of its tokens."""
+        return index in self._frozen_layers and any(self._frozen_tokens.counts)
 
     def layer_arguments(self, index: int, layer_input: LayerInput, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Keyword arguments of the call of layer `index` for its input; `kwargs` itself while nothing was pruned."""
@@ -97,12 +136,13 @@ class PrefillState:
             arguments["position_ids"] = None  # transformers takes gaps in them for the borders of packed sequences
         return arguments
 
-    def leave_layer(self, index: int, output: torch.Tensor) -> torch.Tensor:
+    def leave_layer(self, index: int, output: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
         """The output of layer `index`, to be handed to the next layer or, after the last one, to the model.
 
         Args:
             index: of the layer.
             output: (B, n, D), what the layer made of its input.
+            cache: the batch's KV cache, if there is one.
 
         Returns:
             (B, n, D), `output` itself; after the last layer (B, q, D), with zeros at the pruned tokens.
@@ -113,14 +153,16 @@ class PrefillState:
         if index + 1 < len(self._parts.layers):
             return output
         check_finite(self._ranked_by, output.dtype)  # not sooner: the device would run idle meanwhile
-        slots = self._slots[-1]
-        self._cache_state.add_prefill(self._slots, self._past, self._length, ends_in_image=self._ends_in_image)
-        self._previous, self._tables, self._finished = None, {}, True
-        if slots.unpruned:
+        self._slots = self._slots.to(output.device)
+        output = self._bring_back(output)
+        cached = self._cut_caches(cache)
+        self._cache_state.add_prefill(cached, self._past, self._length, ends_in_image=self._ends_in_image)
+        self._previous, self._tables, self._whole_hidden, self._finished = None, {}, None, True
+        if self._slots.unpruned:
             return output
-        full = output.new_zeros(slots.rows, self._length - self._past, output.shape[2])
-        indices = (slots.positions - self._past)[..., None].expand_as(output)
-        return full.scatter(1, indices, output.masked_fill(~slots.real[..., None], 0))
+        full = output.new_zeros(self._slots.rows, self._length - self._past, output.shape[2])
+        indices = (self._slots.positions - self._past)[..., None].expand_as(output)
+        return full.scatter(1, indices, output.masked_fill(~self._slots.real[..., None], 0))
 
     def add_deepstack(self, hidden: torch.Tensor, add: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Add vision features between two layers, as the model would add them to all tokens of the prefill.
@@ -132,53 +174,190 @@ class PrefillState:
         Returns:
             (B, n, D).
         """
-        slots = self._slots[-1]
-        if self._finished or slots.unpruned:
+        if self._finished or self._slots.unpruned:
             return add(hidden)
-        slots = slots.to(hidden.device)
-        features = add(hidden.new_zeros(slots.rows, self._length - self._past, hidden.shape[2]))
-        return hidden + gather_tokens(features, slots.positions - self._past)
+        features = add(hidden.new_zeros(self._slots.rows, self._length - self._past, hidden.shape[2]))
+        if self._carried is not None:
+            self._carried = self._carried._replace(
+                hidden=self._added(self._carried.hidden, self._carried.slots, features)
+            )
+        return self._added(hidden, self._slots, features)
 
-    def _prune(self, keep: Keep, hidden: torch.Tensor) -> torch.Tensor:
-        """Carry out the Keep at the layer that `hidden` is about to enter, where a new group of layers begins."""
-        assert self._previous is not None, "a Keep is at layer 1 or deeper"
-        original_counts = self._slots[0].visual_counts
-        pruned = prune(self._parts, keep, self._previous, self._slots[-1], hidden, original_counts)
-        self._slots.append(pruned.slots)
-        self._ranked_by += pruned.finite
+    def observes(self, index: int) -> bool:
+        """Whether the sub-layers of layer `index`, which the prefill has entered, are looked at."""
+        return index in self._sources.observed and not self.freezes(index)
+
+    def note_sublayer(self, index: int, sublayer: int, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Note what a sub-layer of layer `index` made of its tokens.
+
+        Args:
+            index: of the layer.
+            sublayer: 0 for attention, 1 for the MLP.
+            before: (B, n, D) its input.
+            after: (B, n, D) its output.
+        """
+        self._sources.note_sublayer(index, sublayer, before, after, self._slots, self._whole)
+
+    def _added(self, hidden: torch.Tensor, slots: TokenSlots, features: torch.Tensor) -> torch.Tensor:
+        positions = slots.to(hidden.device).positions
+        return hidden + gather_tokens(features.to(hidden.device), positions - self._past)
+
+    def _prune(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
+        """What a When or the Keep does at the layer that `hidden` is about to enter."""
+        before = self._slots
+        rows: set[int] = set()
+        if self._triggers.may_fire(index):
+            around = self._surroundings(index, hidden, kwargs)
+            if around.previous is not None:
+                for number, then, fired in self._triggers.fire(around):
+                    choice = choose(around, then, self._whole.visual_counts, fired)
+                    hidden = self._leave(index, hidden, choice, rows)
+                    self._cache_state.record.add_fired(number, index, fired)
+                    around = self._surroundings(index, hidden, kwargs)
+        keep = self._keeps.get(index)
+        if keep is not None:
+            around = self._surroundings(index, hidden, kwargs)
+            choice = choose(around, keep, self._whole.visual_counts)
+            if choice is not None and keep.merge is not None:
+                choice, hidden = merge(around, keep, choice)
+            hidden = self._leave(index, hidden, choice, rows)
+            rows.update(range(self._slots.rows))
+            if self._slots is not before:
+                self._after_keep(keep)
+        if rows:
+            self._cache_state.record.add_kept(index, self._slots, sorted(rows))
+        return hidden
+
+    def _leave(self, index: int, hidden: torch.Tensor, choice: Choice | None, rows: set[int]) -> torch.Tensor:
+        """Let the tokens that are not chosen leave the batch; notes the rows that have lost some."""
+        if choice is None:
+            return hidden
+        self._note(index, choice)
+        rows.update(row for row, count in enumerate(choice.counts) if count)
+        self._slots, remaining = self._slots.without(choice.others, choice.counts)
         self._tables = {}
-        for row, positions in pruned.anchors.items():
-            self._cache_state.record.add_anchors(keep.layer, row, positions)
-        self._cache_state.record.add_kept(keep.layer, pruned.slots)
-        return pruned.hidden
+        return gather_tokens(hidden, remaining)
+
+    def _after_keep(self, keep: Keep) -> None:
+        if keep.positions == "renumbered":
+            self._slots = self._slots.renumbered(self._whole.to(self._slots.positions.device))
+        if keep.cache == "everywhere":
+            indices = self._slots.positions - self._past
+            whole = self._whole.to(indices.device)
+            self._cut = whole.visual.scatter(1, indices, whole.visual.gather(1, indices) & ~self._slots.real)
+
+    def _note(self, index: int, choice: Choice) -> None:
+        self._ranked_by += choice.finite
+        for row, slots in choice.anchors.items():
+            if len(slots):
+                self._cache_state.record.add_anchors(index, row, self._slots.positions[row, slots])
+
+    def _freeze(self, freeze: Freeze, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> None:
+        """Choose the tokens that a run of frozen layers updates all the same."""
+        if self._partly_frozen is not None or not freeze.is_empty:
+            self._partly_frozen, self._tables = None, {}
+        if freeze.is_empty:
+            return
+        choice = choose(self._surroundings(index, hidden, kwargs), freeze, self._whole.visual_counts)
+        if choice is None:
+            none = torch.zeros_like(self._slots.visual)
+            self._partly_frozen = FrozenTokens(none, (0,) * self._slots.rows)
+            return
+        self._ranked_by += choice.finite
+        self._partly_frozen = FrozenTokens(choice.others, choice.counts)
+        self._cache_state.record.add_exempt(index, self._slots.without(choice.others, choice.counts)[0])
+
+    def _hide(self, hide: Hide, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
+        """Begin a run of hidden layers."""
+        choice = choose(self._surroundings(index, hidden, kwargs), hide, self._whole.visual_counts)
+        if choice is None:
+            return hidden
+        self._ranked_by += choice.finite
+        slots, remaining = self._slots.without(choice.others, choice.counts)
+        if not hide.is_empty:
+            self._cache_state.record.add_exempt(index, slots)
+        self._carried = Carried(hidden, self._slots, remaining)
+        self._slots, self._tables = slots, {}
+        return gather_tokens(hidden, remaining)
+
+    def _bring_back(self, hidden: torch.Tensor) -> torch.Tensor:
+        """End a run of hidden layers: (B, n', D) of the tokens that went through them -> (B, n, D) of all."""
+        if self._carried is None:
+            return hidden
+        whole, slots, remaining = self._carried
+        whole, slots, remaining = whole.to(hidden.device), slots.to(hidden.device), remaining.to(hidden.device)
+        # A padding slot holds one of the tokens that were hidden, which is as it was.
+        updated = torch.where(self._slots.real[..., None], hidden, gather_tokens(whole, remaining))
+        self._carried, self._slots, self._tables, self._previous = None, slots, {}, None
+        return whole.scatter(1, remaining[..., None].expand_as(updated), updated)
+
+    def _surroundings(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> Surroundings:
+        """What is at hand for a choice before layer `index`, whose input is (B, n, D) `hidden`."""
+        slots = self._slots
+        made: list[LayerInput] = []
+
+        def own() -> LayerInput:
+            if not made:
+                made.append(self._layer_input(index, hidden, kwargs, padding_mask=False))
+            return made[0]
+
+        same = self._previous is not None and self._previous.slots.positions.shape == slots.positions.shape
+        previous = self._previous if same and self._by_layer[-1].real_counts == slots.real_counts else None
+        return Surroundings(
+            parts=self._parts,
+            layer=index,
+            own=own,
+            previous=previous,
+            whole=self._whole_hidden,
+            transitions=self._sources.transitions,
+            vision=self._sources.vision,
+            grids=self._sources.grids,
+            unpruned=slots.unpruned,
+        )
+
+    def _cut_caches(self, cache: Cache | None) -> list[TokenSlots]:
+        """Take the tokens that a Keep prunes everywhere out of all caches; returns what each layer's cache holds."""
+        if self._cut is None:
+            return self._by_layer
+        made: dict[int, tuple[TokenSlots, torch.Tensor, tuple[int, ...]]] = {}
+        held = []
+        for index, slots in enumerate(self._by_layer):
+            if id(slots) not in made:
+                gone = self._cut.to(slots.positions.device).gather(1, slots.positions - self._past) & slots.real
+                counts = tuple(gone.sum(1).tolist())
+                made[id(slots)] = (*slots.without(gone, counts), counts)
+            left, remaining, counts = made[id(slots)]
+            if any(counts):
+                self._cache_state.record.take_out(index, counts)
+                _select_entries(cache, index, remaining, slots.length)
+            held.append(left if any(counts) else slots)
+        return held
+
+    @property
+    def _frozen_tokens(self) -> FrozenTokens:
+        return self._partly_frozen or FrozenTokens(self._slots.visual, self._slots.visual_counts)
 
     def _is_whole(self, index: int) -> bool:
         """Whether layer `index` sees the whole sequence."""
-        return self._slots[-1].unpruned and self._cache_state.cached(index) is None
+        return self._slots.unpruned and self._cache_state.cached(index) is None
 
     def _layer_input(
         self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any], *, padding_mask: bool
     ) -> LayerInput:
-        """Add to the hidden states their rotary tables and mask, which are gathered once for all layers of a group."""
-        (cos, sin), mask = kwargs["position_embeddings"], kwargs.get("attention_mask")
-        key = padding_mask, id(cos), id(mask), hidden.device
+        """Add to the hidden states their rotary tables and mask, which are gathered once for layers that share them."""
+        cos, mask = kwargs["position_embeddings"][0], kwargs.get("attention_mask")
+        cached = self._cache_state.cached(index)
+        key = (padding_mask, id(cos), id(mask), id(cached), hash(hidden.device))
         if key not in self._tables:
             # With the model's own tables, so that their ids are not given to others.
-            self._tables[key] = self._make_tables(index, hidden, cos, sin, mask, padding_mask), (cos, mask)
+            self._tables[key] = self._make_tables(index, hidden, kwargs, padding_mask), (cos, mask, cached)
         return LayerInput(hidden, self._tables[key][0])
 
-    def _make_tables(
-        self,
-        index: int,
-        hidden: torch.Tensor,
-        cos: torch.Tensor,
-        sin: torch.Tensor,
-        mask: torch.Tensor | None,
-        padding_mask: bool,
-    ) -> LayerTables:
+    def _make_tables(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any], padding_mask: bool) -> LayerTables:
         """The model's tables, or the entries of them that belong to the tokens now in the decoder."""
+        (cos, sin), mask = kwargs["position_embeddings"], kwargs.get("attention_mask")
         if not self._is_whole(index) or padding_mask != self._parts.flash:
-            slots = self._slots[-1].to(cos.device)
+            slots = self._slots.to(cos.device)
             full = None if self._mask is None else self._mask.to(cos.device)
             cached = self._cache_state.cached(index)
             if padding_mask:
@@ -186,7 +365,29 @@ class PrefillState:
             else:
                 mask = prefill_mask(full, slots, cached, self._past, hidden.dtype)
             indices = slots.positions - self._past
-            cos, sin = gather_tokens(cos, indices), gather_tokens(sin, indices)
+            if slots.shift is None and (cached is None or cached.shift is None):
+                cos, sin = gather_tokens(cos, indices), gather_tokens(sin, indices)
+            else:
+                cos, sin = rotary_tables(self._parts, kwargs["position_ids"], indices, slots.shift, cached, cos)
         device = hidden.device
         mask = None if mask is None else mask.to(device)
-        return LayerTables(cos.to(device), sin.to(device), mask, self._slots[-1], self._past)
+        return LayerTables(cos.to(device), sin.to(device), mask, self._slots, self._past, self._partly_frozen)
+
+
+def _starts(items: Sequence[Any]) -> dict[int, Any]:
+    """By the first layer of each run of layers: the intervention."""
+    return {run[0]: item for item in items for run in runs_of(item.layers)}
+
+
+def _select_entries(cache: Cache | None, index: int, remaining: torch.Tensor, added: int) -> None:
+    """Of the entries that a prefill has just added to a layer's cache, keep those in slots `remaining`, (B, n')."""
+    if cache is None:
+        return
+    layer: Any = cache.layers[index]
+    for name in ("keys", "values"):
+        entries = getattr(layer, name)  # (B, H_kv, m, d)
+        earlier, new = entries[:, :, :-added], entries[:, :, -added:]
+        where = remaining.to(entries.device)[:, None, :, None].expand(-1, entries.shape[1], -1, entries.shape[3])
+        setattr(layer, name, torch.cat([earlier, new.gather(2, where)], 2))
+    if isinstance(getattr(layer, "cumulative_length", None), int):  # of layers with a sliding window
+        layer.cumulative_length -= added - remaining.shape[1]

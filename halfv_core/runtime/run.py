@@ -26,7 +26,9 @@ from halfv_core.runtime.generation import check_generate
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.patching import Forward, Wrap, rope_deltas, set_rope_deltas, wrapped
 from halfv_core.runtime.prefill_state import PrefillState
+from halfv_core.runtime.renumbering import check_renumbering
 from halfv_core.runtime.run_record import RunRecord
+from halfv_core.runtime.sources import Sources, observed_layers
 from halfv_core.runtime.tracked_cache import check_cache_type, state_of, track, under_plan
 from halfv_core.wrappers import plain_model
 
@@ -70,6 +72,7 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     parts = parts_of(model, family)
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
+    check_renumbering(parts, plan)
     run = Run(model, parts, plan)
     with wrapped(run.wraps()):
         yield run
@@ -117,8 +120,22 @@ class Run:
 
     @property
     def kept(self) -> dict[int, list[torch.Tensor]]:
-        """By layer of each Keep, and by batch row: (kept,) ascending positions of the visual tokens kept there."""
+        """By layer of each Keep, and by batch row: (kept,) ascending positions of the visual tokens kept there.
+
+        Likewise by each layer at which a When pruned; rows in which it did not are empty there.
+        """
         return {} if self._latest is None else self._latest.kept
+
+    @property
+    def exempt(self) -> dict[int, list[torch.Tensor]]:
+        """By first layer of each run of frozen or hidden layers, and by row: (k,) ascending positions of the tokens
+        that the Freeze goes on updating, or that the Hide lets stay, if there are any."""
+        return {} if self._latest is None else self._latest.exempt
+
+    @property
+    def fired(self) -> list[list[int | None]]:
+        """For each When of the plan, by batch row: the layer at whose input it pruned; None if its rule never held."""
+        return [] if self._latest is None else self._latest.fired
 
     @property
     def anchors(self) -> dict[int, list[torch.Tensor]]:
@@ -155,6 +172,19 @@ class Run:
 
             return run_layer
 
+        def around_sublayer(index: int, sublayer: int, forward: Forward) -> Forward:
+            @wraps(forward)
+            def run_sublayer(*args: Any, **kwargs: Any) -> Any:
+                output = forward(*args, **kwargs)
+                state = self._call.state
+                if isinstance(state, PrefillState) and state.observes(index):
+                    before = args[0] if args else kwargs["hidden_states"]
+                    after = output[0] if isinstance(output, tuple) else output
+                    state.note_sublayer(index, sublayer, before.detach(), after.detach())
+                return output
+
+            return run_sublayer
+
         def around_deepstack(add: Forward) -> Forward:
             @wraps(add)
             def run_deepstack(hidden: torch.Tensor, *args: Any) -> torch.Tensor:
@@ -182,10 +212,16 @@ class Run:
         layers = [
             Wrap(layer, "forward", partial(around_layer, index)) for index, layer in enumerate(self._parts.layers)
         ]
+        sublayers = [
+            Wrap(getattr(self._parts.layers[index], name), "forward", partial(around_sublayer, index, number))
+            for index in sorted(observed_layers(self._plan))
+            for number, name in enumerate(("self_attn", "mlp"))
+        ]
         return [
             Wrap(self._parts.core, "forward", around_core),
             Wrap(self._model, "generate", around_generate),
             *layers,
+            *sublayers,
             *between,
         ]
 
@@ -226,7 +262,7 @@ class Run:
                 output = run_frozen_layer(self._parts, index, forward, layer_input, kwargs)
             else:
                 output = forward(layer_input.hidden, **state.layer_arguments(index, layer_input, kwargs))
-            return state.leave_layer(index, output)
+            return state.leave_layer(index, output, cache)
 
     def _begin(
         self, hidden: torch.Tensor, cache: Cache | None, mask: torch.Tensor | None
@@ -244,12 +280,14 @@ class Run:
             cache_state.check_cache(cache, past)
         state: PrefillState | DecodeState | None = None
         if layout is not None:
-            state = PrefillState(self._parts, self._plan, cache_state, layout, past, mask)
+            state = PrefillState(
+                self._parts, self._plan, cache_state, layout, past, mask, Sources(self._parts, self._plan)
+            )
             record.start_prefill()
         elif known is None:
             record.add_text_prompt(new, past)
         else:
-            state = DecodeState(cache_state, past, new, mask, padding_mask=self._parts.flash)
+            state = DecodeState(self._parts, cache_state, past, new, mask)
             record.add_new_tokens(new)
         if known is None or layout is not None:
             cache_state.rope_deltas = rope_deltas(self._parts.core, rows)

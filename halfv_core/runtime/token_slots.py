@@ -8,10 +8,20 @@ output is discarded.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 
 from halfv_core.runtime.layout import TokenLayout
+
+
+class Shift(NamedTuple):
+    """By how much the tokens are moved towards the beginning, where positions are counted anew after a pruning."""
+
+    slots: torch.Tensor
+    """(B, n) of each slot's token."""
+    later: tuple[int, ...]
+    """Of all tokens behind the prefill, in each row."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,8 @@ class TokenSlots:
     """Real tokens in each row, visual and text."""
     unpruned: bool
     """Whether no token of the prefill has been pruned yet, in any row."""
+    shift: Shift | None = None
+    """None while all tokens have the positions that they have in the prompt."""
 
     @classmethod
     def all_of(cls, layout: TokenLayout, past: int) -> "TokenSlots":
@@ -58,8 +70,9 @@ class TokenSlots:
         """The same slots with their tensors on `device`."""
         if self.positions.device == device:
             return self
+        shift = None if self.shift is None else self.shift._replace(slots=self.shift.slots.to(device))
         moved = {name: getattr(self, name).to(device) for name in ("positions", "visual", "real")}
-        return replace(self, **moved)
+        return replace(self, shift=shift, **moved)
 
     def visual_slots(self) -> torch.Tensor:
         """(B, V) ascending slot indices of each row's visual tokens, V in the row with most; any slots behind them."""
@@ -85,8 +98,20 @@ class TokenSlots:
             visual_counts=tuple(before - gone for before, gone in zip(self.visual_counts, counts, strict=True)),
             real_counts=real_counts,
             unpruned=self.unpruned and not any(counts),
+            shift=None if self.shift is None else self.shift._replace(slots=self.shift.slots.gather(1, remaining)),
         )
         return slots, remaining
+
+    def renumbered(self, whole: "TokenSlots") -> "TokenSlots":
+        """The same slots with positions counted anew.
+
+        Args:
+            whole: the slots of all tokens of the prefill, on the same device.
+        """
+        before = whole.real.cumsum(1).gather(1, self.positions - whole.positions[:, :1])
+        pairs = zip(whole.real_counts, self.real_counts, strict=True)
+        later = tuple(total - left for total, left in pairs)
+        return replace(self, shift=Shift(before - self.real.cumsum(1), later))
 
 
 def true_indices(mask: torch.Tensor, count: int) -> torch.Tensor:

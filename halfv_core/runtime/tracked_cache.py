@@ -38,6 +38,26 @@ class TrackedCache(DynamicCache):
             )
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Number of tokens in the sequence, by which new ones get their positions; not all of them may be cached.
+
+        Args:
+            layer_idx: of a layer other than the first, the number of its entries is returned.
+        """
+        entries = super().get_seq_length(layer_idx)
+        if layer_idx or self.plan_state is None:
+            return entries
+        return self.plan_state.sequence_length(entries)
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Number of keys, and position of the first, that a mask for `query_length` new tokens is made for.
+
+        It is made for the whole sequence, and the runtime takes from it what the layer's cache holds.
+        """
+        if self.plan_state is None or not self.plan_state.is_pruned:
+            return super().get_mask_sizes(query_length, layer_idx)
+        return self.get_seq_length() + query_length, 0
+
     def reset(self) -> None:
         """Empty the cache."""
         super().reset()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfv_core.errors import PlanError
-from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector, padding_of
+from halfv_core.selectors.base import SELECTORS, Reading, Scoring, SelectionContext, Selector, padding_of
 from halfv_core.selectors.farthest import farthest_fill
 from halfv_core.selectors.ranking import highest
 
@@ -52,6 +52,10 @@ class AnchorCoverage(Selector):
                 without = torch.tensor(anchors).to(hidden.device, non_blocking=True)[:, None] == 0  # (R, 1)
                 seeds = torch.where(without, _least_typical(hidden, context.visual_counts), seeds)
         return cover(hidden, seeds, [max(1, each) for each in anchors], counts, context.visual_counts)
+
+    def reads(self) -> frozenset[Reading]:
+        """See `Selector.reads`."""
+        return frozenset({"previous"} if self.anchor_share else ())
 
     def anchors(self, count: int) -> int:
         """See `Selector.anchors`."""

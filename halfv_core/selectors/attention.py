@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from halfv_core.selectors.base import SELECTORS, Scoring, SelectionContext, Selector
+from halfv_core.selectors.base import SELECTORS, Reading, Scoring, SelectionContext, Selector
 from halfv_core.selectors.ranking import highest
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class Attention(Selector):
     def select(self, context: SelectionContext, counts: Sequence[int]) -> "torch.Tensor":
         """See `Selector.select`."""
         return highest(context.attention_scores(self.scoring, self.rope), max(counts))
+
+    def reads(self) -> frozenset[Reading]:
+        """See `Selector.reads`."""
+        return frozenset({"previous"})
 
     def anchors(self, count: int) -> int:
         """See `Selector.anchors`."""

@@ -41,8 +41,8 @@ def test_visual_tokens_alone_are_a_prompt_without_text() -> None:
 
 def test_formulas_by_hand() -> None:
     shape = DecoderShape(layers=1, hidden=2, query_width=2, kv_width=1, mlp=3, value_bytes=4)
-    assert shape.prefill_flops(LayerTokens(3, 1, False)) == 2 * 4 * (2 * 4 + 2 * 2 + 3 * 6) + 4 * 16 * 2
-    assert shape.prefill_flops(LayerTokens(3, 1, True)) == 2 * 1 * (2 * 4 + 3 * 6) + 4 * 4 * 2 + 4 * 1 * 4 * 2
+    assert shape.prefill_flops(LayerTokens(3, 1)) == 2 * 4 * (2 * 4 + 2 * 2 + 3 * 6) + 4 * 16 * 2
+    assert shape.prefill_flops(LayerTokens(3, 1, frozen=3)) == 2 * 1 * (2 * 4 + 3 * 6) + 4 * 4 * 2 + 4 * 1 * 4 * 2
     assert shape.decode_flops(5) == 2 * (2 * 4 + 2 * 2 + 3 * 6) + 4 * 5 * 2
     assert shape.kv_bytes(5) == 2 * 5 * 1 * 4
 

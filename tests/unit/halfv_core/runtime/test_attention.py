@@ -71,7 +71,7 @@ def test_keys_need_not_be_made_to_score_them(family: str, monkeypatch: pytest.Mo
         found.append(attention_scores(*arguments))
         return found[-1]
 
-    monkeypatch.setattr("halfv_core.runtime.pruning.attention_scores", scores)
+    monkeypatch.setattr("halfv_core.runtime.choosing.attention_scores", scores)
     plan = Plan((Keep(layer=2, keep_ratio=0.5, selector="attention", options={"rope": False}),))
     made: list[int] = []
     attention = parts_of(model).layers[1].self_attn

@@ -71,7 +71,7 @@ def test_sharded_keys_need_not_be_made(tmp_path: Path, monkeypatch: pytest.Monke
         found.append(attention_scores(*arguments))
         return found[-1]
 
-    monkeypatch.setattr("halfv_core.runtime.pruning.attention_scores", scores)
+    monkeypatch.setattr("halfv_core.runtime.choosing.attention_scores", scores)
     with apply(model, PLANS[1]):
         model(**inputs)
     store = distributed.FileStore(str(tmp_path / "store"), 1)

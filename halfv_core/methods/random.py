@@ -1,0 +1,24 @@
+"""Method `random`: any tokens, at layer 2 as FastV: the floor that every method has to be above."""
+
+from halfv_core.interventions import Keep
+from halfv_core.methods.base import METHODS, Method, Target
+from halfv_core.plan import Plan
+
+
+@METHODS.register("random")
+class Random(Method):
+    """Keep random tokens from layer 2 on."""
+
+    title = "random"
+    source = "control"
+    looks_at = "nothing"
+    where = "layer 2"
+    question_aware = False
+
+    def default(self, target: Target) -> Plan:
+        """Half of the tokens."""
+        return self.scaled(target, 0.5)
+
+    def scaled(self, target: Target, knob: float) -> Plan:
+        """The knob is the share of tokens that are kept."""
+        return Plan((Keep(layer=2, keep_ratio=knob, selector="random"),))

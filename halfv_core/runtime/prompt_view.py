@@ -1,0 +1,158 @@
+"""PromptView: one prompt of a batch, as selectors, merges and rules may look at it; see `Prompt`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+
+from halfv_core.errors import UnsupportedError
+from halfv_core.families.base import Parts
+from halfv_core.placement import parts_callable
+from halfv_core.precision import no_autocast, widened, widened_norm
+from halfv_core.runtime.attention import project, rotate
+from halfv_core.runtime.layer_input import LayerInput
+from halfv_core.runtime.token_slots import true_indices
+from halfv_core.selectors.prompt import At, VisionReadings
+
+Grids = Sequence[tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is at hand for all prompts of a batch where tokens are chosen, before the layer `layer`."""
+
+    parts: Parts
+    layer: int
+    own: Callable[[], LayerInput]
+    """The layer's input before the choice."""
+    previous: LayerInput | None
+    """The input of the layer before; None at layer 0, and after layers in which tokens were hidden."""
+    whole: torch.Tensor | None
+    """(B, q, D) input of layer 0, of all tokens of the prefill; None if nobody reads it."""
+    transitions: Callable[[int, torch.Tensor], torch.Tensor]
+    """A row, and (n,) indices of tokens among the q -> (layers, 2, n); see `Prompt.transitions`."""
+    vision: Callable[[int, torch.Tensor], VisionReadings]
+    """A row, and (V,) indices of visual tokens among the q -> what the vision tower saw there."""
+    grids: Callable[[int], Grids]
+    """A row -> see `Prompt.grids`."""
+    unpruned: bool
+    """Whether all tokens of the prefill are still there."""
+
+
+class PromptView:
+    """One row of the batch; everything is computed when it is asked for."""
+
+    def __init__(self, around: Surroundings, row: int) -> None:
+        self._around = around
+        self._row = row
+        self._layer_input = around.own()
+        slots = self._layer_input.slots
+        self.device = self._layer_input.hidden.device
+        self._slots = true_indices(slots.real[row : row + 1], slots.real_counts[row])[0]  # (n,)
+        visual = slots.visual[row, self._slots]  # (n,) bool
+        count = slots.visual_counts[row]
+        self.visual = true_indices(visual[None], count)[0]  # (V,)
+        self.text = true_indices(~visual[None], len(self._slots) - count)[0]  # (n - V,)
+
+    @cached_property
+    def question(self) -> torch.Tensor:
+        return self.text[self.text > self.visual[-1]]
+
+    @property
+    def grids(self) -> Grids:
+        if not self._around.unpruned:
+            raise UnsupportedError(
+                "the place of visual tokens on the image is known only before the first of them are pruned",
+                got=f"a choice at layer {self._around.layer}, after another",
+                remedy="use this selector for the first Keep of the plan",
+            )
+        return self._around.grids(self._row)
+
+    def hidden(self, of: Literal["own", "previous", "input"] = "own") -> torch.Tensor:
+        if of == "input":
+            assert self._around.whole is not None, "a selector that reads the input says so in `reads`"
+            return self._around.whole[self._row].to(self.device)[self._indices]
+        return self._input_of(of).hidden[self._row, self._slots]
+
+    def normed_hidden(self) -> torch.Tensor:
+        return widened_norm(self._around.parts.norm, self.hidden()[None])[0].to(self.device)
+
+    def queries(self, tokens: torch.Tensor, at: At = "previous", *, rope: bool = True) -> torch.Tensor:
+        return self._projected("q", at, tokens, rope)
+
+    def keys(self, at: At = "previous", *, rope: bool = True) -> torch.Tensor:
+        return self._projected("k", at, None, rope)
+
+    def values(self, at: At = "previous") -> torch.Tensor:
+        return self._projected("v", at, None, rope=False)
+
+    def attention(self, tokens: torch.Tensor, at: At = "previous") -> torch.Tensor:
+        return self.attention_logits(tokens, at).softmax(-1)
+
+    def attention_logits(self, tokens: torch.Tensor, at: At = "previous") -> torch.Tensor:
+        queries, keys = self.queries(tokens, at), self.keys(at)  # (H, q, d), (H_kv, n, d)
+        grouped = queries.reshape(len(keys), -1, queries.shape[2])  # (H_kv, H / H_kv * q, d)
+        with no_autocast(self.device):
+            logits = (grouped @ keys.mT).view(len(queries), -1, keys.shape[1])  # (H, q, n)
+        scaling: float = self._around.parts.layers[self._index_of(at)].self_attn.scaling
+        return (logits * scaling).masked_fill(~self._visible_to(tokens, at), -torch.inf)
+
+    def rotary(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._tables("own")
+
+    def transitions(self) -> torch.Tensor:
+        return self._around.transitions(self._row, self._indices).to(self.device)
+
+    def vision(self) -> VisionReadings:
+        return self._around.vision(self._row, self._indices[self.visual])
+
+    @property
+    def _indices(self) -> torch.Tensor:
+        """(n,) indices of the tokens among the q tokens of the prefill."""
+        return self._layer_input.tables.indices[self._row, self._slots]
+
+    def _input_of(self, at: At) -> LayerInput:
+        if at == "own":
+            return self._layer_input
+        if self._around.previous is None:
+            raise UnsupportedError(f"the visual tokens do not go through the layer before layer {self._around.layer}")
+        return self._around.previous
+
+    def _index_of(self, at: At) -> int:
+        return self._around.layer - (at == "previous")
+
+    def _tables(self, at: At) -> tuple[torch.Tensor, torch.Tensor]:
+        tables = self._input_of(at).tables
+        row = min(self._row, len(tables.cos) - 1)
+        return tables.cos[row, self._slots].to(self.device), tables.sin[row, self._slots].to(self.device)
+
+    def _projected(self, projection: str, at: At, tokens: torch.Tensor | None, rope: bool) -> torch.Tensor:
+        """(heads, k, d) float32 of the tokens with these indices, of all by default."""
+        parts, layer = self._around.parts, self._around.parts.layers[self._index_of(at)]
+        if parts.ranks.group is not None:
+            raise UnsupportedError(
+                "this selector looks at single heads, which tensor parallelism has put into several processes",
+                remedy="use anchor_coverage or attention, or run the model in one process",
+            )
+        states = self._input_of(at).hidden[self._row, self._slots]  # (n, D)
+        states = states if tokens is None else states[tokens]
+        with parts_callable(layer):
+            made = project(layer.self_attn, projection, layer.input_layernorm(states[None]))
+        if rope:
+            cos, sin = self._tables(at)
+            if tokens is not None:
+                cos, sin = cos[tokens], sin[tokens]
+            made = rotate(parts, made, cos[None].to(made.device), sin[None].to(made.device))
+        return widened(made[0]).to(self.device)
+
+    def _visible_to(self, tokens: torch.Tensor, at: At) -> torch.Tensor:
+        """(q, n) bool: which tokens each of these tokens sees."""
+        mask = self._input_of(at).tables.mask
+        count = len(self._slots)
+        if mask is None or mask.ndim == 2:  # the kernel is causal
+            return torch.arange(count, device=self.device) <= tokens[:, None]
+        own = mask[min(self._row, len(mask) - 1), 0, :, -self._layer_input.slots.length :].to(self.device)
+        own = own[self._slots[tokens]][:, self._slots]
+        return own if own.dtype == torch.bool else own > torch.finfo(own.dtype).min / 2
