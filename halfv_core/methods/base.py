@@ -21,7 +21,7 @@ class Measured:
     layer_redundancy: tuple[float, ...] = ()
     """(L,) KL divergence when one layer freezes the visual tokens, nats: ShortV's layer contribution."""
     withdrawal: tuple[float, ...] = ()
-    """(L,) KL divergence when all visual tokens leave at the input of a layer, nats: VTW's criterion; 0 where unknown."""
+    """(L,) KL divergence when all visual tokens leave at the input of a layer, nats: VTW's criterion."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Further settings that a method has found by measuring, in its own words."""
 
@@ -100,13 +100,14 @@ def plan_at(method: Method, target: Target, flops_ratio: float) -> Plan:
     """
     if not flops_ratio > 1:
         raise PlanError("a budget is how many times fewer FLOPs", got=flops_ratio, expected="a number above 1")
-    plans = {plan: target.flops_ratio(plan) for plan in _settings(method, target)}
-    plan = min(plans, key=lambda found: abs(plans[found] - flops_ratio))
-    if abs(plans[plan] / flops_ratio - 1) > 0.1:
+    plans = [(target.flops_ratio(plan), plan) for plan in _settings(method, target)]
+    ratio, plan = min(plans, key=lambda found: abs(found[0] - flops_ratio))
+    if abs(ratio / flops_ratio - 1) > 0.1:
+        ratios = [found for found, _ in plans]
         raise PlanError(
             f"{method.title} cannot be set to this budget on this model",
             got=f"{flops_ratio:g} times fewer FLOPs",
-            expected=f"{min(plans.values()):.2f} to {max(plans.values()):.2f}",
+            expected=f"{min(ratios):.2f} to {max(ratios):.2f}",
         )
     return plan
 
