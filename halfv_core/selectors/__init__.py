@@ -4,7 +4,17 @@ What does not belong here: reading scores from a model (runtime). A selector see
 modules import torch where they compute, because plans, which are read without a model, check their selectors' options.
 """
 
-from halfv_core.selectors import anchor_coverage, attention, random, uniform
+from halfv_core.selectors import (
+    anchor_coverage,
+    attention,
+    dart,
+    divprune,
+    priortr,
+    pyramiddrop,
+    random,
+    uniform,
+    v2drop,
+)
 from halfv_core.selectors.base import (
     SELECTORS,
     PromptSelector,
@@ -24,7 +34,12 @@ __all__ = [
     "ThresholdSelector",
     "anchor_coverage",
     "attention",
+    "dart",
+    "divprune",
     "make_selector",
+    "priortr",
+    "pyramiddrop",
     "random",
     "uniform",
+    "v2drop",
 ]

@@ -1,4 +1,4 @@
-"""Greedy MAP inference of a determinantal point process: the fast form of Chen et al. (NeurIPS 2018, 1709.05135)."""
+"""Greedy MAP inference of a determinantal point process, in the fast form of arXiv 1709.05135."""
 
 from typing import TYPE_CHECKING
 
