@@ -3,6 +3,7 @@
 The layer is an RMS norm without weights, three matrices, and rotary positions with base 10000, as in Llama.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -76,7 +77,7 @@ class StubPrompt:
     def attention_logits(self, tokens: torch.Tensor, at: At = "previous") -> torch.Tensor:
         keys = self.keys(at)
         keys = keys.repeat_interleave(self._heads // len(keys), 0)
-        logits = self.queries(tokens, at) @ keys.mT / self._width**0.5
+        logits = self.queries(tokens, at) @ keys.mT / math.sqrt(self._width)
         unseen = torch.arange(len(self._states["own"])) > tokens[:, None]
         return logits.masked_fill(unseen, -torch.inf)
 

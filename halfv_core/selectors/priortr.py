@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     import torch
 
 
+Mode = Literal["last", "question", "question_but_last"]
+
+
 @SELECTORS.register("priortr")
 @dataclass(frozen=True)
 class PriorTR(PromptSelector):
     """Choose the tokens with the highest P ln(P / Q), P being the prompted attention and Q the prior."""
 
-    mode: Literal["last", "question", "question_but_last"] = "question"
+    mode: Mode = "question"
     """Whose attention P is: the last token's, or the mean over the text after the image (the paper's for LLaVA-1.5), of
     which its code for Qwen leaves out the last token. For LLaVA-NeXT it is `last`."""
     heads: Heads = "mean"

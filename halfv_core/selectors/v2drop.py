@@ -31,8 +31,6 @@ class V2Drop(PromptSelector):
 
 def variation(before: "torch.Tensor", after: "torch.Tensor") -> "torch.Tensor":
     """(n, D) and (n, D) -> (n,) length of the change of each token, in float32."""
-    import torch
-
     from halfv_core.precision import widened
 
-    return torch.linalg.vector_norm(widened(after) - widened(before), dim=-1)
+    return (widened(after) - widened(before)).square().sum(-1).sqrt()

@@ -1,13 +1,13 @@
 """The selector `priortr` against the paper's own functions."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from halfv_core.errors import PlanError
 from halfv_core.selectors.attended import Heads
-from halfv_core.selectors.priortr import PriorTR, priortr
+from halfv_core.selectors.priortr import Mode, PriorTR, priortr
 from tests.peers import peer_cases
 from tests.prompts import random_prompt
 
@@ -28,9 +28,10 @@ def test_the_rows_are_those_of_the_mode(prior: int) -> None:
     prompt = random_prompt(20, question=5)
     attention = prompt.attention(prompt.question)[..., prompt.visual]
     null = attention[:, prior : prior + 1]
-    for mode, rows in (("last", slice(4, 5)), ("question", slice(0, 5)), ("question_but_last", slice(0, 4))):
+    rows: dict[Mode, slice] = {"last": slice(4, 5), "question": slice(5), "question_but_last": slice(4)}
+    for mode, part in rows.items():
         chosen = PriorTR(mode=mode, prior_token=prior).choose(prompt, 6)
-        assert chosen.tolist() == priortr(attention[:, rows], null).topk(6).indices.tolist()
+        assert chosen.tolist() == priortr(attention[:, part], null).topk(6).indices.tolist()
 
 
 def test_attention_like_the_prior_scores_nothing() -> None:
@@ -44,7 +45,7 @@ def test_no_attention_at_all_is_no_score() -> None:
 
 def test_a_question_of_one_token_or_none() -> None:
     for question in (0, 1):
-        for mode in ("last", "question", "question_but_last"):
+        for mode in get_args(Mode):
             assert len(PriorTR(mode=mode).choose(random_prompt(8, question=question), 3)) == 3
 
 
