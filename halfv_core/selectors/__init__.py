@@ -12,6 +12,8 @@ from halfv_core.selectors import (
     divprune,
     fitprune,
     hawk,
+    hiprune,
+    holov,
     priortr,
     pyramiddrop,
     random,
@@ -19,6 +21,9 @@ from halfv_core.selectors import (
     transprune,
     uniform,
     v2drop,
+    visionzip,
+    visipruner,
+    vispruner,
 )
 from halfv_core.selectors.base import (
     SELECTORS,
@@ -44,6 +49,8 @@ __all__ = [
     "divprune",
     "fitprune",
     "hawk",
+    "hiprune",
+    "holov",
     "make_selector",
     "priortr",
     "pyramiddrop",
@@ -52,4 +59,7 @@ __all__ = [
     "transprune",
     "uniform",
     "v2drop",
+    "visionzip",
+    "visipruner",
+    "vispruner",
 ]
