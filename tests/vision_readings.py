@@ -67,5 +67,5 @@ def random_prompt(visual: int, seed: int = 0, *, equal: bool = False) -> VisionP
         return torch.ones(shape) if equal else torch.rand(shape, generator=generator)
 
     attention = numbers(12, visual).softmax(1)
-    readings = Readings(attention, numbers(12, visual, 6) - 0.5, numbers(visual, 8) - 0.5)
+    readings = Readings(attention, numbers(12, visual, 6) - 0.5, numbers(visual, 5) - 0.5)
     return VisionPrompt(readings, numbers(visual, 5) - 0.5, [(1, 1, visual)])

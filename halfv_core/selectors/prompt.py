@@ -103,3 +103,6 @@ class VisionReadings(Protocol):
 
     def features(self) -> "torch.Tensor":
         """(V, D_v): what the projector takes for each token."""
+
+    def project(self, features: "torch.Tensor") -> "torch.Tensor":
+        """(k, D_v) -> (k, D): what the projector makes of such features, as it enters the decoder."""
