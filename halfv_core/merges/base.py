@@ -47,6 +47,10 @@ class Merge(ABC):
         """What has to be at hand for `merge`."""
         return frozenset()
 
+    def tower_layers(self) -> frozenset[int]:
+        """Layers of the vision tower that it looks at, perhaps counted from the end."""
+        return frozenset()
+
 
 MERGES: Registry[type[Merge]] = Registry("merge", PlanError)
 

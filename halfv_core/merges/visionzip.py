@@ -47,6 +47,10 @@ class VisionZipMerge(Merge):
         """See `Merge.reads`."""
         return frozenset({"vision"})
 
+    def tower_layers(self) -> frozenset[int]:
+        """See `Merge.tower_layers`."""
+        return frozenset({self.layer})
+
 
 def add_means(
     states: "torch.Tensor", keys: "torch.Tensor", targets: "torch.Tensor", pruned: "torch.Tensor"

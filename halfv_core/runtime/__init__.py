@@ -13,6 +13,8 @@ Nothing here knows how a plan was found. The files, in the order in which a prom
     decode_state.py   a forward call with text only, after a prefill
     cache_state.py    what the KV cache holds between the calls; tracked_cache.py carries it along with the cache
 
+vision_readings.py says what the vision tower computed for each row; vision_tower.py notes it and computes it again.
+
 They share the tensors of token_slots.py, layer_input.py, cached_tokens.py, masks.py and attention.py; patching.py wraps
 the model's methods, and run_record.py counts what went through them.
 """

@@ -50,6 +50,10 @@ class HiPrune(PromptSelector):
         """See `Selector.reads`."""
         return frozenset({"vision"})
 
+    def tower_layers(self) -> frozenset[int]:
+        """See `Selector.tower_layers`."""
+        return frozenset({self.object_layer, self.deep_layer})
+
 
 def anchors_and_buffers(
     attention: "torch.Tensor", grids: Sequence[tuple[int, int, int]], anchors: int

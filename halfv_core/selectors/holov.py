@@ -53,6 +53,10 @@ class HoloV(PromptSelector):
         """See `Selector.reads`."""
         return frozenset({"vision"})
 
+    def tower_layers(self) -> frozenset[int]:
+        """See `Selector.tower_layers`."""
+        return frozenset({self.layer})
+
 
 def within_quotas(
     states: "torch.Tensor", attention: "torch.Tensor", chunks: int, count: int, beta: float = 0.09

@@ -41,6 +41,10 @@ class VisionZip(PromptSelector):
         """See `Selector.reads`."""
         return frozenset({"vision"})
 
+    def tower_layers(self) -> frozenset[int]:
+        """See `Selector.tower_layers`."""
+        return frozenset({self.layer})
+
     def anchors(self, count: int) -> int:
         """See `Selector.anchors`."""
         return count - math.floor(count * self.contextual_share)

@@ -43,6 +43,10 @@ class VisPruner(PromptSelector):
         """See `Selector.reads`."""
         return frozenset({"vision"})
 
+    def tower_layers(self) -> frozenset[int]:
+        """See `Selector.tower_layers`."""
+        return frozenset({self.layer})
+
     def anchors(self, count: int) -> int:
         """See `Selector.anchors`."""
         return math.floor(count * self.important_share)
