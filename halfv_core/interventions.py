@@ -139,6 +139,10 @@ class Selection(Intervention):
         """What has to be at hand where the tokens are chosen."""
         return frozenset() if self.is_empty else make_selector(self.selector, self.options).reads()
 
+    def tower_layers(self) -> frozenset[int]:
+        """Layers of the vision tower that are looked at, perhaps counted from the end."""
+        return frozenset() if self.is_empty else make_selector(self.selector, self.options).tower_layers()
+
     def _amount(self) -> str:
         """How many tokens, in words."""
         if self.counts_itself:
@@ -203,6 +207,13 @@ class Keep(Selection):
         found = super().reads()
         if self.merge is not None and not self.is_empty:
             found |= make_merge(self.merge, self.merge_options).reads()
+        return found
+
+    def tower_layers(self) -> frozenset[int]:
+        """Layers of the vision tower that are looked at, perhaps counted from the end."""
+        found = super().tower_layers()
+        if self.merge is not None and not self.is_empty:
+            found |= make_merge(self.merge, self.merge_options).tower_layers()
         return found
 
     def describe(self) -> str:
@@ -330,7 +341,11 @@ class When(Intervention):
 
     def reads(self) -> frozenset[Reading]:
         """What has to be at hand where the rule is asked."""
-        return self.then.reads() | {"previous"}
+        return self.then.reads() | make_rule(self.rule, self.options).reads()
+
+    def tower_layers(self) -> frozenset[int]:
+        """Layers of the vision tower that are looked at."""
+        return self.then.tower_layers()
 
     def describe(self) -> str:
         """The intervention in words."""

@@ -119,6 +119,10 @@ class Plan(BaseModel):
         """What has to be at hand where tokens are chosen."""
         return frozenset().union(*(item.reads() for item in self.interventions))
 
+    def tower_layers(self) -> frozenset[int]:
+        """Layers of the vision tower that are looked at, perhaps counted from the end."""
+        return frozenset().union(*(item.tower_layers() for item in self.interventions))
+
     def describe(self) -> list[str]:
         """The interventions in words, one line each; for an empty plan, a line that says so."""
         return [item.describe() for item in self.interventions] or ["leave every visual token alone"]

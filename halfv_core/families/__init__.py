@@ -16,12 +16,13 @@ from halfv_core.families import (
     qwen3_vl,
     smolvlm,
 )
-from halfv_core.families.base import FAMILIES, Family, Parts, family_of, parts_of, register
+from halfv_core.families.base import FAMILIES, Family, Parts, Tower, family_of, parts_of, register
 
 __all__ = [
     "FAMILIES",
     "Family",
     "Parts",
+    "Tower",
     "family_of",
     "gemma3",
     "idefics3",

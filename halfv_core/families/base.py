@@ -20,6 +20,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Tower:
+    """Where the runtime finds a family's vision tower, and how its patches become visual tokens."""
+
+    layers: tuple[str, ...]
+    """Dotted path, from the top module, to the tower's list of layers; where versions of transformers differ, several,
+    of which the first that exists counts."""
+    projector: str
+    """Dotted path to the module that makes visual tokens of the tower's states."""
+    packed: bool = False
+    """Whether the patches of all images form one sequence, in which neighbouring ones become one token, as in the Qwen
+    families. Otherwise each image is a row of the batch, and each patch a token; CLIP towers have a CLS token besides.
+    """
+    windows: bool = False
+    """Whether the tower puts the patches into the order of its attention windows first."""
+
+
+@dataclass(frozen=True)
 class Family:
     """Where the runtime finds modules and settings in a model of one family.
 
@@ -40,6 +57,8 @@ class Family:
     """Name of the decoder's method `(hidden_states, visual_pos_masks, visual_embeds)` that adds features of the vision
     tower to the visual tokens between early layers. These features are not part of a layer's update, so they are added
     after a frozen layer, too."""
+    tower: Tower | None = None
+    """The vision tower; None if it is not known which patches a visual token is made of."""
 
 
 FAMILIES: Registry[Family] = Registry("family", ModelError)

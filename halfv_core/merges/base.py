@@ -47,6 +47,10 @@ class Merge(ABC):
         """What has to be at hand for `merge`."""
         return frozenset()
 
+    def tower_layers(self) -> frozenset[int]:
+        """Layers of the vision tower that it looks at, perhaps counted from the end."""
+        return frozenset()
+
 
 MERGES: Registry[type[Merge]] = Registry("merge", PlanError)
 
@@ -66,3 +70,10 @@ def make_merge(name: str, options: Mapping[str, bool | int | float | str]) -> Me
         return TypeAdapter(kind).validate_python(dict(options))
     except ValidationError as error:
         raise PlanError(f"merge '{name}', {first_fault(error)}") from None
+
+
+def outside(chosen: "torch.Tensor", visual: int) -> "torch.Tensor":
+    """(V,) bool: false at the chosen ones of so many visual tokens."""
+    import torch
+
+    return torch.ones(visual, dtype=torch.bool, device=chosen.device).index_fill_(0, chosen, False)

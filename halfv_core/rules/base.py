@@ -1,14 +1,16 @@
-"""What a rule is: immutable options and one question about a layer that a prompt has just gone through."""
+"""What a rule is: immutable options and one method that says whether it holds for a prompt at a layer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
 from halfv_core.errors import PlanError, first_fault
 from halfv_core.registry import Registry
+from halfv_core.selectors.base import Reading
 from halfv_core.selectors.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -17,15 +19,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule(ABC):
-    """A question about a layer. Subclasses are frozen dataclasses; their fields are the options of a When."""
+    """A condition on one prompt. Subclasses are frozen dataclasses; their fields are the options."""
 
     @abstractmethod
     def holds(self, prompt: Prompt) -> "torch.Tensor":
-        """() bool: whether the rule holds in the layer that the prompt has just gone through, its `previous` one."""
+        """Whether the rule holds at the layer that the prompt has just passed, its "previous" layer.
 
-    def times(self) -> int:
-        """In how many layers it has to hold, one after the other or not, before tokens are pruned."""
+        Args:
+            prompt: its tokens, at least one of which is visual.
+
+        Returns:
+            () bool on the prompt's device.
+        """
+
+    def votes(self) -> int:
+        """At how many layers, one after the other or not, the rule has to hold before something is done."""
         return 1
+
+    def reads(self) -> frozenset[Reading]:
+        """What has to be at hand for `holds`."""
+        return frozenset({"previous"})
 
 
 RULES: Registry[type[Rule]] = Registry("rule", PlanError)
@@ -43,6 +56,11 @@ def make_rule(name: str, options: Mapping[str, bool | int | float | str]) -> Rul
         if option not in known:
             raise PlanError(f"rule '{name}' has no option '{option}'", expected=", ".join(known) or "no options")
     try:
-        return TypeAdapter(kind).validate_python(dict(options))
+        return _adapter(kind).validate_python(dict(options))
     except ValidationError as error:
         raise PlanError(f"rule '{name}', {first_fault(error)}") from None
+
+
+@cache
+def _adapter(kind: type[Rule]) -> TypeAdapter[Rule]:
+    return TypeAdapter(kind)

@@ -13,9 +13,9 @@ Nothing here knows how a plan was found. The files, in the order in which a prom
     decode_state.py   a forward call with text only, after a prefill
     cache_state.py    what the KV cache holds between the calls; tracked_cache.py carries it along with the cache
 
-They share the tensors of token_slots.py, layer_input.py, cached_tokens.py, masks.py, renumbering.py and attention.py;
-prompt_view.py and sources.py are what a selector may look at; patching.py wraps
-the model's methods, and run_record.py counts what went through them.
+They share the tensors of token_slots.py, layer_input.py, cached_tokens.py, masks.py, renumbering.py and attention.py.
+What selectors may look at is prompt_view.py; sources.py, vision_readings.py and vision_tower.py are behind it.
+patching.py wraps the model's methods, and run_record.py counts what went through them.
 """
 
 from halfv_core.runtime.run import Run, apply

@@ -76,7 +76,7 @@ class PrefillState:
         self._reads_input = "input" in plan.reads()
         self._triggers = Triggers(plan.whens, layout.rows)
         self._cache_state = cache_state
-        self._sources = sources or Sources(parts, plan)
+        self._sources = sources or Sources(plan)
         self._past = past
         self._length = past + layout.length
         self._mask = mask

@@ -30,6 +30,7 @@ from halfv_core.runtime.renumbering import check_renumbering
 from halfv_core.runtime.run_record import RunRecord
 from halfv_core.runtime.sources import Sources, observed_layers
 from halfv_core.runtime.tracked_cache import check_cache_type, state_of, track, under_plan
+from halfv_core.runtime.vision_readings import VisionRecorder
 from halfv_core.wrappers import plain_model
 
 _KERNELS = ("eager", "sdpa")
@@ -73,7 +74,9 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
     check_renumbering(parts, plan)
-    run = Run(model, parts, plan)
+    reads_tower = "vision" in plan.reads()
+    recorder = VisionRecorder(model, family, plan.tower_layers()) if reads_tower else None
+    run = Run(model, parts, plan, recorder)
     with wrapped(run.wraps()):
         yield run
 
@@ -109,8 +112,11 @@ class Run:
     any of them started last.
     """
 
-    def __init__(self, model: PreTrainedModel, parts: Parts, plan: Plan) -> None:
+    def __init__(
+        self, model: PreTrainedModel, parts: Parts, plan: Plan, recorder: VisionRecorder | None = None
+    ) -> None:
         self._model = model
+        self._recorder = recorder
         self._parts = parts
         self._plan = plan
         self._call = _Call()
@@ -223,6 +229,7 @@ class Run:
             *layers,
             *sublayers,
             *between,
+            *(() if self._recorder is None else self._recorder.wraps()),
         ]
 
     def _run_core(self, forward: Forward, *args: Any, **kwargs: Any) -> Any:
@@ -241,10 +248,14 @@ class Run:
             state.check_rows(len(kwargs["inputs_embeds"] if input_ids is None else input_ids))
             if kwargs.get("position_ids") is None:  # else generate() has made them, perhaps with deltas of its own
                 set_rope_deltas(self._parts.core, state.rope_deltas, state.rows)
+        if self._recorder is not None:
+            self._recorder.begin(kwargs.get("mm_encoder_outputs"))
         try:
             with self._exclusive:
                 return forward(*args, **kwargs)
         finally:
+            if self._recorder is not None:
+                self._recorder.end()
             call.input_ids = call.padding_mask = call.state = None
 
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
@@ -281,7 +292,7 @@ class Run:
         state: PrefillState | DecodeState | None = None
         if layout is not None:
             state = PrefillState(
-                self._parts, self._plan, cache_state, layout, past, mask, Sources(self._parts, self._plan)
+                self._parts, self._plan, cache_state, layout, past, mask, self._sources()
             )
             record.start_prefill()
         elif known is None:
@@ -296,6 +307,9 @@ class Run:
         if known is None or self._latest is None or self._latest.prompt == record.prompt:
             self._latest = record
         return state
+
+    def _sources(self) -> Sources:
+        return Sources(self._plan, self._recorder, self._call.input_ids)
 
     def _visual_layout(self, past: int) -> TokenLayout | None:
         """Which of the call's tokens are visual; None if it brings no images."""

@@ -4,21 +4,29 @@ from collections.abc import Sequence
 
 import torch
 
-from halfv_core.errors import UnsupportedError
-from halfv_core.families.base import Parts
 from halfv_core.plan import Plan
 from halfv_core.runtime.token_slots import TokenSlots, true_indices
+from halfv_core.runtime.vision_readings import RowReadings, VisionRecorder
 from halfv_core.selectors.prompt import VisionReadings
 
 
 class Sources:
     """What the sub-layers changed so far, what the vision tower saw, and where visual tokens are on the image."""
 
-    def __init__(self, parts: Parts, plan: Plan) -> None:
-        self._parts = parts
+    def __init__(self, plan: Plan, recorder: VisionRecorder | None = None, input_ids: torch.Tensor | None = None) -> None:
+        """Begin a prefill.
+
+        Args:
+            plan: says what is looked at.
+            recorder: of the vision tower, if the plan looks at it.
+            input_ids: (B, q) token ids of the prefill, if the plan looks at the vision tower.
+        """
         self.observed: frozenset[int] = observed_layers(plan)
         """The layers whose sub-layers are looked at."""
+        self._recorder = recorder
+        self._input_ids = input_ids
         self._weights: dict[tuple[int, int], torch.Tensor] = {}  # by layer and sub-layer, (B, q)
+        self._readings: list[RowReadings] | None = None
 
     def note_sublayer(
         self, index: int, sublayer: int, before: torch.Tensor, after: torch.Tensor, slots: TokenSlots, whole: TokenSlots
@@ -41,11 +49,19 @@ class Sources:
 
     def vision(self, row: int, indices: torch.Tensor) -> VisionReadings:
         """What the vision tower saw at the visual tokens with these indices among the q tokens of the prefill."""
-        raise UnsupportedError("the vision tower of this family cannot be read")
+        assert self._recorder is not None and self._input_ids is not None, "who reads the vision tower says so"
+        is_visual = self._recorder.is_visual(self._input_ids[row]).to(indices.device)
+        return self._of_row(row, indices.device).at(is_visual.cumsum(0)[indices] - 1)
 
     def grids(self, row: int) -> Sequence[tuple[int, int, int]]:
         """See `Prompt.grids`."""
-        raise UnsupportedError("the visual tokens of this family are not known to form a grid")
+        return self._of_row(row, torch.device("cpu")).grids
+
+    def _of_row(self, row: int, device: torch.device) -> RowReadings:
+        assert self._recorder is not None and self._input_ids is not None, "who reads the vision tower says so"
+        if self._readings is None:
+            self._readings = self._recorder.rows(self._input_ids, device)
+        return self._readings[row]
 
 
 def observed_layers(plan: Plan) -> frozenset[int]:

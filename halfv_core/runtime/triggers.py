@@ -15,7 +15,7 @@ class Triggers:
     def __init__(self, whens: Sequence[When], rows: int) -> None:
         self._whens = [(when, make_rule(when.rule, when.options)) for when in whens]
         self._waiting = [0] * rows  # by row: the number of the When that is asked
-        self._times = [0] * rows  # by row: in how many layers its rule has held
+        self._votes = [0] * rows  # by row: in how many layers its rule has held
 
     def may_fire(self, layer: int) -> bool:
         """Whether any row has a When that may prune at the input of a layer."""
@@ -36,10 +36,10 @@ class Triggers:
         fired: dict[int, list[bool]] = {}
         for row, holds in zip(rows, around.parts.ranks.agreed(torch.stack(held)).tolist(), strict=True):
             number = self._waiting[row]
-            self._times[row] += holds
-            if holds and self._times[row] >= self._whens[number][1].times():
+            self._votes[row] += holds
+            if holds and self._votes[row] >= self._whens[number][1].votes():
                 fired.setdefault(number, [False] * len(counts))[row] = True
-                self._waiting[row], self._times[row] = number + 1, 0
+                self._waiting[row], self._votes[row] = number + 1, 0
         for number in sorted(fired):
             yield number, self._whens[number][0].then, fired[number]
 

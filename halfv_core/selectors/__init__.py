@@ -4,7 +4,27 @@ What does not belong here: reading scores from a model (runtime). A selector see
 modules import torch where they compute, because plans, which are read without a model, check their selectors' options.
 """
 
-from halfv_core.selectors import anchor_coverage, attention, random, uniform
+from halfv_core.selectors import (
+    anchor_coverage,
+    attention,
+    clse,
+    dart,
+    divprune,
+    fitprune,
+    hawk,
+    hiprune,
+    holov,
+    priortr,
+    pyramiddrop,
+    random,
+    sparsevlm,
+    transprune,
+    uniform,
+    v2drop,
+    visionzip,
+    visipruner,
+    vispruner,
+)
 from halfv_core.selectors.base import (
     SELECTORS,
     PromptSelector,
@@ -24,7 +44,22 @@ __all__ = [
     "ThresholdSelector",
     "anchor_coverage",
     "attention",
+    "clse",
+    "dart",
+    "divprune",
+    "fitprune",
+    "hawk",
+    "hiprune",
+    "holov",
     "make_selector",
+    "priortr",
+    "pyramiddrop",
     "random",
+    "sparsevlm",
+    "transprune",
     "uniform",
+    "v2drop",
+    "visionzip",
+    "visipruner",
+    "vispruner",
 ]

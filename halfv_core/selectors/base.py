@@ -75,6 +75,10 @@ class Selector(ABC):
         """What has to be at hand for `select`."""
         return frozenset()
 
+    def tower_layers(self) -> frozenset[int]:
+        """Layers of the vision tower that it looks at, perhaps counted from the end."""
+        return frozenset()
+
     def anchors(self, count: int) -> int:
         """How many of `count` chosen tokens are anchors, chosen for their attention rather than for another reason."""
         return 0

@@ -81,8 +81,9 @@ class Prompt(Protocol):
 class VisionReadings(Protocol):
     """What the vision tower computed for the visual tokens of one prompt, in the order of these tokens.
 
-    Where a token is made of several patches, as in the Qwen families, a number of the token is the mean over them.
-    Layers of the tower may be counted from its end.
+    Where a token is made of several patches, as in the Qwen families, a number of the token is the mean over them, and
+    its features are theirs one after another. Layers of the tower may be counted from its end; they are those that the
+    selector or merge names in its `tower_layers`.
     """
 
     @property
@@ -96,10 +97,16 @@ class VisionReadings(Protocol):
         """
 
     def column_mean(self, layer: int) -> "torch.Tensor":
-        """(V,) float32: attention that each token gets in a layer, mean over heads and queries, CLS included."""
+        """(V,) float32: attention that each token gets in a layer, mean over heads and queries, CLS included.
+
+        The queries are those of all the prompt's images, most of which do not see the token.
+        """
 
     def keys(self, layer: int) -> "torch.Tensor":
-        """(V, d) float32: keys in a layer, mean over heads."""
+        """(V, d) float32: keys in a layer, not rotated to positions, mean over heads."""
 
     def features(self) -> "torch.Tensor":
         """(V, D_v): what the projector takes for each token."""
+
+    def project(self, features: "torch.Tensor") -> "torch.Tensor":
+        """(k, D_v) -> (k, D): what the projector makes of such features, as it enters the decoder."""

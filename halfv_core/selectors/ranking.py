@@ -28,3 +28,21 @@ def highest(scores: "torch.Tensor", count: int) -> "torch.Tensor":
     rank = torch.nn.functional.pad(falls.cumsum(1), (1, 0))  # (R, V) equal for equal scores
     order = (rank * scores.shape[1] + indices).argsort(dim=1)[:, :count]
     return indices.gather(1, order)
+
+
+def first_then(kept: "torch.Tensor", scores: "torch.Tensor", count: int) -> "torch.Tensor":
+    """Bring what a rule keeps to a given number: the kept tokens first, then the others, each by falling score.
+
+    Args:
+        kept: (V,) bool.
+        scores: (V,) float32, not NaN, in reading order.
+        count: number of tokens, at most V.
+
+    Returns:
+        (count,) LongTensor.
+    """
+    import torch
+
+    order = highest(scores[None], len(scores))[0]
+    place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    return torch.where(kept, place, place + len(place)).argsort()[:count]
