@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from halfv_core.selectors.prompt import At, VisionReadings
+from tests.vision_readings import random_prompt as random_readings
 
 
 class StubPrompt:
@@ -100,37 +101,12 @@ class StubPrompt:
 
     def _project(self, which: int, at: At, rope: bool) -> torch.Tensor:
         states = self._normed(at) @ self._weights[which].T
-        states = states.unflatten(1, (-1, self._width)).transpose(0, 1)  # (heads, n, d)
+        states = states.view(len(states), -1, self._width).transpose(0, 1)  # (heads, n, d)
         if not rope:
             return states
         cosine, sine = self.rotary()
         front, back = states.chunk(2, -1)
         return states * cosine + torch.cat([-back, front], -1) * sine
-
-
-class RandomVision:
-    """Implements `VisionReadings` with random numbers; equal ones if all tokens are copies."""
-
-    has_cls = True
-
-    def __init__(self, visual: int, seed: int, copies: bool) -> None:
-        self._visual, self._seed, self._copies = visual, seed, copies
-
-    def _random(self, *width: int) -> torch.Tensor:
-        numbers = torch.rand(self._visual, *width, generator=torch.Generator().manual_seed(self._seed))
-        return numbers[:1].expand_as(numbers).clone() if self._copies else numbers
-
-    def attention(self, layer: int) -> torch.Tensor:
-        return self._random()
-
-    def column_mean(self, layer: int) -> torch.Tensor:
-        return self._random()
-
-    def keys(self, layer: int) -> torch.Tensor:
-        return self._random(8)
-
-    def features(self) -> torch.Tensor:
-        return self._random(8)
 
 
 def random_prompt(visual: int, seed: int = 0, *, copies: bool = False, start: int = 3, question: int = 4) -> StubPrompt:
@@ -154,5 +130,5 @@ def random_prompt(visual: int, seed: int = 0, *, copies: bool = False, start: in
         first=inputs[2],
         grids=((1, 1, visual),),
         transitions=transitions,
-        vision=RandomVision(visual, seed, copies),
+        vision=random_readings(visual, seed, equal=copies).readings,
     )
