@@ -366,7 +366,7 @@ def runs_of(layers: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 def _refuse_at_the_start(item: Keep | Freeze | Hide) -> None:
     """Refuse a selector that reads the layer before layer 0."""
-    if "previous" in item.reads():
+    if item.reads() & {"previous", "transitions"}:
         raise PlanError(
             "there is no layer before layer 0, where tokens could be scored",
             got=f"{item.describe()}",

@@ -74,7 +74,7 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
     check_renumbering(parts, plan)
-    reads_tower = "vision" in plan.reads()
+    reads_tower = plan.reads() & {"vision", "grids"}
     recorder = VisionRecorder(model, family, plan.tower_layers()) if reads_tower else None
     run = Run(model, parts, plan, recorder)
     with wrapped(run.wraps()):
@@ -291,9 +291,7 @@ class Run:
             cache_state.check_cache(cache, past)
         state: PrefillState | DecodeState | None = None
         if layout is not None:
-            state = PrefillState(
-                self._parts, self._plan, cache_state, layout, past, mask, self._sources()
-            )
+            state = PrefillState(self._parts, self._plan, cache_state, layout, past, mask, self._sources())
             record.start_prefill()
         elif known is None:
             record.add_text_prompt(new, past)

@@ -13,7 +13,9 @@ from halfv_core.selectors.prompt import VisionReadings
 class Sources:
     """What the sub-layers changed so far, what the vision tower saw, and where visual tokens are on the image."""
 
-    def __init__(self, plan: Plan, recorder: VisionRecorder | None = None, input_ids: torch.Tensor | None = None) -> None:
+    def __init__(
+        self, plan: Plan, recorder: VisionRecorder | None = None, input_ids: torch.Tensor | None = None
+    ) -> None:
         """Begin a prefill.
 
         Args:
@@ -32,13 +34,13 @@ class Sources:
         self, index: int, sublayer: int, before: torch.Tensor, after: torch.Tensor, slots: TokenSlots, whole: TokenSlots
     ) -> None:
         """See `PrefillState.note_sublayer`; `whole` are all tokens of the prefill."""
-        from halfv_core.selectors.transprune import transition_weights
+        from halfv_core.selectors.transprune import transition_weight
 
         weights = before.new_zeros(whole.positions.shape, dtype=torch.float32)
         for row, count in enumerate(slots.real_counts):
             where = true_indices(slots.real[row : row + 1], count)[0]
             indices = (slots.positions - whole.positions[:, :1])[row, where]
-            weights[row, indices] = transition_weights(before[row, where], after[row, where])
+            weights[row, indices] = transition_weight(before[row, where], after[row, where])
         self._weights[index, sublayer] = weights
 
     def transitions(self, row: int, indices: torch.Tensor) -> torch.Tensor:

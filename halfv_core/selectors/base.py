@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 Scoring = Literal["attention", "release"]
-Reading = Literal["previous", "input", "transitions", "vision"]
+Reading = Literal["previous", "input", "transitions", "vision", "grids"]
 """What has to be at hand before a selector is asked: a layer before the Keep's own (so that the Keep cannot stand at
-layer 0), the input of layer 0, what the sub-layers changed (`Prompt.transitions`), or what the vision tower saw."""
+layer 0), the input of layer 0, what the sub-layers changed (`Prompt.transitions`; not at layer 0 either), what the
+vision tower saw, or the grids of its images."""
 
 
 class SelectionContext(Protocol):

@@ -39,7 +39,7 @@ class CLSE(PromptSelector):
 
     def reads(self) -> frozenset[Reading]:
         """See `Selector.reads`."""
-        return frozenset({"previous", "input"} if self.evolution else {"previous"})
+        return frozenset({"previous", "input", "grids"} if self.evolution else {"previous"})
 
 
 def detail(states: "torch.Tensor", grids: Sequence[tuple[int, int, int]]) -> "torch.Tensor":
