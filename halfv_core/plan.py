@@ -110,10 +110,14 @@ class Plan(BaseModel):
 
     @property
     def is_known_beforehand(self) -> bool:
-        """Whether the numbers of tokens, and with them the cost, follow from the prompt's length alone."""
-        return not self.whens and not any(
-            isinstance(item, Selection) and item.counts_itself for item in self.interventions
-        )
+        """Whether the numbers of tokens, and with them the cost, follow from the prompt's length alone.
+
+        They do not if a rule or a threshold decides, or if tokens that a Hide let stay leave all caches later.
+        """
+        everywhere = max((keep.layer for keep in self.keeps if keep.cache == "everywhere"), default=0)
+        thinned = any(not hide.is_empty and hide.layers[0] < everywhere for hide in self.hides)
+        counted = any(isinstance(item, Selection) and item.counts_itself for item in self.interventions)
+        return not (self.whens or counted or thinned)
 
     def reads(self) -> frozenset[Reading]:
         """What has to be at hand where tokens are chosen."""

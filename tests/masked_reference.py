@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from halfv_core import Plan
-from halfv_core.families import parts_of
+from halfv_core import Plan, Run
+from halfv_core.families import Parts, parts_of
+from halfv_core.interventions import runs_of
 from halfv_core.runtime.patching import Wrap, wrapped
 from tests.tiny import continued
 
@@ -64,44 +65,104 @@ def visible_keys(mask: torch.Tensor | None, real: torch.Tensor, text: torch.Tens
     return found & real
 
 
+class Chosen(NamedTuple):
+    """Positions of visual tokens of one prompt, by layer, as a run of the plan has chosen them."""
+
+    kept: Mapping[int, torch.Tensor]
+    """By layer of each Keep, and wherever a When pruned: the tokens that stay."""
+    exempt: Mapping[int, torch.Tensor] = {}
+    """By first layer of each run of frozen or hidden layers: the tokens to which that does not apply."""
+    merged: Mapping[int, torch.Tensor] = {}
+    """By layer of each Keep that merges: (kept, D) what the kept tokens hold from there on."""
+
+    @classmethod
+    def of(cls, run: Run, row: int = 0, merged: Mapping[int, torch.Tensor] = {}) -> "Chosen":  # noqa: B006
+        """What a run has chosen for a row; layers at which it has pruned nothing there are left out."""
+        plan_layers = {keep.layer for keep in run.plan.keeps}
+        kept = {
+            layer: rows[row]
+            for layer, rows in run.kept.items()
+            if layer in plan_layers or any(fired[row] == layer for fired in run.fired)
+        }
+        return cls(kept, {layer: rows[row] for layer, rows in run.exempt.items()}, merged)
+
+
 def masked_logits(
-    model: PreTrainedModel, inputs: Mapping[str, Any], plan: Plan, kept: Mapping[int, torch.Tensor]
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    plan: Plan,
+    kept: Mapping[int, torch.Tensor] | Chosen,
+    prompt: int | None = None,
 ) -> torch.Tensor:
     """(N, vocabulary) logits; those at pruned positions are meaningless.
 
     Args:
         model: any model of a registered family.
         inputs: model inputs, batch of one.
-        plan: whose frozen layers count.
-        kept: by layer of each Keep, the positions of the visual tokens kept there.
+        plan: its frozen and hidden layers count, and what its Keeps do beside choosing.
+        kept: by layer of each Keep, the positions of the visual tokens kept there; or all that was chosen.
+        prompt: number of tokens of the prompt, behind which come generated ones; by default all are the prompt.
     """
+    chosen = kept if isinstance(kept, Chosen) else Chosen(kept)
     parts, calls = parts_of(model), layer_calls(model, inputs)
     hidden = calls.hidden[0]
     visual = torch.isin(inputs["input_ids"][0], torch.tensor(parts.visual_ids))  # (N,)
     length, real = len(visual), inputs["attention_mask"][0].bool()
-    remaining = torch.ones(length, dtype=torch.bool)
+    generated = torch.arange(length) >= (length if prompt is None else prompt)
+    keeps, still_layers = {keep.layer: keep for keep in plan.keeps}, plan.frozen_layers | plan.hidden_layers
+    starts = {run[0] for item in (*plan.freezes, *plan.hides) for run in runs_of(item.layers)}
+    gone = torch.zeros(length, dtype=torch.bool)  # from all layers, for generated tokens
+    for layer, keep in keeps.items():
+        if keep.cache == "everywhere" and layer in chosen.kept:
+            gone |= visual & ~_mask_of(chosen.kept[layer], length)
+    remaining, exempt, tables = torch.ones(length, dtype=torch.bool), torch.zeros(length, dtype=torch.bool), None
     for index, (layer, arguments) in enumerate(zip(parts.layers, calls.arguments, strict=True)):
-        if index in kept:
-            remaining = ~visual
-            remaining[kept[index]] = True
-        allowed = visible_keys(arguments["attention_mask"], real, ~visual) & remaining  # (N, N)
+        if index in chosen.kept:
+            remaining = ~visual | _mask_of(chosen.kept[index], length)
+            if index in chosen.merged:
+                hidden[0, chosen.kept[index]] = chosen.merged[index]
+            if index in keeps and keeps[index].positions == "renumbered":
+                tables = _tables_without_gaps(parts, arguments, remaining & real)
+        if index in starts:
+            exempt = torch.zeros(length, dtype=torch.bool)
+        if index in chosen.exempt:
+            exempt = _mask_of(chosen.exempt[index], length)
+        still = visual & ~exempt
+        here = remaining & ~still if index in plan.hidden_layers else remaining
+        allowed = visible_keys(arguments["attention_mask"], real, ~visual) & here  # (N, N)
+        allowed &= ~(generated[:, None] & gone)
         blocked = ~(allowed | torch.eye(length, dtype=torch.bool))
         mask = torch.zeros(1, 1, length, length).masked_fill(blocked, torch.finfo(torch.float32).min)
-        output = layer(hidden, **(arguments | {"attention_mask": mask, "past_key_values": None}))
-        if index in plan.frozen_layers:
-            output[0, visual] = hidden[0, visual]
+        moved = {} if tables is None else {"position_embeddings": tables}
+        output = layer(hidden, **(arguments | {"attention_mask": mask, "past_key_values": None} | moved))
+        if index in still_layers:
+            output[0, still] = hidden[0, still]
         if index < len(calls.features):
             output = output + calls.features[index]
         hidden = output
     return parts.head(parts.norm(hidden))[0]
 
 
+def _mask_of(positions: torch.Tensor, length: int) -> torch.Tensor:
+    mask = torch.zeros(length, dtype=torch.bool)
+    mask[positions] = True
+    return mask
+
+
+def _tables_without_gaps(parts: Parts, arguments: Mapping[str, Any], remaining: torch.Tensor) -> Any:
+    """Rotary tables by which the remaining tokens are counted one after another."""
+    positions = arguments["position_ids"].clone()
+    first = positions[0, remaining][0]
+    positions[0, remaining] = first + torch.arange(int(remaining.sum()))
+    return parts.decoder.rotary_emb(arguments["position_embeddings"][0], positions)
+
+
 def generate_by_recomputation(
-    model: PreTrainedModel, inputs: Mapping[str, Any], plan: Plan, kept: Mapping[int, torch.Tensor], steps: int
+    model: PreTrainedModel, inputs: Mapping[str, Any], plan: Plan, kept: Mapping[int, torch.Tensor] | Chosen, steps: int
 ) -> list[int]:
     """`steps` greedy token ids, for each of which the whole sequence runs again, without a cache."""
-    grown, ids = dict(inputs), []
+    grown, ids, prompt = dict(inputs), [], inputs["input_ids"].shape[1]
     for _ in range(steps):
-        ids.append(int(masked_logits(model, grown, plan, kept)[-1].argmax()))
+        ids.append(int(masked_logits(model, grown, plan, kept, prompt)[-1].argmax()))
         grown = continued(grown, torch.tensor([ids[-1:]]))
     return ids

@@ -112,8 +112,8 @@ def merge(around: Surroundings, keep: Keep, choice: Choice) -> tuple[Choice, tor
             merged = rule.merge(PromptView(around, row), chosen, len(choice.anchors[row]))
         where = visual_slots[row].gather(0, merged.chosen)
         hidden[row, where] = merged.states.to(hidden.dtype)
-        others[row, where] = False
-        counts[row] -= len(merged.chosen) - len(chosen)
+        others[row] = slots.visual[row].index_fill(0, where, False)
+        counts[row] = slots.visual_counts[row] - len(merged.chosen)
     return choice._replace(others=others, counts=tuple(counts)), hidden
 
 
@@ -170,6 +170,8 @@ class _Context:
         with parts_callable(layer):
             scores = attention_scores(self._parts, layer, self._around.previous, scoring, rope)  # (B, n)
         scores = scores.to(self.device)
+        if self._around.back is not None:
+            scores = scores.gather(1, self._around.back)
         scores = _of_rows(scores, self._rows).gather(1, self._slots)  # (R, V)
         if self._padding is not None:
             scores = scores.masked_fill(self._padding, 0.0)

@@ -91,6 +91,7 @@ class PrefillState:
         self._tables: dict[tuple[int, ...], tuple[LayerTables, object]] = {}
         self._ranked_by: list[Finite] = []
         self._previous: LayerInput | None = None
+        self._back: torch.Tensor | None = None  # (B, n) slots of the layer before; see Surroundings
         self._finished = False
 
     def enter_layer(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerInput:
@@ -103,7 +104,7 @@ class PrefillState:
         """
         # Of layers on several devices, accelerate moves a layer's arguments only after this.
         device = device_of(self._parts.layers[index])
-        hidden, self._slots = hidden.to(device), self._slots.to(device)
+        hidden, self._slots, self._back = hidden.to(device), self._slots.to(device), None
         if index == 0 and self._reads_input:
             self._whole_hidden = hidden
         if index not in self._hidden_layers or index in self._hides:
@@ -235,6 +236,7 @@ class PrefillState:
         self._note(index, choice)
         rows.update(row for row, count in enumerate(choice.counts) if count)
         self._slots, remaining = self._slots.without(choice.others, choice.counts)
+        self._back = remaining if self._back is None else self._back.gather(1, remaining)
         self._tables = {}
         return gather_tokens(hidden, remaining)
 
@@ -254,18 +256,18 @@ class PrefillState:
 
     def _freeze(self, freeze: Freeze, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> None:
         """Choose the tokens that a run of frozen layers updates all the same."""
-        if self._partly_frozen is not None or not freeze.is_empty:
-            self._partly_frozen, self._tables = None, {}
-        if freeze.is_empty:
+        if freeze.is_empty and self._partly_frozen is None:
             return
-        choice = choose(self._surroundings(index, hidden, kwargs), freeze, self._whole.visual_counts)
-        if choice is None:
-            none = torch.zeros_like(self._slots.visual)
-            self._partly_frozen = FrozenTokens(none, (0,) * self._slots.rows)
-            return
-        self._ranked_by += choice.finite
-        self._partly_frozen = FrozenTokens(choice.others, choice.counts)
-        self._cache_state.record.add_exempt(index, self._slots.without(choice.others, choice.counts)[0])
+        self._partly_frozen = None
+        if not freeze.is_empty:
+            choice = choose(self._surroundings(index, hidden, kwargs), freeze, self._whole.visual_counts)
+            if choice is None:
+                self._partly_frozen = FrozenTokens(torch.zeros_like(self._slots.visual), (0,) * self._slots.rows)
+            else:
+                self._ranked_by += choice.finite
+                self._partly_frozen = FrozenTokens(choice.others, choice.counts)
+                self._cache_state.record.add_exempt(index, self._slots.without(choice.others, choice.counts)[0])
+        self._tables = {}  # which name the frozen tokens
 
     def _hide(self, hide: Hide, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
         """Begin a run of hidden layers."""
@@ -301,13 +303,12 @@ class PrefillState:
                 made.append(self._layer_input(index, hidden, kwargs, padding_mask=False))
             return made[0]
 
-        same = self._previous is not None and self._previous.slots.positions.shape == slots.positions.shape
-        previous = self._previous if same and self._by_layer[-1].real_counts == slots.real_counts else None
         return Surroundings(
             parts=self._parts,
             layer=index,
             own=own,
-            previous=previous,
+            previous=self._previous,
+            back=self._back,
             whole=self._whole_hidden,
             transitions=self._sources.transitions,
             vision=self._sources.vision,

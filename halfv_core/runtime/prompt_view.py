@@ -29,6 +29,8 @@ class Surroundings:
     """The layer's input before the choice."""
     previous: LayerInput | None
     """The input of the layer before; None at layer 0, and after layers in which tokens were hidden."""
+    back: torch.Tensor | None
+    """(B, n) slots of the layer before that the own layer's slots were in; None if they are the same."""
     whole: torch.Tensor | None
     """(B, q, D) input of layer 0, of all tokens of the prefill; None if nobody reads it."""
     transitions: Callable[[int, torch.Tensor], torch.Tensor]
@@ -74,13 +76,13 @@ class PromptView:
         if of == "input":
             assert self._around.whole is not None, "a selector that reads the input says so in `reads`"
             return self._around.whole[self._row].to(self.device)[self._indices]
-        return self._input_of(of).hidden[self._row, self._slots]
+        return self._input_of(of).hidden[self._row, self._slots_at(of)]
 
     def normed_hidden(self) -> torch.Tensor:
         return widened_norm(self._around.parts.norm, self.hidden()[None])[0].to(self.device)
 
     def queries(self, tokens: torch.Tensor, at: At = "previous", *, rope: bool = True) -> torch.Tensor:
-        return self._projected("q", at, tokens, rope)
+        return self._projected("q", at, self._slots_at(at)[tokens], rope)
 
     def keys(self, at: At = "previous", *, rope: bool = True) -> torch.Tensor:
         return self._projected("k", at, None, rope)
@@ -89,18 +91,30 @@ class PromptView:
         return self._projected("v", at, None, rope=False)
 
     def attention(self, tokens: torch.Tensor, at: At = "previous") -> torch.Tensor:
-        return self.attention_logits(tokens, at).softmax(-1)
+        logits, living = self._logits(tokens, at)
+        return logits.softmax(-1)[..., living]
 
     def attention_logits(self, tokens: torch.Tensor, at: At = "previous") -> torch.Tensor:
-        queries, keys = self.queries(tokens, at), self.keys(at)  # (H, q, d), (H_kv, n, d)
+        logits, living = self._logits(tokens, at)
+        return logits[..., living]
+
+    def _logits(self, tokens: torch.Tensor, at: At) -> tuple[torch.Tensor, torch.Tensor]:
+        """(H, q, m) scaled logits at all m tokens of the layer, -inf at what is not seen; and where the n tokens are.
+
+        Tokens that an earlier choice at the same layer has pruned were attended to in the layer before.
+        """
+        slots = self._input_of(at).slots
+        everything = true_indices(slots.real[self._row : self._row + 1], slots.real_counts[self._row])[0]  # (m,)
+        queries, keys = self.queries(tokens, at), self._projected("k", at, everything, rope=True)
         grouped = queries.reshape(len(keys), -1, queries.shape[2])  # (H_kv, H / H_kv * q, d)
         with no_autocast(self.device):
-            logits = (grouped @ keys.mT).view(len(queries), -1, keys.shape[1])  # (H, q, n)
+            logits = (grouped @ keys.mT).view(len(queries), -1, keys.shape[1])  # (H, q, m)
         scaling: float = self._around.parts.layers[self._index_of(at)].self_attn.scaling
-        return (logits * scaling).masked_fill(~self._visible_to(tokens, at), -torch.inf)
+        seen = self._visible_to(self._slots_at(at)[tokens], everything, at)
+        return (logits * scaling).masked_fill(~seen, -torch.inf), torch.searchsorted(everything, self._slots_at(at))
 
     def rotary(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._tables("own")
+        return self._tables("own", self._slots)
 
     def transitions(self) -> torch.Tensor:
         return self._around.transitions(self._row, self._indices).to(self.device)
@@ -120,39 +134,42 @@ class PromptView:
             raise UnsupportedError(f"the visual tokens do not go through the layer before layer {self._around.layer}")
         return self._around.previous
 
+    def _slots_at(self, at: At) -> torch.Tensor:
+        """(n,) slots of the tokens in a layer's input."""
+        back = self._around.back
+        return self._slots if at == "own" or back is None else back[self._row, self._slots]
+
     def _index_of(self, at: At) -> int:
         return self._around.layer - (at == "previous")
 
-    def _tables(self, at: At) -> tuple[torch.Tensor, torch.Tensor]:
+    def _tables(self, at: At, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         tables = self._input_of(at).tables
         row = min(self._row, len(tables.cos) - 1)
-        return tables.cos[row, self._slots].to(self.device), tables.sin[row, self._slots].to(self.device)
+        return tables.cos[row, slots].to(self.device), tables.sin[row, slots].to(self.device)
 
-    def _projected(self, projection: str, at: At, tokens: torch.Tensor | None, rope: bool) -> torch.Tensor:
-        """(heads, k, d) float32 of the tokens with these indices, of all by default."""
+    def _projected(self, projection: str, at: At, slots: torch.Tensor | None, rope: bool) -> torch.Tensor:
+        """(heads, k, d) float32 of the tokens in these slots of a layer's input, by default of the n tokens."""
         parts, layer = self._around.parts, self._around.parts.layers[self._index_of(at)]
         if parts.ranks.group is not None:
             raise UnsupportedError(
                 "this selector looks at single heads, which tensor parallelism has put into several processes",
                 remedy="use anchor_coverage or attention, or run the model in one process",
             )
-        states = self._input_of(at).hidden[self._row, self._slots]  # (n, D)
-        states = states if tokens is None else states[tokens]
+        slots = self._slots_at(at) if slots is None else slots
+        states = self._input_of(at).hidden[self._row, slots]  # (k, D)
         with parts_callable(layer):
             made = project(layer.self_attn, projection, layer.input_layernorm(states[None]))
         if rope:
-            cos, sin = self._tables(at)
-            if tokens is not None:
-                cos, sin = cos[tokens], sin[tokens]
+            cos, sin = self._tables(at, slots)
             made = rotate(parts, made, cos[None].to(made.device), sin[None].to(made.device))
         return widened(made[0]).to(self.device)
 
-    def _visible_to(self, tokens: torch.Tensor, at: At) -> torch.Tensor:
-        """(q, n) bool: which tokens each of these tokens sees."""
-        mask = self._input_of(at).tables.mask
-        count = len(self._slots)
+    def _visible_to(self, queries: torch.Tensor, keys: torch.Tensor, at: At) -> torch.Tensor:
+        """(q, m) bool: which of the tokens in the slots `keys` each of those in the slots `queries` sees."""
+        layer_input = self._input_of(at)
+        mask = layer_input.tables.mask
         if mask is None or mask.ndim == 2:  # the kernel is causal
-            return torch.arange(count, device=self.device) <= tokens[:, None]
-        own = mask[min(self._row, len(mask) - 1), 0, :, -self._layer_input.slots.length :].to(self.device)
-        own = own[self._slots[tokens]][:, self._slots]
+            return keys <= queries[:, None]
+        own = mask[min(self._row, len(mask) - 1), 0, :, -layer_input.slots.length :].to(self.device)
+        own = own[queries][:, keys]
         return own if own.dtype == torch.bool else own > torch.finfo(own.dtype).min / 2

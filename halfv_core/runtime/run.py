@@ -118,7 +118,8 @@ class Run:
         self._model = model
         self._recorder = recorder
         self._parts = parts
-        self._plan = plan
+        self.plan = plan
+        """What is done to the visual tokens."""
         self._call = _Call()
         # Frozen layers switch the kernel that all layers share, so then only one forward call may run at a time.
         self._exclusive = Lock() if parts.flash and plan.frozen_layers else nullcontext()
@@ -220,7 +221,7 @@ class Run:
         ]
         sublayers = [
             Wrap(getattr(self._parts.layers[index], name), "forward", partial(around_sublayer, index, number))
-            for index in sorted(observed_layers(self._plan))
+            for index in sorted(observed_layers(self.plan))
             for number, name in enumerate(("self_attn", "mlp"))
         ]
         return [
@@ -285,13 +286,13 @@ class Run:
         if layout is not None:
             check_cache_type(cache)
         known = self._known_state(cache) if cache is not None and past else None
-        cache_state = known or CacheState(self._parts, self._plan, RunRecord(self._plan, len(self._parts.layers), rows))
+        cache_state = known or CacheState(self._parts, self.plan, RunRecord(self.plan, len(self._parts.layers), rows))
         record = cache_state.record
         if cache is not None and past:
             cache_state.check_cache(cache, past)
         state: PrefillState | DecodeState | None = None
         if layout is not None:
-            state = PrefillState(self._parts, self._plan, cache_state, layout, past, mask, self._sources())
+            state = PrefillState(self._parts, self.plan, cache_state, layout, past, mask, self._sources())
             record.start_prefill()
         elif known is None:
             record.add_text_prompt(new, past)
@@ -307,7 +308,7 @@ class Run:
         return state
 
     def _sources(self) -> Sources:
-        return Sources(self._plan, self._recorder, self._call.input_ids)
+        return Sources(self.plan, self._recorder, self._call.input_ids)
 
     def _visual_layout(self, past: int) -> TokenLayout | None:
         """Which of the call's tokens are visual; None if it brings no images."""
@@ -320,13 +321,13 @@ class Run:
     def _known_state(self, cache: Cache) -> CacheState | None:
         """What a cache in use holds by this plan; None if it holds the whole sequence, from before apply() or so."""
         state = state_of(cache)
-        if state is None or state.plan == self._plan:
+        if state is None or state.plan == self.plan:
             return state
         if state.is_pruned:
             raise UnsupportedError(
                 "this KV cache was pruned under another plan",
                 got="; ".join(state.plan.describe()),
-                expected="; ".join(self._plan.describe()),
+                expected="; ".join(self.plan.describe()),
                 remedy="continue it under its own plan, or start a new cache",
             )
         return None

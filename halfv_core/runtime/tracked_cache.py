@@ -58,6 +58,12 @@ class TrackedCache(DynamicCache):
             return super().get_mask_sizes(query_length, layer_idx)
         return self.get_seq_length() + query_length, 0
 
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        """Position of the first new token in the sequence, for masks; see `get_mask_sizes`."""
+        if self.plan_state is None or not self.plan_state.is_pruned:
+            return super().get_query_offset(layer_idx)
+        return self.get_seq_length()
+
     def reset(self) -> None:
         """Empty the cache."""
         super().reset()  # type: ignore[no-untyped-call]
