@@ -5,10 +5,12 @@ The layer is an RMS norm without weights, three matrices, and rotary positions w
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
 
+from halfv_core.precision import no_autocast
 from halfv_core.selectors.prompt import At, VisionReadings
 from tests.vision_readings import random_prompt as random_readings
 
@@ -57,6 +59,10 @@ class StubPrompt:
         self.device = own.device
         self.grids = grids
 
+    def widen(self) -> None:
+        """Hold the same hidden states in float32."""
+        self._states = {of: states.float() for of, states in self._states.items()}
+
     def hidden(self, of: Literal["own", "previous", "input"] = "own") -> torch.Tensor:
         return self._states[of]
 
@@ -78,7 +84,8 @@ class StubPrompt:
     def attention_logits(self, tokens: torch.Tensor, at: At = "previous") -> torch.Tensor:
         keys = self.keys(at)
         keys = keys.repeat_interleave(self._heads // len(keys), 0)
-        logits = self.queries(tokens, at) @ keys.mT / math.sqrt(self._width)
+        with no_autocast(self.device):
+            logits = self.queries(tokens, at) @ keys.mT / math.sqrt(self._width)
         unseen = torch.arange(len(self._states["own"])) > tokens[:, None]
         return logits.masked_fill(unseen, -torch.inf)
 
@@ -100,7 +107,8 @@ class StubPrompt:
         return states if self._skip_norm else states * (states.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
 
     def _project(self, which: int, at: At, rope: bool) -> torch.Tensor:
-        states = self._normed(at) @ self._weights[which].T
+        with no_autocast(self.device):
+            states = self._normed(at) @ self._weights[which].T
         states = states.view(len(states), -1, self._width).transpose(0, 1)  # (heads, n, d)
         if not rope:
             return states
@@ -109,17 +117,28 @@ class StubPrompt:
         return states * cosine + torch.cat([-back, front], -1) * sine
 
 
-def random_prompt(visual: int, seed: int = 0, *, copies: bool = False, start: int = 3, question: int = 4) -> StubPrompt:
+def random_prompt(
+    visual: int,
+    seed: int = 0,
+    *,
+    copies: bool = False,
+    start: int = 3,
+    question: int = 4,
+    dtype: torch.dtype = torch.float32,
+    scale: float = 1.0,
+) -> StubPrompt:
     """A prompt of `visual` random tokens (or so many copies of one) among random text; 4 heads share 2 key heads."""
     generator = torch.Generator().manual_seed(seed)
-    inputs = [torch.randn(start + visual + question, 32, generator=generator) for _ in range(3)]
+    length = start + visual + question
+    inputs = [(scale * torch.randn(length, 32, generator=generator)).to(dtype) for _ in range(3)]
     if copies:
         for states in inputs:
             states[start : start + visual] = states[start].clone()
     weights = [torch.randn(width, 32, generator=generator) / 32**0.5 for width in (32, 16, 16)]
-    transitions = torch.rand(3, 2, start + visual + question, generator=generator)
+    transitions = torch.rand(3, 2, length, generator=generator)
     if copies:
         transitions[..., start : start + visual] = 0.5
+    features = inputs[2][start : start + visual].float()  # as wide as the states, so that they can be merged into them
     return StubPrompt(
         inputs[0],
         start,
@@ -130,5 +149,5 @@ def random_prompt(visual: int, seed: int = 0, *, copies: bool = False, start: in
         first=inputs[2],
         grids=((1, 1, visual),),
         transitions=transitions,
-        vision=random_readings(visual, seed, equal=copies).readings,
+        vision=replace(random_readings(visual, seed, equal=copies).readings, tower_features=features),
     )

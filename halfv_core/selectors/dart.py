@@ -103,12 +103,12 @@ def dart(
     unit = normalize(widened(states), dim=-1)
     with no_autocast(unit.device):
         distance = -(unit[everyone] @ unit[visual].T)  # (P, V)
-    distance[:, kept] = -torch.inf
+    distance.index_fill_(1, kept, -torch.inf)
     chosen = [kept]
     each, more = divmod(rest, len(everyone))
     for pivot in range(len(everyone)):
         taken = best(distance[pivot], each + (pivot < more))
-        distance[:, taken] = -torch.inf
+        distance.index_fill_(1, taken, -torch.inf)
         chosen.append(taken)
     return torch.cat(chosen)
 

@@ -82,5 +82,5 @@ def telling_positions(cosine: "torch.Tensor", sine: "torch.Tensor", share: float
 
     kept = torch.zeros(len(cosine), dtype=torch.bool, device=cosine.device)
     for table in (cosine, sine):
-        kept[best(table.float().mean(1), round(share * len(table)))] = True
+        kept.index_fill_(0, best(table.float().mean(1), round(share * len(table))), True)
     return kept

@@ -29,3 +29,17 @@ def test_that_many_distinct_tokens(name: str, tokens: int, copies: bool, seed: i
     assert len(set(chosen.tolist())) == count
     assert 0 <= int(chosen.min()) <= int(chosen.max()) < tokens
     assert torch.equal(chosen, selector.choose(random_prompt(tokens, seed, copies=copies), count))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [0.01, 3000.0])
+def test_16_bit_states_are_ranked_as_the_same_numbers_in_32(name: str, dtype: torch.dtype, scale: float) -> None:
+    """Their squares overflow in float16, and products must not be rounded to a dtype of autocast."""
+    selector = make_selector(name, {})
+    assert isinstance(selector, PromptSelector)
+    narrow, wide = (random_prompt(150, scale=scale, dtype=dtype) for _ in range(2))
+    wide.widen()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        chosen = selector.choose(narrow, 70)
+    assert torch.equal(chosen, selector.choose(wide, 70))
