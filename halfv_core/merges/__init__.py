@@ -3,7 +3,18 @@
 What does not belong here: choosing tokens (selectors).
 """
 
-from halfv_core.merges import aim, apet, sparsevlm, visiondrop, visionzip
+from halfv_core.merges import aim, apet, prumerge, sparsevlm, visiondrop, visionzip
 from halfv_core.merges.base import MERGES, Merge, Merged, make_merge
 
-__all__ = ["MERGES", "Merge", "Merged", "aim", "apet", "make_merge", "sparsevlm", "visiondrop", "visionzip"]
+__all__ = [
+    "MERGES",
+    "Merge",
+    "Merged",
+    "aim",
+    "apet",
+    "make_merge",
+    "prumerge",
+    "sparsevlm",
+    "visiondrop",
+    "visionzip",
+]

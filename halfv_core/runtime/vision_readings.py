@@ -243,20 +243,20 @@ class RowReadings:
         """See `VisionReadings`."""
         return all(one_pass.has_cls for one_pass in self._passes)
 
-    def attention(self, layer: int) -> torch.Tensor:
+    def attention(self, layer: int, *, whole: bool = False) -> torch.Tensor:
         """See `VisionReadings`."""
         if not self.has_cls:
-            return self.column_mean(layer)
-        return self._of_row([one_pass.cls_attention(self._number(layer)) for one_pass in self._passes])
+            return self.column_mean(layer, whole=whole)
+        return self._of_row([one_pass.cls_attention(self._number(layer), whole) for one_pass in self._passes])
 
-    def column_mean(self, layer: int) -> torch.Tensor:
+    def column_mean(self, layer: int, *, whole: bool = False) -> torch.Tensor:
         """See `VisionReadings`."""
         queries = len(self._tokens) * self._passes[0].queries_per_token
-        return self._of_row([one_pass.column_sums(self._number(layer)) for one_pass in self._passes]) / queries
+        return self._of_row([one_pass.column_sums(self._number(layer), whole) for one_pass in self._passes]) / queries
 
-    def keys(self, layer: int) -> torch.Tensor:
+    def keys(self, layer: int, *, whole: bool = False) -> torch.Tensor:
         """See `VisionReadings`."""
-        return self._of_row([one_pass.keys(self._number(layer)) for one_pass in self._passes])
+        return self._of_row([one_pass.keys(self._number(layer), whole) for one_pass in self._passes])
 
     def features(self) -> torch.Tensor:
         """See `VisionReadings`."""

@@ -33,7 +33,7 @@ class TowerPass(ABC):
     """By layer, what it was called with."""
     projected: torch.Tensor | None = None
     """What the projector was called with."""
-    _known: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
+    _known: dict[tuple[str, int, bool], torch.Tensor] = field(default_factory=dict)
 
     @property
     @abstractmethod
@@ -55,17 +55,17 @@ class TowerPass(ABC):
         """T."""
         return sum(frames * height * width for frames, height, width in self.grids)
 
-    def cls_attention(self, layer: int) -> torch.Tensor:
-        """(T,) float32: attention of each image's CLS token, mean over heads."""
-        return self._once("cls_attention", layer)
+    def cls_attention(self, layer: int, whole: bool) -> torch.Tensor:
+        """(T,) float32: attention of each image's CLS token, mean over heads, or as if there were one, if `whole`."""
+        return self._once("cls_attention", layer, whole)
 
-    def column_sums(self, layer: int) -> torch.Tensor:
+    def column_sums(self, layer: int, whole: bool) -> torch.Tensor:
         """(T,) float32: attention that each token gets, summed over queries, mean over heads and its patches."""
-        return self._once("column_sums", layer)
+        return self._once("column_sums", layer, whole)
 
-    def keys(self, layer: int) -> torch.Tensor:
-        """(T, d) float32: keys, not rotated, mean over heads and a token's patches."""
-        return self._once("keys", layer)
+    def keys(self, layer: int, whole: bool) -> torch.Tensor:
+        """(T, d) float32: keys, not rotated, mean over heads and a token's patches; (T, H d) if `whole`."""
+        return self._once("keys", layer, whole)
 
     @abstractmethod
     def features(self) -> torch.Tensor:
@@ -75,16 +75,16 @@ class TowerPass(ABC):
     def to_projector(self, features: torch.Tensor) -> torch.Tensor:
         """(k, D_v) in the shape in which the projector takes them; it returns (..., D) for k tokens."""
 
-    def _once(self, what: str, layer: int) -> torch.Tensor:
+    def _once(self, what: str, layer: int, whole: bool) -> torch.Tensor:
         """Computed at the first call only; rows of a batch ask one after the other."""
-        if (what, layer) not in self._known:
+        if (what, layer, whole) not in self._known:
             if layer not in self.inputs:
                 raise UnsupportedError(f"nobody said that layer {layer} of the vision tower would be looked at")
             call = self.inputs[layer]
-            compute: Callable[[LayerCall, Any], torch.Tensor] = getattr(self, f"_{what}")
+            compute: Callable[[LayerCall, Any, bool], torch.Tensor] = getattr(self, f"_{what}")
             with torch.no_grad(), parts_callable(self.layers[layer]), no_autocast(call.hidden.device):
-                self._known[what, layer] = compute(call, self.layers[layer])
-        return self._known[what, layer]
+                self._known[what, layer, whole] = compute(call, self.layers[layer], whole)
+        return self._known[what, layer, whole]
 
     def _projected(self) -> torch.Tensor:
         if self.projected is None:
@@ -148,20 +148,20 @@ class ImagePass(TowerPass):
         states: torch.Tensor = project(layer.layer_norm1(call.hidden))
         return states.view(*states.shape[:-1], -1, attention.head_dim)
 
-    def _cls_attention(self, call: LayerCall, layer: Any) -> torch.Tensor:
-        queries, keys = (widened(self._heads(call, layer, name)) for name in "qk")
+    def _cls_attention(self, call: LayerCall, layer: Any, whole: bool) -> torch.Tensor:
+        queries, keys = (widened(_as_one(self._heads(call, layer, name), whole)) for name in "qk")
         logits = torch.einsum("ihd,inhd->ihn", queries[:, 0], keys) * queries.shape[-1] ** -0.5
         weights: torch.Tensor = logits.softmax(-1).mean(1)
         return weights[:, 1:].flatten()
 
-    def _column_sums(self, call: LayerCall, layer: Any) -> torch.Tensor:
-        queries, keys = (self._heads(call, layer, name) for name in "qk")
+    def _column_sums(self, call: LayerCall, layer: Any, whole: bool) -> torch.Tensor:
+        queries, keys = (_as_one(self._heads(call, layer, name), whole) for name in "qk")
         images, length = queries.shape[:2]
         sums = column_sums(queries.flatten(0, 1), keys.flatten(0, 1), [length] * images)
         return sums.view(images, length)[:, int(self.has_cls) :].flatten()
 
-    def _keys(self, call: LayerCall, layer: Any) -> torch.Tensor:
-        keys = widened(self._heads(call, layer, "k")).mean(2)
+    def _keys(self, call: LayerCall, layer: Any, whole: bool) -> torch.Tensor:
+        keys = widened(_as_one(self._heads(call, layer, "k"), whole)).mean(2)
         return keys[:, int(self.has_cls) :].flatten(0, 1)
 
 
@@ -205,17 +205,18 @@ class PackedPass(TowerPass):
         queries, keys, _ = states.unbind(1)
         return queries, keys
 
-    def _cls_attention(self, call: LayerCall, layer: Any) -> torch.Tensor:
+    def _cls_attention(self, call: LayerCall, layer: Any, whole: bool) -> torch.Tensor:
         raise UnsupportedError("the vision tower has no CLS token")
 
-    def _column_sums(self, call: LayerCall, layer: Any) -> torch.Tensor:
+    def _column_sums(self, call: LayerCall, layer: Any, whole: bool) -> torch.Tensor:
         rotate = sys.modules[type(layer.attn).__module__].apply_rotary_pos_emb_vision
         queries, keys = rotate(*self._heads(call, layer), *call.arguments["position_embeddings"])
         lengths = call.arguments["cu_seqlens"].diff().tolist()
-        return self._in_order(column_sums(queries, keys, lengths).view(self.tokens, -1).mean(1))
+        sums = column_sums(_as_one(queries, whole), _as_one(keys, whole), lengths)
+        return self._in_order(sums.view(self.tokens, -1).mean(1))
 
-    def _keys(self, call: LayerCall, layer: Any) -> torch.Tensor:
-        keys = widened(self._heads(call, layer)[1]).mean(1)
+    def _keys(self, call: LayerCall, layer: Any, whole: bool) -> torch.Tensor:
+        keys = widened(_as_one(self._heads(call, layer)[1], whole)).mean(1)
         return self._in_order(keys.view(self.tokens, self.merge**2, -1).mean(1))
 
     def _in_order(self, of_tokens: torch.Tensor) -> torch.Tensor:
@@ -224,6 +225,11 @@ class PackedPass(TowerPass):
             return of_tokens
         order = window_order(self.grids, self.window).to(of_tokens.device)
         return torch.empty_like(of_tokens).index_copy_(0, order, of_tokens)
+
+
+def _as_one(heads: torch.Tensor, whole: bool) -> torch.Tensor:
+    """(..., H, d) as they are, or (..., 1, H d) if `whole`."""
+    return heads.flatten(-2)[..., None, :] if whole else heads
 
 
 def window_order(grids: Sequence[Grid], window: int) -> torch.Tensor:

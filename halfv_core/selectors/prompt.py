@@ -90,20 +90,21 @@ class VisionReadings(Protocol):
     def has_cls(self) -> bool:
         """Whether the tower has a CLS token."""
 
-    def attention(self, layer: int) -> "torch.Tensor":
+    def attention(self, layer: int, *, whole: bool = False) -> "torch.Tensor":
         """(V,) float32: attention of the CLS token to each token in a layer, mean over heads.
 
-        `column_mean` of the layer, where the tower has no CLS token.
+        `column_mean` of the layer, where the tower has no CLS token. `whole` takes the queries and keys of all heads
+        for one head's, as PruMerge does.
         """
 
-    def column_mean(self, layer: int) -> "torch.Tensor":
+    def column_mean(self, layer: int, *, whole: bool = False) -> "torch.Tensor":
         """(V,) float32: attention that each token gets in a layer, mean over heads and queries, CLS included.
 
         The queries are those of all the prompt's images, most of which do not see the token.
         """
 
-    def keys(self, layer: int) -> "torch.Tensor":
-        """(V, d) float32: keys in a layer, not rotated to positions, mean over heads."""
+    def keys(self, layer: int, *, whole: bool = False) -> "torch.Tensor":
+        """(V, d) float32: keys in a layer, not rotated to positions, mean over heads; (V, H d) if `whole`."""
 
     def features(self) -> "torch.Tensor":
         """(V, D_v): what the projector takes for each token."""

@@ -66,8 +66,15 @@ def test_readings_of_clip_are_what_the_tower_computed() -> None:
             torch.testing.assert_close(row.column_mean(layer), mean)
             entered = tower.hidden_states[layer - 1 if layer < 0 else layer][images]
             part = model.model.vision_tower.encoder.layers[layer]
-            keys = part.self_attn.k_proj(part.layer_norm1(entered)).unflatten(-1, (2, -1)).mean(-2)
-            torch.testing.assert_close(row.keys(layer), keys[:, 1:].flatten(0, 1))
+            queries, keys = (
+                project(part.layer_norm1(entered)) for project in (part.self_attn.q_proj, part.self_attn.k_proj)
+            )
+            torch.testing.assert_close(row.keys(layer), keys.unflatten(-1, (2, -1)).mean(-2)[:, 1:].flatten(0, 1))
+            torch.testing.assert_close(row.keys(layer, whole=True), keys[:, 1:].flatten(0, 1))
+            attention = (queries @ keys.mT * keys.shape[-1] ** -0.5).softmax(-1)
+            torch.testing.assert_close(row.attention(layer, whole=True), attention[:, 0, 1:].flatten())
+            mean = attention[:, :, 1:].sum(1).flatten() / (17 * len(images))
+            torch.testing.assert_close(row.column_mean(layer, whole=True), mean)
         features = tower.hidden_states[model.config.vision_feature_layer][images][:, 1:].flatten(0, 1)
         torch.testing.assert_close(row.features(), features)
         torch.testing.assert_close(row.project(features), model.model.multi_modal_projector(features))
