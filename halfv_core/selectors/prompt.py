@@ -24,6 +24,9 @@ class Prompt(Protocol):
     def question(self) -> "torch.Tensor":
         """(t,) ascending token indices of the text behind the last visual token; the last one predicts the answer."""
 
+    def question_ids(self) -> "torch.Tensor":
+        """(t,) token ids of `question`."""
+
     @property
     def text(self) -> "torch.Tensor":
         """(n - V,) ascending token indices of all text tokens."""
