@@ -36,6 +36,10 @@ class Scope(PromptSelector):
         """See `Selector.reads`."""
         return frozenset() if self.coverage_only and self.of == "states" else frozenset({"vision"})
 
+    def tower_layers(self) -> frozenset[int]:
+        """See `Selector.tower_layers`."""
+        return frozenset() if self.coverage_only else frozenset({self.layer})
+
 
 def scope(states: "torch.Tensor", attention: "torch.Tensor | None", count: int) -> "torch.Tensor":
     """Greedy weighted coverage.

@@ -13,10 +13,13 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from halfv_core.errors import PlanError, UnsupportedError
 from halfv_core.families import FAMILIES
+from halfv_core.merges import make_merge
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
 from halfv_core.runtime.vision_readings import RowReadings, VisionRecorder
 from halfv_core.runtime.vision_tower import window_order
+from halfv_core.selectors import PromptSelector, make_selector
 from tests.tiny import END, IMAGE, START, VIDEO, tiny_batch, tiny_model, tiny_prompt
+from tests.vision_readings import VisionPrompt
 
 PACKED = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 
@@ -215,6 +218,27 @@ def test_readings_of_a_packed_tower_stand_at_the_tokens_of_the_prompt(
 def test_windows_are_not_the_order_of_the_prompt() -> None:
     """Without which the test above could not fail for Qwen2.5-VL."""
     assert window_order([(1, 2, 6)], 2).tolist() == [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]
+
+
+@pytest.mark.parametrize("model_type", ["llava", "qwen2_5_vl"])
+@pytest.mark.parametrize("name", ["visionzip", "vispruner", "holov", "hiprune", "prumerge", "scope"])
+def test_selectors_read_what_they_named(name: str, model_type: str) -> None:
+    """With the layers that a selector names, and no others, it chooses; and so do the merges."""
+    options = {"object_layer": 0} if name == "hiprune" else {}
+    selector = make_selector(name, options)
+    assert isinstance(selector, PromptSelector)
+    model = tiny_model("llava") if model_type == "llava" else packed_model(model_type)
+    merges = [make_merge(merge, {}) for merge in ("visionzip", "prumerge")]
+    layers = selector.tower_layers().union(*(merge.tower_layers() for merge in merges))
+    with recording(model, sorted(layers)) as rows:
+        model(**uneven_batch(model_type))
+    prompt = VisionPrompt(rows[0], torch.rand(32, 32), rows[0].grids)
+    chosen = selector.choose(prompt, 7)
+    assert len(chosen.unique()) == 7 and chosen.max() < 32
+    for merge in merges:
+        merged = merge.merge(prompt, chosen, selector.anchors(7))
+        assert merged.states.shape == (7 + merge.extra(32, 7), 32) and bool(merged.states.isfinite().all())
+        assert len(merged.chosen.unique()) == len(merged.states)
 
 
 # Calls of the model
