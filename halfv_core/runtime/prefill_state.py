@@ -310,6 +310,7 @@ class PrefillState:
             previous=previous,
             whole=self._whole_hidden,
             transitions=self._sources.transitions,
+            token_ids=self._sources.token_ids,
             vision=self._sources.vision,
             grids=self._sources.grids,
             unpruned=slots.unpruned,

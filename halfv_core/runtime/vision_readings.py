@@ -226,9 +226,9 @@ class RowReadings:
         """The readings of some of the row's visual tokens.
 
         Args:
-            places: (k,) indices into all visual tokens of the prompt, in its order.
+            places: (k,) indices into all visual tokens of the prompt, in its order; the readings are on their device.
         """
-        return RowReadings(self._recorder, self._passes, self._tokens, self._device, places)
+        return RowReadings(self._recorder, self._passes, self._tokens, places.device, places)
 
     @property
     def grids(self) -> list[Grid]:
