@@ -85,8 +85,9 @@ class VisionReadings(Protocol):
     """What the vision tower computed for the visual tokens of one prompt, in the order of these tokens.
 
     Where a token is made of several patches, as in the Qwen families, a number of the token is the mean over them, and
-    its features are theirs one after another. Layers of the tower may be counted from its end; they are those that the
-    selector or merge names in its `tower_layers`.
+    its features are theirs one after another. A token that stands for no patch, as the newline of LLaVA-NeXT, gets no
+    attention, and its keys and features are zeros. Layers of the tower may be counted from its end; they are those
+    that the selector or merge names in its `tower_layers`.
     """
 
     @property
