@@ -18,13 +18,13 @@ class Readings:
     """(V, D_v)."""
     has_cls: bool = True
 
-    def attention(self, layer: int) -> torch.Tensor:
+    def attention(self, layer: int, *, whole: bool = False) -> torch.Tensor:
         return self.tower_attention[layer]
 
-    def column_mean(self, layer: int) -> torch.Tensor:
+    def column_mean(self, layer: int, *, whole: bool = False) -> torch.Tensor:
         return self.tower_attention[layer].flip(0)
 
-    def keys(self, layer: int) -> torch.Tensor:
+    def keys(self, layer: int, *, whole: bool = False) -> torch.Tensor:
         return self.tower_keys[layer]
 
     def features(self) -> torch.Tensor:

@@ -32,6 +32,9 @@ class Tower:
     """Whether the patches of all images form one sequence, in which neighbouring ones become one token, as in the Qwen
     families. Otherwise each image is a row of the batch, and each patch a token; CLIP towers have a CLS token besides.
     """
+    tiles: bool = False
+    """Whether the core makes tokens of several such rows for each image, by its method `pack_image_features`, which
+    moves patches, leaves some out, and adds newline tokens."""
     windows: bool = False
     """Whether the tower puts the patches into the order of its attention windows first."""
 

@@ -3,7 +3,7 @@
 What does not belong here: choosing tokens (selectors).
 """
 
-from halfv_core.merges import aim, apet, framefusion, sparsevlm, visiondrop, visionzip
+from halfv_core.merges import aim, apet, framefusion, prumerge, sparsevlm, visiondrop, visionzip
 from halfv_core.merges.base import MERGES, Merge, Merged, make_merge
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "apet",
     "framefusion",
     "make_merge",
+    "prumerge",
     "sparsevlm",
     "visiondrop",
     "visionzip",

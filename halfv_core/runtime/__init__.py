@@ -14,7 +14,8 @@ Nothing here knows how a plan was found. The files, in the order in which a prom
     cache_state.py    what the KV cache holds between the calls; tracked_cache.py carries it along with the cache
 
 They share the tensors of token_slots.py, layer_input.py, cached_tokens.py, masks.py, renumbering.py and attention.py.
-What selectors may look at is prompt_view.py; sources.py, vision_readings.py and vision_tower.py are behind it.
+What selectors may look at is prompt_view.py; behind it are sources.py and vision_readings.py, which asks
+vision_tower.py, and vision_images.py and vision_packed.py for the kinds of towers.
 patching.py wraps the model's methods, and run_record.py counts what went through them.
 """
 

@@ -311,6 +311,7 @@ class PrefillState:
             back=self._back,
             whole=self._whole_hidden,
             transitions=self._sources.transitions,
+            token_ids=self._sources.token_ids,
             vision=self._sources.vision,
             grids=self._sources.grids,
             unpruned=slots.unpruned,

@@ -35,6 +35,8 @@ class Surroundings:
     """(B, q, D) input of layer 0, of all tokens of the prefill; None if nobody reads it."""
     transitions: Callable[[int, torch.Tensor], torch.Tensor]
     """A row, and (n,) indices of tokens among the q -> (layers, 2, n); see `Prompt.transitions`."""
+    token_ids: Callable[[int, torch.Tensor], torch.Tensor]
+    """A row, and (k,) indices of tokens among the q -> (k,) their ids."""
     vision: Callable[[int, torch.Tensor], VisionReadings]
     """A row, and (V,) indices of visual tokens among the q -> what the vision tower saw there."""
     grids: Callable[[int], Grids]
@@ -61,6 +63,9 @@ class PromptView:
     @cached_property
     def question(self) -> torch.Tensor:
         return self.text[self.text > self.visual[-1]]
+
+    def question_ids(self) -> torch.Tensor:
+        return self._around.token_ids(self._row, self._indices[self.question])
 
     @property
     def grids(self) -> Grids:

@@ -49,6 +49,11 @@ class Sources:
         rows = [torch.stack([self._weights[layer, sublayer][row][indices] for sublayer in (0, 1)]) for layer in layers]
         return torch.stack(rows)
 
+    def token_ids(self, row: int, indices: torch.Tensor) -> torch.Tensor:
+        """Ids of the tokens with these indices among the q tokens of the prefill."""
+        assert self._input_ids is not None, "a prefill with visual tokens has token ids"
+        return self._input_ids[row].to(indices.device)[indices]
+
     def vision(self, row: int, indices: torch.Tensor) -> VisionReadings:
         """What the vision tower saw at the visual tokens with these indices among the q tokens of the prefill."""
         assert self._recorder is not None and self._input_ids is not None, "who reads the vision tower says so"

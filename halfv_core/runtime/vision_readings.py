@@ -25,7 +25,9 @@ from halfv_core.errors import ModelError, PlanError, UnsupportedError
 from halfv_core.families.base import Family, family_of
 from halfv_core.placement import device_of
 from halfv_core.runtime.patching import Forward, Wrap
-from halfv_core.runtime.vision_tower import Grid, ImagePass, LayerCall, PackedPass, TowerPass
+from halfv_core.runtime.vision_images import ImagePass, TilePass
+from halfv_core.runtime.vision_packed import PackedPass
+from halfv_core.runtime.vision_tower import Grid, Image, LayerCall, TowerPass
 from halfv_core.wrappers import plain_model
 
 _PASS = "_halfv_tower_pass"
@@ -126,17 +128,28 @@ class VisionRecorder:
 
             return run_projector
 
+        def around_pack(pack: Forward) -> Forward:
+            @wraps(pack)
+            def run_pack(*args: Any, **kwargs: Any) -> Any:
+                if isinstance(self._call.under_way, TilePass):
+                    arguments = inspect.signature(pack).bind(*args, **kwargs).arguments
+                    self._call.under_way.note_packing(pack, arguments)
+                return pack(*args, **kwargs)
+
+            return run_pack
+
         features = [
             Wrap(self._core, f"get_{modality}_features", partial(around_features, modality))
             for modality in self._ids
             if hasattr(self._core, f"get_{modality}_features")
         ]
         layers = [Wrap(self._layers[index], "forward", partial(around_layer, index)) for index in self._recorded]
-        return [*features, *layers, Wrap(self._projector, "forward", around_projector)]
+        packing = [Wrap(self._core, "pack_image_features", around_pack)] if self._tower.tiles else []
+        return [*features, *layers, *packing, Wrap(self._projector, "forward", around_projector)]
 
     def _new_pass(self, modality: str, arguments: Mapping[str, Any]) -> TowerPass:
         if not self._tower.packed:
-            return ImagePass(self._layers)
+            return TilePass(self._layers) if self._tower.tiles else ImagePass(self._layers)
         vision = self._config.vision_config
         window = vision.window_size // vision.patch_size // vision.spatial_merge_size if self._tower.windows else None
         grid = arguments[f"{modality}_grid_thw"]
@@ -226,37 +239,46 @@ class RowReadings:
         """The readings of some of the row's visual tokens.
 
         Args:
-            places: (k,) indices into all visual tokens of the prompt, in its order.
+            places: (k,) indices into all visual tokens of the prompt, in its order; the readings are on their device.
         """
-        return RowReadings(self._recorder, self._passes, self._tokens, self._device, places)
+        return RowReadings(self._recorder, self._passes, self._tokens, places.device, places)
+
+    @property
+    def _images(self) -> list[Image]:
+        """The images or videos of the prompt, in its order."""
+        images = [image for one_pass in self._passes for image in one_pass.images]
+        sizes = torch.tensor([image.tokens for image in images], dtype=torch.long)
+        of_token = torch.arange(len(images)).repeat_interleave(sizes)
+        return [images[number] for number in of_token[self._tokens].unique_consecutive().tolist()]
 
     @property
     def grids(self) -> list[Grid]:
-        """(frames, height, width) in visual tokens of each image or video of the whole prompt, in its order."""
-        grids = [grid for one_pass in self._passes for grid in one_pass.grids]
-        sizes = torch.tensor([frames * height * width for frames, height, width in grids], dtype=torch.long)
-        of_token = torch.arange(len(grids)).repeat_interleave(sizes)
-        return [grids[image] for image in of_token[self._tokens].unique_consecutive().tolist()]
+        """(frames, height, width) in visual tokens of each image or video of the whole prompt, in its order.
+
+        An image of LLaVA-NeXT counts as two: the view of the whole, and the tiles together, where the last column are
+        newline tokens.
+        """
+        return [grid for image in self._images for grid in image.grids]
 
     @property
     def has_cls(self) -> bool:
         """See `VisionReadings`."""
         return all(one_pass.has_cls for one_pass in self._passes)
 
-    def attention(self, layer: int) -> torch.Tensor:
+    def attention(self, layer: int, *, whole: bool = False) -> torch.Tensor:
         """See `VisionReadings`."""
         if not self.has_cls:
-            return self.column_mean(layer)
-        return self._of_row([one_pass.cls_attention(self._number(layer)) for one_pass in self._passes])
+            return self.column_mean(layer, whole=whole)
+        return self._of_row([one_pass.cls_attention(self._number(layer), whole) for one_pass in self._passes])
 
-    def column_mean(self, layer: int) -> torch.Tensor:
+    def column_mean(self, layer: int, *, whole: bool = False) -> torch.Tensor:
         """See `VisionReadings`."""
-        queries = len(self._tokens) * self._passes[0].queries_per_token
-        return self._of_row([one_pass.column_sums(self._number(layer)) for one_pass in self._passes]) / queries
+        queries = sum(image.queries for image in self._images)
+        return self._of_row([one_pass.column_sums(self._number(layer), whole) for one_pass in self._passes]) / queries
 
-    def keys(self, layer: int) -> torch.Tensor:
+    def keys(self, layer: int, *, whole: bool = False) -> torch.Tensor:
         """See `VisionReadings`."""
-        return self._of_row([one_pass.keys(self._number(layer)) for one_pass in self._passes])
+        return self._of_row([one_pass.keys(self._number(layer), whole) for one_pass in self._passes])
 
     def features(self) -> torch.Tensor:
         """See `VisionReadings`."""

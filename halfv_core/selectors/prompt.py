@@ -24,6 +24,9 @@ class Prompt(Protocol):
     def question(self) -> "torch.Tensor":
         """(t,) ascending token indices of the text behind the last visual token; the last one predicts the answer."""
 
+    def question_ids(self) -> "torch.Tensor":
+        """(t,) token ids of `question`."""
+
     @property
     def text(self) -> "torch.Tensor":
         """(n - V,) ascending token indices of all text tokens."""
@@ -82,28 +85,30 @@ class VisionReadings(Protocol):
     """What the vision tower computed for the visual tokens of one prompt, in the order of these tokens.
 
     Where a token is made of several patches, as in the Qwen families, a number of the token is the mean over them, and
-    its features are theirs one after another. Layers of the tower may be counted from its end; they are those that the
-    selector or merge names in its `tower_layers`.
+    its features are theirs one after another. A token that stands for no patch, as the newline of LLaVA-NeXT, gets no
+    attention, and its keys and features are zeros. Layers of the tower may be counted from its end; they are those
+    that the selector or merge names in its `tower_layers`.
     """
 
     @property
     def has_cls(self) -> bool:
         """Whether the tower has a CLS token."""
 
-    def attention(self, layer: int) -> "torch.Tensor":
+    def attention(self, layer: int, *, whole: bool = False) -> "torch.Tensor":
         """(V,) float32: attention of the CLS token to each token in a layer, mean over heads.
 
-        `column_mean` of the layer, where the tower has no CLS token.
+        `column_mean` of the layer, where the tower has no CLS token. `whole` takes the queries and keys of all heads
+        for one head's, as PruMerge does.
         """
 
-    def column_mean(self, layer: int) -> "torch.Tensor":
+    def column_mean(self, layer: int, *, whole: bool = False) -> "torch.Tensor":
         """(V,) float32: attention that each token gets in a layer, mean over heads and queries, CLS included.
 
         The queries are those of all the prompt's images, most of which do not see the token.
         """
 
-    def keys(self, layer: int) -> "torch.Tensor":
-        """(V, d) float32: keys in a layer, not rotated to positions, mean over heads."""
+    def keys(self, layer: int, *, whole: bool = False) -> "torch.Tensor":
+        """(V, d) float32: keys in a layer, not rotated to positions, mean over heads; (V, H d) if `whole`."""
 
     def features(self) -> "torch.Tensor":
         """(V, D_v): what the projector takes for each token."""

@@ -54,7 +54,7 @@ def published_plan(model_type: str, depth: int, layers: int | None = None) -> Pl
 
 
 def scaled(plan: Plan, depth: int, layers: int) -> Plan:
-    """Scale a plan for `depth` layers to the same relative depths of `layers` layers, starting at layer 1 or later.
+    """Scale a plan of Keeps and Freezes for `depth` layers to the same relative depths of `layers` layers, starting at layer 1 or later.
 
     Raises:
         PlanError: two keeps fall on the same layer, or one falls beyond the last layer.
@@ -64,12 +64,11 @@ def scaled(plan: Plan, depth: int, layers: int) -> Plan:
         return layer if layers == depth else max(1, round(layer * layers / depth))
 
     items: list[Keep | Freeze] = []
-    for item in plan.interventions:
-        if isinstance(item, Keep):
-            items.append(item.model_copy(update={"layer": scaled_layer(item.layer)}))
-        else:
-            first, end = scaled_layer(item.layers[0]), scaled_layer(item.layers[-1] + 1)
-            items.append(Freeze(layers=range(first, max(end, first + 1))))
+    for keep in plan.keeps:
+        items.append(keep.model_copy(update={"layer": scaled_layer(keep.layer)}))
+    for freeze in plan.freezes:
+        first, end = scaled_layer(freeze.layers[0]), scaled_layer(freeze.layers[-1] + 1)
+        items.append(Freeze(layers=range(first, max(end, first + 1))))
     scaled_plan = Plan(items)
     scaled_plan.check_depth(layers)
     return scaled_plan

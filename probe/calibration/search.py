@@ -8,7 +8,7 @@ it, and either treatment, or none, starts at Stage III or halfway from there to 
 from collections.abc import Mapping, Sequence
 
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
-from halfv_core.plan import Freeze, Keep, Option, Plan
+from halfv_core.plan import AnyIntervention, Keep, Option, Plan
 from halfv_core.records import PruningTest, Saturation, Stages
 from probe.analyzers.saturation import treatments
 from probe.calibration.settings import Settings
@@ -45,7 +45,7 @@ def _stage_two_prunings(
 
 def _stage_three_treatments(
     start: int | None, saturation: Saturation, layers: int, top_share: float, wide: bool
-) -> list[tuple[Keep | Freeze, ...]]:
+) -> list[tuple[AnyIntervention, ...]]:
     if start is None:
         return [()]
     if not wide:
@@ -55,10 +55,10 @@ def _stage_three_treatments(
     return [(), *(plan.interventions for layer in starts for plan in treatments(layer, layers, top_share).values())]
 
 
-def _compatible(pruning: Keep, treatment: Keep | Freeze) -> bool:
+def _compatible(pruning: Keep, treatment: AnyIntervention) -> bool:
     """Whether the treatment adds to the pruning: a Keep at the same layer, or of a larger share, does not."""
-    if isinstance(treatment, Freeze):
-        return pruning.layer <= treatment.layers[0]
+    if not isinstance(treatment, Keep):
+        return pruning.layer <= Plan((treatment,)).first_layer
     grows = (treatment.keep_ratio or 0.0) > (1.0 if pruning.keep_ratio is None else pruning.keep_ratio)
     return pruning.layer < treatment.layer and not grows
 

@@ -8,7 +8,7 @@ treatment does harm, so that one is run as well.
 from typing import NamedTuple
 
 from halfv_core.errors import HalfVError
-from halfv_core.plan import Freeze, Keep, Plan
+from halfv_core.plan import AnyIntervention, Keep, Plan
 from halfv_core.profile import Profile, Saturation
 
 FULL = "full"
@@ -73,9 +73,9 @@ def _wrong_treatment(saturation: Saturation, ivr: tuple[Keep, ...]) -> Plan | st
     return Plan((*ivr, *(_at_most(item, ivr) for item in others[0].interventions)))
 
 
-def _at_most(item: Keep | Freeze, ivr: tuple[Keep, ...]) -> Keep | Freeze:
+def _at_most(item: AnyIntervention, ivr: tuple[Keep, ...]) -> AnyIntervention:
     """Limit a share of the original tokens to the share of them that is left; a number of tokens limits itself."""
     ratios = [keep.keep_ratio for keep in (item, *ivr) if isinstance(keep, Keep) and keep.keep_ratio is not None]
-    if isinstance(item, Freeze) or item.keep_ratio is None:
+    if not isinstance(item, Keep) or item.keep_ratio is None:
         return item
     return item.model_copy(update={"keep_ratio": min(ratios)})

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from halfv_core.cost import tokens_by_layer
 from halfv_core.profile import Profile
 from halfv_core.records import BoundaryUncertainty
 from probe.calibration.certainty import interval_label
@@ -19,8 +20,11 @@ class Cell(NamedTuple):
     layer: int
     stage: str
     kept: float
-    """Share of the visual tokens that still reach the layer, 0..1."""
+    """Share of the visual tokens that go through the layer, 0..1."""
     frozen: bool
+    """Whether these are not all updated there."""
+    hidden: bool
+    """Whether tokens are absent from the layer that come back later."""
     number: str
     """The layer's number, or "" where there is no room for it."""
 
@@ -38,10 +42,19 @@ class Mark(NamedTuple):
 
 def depth_bar(profile: Profile) -> list[Cell]:
     """One cell per decoder layer, with its stage and the share of visual tokens that the plan keeps there."""
-    frozen, layers = profile.plan.frozen_layers, profile.layers
+    plan, layers = profile.plan, profile.layers
+    visual = max(1, round(profile.expected.visual_tokens))
+    tokens = tokens_by_layer(plan, layers, visual, text=0)
     step = next((step for step in STEPS if layers <= MAX_NUMBERS * step), layers)
     return [
-        Cell(layer, span.numeral, _kept_share(profile, layer), layer in frozen, "" if layer % step else str(layer))
+        Cell(
+            layer,
+            span.numeral,
+            tokens[layer].visual / visual,
+            layer in plan.frozen_layers,
+            layer in plan.hidden_layers,
+            "" if layer % step else str(layer),
+        )
         for span in stage_spans(profile.stages, layers)
         for layer in range(span.first, span.last + 1)
     ]
@@ -63,8 +76,3 @@ def _mark(numeral: str, layer: int, boundary: BoundaryUncertainty, layers: int) 
     sharp = boundary.low == boundary.high and boundary.low is not None
     interval = str(boundary.low) if sharp else interval_label(boundary.low, boundary.high)
     return Mark(numeral, layer / layers, low / layers, high / layers, interval)
-
-
-def _kept_share(profile: Profile, layer: int) -> float:
-    visual = max(1, round(profile.expected.visual_tokens))
-    return min((keep.share(visual) for keep in profile.plan.keeps if keep.layer <= layer), default=1.0)

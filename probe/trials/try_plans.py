@@ -1,6 +1,7 @@
 """Trials of many plans on the same prompts: each prompt runs once in full, each plan from its first intervention on."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -69,7 +70,8 @@ def try_on(
     inputs, results = case.inputs(), []
     replay = Replay(model, inputs, family=family)
     for plan in plans:
-        with replay.from_layer(plan.first_layer), apply(model, plan, family=family):
+        whole = plan.reads() & {"vision", "grids", "transitions"}  # of what does not run again in a replay
+        with nullcontext() if whole else replay.from_layer(plan.first_layer), apply(model, plan, family=family):
             try:
                 reading = read_answer(model, inputs, case.answer)
             except DataError as error:

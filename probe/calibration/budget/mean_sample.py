@@ -50,7 +50,7 @@ class MeanSample(NamedTuple):
         A frozen visual token counts as free, although its keys and values are still computed.
         """
         rows = tokens_by_layer(plan, self.layers, self.visual, self.text)[plan.first_layer :]
-        computed = sum(row.text + (0 if row.frozen else row.visual) for row in rows)
+        computed = sum(row.text + row.visual - row.frozen for row in rows)
         return computed / (self.layers * (self.visual + self.text))
 
 

@@ -13,10 +13,13 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from halfv_core.errors import PlanError, UnsupportedError
 from halfv_core.families import FAMILIES
+from halfv_core.merges import make_merge
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.vision_packed import window_order
 from halfv_core.runtime.vision_readings import RowReadings, VisionRecorder
-from halfv_core.runtime.vision_tower import window_order
+from halfv_core.selectors import PromptSelector, make_selector
 from tests.tiny import END, IMAGE, START, VIDEO, tiny_batch, tiny_model, tiny_prompt
+from tests.vision_readings import VisionPrompt
 
 PACKED = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 
@@ -66,8 +69,15 @@ def test_readings_of_clip_are_what_the_tower_computed() -> None:
             torch.testing.assert_close(row.column_mean(layer), mean)
             entered = tower.hidden_states[layer - 1 if layer < 0 else layer][images]
             part = model.model.vision_tower.encoder.layers[layer]
-            keys = part.self_attn.k_proj(part.layer_norm1(entered)).unflatten(-1, (2, -1)).mean(-2)
-            torch.testing.assert_close(row.keys(layer), keys[:, 1:].flatten(0, 1))
+            queries, keys = (
+                project(part.layer_norm1(entered)) for project in (part.self_attn.q_proj, part.self_attn.k_proj)
+            )
+            torch.testing.assert_close(row.keys(layer), keys.unflatten(-1, (2, -1)).mean(-2)[:, 1:].flatten(0, 1))
+            torch.testing.assert_close(row.keys(layer, whole=True), keys[:, 1:].flatten(0, 1))
+            attention = (queries @ keys.mT * keys.shape[-1] ** -0.5).softmax(-1)
+            torch.testing.assert_close(row.attention(layer, whole=True), attention[:, 0, 1:].flatten())
+            mean = attention[:, :, 1:].sum(1).flatten() / (17 * len(images))
+            torch.testing.assert_close(row.column_mean(layer, whole=True), mean)
         features = tower.hidden_states[model.config.vision_feature_layer][images][:, 1:].flatten(0, 1)
         torch.testing.assert_close(row.features(), features)
         torch.testing.assert_close(row.project(features), model.model.multi_modal_projector(features))
@@ -80,6 +90,51 @@ def test_a_projector_that_takes_cls_is_refused() -> None:
     with recording(model, [0]) as rows, pytest.raises(UnsupportedError, match="do not form a square; got 17 tokens"):
         model(input_ids=prompt["input_ids"], pixel_values=prompt["pixel_values"])
     assert not rows
+
+
+# Tiles
+
+
+def test_readings_of_tiles_stand_where_the_model_puts_their_patches() -> None:
+    """Tiles of 4 x 4 patches, 2 above each other; half of the first image's columns are padding, which is left out."""
+    config = tiny_model("llava_next").config
+    config.vision_config.patch_size = 8
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_config(config).eval()
+    torch.nn.init.normal_(model.model.image_newline)
+    model.set_attn_implementation("eager")
+    sizes, entered = torch.tensor([[64, 16], [64, 32], [64, 16]]), []
+    lengths = [16 + 8 * 3, 16 + 8 * 5, 16 + 8 * 3]
+    rows = [[5, *[IMAGE] * lengths[0], 6, *[IMAGE] * lengths[1], 7], [5] * 99, [5, *[IMAGE] * lengths[2], *[7] * 58]]
+    ids, pixels = torch.tensor(rows), torch.randn(3, 3, 3, 32, 32)
+    model.model.language_model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: entered.append(kwargs["inputs_embeds"]), with_kwargs=True
+    )
+    with recording(model, [0]) as readings:
+        model(input_ids=ids, pixel_values=pixels, image_sizes=sizes)
+    with torch.no_grad():
+        tower = model.model.vision_tower(pixels.flatten(0, 1), output_attentions=True, output_hidden_states=True)
+        features = tower.hidden_states[config.vision_feature_layer][:, 1:].flatten(0, 1)  # of all patches
+        projected = model.model.multi_modal_projector(features)
+    attention = tower.attentions[0].mean(1)
+    assert readings[0].grids == [(1, 4, 4), (1, 8, 3), (1, 4, 4), (1, 8, 5)]
+    assert (readings[1].grids, readings[2].grids) == ([], [(1, 4, 4), (1, 8, 3)])
+    for row, images in ((0, 2), (2, 1)):
+        tokens = entered[0][row, ids[row] == IMAGE]
+        newline = (tokens - model.model.image_newline).abs().sum(1) < 1e-5
+        assert newline.sum() == 8 * images
+        patch = torch.stack([(projected - token).abs().sum(1).argmin() for token in tokens[~newline]])
+        torch.testing.assert_close(projected[patch], tokens[~newline])  # a token is known by what it looks like
+        expected = {
+            "attention": attention[:, 0, 1:].flatten(),
+            "column_mean": attention[:, :, 1:].sum(1).flatten() / (17 * 3 * images),
+        }
+        for name, of_patches in expected.items():
+            found = getattr(readings[row], name)(0)
+            torch.testing.assert_close(found[~newline], of_patches[patch])
+            assert not found[newline].any()
+        torch.testing.assert_close(readings[row].features()[~newline], features[patch])
+        assert not readings[row].features()[newline].any() and not readings[row].keys(0)[newline].any()
 
 
 # Towers of one packed sequence
@@ -210,10 +265,31 @@ def test_windows_are_not_the_order_of_the_prompt() -> None:
     assert window_order([(1, 2, 6)], 2).tolist() == [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]
 
 
+@pytest.mark.parametrize("model_type", ["llava", "llava_next", "qwen2_5_vl"])
+@pytest.mark.parametrize("name", ["visionzip", "vispruner", "holov", "hiprune", "prumerge", "scope"])
+def test_selectors_read_what_they_named(name: str, model_type: str) -> None:
+    """With the layers that a selector names, and no others, it chooses; and so do the merges."""
+    options = {"object_layer": 0} if name == "hiprune" else {}
+    selector = make_selector(name, options)
+    assert isinstance(selector, PromptSelector)
+    model = packed_model(model_type) if model_type in PACKED else tiny_model(model_type)
+    merges = [make_merge(merge, {}) for merge in ("visionzip", "prumerge")]
+    layers = selector.tower_layers().union(*(merge.tower_layers() for merge in merges))
+    with recording(model, sorted(layers)) as rows:
+        model(**uneven_batch(model_type))
+    prompt = VisionPrompt(rows[0], torch.rand(32, 32), rows[0].grids)
+    chosen = selector.choose(prompt, 7)
+    assert len(chosen.unique()) == 7 and chosen.max() < 32
+    for merge in merges:
+        merged = merge.merge(prompt, chosen, selector.anchors(7))
+        assert merged.states.shape == (7 + merge.extra(32, 7), 32) and bool(merged.states.isfinite().all())
+        assert len(merged.chosen.unique()) == len(merged.states)
+
+
 # Calls of the model
 
 
-@pytest.mark.parametrize("model_type", ["llava", *PACKED])
+@pytest.mark.parametrize("model_type", ["llava", "llava_next", *PACKED])
 def test_generate_gives_the_readings_of_each_beam(model_type: str) -> None:
     model, batch = tiny_model(model_type), uneven_batch(model_type)
     with recording(model, [0]) as rows:
@@ -239,7 +315,7 @@ def test_nothing_is_left_of_the_recorder() -> None:
     assert all(set(module.__dict__) == names for module, names in before)
 
 
-@pytest.mark.parametrize("model_type", ["llava", "qwen2_5_vl"])
+@pytest.mark.parametrize("model_type", ["llava", "llava_next", "qwen2_5_vl"])
 def test_the_model_answers_as_without_it(model_type: str) -> None:
     model, batch = tiny_model(model_type), uneven_batch(model_type)
     with torch.no_grad():
@@ -268,7 +344,7 @@ def test_what_the_tower_made_inside_the_block_may_be_used_twice() -> None:
     torch.testing.assert_close(rows[0].attention(0), first)
 
 
-@pytest.mark.parametrize("model_type", sorted(set(FAMILIES) - {"llava", *PACKED}))
+@pytest.mark.parametrize("model_type", sorted(set(FAMILIES) - {"llava", "llava_next", *PACKED}))
 def test_other_families_are_refused_in_one_line(model_type: str) -> None:
     with pytest.raises(
         UnsupportedError, match=f"^{re.escape(FAMILIES[model_type].name)}: it is not known which patches"

@@ -5,7 +5,8 @@ import torch
 from transformers.vision_utils import get_vision_window_index
 
 from halfv_core.runtime import vision_tower
-from halfv_core.runtime.vision_tower import column_sums, window_order
+from halfv_core.runtime.vision_packed import window_order
+from halfv_core.runtime.vision_tower import column_sums
 
 
 @pytest.mark.parametrize("grids", [[(1, 4, 4)], [(1, 5, 7), (3, 2, 9)], [(2, 1, 1), (1, 8, 3), (1, 4, 12)]])

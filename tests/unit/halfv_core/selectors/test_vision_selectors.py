@@ -6,7 +6,7 @@ import torch
 from halfv_core.selectors.base import SELECTORS, PromptSelector, make_selector
 from tests.vision_readings import random_prompt
 
-NAMES = ["visionzip", "vispruner", "holov", "hiprune"]
+NAMES = ["visionzip", "vispruner", "holov", "hiprune", "prumerge"]
 
 
 def chooser(name: str) -> PromptSelector:
@@ -29,7 +29,9 @@ def test_it_chooses_as_many_distinct_tokens_as_asked_for(name: str, visual: int,
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_asks_for_the_vision_tower(name: str) -> None:
-    assert SELECTORS[name]().reads() == {"vision"}
+    selector = SELECTORS[name]()
+    assert selector.reads() == {"vision"}
+    assert selector.tower_layers() == {getattr(selector, field) for field in vars(selector) if field.endswith("layer")}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 from halfv_core import Keep, Plan, apply
 from halfv_core.errors import HalfVError
 from halfv_core.families import parts_of
-from halfv_core.runtime import choosing
 from probe.calibration.steps import self_checks as module
 from probe.calibration.steps.self_checks import self_checks
 from probe.capture.hidden_states import Capture
@@ -60,9 +59,9 @@ def test_a_choice_that_is_not_that_of_float32(monkeypatch: pytest.MonkeyPatch) -
     """Scores that overflow or are rounded off before they are compared."""
     model, inputs = tiny_model("llava").bfloat16(), tiny_prompt("llava")
     inputs["pixel_values"] = inputs["pixel_values"].bfloat16()
-    exact = pruning.attention_scores
+    exact = choosing.attention_scores
     monkeypatch.setattr(
-        pruning,
+        choosing,
         "attention_scores",
         lambda parts, layer, given, *rest: (
             exact(parts, layer, given, *rest) * (1.0 if given.hidden.dtype == torch.float32 else -1.0)
