@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from halfv_core.errors import PlanError
 from halfv_core.merges.base import MERGES, Merge, Merged, outside
+from halfv_core.selectors.base import Reading
 from halfv_core.selectors.framefusion import frame_similarity
 from halfv_core.selectors.prompt import Prompt
 
@@ -40,6 +41,10 @@ class FrameFusionMerge(Merge):
             for tokens, again, grid in zip(states.split(sizes), repeated.split(sizes), grids, strict=True)
         ]
         return Merged(chosen, torch.cat(parts)[chosen].to(states.dtype))
+
+    def reads(self) -> frozenset[Reading]:
+        """See `Merge.reads`."""
+        return frozenset({"grids"})
 
 
 def run_means(states: "torch.Tensor", repeated: "torch.Tensor") -> "torch.Tensor":

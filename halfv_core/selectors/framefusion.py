@@ -46,7 +46,7 @@ class FrameFusion(PromptSelector):
 
     def reads(self) -> frozenset[Reading]:
         """See `Selector.reads`."""
-        return frozenset({"previous"} if self.at == "previous" else ())
+        return frozenset({"grids", "previous"} if self.at == "previous" else {"grids"})
 
 
 def frame_similarity(states: "torch.Tensor", grids: Sequence[tuple[int, int, int]]) -> "torch.Tensor":

@@ -1,14 +1,14 @@
 """Selector `transprune`: tokens that are transformed most and that the question attends to (TransPrune, CVPR 2026).
 
 A token's transition in a sub-layer, attention or MLP, is how long its output is compared with its input, and how
-differently directed. Transitions add up over the layers before the Keep. It looks at what enters and leaves each
-sub-layer from `from_layer` on, and at the own layer's attention of all question rows.
+differently directed. Transitions add up from the layer before the plan's first Keep with this selector on (in the
+paper, layer 6). It looks at what enters and leaves these sub-layers, and at the own layer's attention of all question
+rows.
 """
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from halfv_core.errors import PlanError
 from halfv_core.selectors.attended import attention_received, best, question_rows, shares
 from halfv_core.selectors.base import SELECTORS, PromptSelector, Reading
 from halfv_core.selectors.prompt import At, Prompt
@@ -22,14 +22,8 @@ if TYPE_CHECKING:
 class TransPrune(PromptSelector):
     """Choose the tokens with the highest sum of transition and attention, each normalised to a sum of 1."""
 
-    from_layer: int = 6
-    """The first layer whose transitions count."""
     at: At = "own"
     """The layer whose attention is read."""
-
-    def __post_init__(self) -> None:
-        if self.from_layer < 0:
-            raise PlanError("from_layer is a layer", got=self.from_layer, expected="0 or more")
 
     def choose(self, prompt: Prompt, count: int) -> "torch.Tensor":
         """See `PromptSelector.choose`."""

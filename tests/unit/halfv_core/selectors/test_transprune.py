@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-from halfv_core.errors import PlanError
 from halfv_core.selectors.transprune import TransPrune, transition_weight, transprune
 from tests.peers import peer_cases
 from tests.prompts import StubPrompt
@@ -39,8 +38,3 @@ def test_transitions_add_up_over_layers() -> None:
     total = transitions.sum((0, 1))
     attention = torch.rand(7, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(transprune(transitions, attention), total / total.sum() + attention / attention.sum())
-
-
-def test_a_negative_layer_is_refused() -> None:
-    with pytest.raises(PlanError, match="from_layer"):
-        TransPrune(from_layer=-1)
