@@ -54,7 +54,7 @@ def published_plan(model_type: str, depth: int, layers: int | None = None) -> Pl
 
 
 def scaled(plan: Plan, depth: int, layers: int) -> Plan:
-    """Scale a plan of Keeps and Freezes for `depth` layers to the same relative depths of `layers` layers, starting at layer 1 or later.
+    """Scale Keeps and Freezes for `depth` layers to the same relative depths of `layers` layers, from layer 1 on.
 
     Raises:
         PlanError: two keeps fall on the same layer, or one falls beyond the last layer.

@@ -1,19 +1,24 @@
 """Every registered selector keeps the promise of `Selector.select`, on made-up tokens and inside a model."""
 
+import contextlib
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfv_core import Keep, Plan, apply
+from halfv_core import HalfVError, Keep, Plan, apply
 from halfv_core.families import FAMILIES
-from halfv_core.selectors import SELECTORS, make_selector
+from halfv_core.selectors import SELECTORS, Prompt, PromptSelector, ThresholdSelector, make_selector
 from halfv_core.selectors.base import Scoring
 from tests.tiny import IMAGE, tiny_model, tiny_prompt
 
-SELECTOR = pytest.mark.parametrize("name", sorted(SELECTORS))
+NAMES = sorted(name for name, kind in SELECTORS.items() if not issubclass(kind, PromptSelector | ThresholdSelector))
+SELECTOR = pytest.mark.parametrize("name", NAMES)
+"""Those that choose for a batch; of those for one prompt, see test_prompt_selectors.py."""
+EVERY_SELECTOR = pytest.mark.parametrize("name", sorted(SELECTORS))
 
 
 class Tokens:
@@ -36,10 +41,21 @@ class Tokens:
     def normed_hidden(self) -> torch.Tensor:
         return self._states.nan_to_num(7.0)
 
+    def prompts(self) -> list[Prompt]:
+        raise NotImplementedError
 
-@SELECTOR
+
+def options_of(name: str) -> dict[str, Any]:
+    """Options with which a selector can run here: without downloads, on towers of two layers."""
+    if name == "cdpruner":
+        return {"relevance": "none"}
+    layers = {field.name: -1 for field in dataclasses.fields(SELECTORS[name]) if field.name.endswith("layer")}
+    return layers if "vision" in SELECTORS[name]().reads() else {}
+
+
+@EVERY_SELECTOR
 def test_selector_is_frozen_settings(name: str) -> None:
-    selector = make_selector(name, {})
+    selector = make_selector(name, options_of(name))
     assert dataclasses.is_dataclass(selector)
     assert selector == make_selector(name, dataclasses.asdict(selector))
     assert selector.__dataclass_params__.frozen  # type: ignore[attr-defined]
@@ -85,13 +101,10 @@ def test_anchors_are_the_best_attended_of_those_chosen(name: str) -> None:
     assert (selector.anchors(20) > 0) == (name in ("anchor_coverage", "attention"))
 
 
-@SELECTOR
-@pytest.mark.parametrize("family", sorted(FAMILIES))
-@pytest.mark.parametrize("ratio", [0.01, 0.3, 0.999])
-def test_selector_inside_a_model(name: str, family: str, ratio: float) -> None:
+def inside(name: str, family: str, ratio: float) -> None:
     inputs = tiny_prompt(family, images=2)
     visual = (inputs["input_ids"][0] == IMAGE).nonzero().squeeze(1)
-    keep = Keep(layer=2, keep_ratio=ratio, selector=name)
+    keep = Keep(layer=2, keep_ratio=ratio, selector=name, options=options_of(name))
     model = tiny_model(family)
     with torch.no_grad(), apply(model, Plan((keep,))) as run:
         assert model(**inputs).logits.isfinite().all()
@@ -99,3 +112,30 @@ def test_selector_inside_a_model(name: str, family: str, ratio: float) -> None:
     assert len(kept) == max(1, int(len(visual) * ratio))
     assert kept.tolist() == sorted(set(kept.tolist()))
     assert set(kept.tolist()) <= set(visual.tolist())
+
+
+@SELECTOR
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 0.999])
+def test_selector_inside_a_model(name: str, family: str, ratio: float) -> None:
+    inside(name, family, ratio)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, kind in SELECTORS.items() if issubclass(kind, PromptSelector)))
+@pytest.mark.parametrize(("family", "ratio"), [("llava", 0.3), ("qwen2_5_vl", 0.99)])
+def test_selector_of_one_prompt_inside_a_model(name: str, family: str, ratio: float) -> None:
+    inside(name, family, ratio)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@EVERY_SELECTOR
+def test_what_a_family_lacks_is_one_line(name: str, family: str) -> None:
+    """A selector runs, or says in one line why it cannot."""
+    amount = {} if issubclass(SELECTORS[name], ThresholdSelector) else {"keep_ratio": 0.5}
+    plan = Plan((Keep(layer=1, selector=name, options=options_of(name), **amount),))
+    model, reads = tiny_model(family), set(plan.reads()) & {"vision", "grids"}
+    known = FAMILIES[family].tower is not None
+    with contextlib.nullcontext() if known or not reads else pytest.raises(HalfVError, match="vision tower"):
+        with torch.no_grad(), apply(model, plan) as run:
+            model(**tiny_prompt(family))
+        assert run.kept[1]

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from halfv_core import Keep, Plan, apply
 from halfv_core.errors import HalfVError
 from halfv_core.families import parts_of
+from halfv_core.runtime import choosing
 from probe.calibration.steps import self_checks as module
 from probe.calibration.steps.self_checks import self_checks
 from probe.capture.hidden_states import Capture
