@@ -38,7 +38,7 @@ def test_that_many_distinct_tokens(name: str, tokens: int, copies: bool, seed: i
 @pytest.mark.parametrize("scale", [0.01, 3000.0])
 def test_16_bit_states_are_ranked_as_the_same_numbers_in_32(name: str, dtype: torch.dtype, scale: float) -> None:
     """Their squares overflow in float16, and products must not be rounded to a dtype of autocast."""
-    selector = make_selector(name, {})
+    selector = make_selector(name, NEEDED.get(name, {}))
     assert isinstance(selector, PromptSelector)
     narrow, wide = (random_prompt(150, scale=scale, dtype=dtype) for _ in range(2))
     wide.widen()
