@@ -125,7 +125,7 @@ def test_round_trip(layers: list[int], frozen: set[int]) -> None:
         ),
         (lambda: When(rule="contribution", from_layer=1), "then: Field required"),
         (lambda: Plan((Hide(layers=[1]), Hide(layers=[1, 2]))), "a layer is hidden twice"),
-        (lambda: Plan((Hide(layers=[1]), Freeze(layers=[1, 2]))), "a layer is frozen and hidden; got [1]"),
+        (lambda: Plan((Hide(layers=[1]), Freeze(layers=[1, 2]))), "a layer is both frozen and hidden; got [1]"),
         (
             lambda: Plan((Hide(layers=[1, 2]), Keep(layer=2, keep_ratio=0.5))),
             "a Keep stands inside layers",
