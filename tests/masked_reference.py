@@ -5,7 +5,7 @@ frozen layer all tokens are computed, and the hidden states of the visual ones a
 the model adds to visual tokens between layers are added after every layer that has some, frozen or not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -92,7 +92,7 @@ def masked_logits(
     inputs: Mapping[str, Any],
     plan: Plan,
     kept: Mapping[int, torch.Tensor] | Chosen,
-    prompt: int | None = None,
+    ends: Sequence[int] = (),
 ) -> torch.Tensor:
     """(N, vocabulary) logits; those at pruned positions are meaningless.
 
@@ -101,17 +101,18 @@ def masked_logits(
         inputs: model inputs, batch of one.
         plan: its frozen and hidden layers count, and what its Keeps do beside choosing.
         kept: by layer of each Keep, the positions of the visual tokens kept there; or all that was chosen.
-        prompt: number of tokens of the prompt, behind which come generated ones; by default all are the prompt.
+        ends: positions behind each forward call with a cache but the last one; by default all tokens came in one call.
     """
     chosen = kept if isinstance(kept, Chosen) else Chosen(kept)
     parts, calls = parts_of(model), layer_calls(model, inputs)
     hidden = calls.hidden[0]
     visual = torch.isin(inputs["input_ids"][0], torch.tensor(parts.visual_ids))  # (N,)
     length, real = len(visual), inputs["attention_mask"][0].bool()
-    generated = torch.arange(length) >= (length if prompt is None else prompt)
+    call = torch.bucketize(torch.arange(length), torch.tensor(ends, dtype=torch.long), right=True)
+    later = call[:, None] > call  # (N, N)
     keeps, still_layers = {keep.layer: keep for keep in plan.keeps}, plan.frozen_layers | plan.hidden_layers
     starts = {run[0] for item in (*plan.freezes, *plan.hides) for run in runs_of(item.layers)}
-    gone = torch.zeros(length, dtype=torch.bool)  # from all layers, for generated tokens
+    gone = torch.zeros(length, dtype=torch.bool)  # from all layers, for later calls
     for layer, keep in keeps.items():
         if keep.cache == "everywhere" and layer in chosen.kept:
             gone |= visual & ~_mask_of(chosen.kept[layer], length)
@@ -130,7 +131,7 @@ def masked_logits(
         still = visual & ~exempt
         here = remaining & ~still if index in plan.hidden_layers else remaining
         allowed = visible_keys(arguments["attention_mask"], real, ~visual) & here  # (N, N)
-        allowed &= ~(generated[:, None] & gone)
+        allowed &= ~(later & gone)
         blocked = ~(allowed | torch.eye(length, dtype=torch.bool))
         mask = torch.zeros(1, 1, length, length).masked_fill(blocked, torch.finfo(torch.float32).min)
         moved = {} if tables is None else {"position_embeddings": tables}
@@ -163,6 +164,6 @@ def generate_by_recomputation(
     """`steps` greedy token ids, for each of which the whole sequence runs again, without a cache."""
     grown, ids, prompt = dict(inputs), [], inputs["input_ids"].shape[1]
     for _ in range(steps):
-        ids.append(int(masked_logits(model, grown, plan, kept, prompt)[-1].argmax()))
+        ids.append(int(masked_logits(model, grown, plan, kept, [prompt])[-1].argmax()))
         grown = continued(grown, torch.tensor([ids[-1:]]))
     return ids

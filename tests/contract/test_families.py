@@ -7,9 +7,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from halfv_core import Freeze, Keep, Plan, apply
+from halfv_core import Freeze, HalfVError, Hide, Keep, Plan, apply
 from halfv_core.families import FAMILIES, parts_of
-from tests.masked_reference import generate_by_recomputation, masked_logits
+from tests.masked_reference import Chosen, generate_by_recomputation, masked_logits
 from tests.tiny import IMAGE, LAYERS, TINY, VIDEO, continued, padded, tiny_model, tiny_prompt
 
 FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -47,7 +47,7 @@ def check_against_reference(
     real = inputs["attention_mask"][0].bool()
     with torch.no_grad(), apply(model, plan) as run:
         logits = model(**inputs).logits[0]
-        kept = {layer: rows[0] for layer, rows in run.kept.items()}
+        kept = Chosen.of(run)
         generated = model.generate(**inputs, **GREEDY)[0, inputs["input_ids"].shape[1] :].tolist()
     expected = masked_logits(model, inputs, plan, kept)
     text = real & ~torch.isin(inputs["input_ids"][0], torch.tensor([IMAGE, VIDEO]))
@@ -99,17 +99,31 @@ SELECTIONS: list[tuple[str, dict[str, bool | int | float | str]]] = [
 """Selectors with options, from which property tests draw."""
 
 
+UNSCORED = [("random", {"seed": 3}), ("uniform", {}), ("divprune", {})]
+"""Selectors that do not read the layer before."""
+
+
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    """Up to two keeps by any selector, and any layers frozen."""
-    layers = draw(st.lists(st.integers(1, LAYERS - 1), unique=True, max_size=2).map(sorted))
+    """Up to two keeps by any selector, and any layers frozen or hidden, perhaps but for some tokens."""
+    layers = draw(st.lists(st.integers(0, LAYERS - 1), unique=True, max_size=2).map(sorted))
     ratios = sorted(draw(st.lists(st.floats(0, 1), min_size=len(layers), max_size=len(layers))), reverse=True)
-    items: list[Keep | Freeze] = []
+    frozen = draw(st.sets(st.integers(0, LAYERS - 1)))
+    hidden = draw(st.just(set()) | st.sets(st.integers(0, LAYERS - 1), max_size=2)) - frozen
+    items: list[Keep | Freeze | Hide] = []
     for layer, ratio in zip(layers, ratios, strict=True):
-        selector, options = draw(st.sampled_from(SELECTIONS))
-        items.append(Keep(layer=layer, keep_ratio=ratio, selector=selector, options=options))
-    frozen = draw(st.sets(st.integers(1, LAYERS - 1)))
-    return Plan([*items, Freeze(layers=frozen)] if frozen else items)
+        selector, options = draw(st.sampled_from(SELECTIONS if layer and layer - 1 not in hidden else UNSCORED))
+        cache = draw(st.sampled_from(["onward", "onward", "everywhere"]))
+        items.append(Keep(layer=layer, keep_ratio=ratio, selector=selector, options=options, cache=cache))
+    for kind, where in ((Freeze, frozen), (Hide, hidden)):
+        if where:
+            selector, options = draw(st.sampled_from(UNSCORED))
+            share = draw(st.sampled_from([0.0, 0.0, 0.3]))
+            items.append(kind(layers=where, keep_ratio=share, selector=selector, options=options))
+    try:
+        return Plan(items)
+    except HalfVError:  # a Keep among hidden layers
+        return Plan([item for item in items if not isinstance(item, Hide)][: len(layers)])
 
 
 @FAMILY

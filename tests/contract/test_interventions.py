@@ -160,7 +160,7 @@ def test_a_second_turn_sees_what_the_first_left(family: str, name: str) -> None:
         assert cache.get_seq_length() == length
         followed = model(input_ids=more, past_key_values=cache, use_cache=True).logits[0]
         assert cache.get_seq_length() == length + 3
-    expected = masked_logits(model, continued(first, more), plan, chosen, length)[-3:]
+    expected = masked_logits(model, continued(first, more), plan, chosen, [length])[-3:]
     torch.testing.assert_close(followed, expected, atol=1e-5, rtol=1e-5)
 
 

@@ -11,7 +11,7 @@ from transformers import DynamicCache, PreTrainedModel
 from halfv_core import Plan, apply
 from halfv_core.families import FAMILIES
 from tests.contract.test_families import GREEDY, PLAN, PLANS, plans
-from tests.masked_reference import generate_by_recomputation, masked_logits
+from tests.masked_reference import Chosen, generate_by_recomputation, masked_logits
 from tests.tiny import IMAGE, TINY, tiny_batch, tiny_model, tiny_prompt, token_inputs
 
 FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -94,9 +94,10 @@ def test_any_conversation_equals_the_masked_reference(family: str, data: st.Data
         for number in range(len(turns)):
             inputs = in_cache(model, *turns[: number + 1])
             found.append(model(**inputs, past_key_values=cache, use_cache=True).logits[0])
-        kept = {layer: rows[0] for layer, rows in run.kept.items()}
+        chosen = Chosen.of(run)
     words = whole["input_ids"][0] != IMAGE
-    expected = masked_logits(model, whole, plan, kept)
+    ends = torch.tensor([turn["input_ids"].shape[1] for turn in turns]).cumsum(0)[:-1].tolist()
+    expected = masked_logits(model, whole, plan, chosen, ends)
     torch.testing.assert_close(torch.cat(found)[words], expected[words], atol=1e-5, rtol=1e-5)
 
 
