@@ -30,11 +30,12 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Print or convert a profile."""
+    from halfv_core.errors import HalfVError
     from halfv_core.files import write_atomically
     from halfv_core.profile import Profile
 
     if as_json and format is Format.YAML:
-        raise typer.BadParameter("--json and --format yaml contradict each other")
+        raise HalfVError("--json and --format yaml contradict each other", remedy="leave out one of them")
     text = as_text(Profile.load(profile), format)
     if output is None:
         echo_json(text) if format is Format.JSON else typer.echo(text, nl=False)

@@ -27,10 +27,11 @@ from cli.models import models
 from cli.option_groups import flattened
 from cli.plot import plot
 from cli.stages import stages
+from cli.usage import OneLineGroup
 
 app = typer.Typer(
+    cls=OneLineGroup,
     help="Find where a multimodal LLM's visual tokens stop being worth their cost, and run it without them.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 for command in (demo, calibrate, stages, plot, compare, export, generate, evaluate, bench, models, doctor):
@@ -45,7 +46,7 @@ def main() -> None:
     try:
         with stoppable():
             check_alone(os.environ)
-            app(prog_name="halfv-probe")
+            app(sys.argv[1:] or ["--help"], prog_name="halfv-probe")
     except Stopped as stopped:
         with suppress(OSError):  # the terminal may be gone
             print(f"halfv-probe: {stopped}", file=sys.stderr, flush=True)

@@ -7,9 +7,6 @@ import os
 from types import ModuleType
 
 import pytest
-import torch
-
-from tests.flash import use_flash
 
 READ_IMAGES = {
     "halfv_core.models",
@@ -31,7 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    torch.set_num_threads(1)  # tiny models: threads would only wait for each other
+    # Tiny models: threads would only wait for each other. Also those of numpy, of the workers and of started commands.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
     if not config.getoption("--runhub"):
         os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -57,4 +58,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def flash(monkeypatch: pytest.MonkeyPatch) -> None:
     """FlashAttention in plain torch; see `tests.flash`."""
+    from tests.flash import use_flash
+
     use_flash(monkeypatch)

@@ -79,8 +79,3 @@ def test_a_bad_profile_is_one_line_and_exit_code_2(
         printed.err.startswith("halfv-probe: cannot read profile gone.json: No such file")
         and printed.err.count("\n") == 1
     )
-
-
-def test_one_profile_is_a_usage_error(pair: list[str]) -> None:
-    done = CliRunner().invoke(app, ["compare", pair[0]])
-    assert done.exit_code == 2 and "Missing argument" in done.stderr

@@ -122,7 +122,6 @@ def test_calibrate_names_bad_rows_and_writes_down_what_it_used(folder: Path) -> 
     done = run(
         "calibrate", "--model", "./model", "--data", "data.csv", *MAPPING, *FAST, "--samples", "9", folder=folder
     )
-    assert done.returncode == 0, done.stderr
     assert "2 of 9 rows cannot be used:\n  row 3: image does not exist; got gone.png\n" in done.stderr
     provenance = Profile.load(folder / "profile.json").provenance
     assert provenance.data == "data.csv"

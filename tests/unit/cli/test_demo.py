@@ -55,15 +55,9 @@ def test_it_writes_into_its_folder_and_says_so(run: Run, tmp_path: Path, capfd: 
     assert (provenance.data, provenance.arguments_given) == ("scenes", {"samples": 5})
 
 
-def test_as_json_it_prints_what_it_writes(run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run("--json", "--output", "here") == 0
-    printed = json.loads(capfd.readouterr().out)
-    assert printed == json.loads((tmp_path / "here" / "results.json").read_text(encoding="utf-8"))
-    assert list(printed) == list(json.loads(RESULTS.read_text(encoding="utf-8"))[0])
-    assert printed["samples"] == 4
-
-
-def test_a_stopped_run_goes_on_where_it_was(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_goes_on_where_it_was_and_prints_json(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     calibrate, compare = demo.calibrate_in_full, Comparer.compare
     folder, compared, noted = tmp_path / "runs" / "demo", [], []
 
@@ -87,10 +81,14 @@ def test_a_stopped_run_goes_on_where_it_was(run: Run, tmp_path: Path, monkeypatc
     assert (folder / "profile.json.unfinished").exists() and not (folder / "results.json").exists()
     monkeypatch.setattr(Comparer, "compare", followed)
     monkeypatch.setattr(demo, "calibrate_in_full", watched)
-    assert run() == 0
+    capfd.readouterr()
+    assert run("--json") == 0
     assert compared == [2, 3]
     assert noted[0] == noted[1], "nothing was measured anew"
-    assert json.loads((folder / "results.json").read_text(encoding="utf-8"))["samples"] == 4
+    printed = json.loads(capfd.readouterr().out)
+    assert printed == json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert list(printed) == list(json.loads(RESULTS.read_text(encoding="utf-8"))[0])
+    assert printed["samples"] == 4
     assert not list(folder.glob("*.unfinished"))
 
 

@@ -44,8 +44,3 @@ def test_output_goes_to_a_file(profile: Profile, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["export", str(path), "--format", "yaml", "--output", str(output)])
     assert (result.exit_code, result.stdout) == (0, "")
     assert output.read_text(encoding="utf-8") == as_text(profile, Format.YAML)
-
-
-def test_json_and_yaml_at_once_are_refused(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["export", str(tmp_path / "p.json"), "--json", "--format", "yaml"])
-    assert result.exit_code == 2 and "contradict" in result.stderr

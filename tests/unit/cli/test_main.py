@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 import cli.main
 from halfv_core.errors import HalfVError, RunError
@@ -56,14 +55,6 @@ def test_a_good_run_says_nothing_on_stderr(tmp_path: Path) -> None:
     done = run("export", str(saved(tmp_path / "profile.json")))
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["schema_version"] == 1
-
-
-@pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["plot"], ["export", "p.json", "--format", "xml"], ["models", "--x"]]
-)
-def test_a_usage_error_is_exit_code_2(arguments: list[str]) -> None:
-    result = CliRunner().invoke(cli.main.app, arguments)
-    assert result.exit_code == 2 and "Usage" in result.stderr and "Traceback" not in result.output
 
 
 def test_help_lists_every_command_without_importing_torch() -> None:

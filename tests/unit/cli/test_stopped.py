@@ -24,9 +24,10 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Put back the handlers of this process; begin with the usual ones, also where tests run in the background."""
+    """Put back the handlers of this process; begin with the usual ones, also in the background and under nohup."""
     before = {one: signal.getsignal(one) for one in SIGNALS}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for one in SIGNALS:
+        signal.signal(one, signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL)
     yield
     for one, handler in before.items():
         signal.signal(one, handler)
