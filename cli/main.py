@@ -23,6 +23,7 @@ from cli.evaluate import evaluate
 from cli.export import export
 from cli.generate import generate
 from cli.interrupts import Stopped, stoppable
+from cli.methods import methods
 from cli.models import models
 from cli.option_groups import flattened
 from cli.plot import plot
@@ -33,7 +34,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (demo, calibrate, stages, plot, compare, export, generate, evaluate, bench, models, doctor):
+for command in (demo, calibrate, stages, plot, compare, export, generate, evaluate, bench, models, methods, doctor):
     app.command()(flattened(command))
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

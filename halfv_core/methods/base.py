@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 TOLERANCE = 0.1
 """How far a plan may be from a budget, as a share of it."""
 
-HALVINGS = 40
-"""Steps of the bisection of a knob; far beyond the number of tokens of any prompt."""
+HALVINGS = 24
+"""Steps of the bisection of a knob; finer than a token of any prompt."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ class CLSE(Staged):
     looks_at = "attention of the last prompt token, and change of detail since the input"
     where = "layers 1, 11 and 21 of 32 (Qwen: 1, 10 and 19 of 28)"
     question_aware = True
-    note = "at its setting of 192 of 576 tokens on average over layers"
+    note = "at its setting of 192 of 576 tokens, which counts what leaves a layer (208 go in)"
 
     def default(self, target: Target) -> Plan:
         """330, 210 and 62 of 576 tokens."""

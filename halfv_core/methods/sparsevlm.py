@@ -15,8 +15,9 @@ class SparseVLM(Staged):
     where = "layers 3, 7 and 16 of 32"
     question_aware = True
     note = (
-        "the paper's version, at its setting of 192 tokens; raters are found among the tokens that are left, not once. "
-        "Positions are counted anew, as in its code, except in families whose positions have several axes or kinds"
+        "the paper's version, at its setting of 192 tokens, which counts what leaves a layer; raters are found among "
+        "the tokens that are left, not once. Positions are counted anew, as in its code, except in families whose "
+        "positions have several axes or kinds"
     )
 
     def default(self, target: Target) -> Plan:
