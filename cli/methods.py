@@ -3,34 +3,60 @@
 halfv-probe methods --json
 """
 
+from typing import TypedDict
+
 from cli.common import JsonOption, print_json, stdout
 
 
+class Row(TypedDict):
+    """What is listed of a method."""
+
+    name: str
+    title: str
+    source: str
+    question_aware: bool
+    where: str
+    looks_at: str
+    families: str
+    needs: str
+    note: str
+
+
 def methods(as_json: JsonOption = False) -> None:
-    """List the published methods that can be run."""
+    """List the published training-free methods that can be run."""
     from rich.table import Table
 
-    from halfv_core.methods import METHODS
-
-    rows = [
-        {
-            "name": name,
-            "title": METHODS[name].title,
-            "source": METHODS[name].source,
-            "question_aware": METHODS[name].question_aware,
-            "where": METHODS[name].where,
-            "looks_at": METHODS[name].looks_at,
-            "needs": METHODS[name].needs,
-            "note": METHODS[name].note,
-        }
-        for name in sorted(METHODS)
-    ]
+    rows = listed_methods()
     if as_json:
         print_json(rows)
         return
-    table = Table("name", "source", "question", "where", "looks at", box=None, pad_edge=False)
+    table = Table("name", "source", "question", "where", "looks at", "families", box=None, pad_edge=False)
     for row in rows:
         asks = "yes" if row["question_aware"] else "no"
-        table.add_row(row["name"], row["source"], asks, row["where"], row["looks_at"])
+        table.add_row(row["name"], row["source"], asks, row["where"], row["looks_at"], row["families"])
     stdout.print(table)
-    stdout.print("What a method needs, and where it differs from its code: --json.", highlight=False)
+    stdout.print("None is trained. --json: what a method needs, and in what it differs from its code.", highlight=False)
+
+
+def listed_methods() -> list[Row]:
+    """All methods, by name."""
+    from halfv_core.cost import DecoderShape
+    from halfv_core.methods import METHODS, Target
+
+    llava = Target("llava", DecoderShape(32, 4096, 4096, 4096, 11008, 2), visual=576, text=64, tower_layers=24)
+    rows = []
+    for name, kind in sorted(METHODS.items()):
+        looks_at_tower = kind().default(llava).reads() & {"vision", "grids"}
+        row = Row(
+            name=name,
+            title=kind.title,
+            source=kind.source,
+            question_aware=kind.question_aware,
+            where=kind.where,
+            looks_at=kind.looks_at,
+            families="LLaVA-1.5, Qwen-VL" if looks_at_tower else "all",
+            needs=kind.needs,
+            note=kind.note,
+        )
+        rows.append(row)
+    return rows

@@ -1,4 +1,4 @@
-"""Options for a plan on the command line: `--keep LAYER=AMOUNT[:SELECTOR]` and `--freeze FIRST-LAST`, or `--method NAME`.
+"""Options for a plan: `--keep LAYER=AMOUNT[:SELECTOR]` and `--freeze FIRST-LAST`, or `--method NAME --flops RATIO`.
 
 An amount is a share of the visual tokens, as in 0.25, or a number of them, as in 128t.
 """

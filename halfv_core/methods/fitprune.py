@@ -36,7 +36,7 @@ class FitPrune(Method):
     needs = "nothing for LLaVA-1.5-7B; else a schedule, measured on the model, without it LLaVA's at the same depth"
     note = (
         "at 60 % of the visual tokens' FLOPs; its code prunes between a layer's attention and its MLP, here before the "
-        "next layer, so that a schedule saves a little less than it says. Between two schedules, tokens are interpolated"
+        "next layer, so that a schedule saves a little less than it says. Schedules between these are interpolated"
     )
 
     def default(self, target: Target) -> Plan:

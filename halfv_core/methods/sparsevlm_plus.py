@@ -14,7 +14,10 @@ class SparseVLMPlus(Staged):
     looks_at = "attention of the question's visual words in 14 heads, layer before"
     where = "layers 3, 7 and 16 of 32"
     question_aware = True
-    note = "at its setting of 192 tokens, which counts what leaves a layer (207 go in); raters are found among the tokens that are left, not once"
+    note = (
+        "at its setting of 192 tokens, which counts what leaves a layer; raters are found among the tokens that are "
+        "left, not once"
+    )
 
     def default(self, target: Target) -> Plan:
         """300, 200 and 118 of 576 tokens, 192 on average over layers."""

@@ -10,7 +10,7 @@ class YOPO(Method):
     """One Keep of nothing."""
 
     title = "YOPO (layer part)"
-    source = "You Only Prune Once, 2024"
+    source = "arXiv 2410.06169, 2024"
     looks_at = "nothing"
     where = "layer 20 of 40, Qwen 24 of 28"
     question_aware = False
