@@ -54,7 +54,7 @@ def listed_methods() -> list[Row]:
             question_aware=kind.question_aware,
             where=kind.where,
             looks_at=kind.looks_at,
-            families="LLaVA-1.5, Qwen-VL" if looks_at_tower else "all",
+            families="LLaVA-1.5, LLaVA-NeXT, Qwen-VL" if looks_at_tower else "all",
             needs=kind.needs,
             note=kind.note,
         )

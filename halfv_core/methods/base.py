@@ -22,7 +22,7 @@ HALVINGS = 24
 
 @dataclass(frozen=True)
 class Measured:
-    """What some methods measure on the model before they have a plan; empty for those that measure nothing."""
+    """What some methods measure on the model, or are given, before they have a plan; others need nothing of it."""
 
     layer_redundancy: tuple[float, ...] = ()
     """(L,) KL divergence when one layer freezes the visual tokens, nats: ShortV's layer contribution."""
@@ -33,6 +33,10 @@ class Measured:
     the most severe."""
     head_weights: tuple[float, ...] = ()
     """(H,) weights of layer 0's query heads: HAWK's head importance."""
+    clip: str = ""
+    """Folder of the CLIP checkpoint whose image tower the model has, for CDPruner."""
+    tokenizer: str = ""
+    """Folder of the model's own tokenizer, for CDPruner."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,15 @@ class Scope(Staged):
     question_aware = False
 
     def default(self, target: Target) -> Plan:
-        """64 of 576 tokens."""
+        """64 of 576 tokens; for LLaVA-NeXT 160 of 2880."""
         options = {"layer": tower_layer(target)}
-        return Plan((Keep(layer=0, **of_576(target, 64), selector="scope", options=options),))
+        return Plan(
+            (
+                Keep(
+                    layer=0,
+                    **of_576(target, 32 if target.model_type == "llava_next" else 64),
+                    selector="scope",
+                    options=options,
+                ),
+            )
+        )

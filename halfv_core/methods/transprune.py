@@ -17,9 +17,7 @@ class TransPrune(Staged):
 
     def default(self, target: Target) -> Plan:
         """7/8, 5/8 and 1/8; transitions count from the layer before the first of them."""
-        layers = [layer_at(target, layer) for layer in (7, 9, 12)]
-        options = {"from_layer": min(layer_at(target, 6), layers[0] - 1)}
         return staged(
-            Keep(layer=layer, keep_ratio=share, selector="transprune", options=options)
-            for layer, share in zip(layers, (0.875, 0.625, 0.125), strict=True)
+            Keep(layer=layer_at(target, layer), keep_ratio=share, selector="transprune")
+            for layer, share in ((7, 0.875), (9, 0.625), (12, 0.125))
         )

@@ -20,13 +20,14 @@ class VisionZip(Staged):
     )
 
     def default(self, target: Target) -> Plan:
-        """192 of 576 tokens, 30 of which are contextual."""
+        """162 + 30 of 576 tokens; 108 + 20 in LLaVA-NeXT, whose tiles have as many each."""
         layer = tower_layer(target)
+        dominant, contextual = (108, 20) if target.model_type == "llava_next" else (162, 30)
         keep = Keep(
             layer=0,
-            **of_576(target, 192),
+            **of_576(target, dominant + contextual),
             selector="visionzip",
-            options={"contextual_share": share_of(30, 192), "layer": layer},
+            options={"contextual_share": share_of(contextual, dominant + contextual), "layer": layer},
             merge="visionzip",
             merge_options={"layer": layer},
         )

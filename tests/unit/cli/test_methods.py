@@ -42,6 +42,7 @@ def test_the_page_has_the_same_table() -> None:
 def test_families_whose_vision_tower_is_known() -> None:
     assert {name for name, family in FAMILIES.items() if family.tower} == {
         "llava",
+        "llava_next",
         "qwen2_vl",
         "qwen2_5_vl",
         "qwen3_vl",
