@@ -21,7 +21,7 @@ from cli.common import (
 )
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
-from cli.plan_options import FreezeOption, KeepOption, parse_plan
+from cli.plan_options import FreezeOption, KeepOption, MethodOptions, parse_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -43,6 +43,7 @@ def bench(
     profile: Annotated[Path | None, typer.Option(help="Run under this profile's plan.")] = None,
     keep: KeepOption = None,
     freeze: FreezeOption = None,
+    published: MethodOptions,
     visual_tokens: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Visual tokens a prompt; the nearest possible.")
     ] = 1200,
@@ -64,7 +65,7 @@ def bench(
     import torch
 
     from cli.bench_table import bench_tables
-    from halfv_core import Profile
+    from halfv_core import HalfVError, Profile
     from halfv_core.placement import device_of
     from probe.bench import bench as run
     from probe.bench import synthetic_inputs
@@ -73,6 +74,9 @@ def bench(
     from probe.bench.synthetic import depths
 
     _check(random_weights, layers, vision_layers, profile, keep, freeze)
+    published.check()
+    if published.method is not None and (keep or freeze):
+        raise HalfVError("two plans were given", remedy="leave out --method, or --keep and --freeze")
     typed_plan = parse_plan(keep or [], freeze or []) if keep or freeze else None
     prepare([Output("--output", output)], [profile])
     given_profile = None if profile is None else Profile.load(profile)
@@ -84,6 +88,7 @@ def bench(
         loaded_model = loading.load(model).model
         whole = depths(loaded_model.config)
     check_clock(clock, device_of(loaded_model))
+    typed_plan = typed_plan or published.plan(loaded_model.config, visual_tokens, text_tokens, given_profile)
     plan = typed_plan or _plan(model, loaded_model.config, whole[0], given_profile, random_weights)
     plan.check_depth(loaded_model.config.get_text_config().num_hidden_layers)
     if threads is not None:

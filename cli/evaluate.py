@@ -22,6 +22,7 @@ from cli.data_options import DataOption, ReadingOptions, print_rejected
 from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
+from cli.plan_options import MethodOptions
 
 
 def evaluate(
@@ -37,6 +38,7 @@ def evaluate(
     variant: Annotated[
         list[str] | None, typer.Option(help="ivr, ssr, ivr+ssr or wrong_ssr, repeatable. [default: all]")
     ] = None,
+    published: MethodOptions,
     grading: Annotated[str, typer.Option(help="auto (each sample's own), exact, soft or letter.")] = "auto",
     max_new_tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Longest answer.")] = 32,
     loading: LoadingOptions,
@@ -54,6 +56,7 @@ def evaluate(
     journal = journal_path(output)
     prepare([Output("--output", output, beside=(journal,))], [profile, data])
     chosen = as_grading(grading)
+    published.check()
     loaded_profile = Profile.load(profile)
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
     check_count(samples)
@@ -67,6 +70,11 @@ def evaluate(
     drawn, unreadable = draw_readable(answered, samples, seed)
     print_rejected(unreadable, len(drawn) + len(unreadable))
     loaded = loading.load(model)
+    expected = loaded_profile.expected
+    tokens = round(expected.visual_tokens), round(expected.text_tokens)
+    plan = published.plan(loaded.model.config, *tokens, loaded_profile)
+    if plan is not None and published.method is not None:
+        variants = variants._replace(plans=variants.plans | {published.method: plan})
     with progress_bar() as on_progress, writing(journal), resumable(journal):
         ablation = ablate(
             loaded.model,

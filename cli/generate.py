@@ -1,6 +1,7 @@
-"""`halfv-probe generate`: answer one question about one image, with or without a profile, or both ways side by side.
+"""`halfv-probe generate`: answer one question about one image, with or without a plan, or both ways side by side.
 
 halfv-probe generate --model qwen2.5-vl-7b --image cat.jpg --prompt "What is this?" --profile profile.json --compare
+halfv-probe generate --model qwen2.5-vl-7b --image cat.jpg --prompt "What is this?" --method fastv --flops 2
 """
 
 import time
@@ -11,8 +12,11 @@ import typer
 
 from cli.common import JsonOption, print_json, stdout
 from cli.model_options import LoadingOptions, ModelOption
+from cli.plan_options import MethodOptions
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from halfv_core import Plan, Profile
     from halfv_core.models import LoadedModel
 
@@ -22,8 +26,11 @@ def generate(
     model: ModelOption,
     image: Annotated[list[Path], typer.Option(help="Image file; may be repeated.")],
     prompt: Annotated[str, typer.Option(help="The question.")],
-    profile: Annotated[Path | None, typer.Option(help="Run under this profile.")] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Run without the profile too.")] = False,
+    profile: Annotated[
+        Path | None, typer.Option(help="Run under this profile; with --method, take what it has measured.")
+    ] = None,
+    published: MethodOptions,
+    compare: Annotated[bool, typer.Option("--compare", help="Run without the plan too.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Longest answer.")] = 128,
     loading: LoadingOptions,
     as_json: JsonOption = False,
@@ -33,22 +40,32 @@ def generate(
     from halfv_core.placement import device_of
     from probe.data.images import open_image
 
-    if compare and profile is None:
+    published.check()
+    if compare and profile is None and published.method is None:
         raise HalfVError("--compare has nothing to compare with", remedy="add --profile profile.json")
     loading.check(model)
     loaded_profile = Profile.load(profile) if profile else None
     images = [open_image(path) for path in image]
     loaded = loading.load(model)
     inputs = loaded.processor.prompt(images, prompt, device_of(loaded.model))
+    visual = _visual_tokens(loaded.model, inputs)
+    plan = published.plan(loaded.model.config, visual, inputs["input_ids"].numel() - visual, loaded_profile)
     result: dict[str, Any] = {}
-    if profile is None or compare:
+    accelerated = plan or loaded_profile
+    if accelerated is None or compare:
         result["full"] = _answer(loaded, inputs, Plan(()), max_new_tokens)
-    if loaded_profile is not None:
-        result["accelerated"] = _answer(loaded, inputs, loaded_profile, max_new_tokens)
+    if accelerated is not None:
+        result["accelerated"] = _answer(loaded, inputs, accelerated, max_new_tokens)
     if as_json:
         print_json(result)
     else:
         _show(result)
+
+
+def _visual_tokens(model: "PreTrainedModel", inputs: dict[str, Any]) -> int:
+    from halfv_core.families import parts_of
+
+    return sum(int((inputs["input_ids"] == visual).sum()) for visual in parts_of(model).visual_ids)
 
 
 def _answer(

@@ -23,6 +23,7 @@ from cli.evaluate import evaluate
 from cli.export import export
 from cli.generate import generate
 from cli.interrupts import Stopped, stoppable
+from cli.methods import methods
 from cli.models import models
 from cli.option_groups import flattened
 from cli.plot import plot
@@ -34,7 +35,7 @@ app = typer.Typer(
     help="Find where a multimodal LLM's visual tokens stop being worth their cost, and run it without them.",
     pretty_exceptions_enable=False,
 )
-for command in (demo, calibrate, stages, plot, compare, export, generate, evaluate, bench, models, doctor):
+for command in (demo, calibrate, stages, plot, compare, export, generate, evaluate, bench, models, methods, doctor):
     app.command()(flattened(command))
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

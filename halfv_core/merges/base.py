@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -67,9 +68,14 @@ def make_merge(name: str, options: Mapping[str, bool | int | float | str]) -> Me
         if option not in known:
             raise PlanError(f"merge '{name}' has no option '{option}'", expected=", ".join(known) or "no options")
     try:
-        return TypeAdapter(kind).validate_python(dict(options))
+        return _adapter(kind).validate_python(dict(options))
     except ValidationError as error:
         raise PlanError(f"merge '{name}', {first_fault(error)}") from None
+
+
+@cache
+def _adapter(kind: type[Merge]) -> TypeAdapter[Merge]:
+    return TypeAdapter(kind)
 
 
 def outside(chosen: "torch.Tensor", visual: int) -> "torch.Tensor":

@@ -1,9 +1,84 @@
 """Published training-free methods, one file each: functions from a model's shape and a budget to a Plan.
 
-What does not belong here: running plans (runtime), choosing tokens (selectors). A method is data for these two.
+What does not belong here: running plans (runtime), choosing tokens (selectors), and measuring (probe). A method is data
+for these.
 """
 
-from halfv_core.methods import random, uniform
-from halfv_core.methods.base import METHODS, Measured, Method, Target, plan_at
+from halfv_core.methods import (
+    aim,
+    apet,
+    cdpruner,
+    clse,
+    dart,
+    divprune,
+    fastv,
+    fitprune,
+    halfv,
+    hawk,
+    hiprune,
+    holov,
+    ivcprune,
+    otprune,
+    priortr,
+    prumerge,
+    pyramiddrop,
+    random,
+    random_input,
+    scope,
+    shortv,
+    sparsevlm,
+    sparsevlm_plus,
+    transprune,
+    uniform,
+    v2drop,
+    visiondrop,
+    visionzip,
+    visipruner,
+    vispruner,
+    vtw,
+    yopo,
+)
+from halfv_core.methods.base import METHODS, Measured, Method, Staged, Target, plan_at
+from halfv_core.methods.measured import measured_by
 
-__all__ = ["METHODS", "Measured", "Method", "Target", "plan_at", "random", "uniform"]
+__all__ = [
+    "METHODS",
+    "Measured",
+    "Method",
+    "Staged",
+    "Target",
+    "aim",
+    "apet",
+    "cdpruner",
+    "clse",
+    "dart",
+    "divprune",
+    "fastv",
+    "fitprune",
+    "halfv",
+    "hawk",
+    "hiprune",
+    "holov",
+    "ivcprune",
+    "measured_by",
+    "otprune",
+    "plan_at",
+    "priortr",
+    "prumerge",
+    "pyramiddrop",
+    "random",
+    "random_input",
+    "scope",
+    "shortv",
+    "sparsevlm",
+    "sparsevlm_plus",
+    "transprune",
+    "uniform",
+    "v2drop",
+    "visiondrop",
+    "visionzip",
+    "visipruner",
+    "vispruner",
+    "vtw",
+    "yopo",
+]

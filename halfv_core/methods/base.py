@@ -1,29 +1,42 @@
 """What a method is, and how it is made to fit a budget of FLOPs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
+from halfv_core.cost import Cost, DecoderShape, cost_of, tokens_by_layer
 from halfv_core.errors import PlanError
-from halfv_core.plan import Plan
+from halfv_core.plan import Keep, Plan
 from halfv_core.registry import Registry
 
-STEPS = 400
-"""Settings of a method's knob that are tried for a budget."""
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+TOLERANCE = 0.1
+"""How far a plan may be from a budget, as a share of it."""
+
+HALVINGS = 24
+"""Steps of the bisection of a knob; finer than a token of any prompt."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What some methods measure on the model before they have a plan; empty for those who measure nothing."""
+    """What some methods measure on the model, or are given, before they have a plan; others need nothing of it."""
 
     layer_redundancy: tuple[float, ...] = ()
     """(L,) KL divergence when one layer freezes the visual tokens, nats: ShortV's layer contribution."""
     withdrawal: tuple[float, ...] = ()
     """(L,) KL divergence when all visual tokens leave at the input of a layer, nats: VTW's criterion."""
-    options: Mapping[str, str] = field(default_factory=dict)
-    """Further settings that a method has found by measuring, in its own words."""
+    removed: tuple[tuple[float, ...], ...] = ()
+    """(A, L) share of the visual tokens that FitPrune has removed after each layer, from the mildest of A schedules to
+    the most severe."""
+    head_weights: tuple[float, ...] = ()
+    """(H,) weights of layer 0's query heads: HAWK's head importance."""
+    clip: str = ""
+    """Folder of the CLIP checkpoint whose image tower the model has, for CDPruner."""
+    tokenizer: str = ""
+    """Folder of the model's own tokenizer, for CDPruner."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +51,29 @@ class Target:
     text: int
     """Text tokens of a typical prompt."""
     measured: Measured = Measured()
+    tower_layers: int | None = None
+    """Number of layers of the vision tower; None if it is not known."""
+
+    @classmethod
+    def of(cls, config: "PreTrainedConfig", visual: int, text: int, measured: Measured | None = None) -> "Target":
+        """The target that a checkpoint's config describes."""
+        vision = getattr(config, "vision_config", None)
+        return cls(
+            model_type=config.model_type,
+            shape=DecoderShape.of(config.get_text_config(), value_bytes=2),
+            visual=visual,
+            text=text,
+            measured=measured or Measured(),
+            tower_layers=getattr(vision, "num_hidden_layers", None) or getattr(vision, "depth", None),
+        )
+
+    def cost(self, plan: Plan) -> Cost:
+        """Cost of the typical prompt under a plan."""
+        return cost_of(self.shape, tokens_by_layer(plan, self.shape.layers, self.visual, self.text))
 
     def flops_ratio(self, plan: Plan) -> float:
         """Prefill FLOPs of the decoder without the plan, divided by those with it."""
-        return cost_of(self.shape, tokens_by_layer(plan, self.shape.layers, self.visual, self.text)).flops_ratio
+        return self.cost(plan).flops_ratio
 
 
 class Method(ABC):
@@ -75,12 +107,51 @@ class Method(ABC):
         """The plan at a setting of the method's own knob, 0 for the cheapest to 1 for the dearest.
 
         Raises:
-            PlanError: see `default`.
+            PlanError: see `default`; or the method has no knob, because it decides in the run how much it prunes.
         """
 
     def refusal(self, target: Target) -> str | None:
-        """Why the method cannot be used with this model, in a few words; None if it can."""
+        """Why the method cannot be used with this model, in a few words; None if it can.
+
+        Methods that look at the vision tower are for families whose tower is known.
+        """
+        from halfv_core.families import FAMILIES
+
+        try:
+            reads = self.default(target).reads()
+        except PlanError as error:
+            return str(error)
+        if reads & {"vision", "grids"} and FAMILIES[target.model_type].tower is None:
+            return "it looks at the vision tower, whose patches are not matched with visual tokens in this family"
         return None
+
+
+class Staged(Method):
+    """A method that prunes once or several times; its knob scales what is kept at all of its layers together."""
+
+    def scaled(self, target: Target, knob: float) -> Plan:
+        """The default plan, with all shares times the same factor and none above 1, up to the full model."""
+        keeps = self.default(target).keeps
+        shares = [keep.share(target.visual) for keep in keeps]
+        factor = knob / min(share for share in shares if share)
+        return Plan(with_share(keep, min(1.0, share * factor)) for keep, share in zip(keeps, shares, strict=True))
+
+
+def with_share(keep: Keep, share: float) -> Keep:
+    """The same Keep with another share of the tokens."""
+    return Keep(**keep.model_dump() | {"keep_ratio": share, "tokens": None})
+
+
+def bracket(holds: Callable[[float], bool]) -> tuple[float, float]:
+    """Two knobs 0..1 very close to each other, below which a condition holds and above which it does not.
+
+    Where it holds at no knob, or at all of them, they lie at that end.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low, high
 
 
 METHODS: Registry[type[Method]] = Registry("method", PlanError)
@@ -96,27 +167,19 @@ def plan_at(method: Method, target: Target, flops_ratio: float) -> Plan:
 
     Raises:
         PlanError: the ratio is not above 1, or the method cannot come within a tenth of it; the message says how far it
-            goes.
+            goes. Or the method decides in the run how much it prunes, or has to measure something first.
     """
     if not flops_ratio > 1:
         raise PlanError("a budget is how many times fewer FLOPs", got=flops_ratio, expected="a number above 1")
-    plans = [(target.flops_ratio(plan), plan) for plan in _settings(method, target)]
-    ratio, plan = min(plans, key=lambda found: abs(found[0] - flops_ratio))
-    if abs(ratio / flops_ratio - 1) > 0.1:
-        ratios = [found for found, _ in plans]
+    limits = [target.flops_ratio(method.scaled(target, knob)) for knob in (1.0, 0.0)]
+    knobs = bracket(lambda knob: target.flops_ratio(method.scaled(target, knob)) > flops_ratio)
+    plans = [method.scaled(target, knob) for knob in knobs]
+    plan = min(plans, key=lambda plan: abs(target.flops_ratio(plan) / flops_ratio - 1))
+    if abs(target.flops_ratio(plan) / flops_ratio - 1) > TOLERANCE:
+        steps = ", in coarse steps" if limits[0] < flops_ratio < limits[1] else ""
         raise PlanError(
             f"{method.title} cannot be set to this budget on this model",
             got=f"{flops_ratio:g} times fewer FLOPs",
-            expected=f"{min(ratios):.2f} to {max(ratios):.2f}",
+            expected=f"{limits[0]:.2f} to {limits[1]:.2f}{steps}",
         )
     return plan
-
-
-def _settings(method: Method, target: Target) -> list[Plan]:
-    """The plans at all settings of the knob, in its order, without those that equal the one before."""
-    plans: list[Plan] = []
-    for step in range(STEPS + 1):
-        plan = method.scaled(target, step / STEPS)
-        if not plans or plan != plans[-1]:
-            plans.append(plan)
-    return plans

@@ -1,12 +1,12 @@
 """Method `uniform`: evenly spaced tokens, at layer 2 as FastV, which cover the image whatever it shows."""
 
-from halfv_core.interventions import Keep
-from halfv_core.methods.base import METHODS, Method, Target
-from halfv_core.plan import Plan
+from halfv_core.methods.base import METHODS, Staged, Target
+from halfv_core.methods.settings import layer_at
+from halfv_core.plan import Keep, Plan
 
 
 @METHODS.register("uniform")
-class Uniform(Method):
+class Uniform(Staged):
     """Keep evenly spaced tokens from layer 2 on."""
 
     title = "uniform"
@@ -17,8 +17,4 @@ class Uniform(Method):
 
     def default(self, target: Target) -> Plan:
         """Half of the tokens."""
-        return self.scaled(target, 0.5)
-
-    def scaled(self, target: Target, knob: float) -> Plan:
-        """The knob is the share of tokens that are kept."""
-        return Plan((Keep(layer=2, keep_ratio=knob, selector="uniform"),))
+        return Plan((Keep(layer=layer_at(target, 2), keep_ratio=0.5, selector="uniform"),))

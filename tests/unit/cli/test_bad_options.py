@@ -39,6 +39,7 @@ BASE: dict[str, list[str]] = {
     "evaluate": ["--model", MODEL, "--profile", "p.json", "--data", "d.jsonl", "--output", "o.json"],
     "bench": ["--model", MODEL, "--output", "o.json"],
     "models": [],
+    "methods": [],
     "doctor": ["--data", "d.jsonl"],
 }
 """Arguments with which each command runs."""

@@ -57,6 +57,14 @@ def test_a_shape_with_random_weights(
         assert words in printed.replace("\n", "")
 
 
+def test_a_published_method(run: Bench, shape: str, tmp_path: Path) -> None:
+    options = ["--random-weights", "--model", shape, *FAST, "--output", str(tmp_path / "bench.json")]
+    assert run(*options, "--method", "divprune", "--flops", "1.5", "--dtype", "float32") == 0
+    keep = Benchmark.load(tmp_path / "bench.json").subject.plan.keeps[0]
+    assert (keep.layer, keep.selector) == (0, "divprune")
+    assert run(*options, "--method", "divprune", "--keep", "1=0.5") == 2
+
+
 def test_the_default_plan_is_the_published_one_at_the_slices_depth(
     run: Bench, shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,14 @@ def evaluate(*arguments: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
 TINY = ["--model", "./model", "--profile", "profile.json", "--data", "data.jsonl", "--max-new-tokens", "2"]
 
 
+def test_a_published_method_is_one_more_variant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = ["--samples", "2", "--variant", "ivr", "--method", "vtw", "--output", "method.json"]
+    assert evaluate(*TINY, *few, monkeypatch=monkeypatch, folder=folder) == 0
+    found = Ablation.model_validate_json((folder / "method.json").read_text())
+    assert list(found.variants) == ["full", "ivr", "vtw"]
+    assert found.variants["vtw"].plan.describe() == ["layer 2: drop all visual tokens"]
+
+
 def test_the_bundled_model_is_compared_in_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
