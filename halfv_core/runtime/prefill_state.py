@@ -263,6 +263,7 @@ class PrefillState:
             choice = choose(self._surroundings(index, hidden, kwargs), freeze, self._whole.visual_counts)
             if choice is None:
                 self._partly_frozen = FrozenTokens(torch.zeros_like(self._slots.visual), (0,) * self._slots.rows)
+                self._cache_state.record.add_exempt(index, self._slots)
             else:
                 self._ranked_by += choice.finite
                 self._partly_frozen = FrozenTokens(choice.others, choice.counts)
@@ -273,6 +274,7 @@ class PrefillState:
         """Begin a run of hidden layers."""
         choice = choose(self._surroundings(index, hidden, kwargs), hide, self._whole.visual_counts)
         if choice is None:
+            self._cache_state.record.add_exempt(index, self._slots)
             return hidden
         self._ranked_by += choice.finite
         slots, remaining = self._slots.without(choice.others, choice.counts)

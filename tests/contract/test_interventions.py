@@ -14,6 +14,7 @@ from halfv_core.merges import MERGES
 from halfv_core.merges.base import Merged
 from halfv_core.rules import RULES
 from halfv_core.selectors import SELECTORS
+from tests.flash import flash_model
 from tests.masked_reference import Chosen, generate_by_recomputation, masked_logits
 from tests.tiny import IMAGE, LAYERS, VIDEO, continued, padded, tiny_batch, tiny_model, tiny_prompt
 
@@ -99,12 +100,50 @@ def check(family: str, kernel: str, plan: Plan, inputs: dict[str, Any]) -> None:
 
 @FAMILY
 @PLAN
-@pytest.mark.parametrize(
-    ("kernel", "prompt"),
-    [("eager", {"images": 2, "before": 0}), ("sdpa", {"images": 3, "between": (5, 1), "after": 2})],
-)
-def test_plan_equals_masked_reference(family: str, plan: Plan, kernel: str, prompt: dict[str, Any]) -> None:
-    check(family, kernel, plan, tiny_prompt(family, **prompt))
+def test_plan_equals_masked_reference(family: str, plan: Plan) -> None:
+    check(family, "sdpa", plan, tiny_prompt(family, images=2, before=0))
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "gemma3"])
+@PLAN
+def test_plan_equals_masked_reference_in_eager_attention(family: str, plan: Plan) -> None:
+    check(family, "eager", plan, tiny_prompt(family, images=3, between=(5, 1), after=2))
+
+
+@pytest.mark.usefixtures("flash")
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+@PLAN
+@torch.no_grad()
+def test_flash_attention_gives_the_same(family: str, plan: Plan) -> None:
+    batch = tiny_batch(family, [{}, {"images": 2, "after": 9}])
+    found = []
+    for model in (flash_model(family), tiny_model(family)):
+        with apply(model, plan):
+            ids = model.generate(**batch, do_sample=False, max_new_tokens=NEW_TOKENS)
+            found.append((model(**batch).logits[:, -1], ids))
+    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+@pytest.mark.parametrize("plan", [*PLANS.values(), RENUMBERED], ids=[*PLANS, "renumbered"])
+@torch.no_grad()
+def test_beams_score_as_the_masked_reference_scores_them(family: str, plan: Plan) -> None:
+    if plan is RENUMBERED and family not in ONE_AXIS:
+        pytest.skip("positions of several axes")
+    model, inputs, beams = tiny_model(family), tiny_prompt(family, images=2), 3
+    length = inputs["input_ids"].shape[1]
+    with apply(model, plan) as run:
+        found = model.generate(
+            **inputs, num_beams=beams, num_return_sequences=2, max_new_tokens=NEW_TOKENS, do_sample=False,
+            return_dict_in_generate=True, output_scores=True,
+        )  # fmt: skip
+        chosen = Chosen.of(run)
+    for ids, score in zip(found.sequences, found.sequences_scores, strict=True):
+        answer = ids[None, length:]
+        logits = masked_logits(model, continued(inputs, answer), plan, chosen, [length])[length - 1 : -1]
+        likelihood = logits.log_softmax(-1).gather(1, answer[0][:, None]).mean()
+        torch.testing.assert_close(score, likelihood, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "qwen3_vl"])
