@@ -42,7 +42,7 @@ class Choice(NamedTuple):
     """By row, for those rows in which some tokens are chosen and some not: (k,) indices of the chosen ones among the
     row's visual tokens, in the selector's order."""
     anchors: dict[int, torch.Tensor]
-    """By row, the (anchors,) slot indices of those that were chosen for their attention, in any order."""
+    """By row, the (anchors,) positions of those that were chosen for their attention, in any order."""
     finite: list[Finite]
     """For `check_finite`."""
 
@@ -90,7 +90,7 @@ def choose(
     where = context.slots_of(_filled(chosen, wanted))  # (R, max(wanted))
     others = _without(others, where, rows)
     anchors = {
-        row: where[i, : selector.anchors(count)] for i, (row, count) in enumerate(zip(rows, wanted, strict=True))
+        row: positions[i, : selector.anchors(count)] for i, (row, count) in enumerate(zip(rows, wanted, strict=True))
     }
     by_row = {row: chosen[i, :count] for i, (row, count) in enumerate(zip(rows, wanted, strict=True))}
     return Choice(others, counts, by_row, anchors, context.finite)

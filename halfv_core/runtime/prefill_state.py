@@ -250,9 +250,9 @@ class PrefillState:
 
     def _note(self, index: int, choice: Choice) -> None:
         self._ranked_by += choice.finite
-        for row, slots in choice.anchors.items():
-            if len(slots):
-                self._cache_state.record.add_anchors(index, row, self._slots.positions[row, slots])
+        for row, positions in choice.anchors.items():
+            if len(positions):
+                self._cache_state.record.add_anchors(index, row, positions)
 
     def _freeze(self, freeze: Freeze, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> None:
         """Choose the tokens that a run of frozen layers updates all the same."""
