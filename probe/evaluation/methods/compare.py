@@ -1,0 +1,192 @@
+"""compare_methods(): every method at every budget on the same samples, the full model first.
+
+found = compare_methods(model, processor, samples, budgets=(2, 3, 4))
+[(row.label, row.retention) for row in found.rows]
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+from pydantic import JsonValue
+from transformers import PreTrainedModel
+
+from halfv_core.families import Family, parts_of
+from halfv_core.placement import device_of
+from halfv_core.processors import PromptProcessor
+from halfv_core.profile import Profile
+from probe.common.progress import OnProgress, counter
+from probe.common.statistics import by_family, family_mean
+from probe.data.samples import Sample
+from probe.evaluation.conditions import Given, Session
+from probe.evaluation.evaluate import check_references
+from probe.evaluation.grading import Grading, metric_of
+from probe.evaluation.methods.entrants import (
+    Entrant,
+    budgets_of,
+    chosen_methods,
+    entrants,
+    target_of,
+    typical_prompt,
+)
+from probe.evaluation.methods.records import MethodComparison, Question, Refusal, Row
+from probe.evaluation.methods.runs import Answered, Runner
+from probe.evaluation.outcomes import cost_ratios, retentions
+from probe.evaluation.variants import FULL
+
+
+def compare_methods(
+    model: PreTrainedModel,
+    processor: PromptProcessor,
+    samples: Sequence[Sample],
+    *,
+    budgets: Sequence[float],
+    methods: Sequence[str] = (),
+    profile: Profile | None = None,
+    grading: Grading = "auto",
+    max_new_tokens: int = 32,
+    seed: int = 0,
+    model_id: str = "",
+    profile_id: str = "",
+    data: str = "",
+    arguments: Mapping[str, JsonValue] | None = None,
+    family: Family | None = None,
+    journal: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> MethodComparison:
+    """Answer every sample under every method at every budget.
+
+    Plans are made for a prompt of the samples' mean length. The costs in the result are those of what ran.
+
+    Args:
+        budgets: how many times fewer FLOPs of the decoder's prefill, each above 1.
+        methods: registered names; by default all. The controls always take part.
+        profile: a calibration of this model: its plan takes part as it is, and methods use its measurements.
+        grading: metric for the answers.
+        seed: seed of the bootstrap.
+        model_id, profile_id, data, arguments: recorded in the result.
+        family: description of the model, if no registered family fits.
+        journal: file in which finished samples are stored, and from which an interrupted run resumes. It is not
+            deleted; do that once the result is saved.
+
+    Raises:
+        DataError: no samples, a sample without a reference answer, or one that cannot be graded with this metric.
+        ProfileError: the profile was made for another model.
+        PlanError: an unknown method.
+        HalfVError: a budget that is not above 1, or the journal belongs to other work.
+    """
+    check_references(samples)
+    for sample in samples:
+        metric_of(sample, grading)
+    if profile is not None:
+        profile.check_model(model.config)
+    wanted, names = budgets_of(budgets), chosen_methods(methods)
+    given = Given(model_id, profile_id, data, arguments or {})
+    session = Session(model, samples, given, grading=grading, max_new_tokens=max_new_tokens, seed=seed)
+    report = on_progress or (lambda step, done, total: None)
+    prompt = _typical_prompt(model, processor, samples, report, family)
+    target = target_of(model, prompt, profile, family)
+    found, refused = entrants(names, target, wanted, profile, counter(report, "plans", len(names)))
+    runner = Runner(model, processor, grading, max_new_tokens, family)
+    failures = runner.try_out(found, samples[0])
+    answered = session.measured(
+        Answered,
+        lambda index, sample, earlier: runner.run(index, _running(found, failures, earlier), sample),
+        identity={
+            "plans": {one.key: one.plan.model_dump(mode="json") for one in found if one.key not in failures},
+        },
+        journal=journal,
+        ranks=parts_of(model, family).ranks,
+        on_progress=on_progress,
+    )
+    failures = failures | _failures(answered)
+    ran = _running(found, failures, ())
+    return MethodComparison(
+        **session.conditions(profile).model_dump(),
+        model_type=model.config.model_type,
+        budgets=wanted,
+        visual_tokens=prompt[0],
+        text_tokens=prompt[1],
+        rows=summarise(ran, answered, seed),
+        refused=_in_order([*refused, *(one.refused(failures[one.key]) for one in found if one.key in failures)]),
+        samples=len(samples),
+        questions=tuple(_question(one, ran) for one in answered),
+    )
+
+
+def summarise(ran: Sequence[Entrant], answered: Sequence[Answered], seed: int = 0) -> tuple[Row, ...]:
+    """A row for each plan.
+
+    Args:
+        ran: the plans that ran on all samples, the full model among them.
+        answered: one or more samples.
+        seed: seed of the bootstrap.
+    """
+    families = [one.family for one in answered]
+    outside = sum(one.outside_flops for one in answered)
+    runs = [[one.outcomes[entrant.key] for one in answered] for entrant in ran]
+    at = [entrant.key for entrant in ran].index(FULL)
+    full = runs[at]
+    grades = [[run.grade for run in own] for own in runs]
+    retained = retentions(grades, at, families, seed)
+    return tuple(
+        Row(
+            method=entrant.method,
+            title=entrant.title,
+            is_control=entrant.is_control,
+            budget=entrant.budget,
+            plan=entrant.plan,
+            by_family=by_family(grade, families),
+            accuracy=family_mean(grade, families),
+            retention=kept.share,
+            retention_interval=kept.interval,
+            agreement=family_mean([float(a.answer == b.answer) for a, b in zip(own, full, strict=True)], families),
+            **cost_ratios([run.cost for run in own], outside),
+            prefill_seconds=median(run.prefill_seconds for run in own),
+            prefill_ratio=median(a.prefill_seconds / b.prefill_seconds for a, b in zip(full, own, strict=True)),
+            selection_share=median(run.selection_seconds / run.prefill_seconds for run in own),
+        )
+        for entrant, own, grade, kept in zip(ran, runs, grades, retained, strict=True)
+    )
+
+
+def _typical_prompt(
+    model: PreTrainedModel,
+    processor: PromptProcessor,
+    samples: Sequence[Sample],
+    report: OnProgress,
+    family: Family | None,
+) -> tuple[int, int]:
+    on_prompt = counter(report, "prompts", len(samples))
+    lengths = []
+    for sample in samples:
+        inputs = processor.prompt(sample.open_images(), sample.prompt, device_of(model))
+        lengths.append({"input_ids": inputs["input_ids"]})
+        on_prompt()
+    return typical_prompt(model, lengths, family)
+
+
+def _running(found: Sequence[Entrant], failures: Mapping[str, str], earlier: Sequence[Answered]) -> list[Entrant]:
+    """The plans that have not failed yet."""
+    failed = failures.keys() | _failures(earlier).keys()
+    return [one for one in found if one.key not in failed]
+
+
+def _failures(answered: Sequence[Answered]) -> dict[str, str]:
+    return {key: reason for one in answered for key, reason in one.failures.items()}
+
+
+def _in_order(refused: Sequence[Refusal]) -> tuple[Refusal, ...]:
+    return tuple(sorted(refused, key=lambda one: (one.method, one.budget or 0)))
+
+
+def _question(one: Answered, ran: Sequence[Entrant]) -> Question:
+    outcomes = [one.outcomes[entrant.key] for entrant in ran]
+    return Question(
+        id=one.id,
+        family=one.family,
+        references=one.references,
+        grading=one.grading,
+        answers=tuple(run.answer for run in outcomes),
+        grades=tuple(run.grade for run in outcomes),
+    )
