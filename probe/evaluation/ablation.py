@@ -83,7 +83,7 @@ def ablate(
     comparer = Comparer(model, processor, variants.plans, grading, max_new_tokens, family)
     comparisons = session.measured(
         Comparison,
-        lambda index, sample, _: comparer.compare(index, sample),
+        lambda index, samples, _: comparer.compare(index, samples[0]),
         identity={"plans": {name: plan.model_dump(mode="json") for name, plan in variants.plans.items()}},
         journal=journal,
         ranks=parts_of(model, family).ranks,

@@ -100,18 +100,20 @@ class Session:
     def measured(
         self,
         record: type[R],
-        measure: Callable[[int, Sample, Sequence[R]], R],
+        measure: Callable[[int, Sequence[Sample], Sequence[R]], R],
         *,
+        batch: int = 1,
         identity: Mapping[str, JsonValue],
         journal: Path | None,
         ranks: Ranks,
         on_progress: OnProgress | None,
     ) -> list[R]:
-        """Measure every sample that the journal does not have yet.
+        """Measure all samples, in batches, but for those that the journal has.
 
         Args:
-            record: type of what is measured on a sample.
-            measure: takes the index of a sample, the sample, and the records of those before it.
+            record: type of what is measured on a batch.
+            measure: takes the number of a batch, its samples, and the records of the batches before it.
+            batch: how many samples are measured together.
             identity: what the records depend on besides model, samples, grading and versions.
             journal: file in which finished samples are stored, and from which an interrupted run resumes. It is not
                 deleted.
@@ -121,17 +123,19 @@ class Session:
             HalfVError: the journal belongs to other work.
         """
         key = self._identity | dict(identity)
+        parts = [self._samples[start : start + batch] for start in range(0, len(self._samples), batch)]
         with nullcontext(None) if journal is None else Journal.open(journal, key, ranks) as opened:
             found = _finished(opened, record) if opened else []
-            self._resumed = len(found)
             on_sample = counter(on_progress or (lambda step, done, total: None), "samples", len(self._samples))
-            for _ in found:
+            self._resumed = sum(map(len, parts[: len(found)]))
+            for _ in range(self._resumed):
                 on_sample()
-            for index in range(self._resumed, len(self._samples)):
-                found.append(measure(index, self._samples[index], found))
+            for number in range(len(found), len(parts)):
+                found.append(measure(number, parts[number], found))
                 if opened:
                     opened.add(found[-1].model_dump(mode="json"))
-                on_sample()
+                for _ in parts[number]:
+                    on_sample()
         return found
 
     def conditions(self, profile: Profile | None) -> Conditions:

@@ -4,7 +4,7 @@ found = compare_methods(model, processor, samples, budgets=(2, 3, 4))
 [(row.label, row.retention) for row in found.rows]
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -30,7 +30,7 @@ from probe.evaluation.methods.entrants import (
     typical_prompt,
 )
 from probe.evaluation.methods.records import MethodComparison, Question, Refusal, Row
-from probe.evaluation.methods.runs import Answered, Runner
+from probe.evaluation.methods.runs import Batch, Outcome, Runner
 from probe.evaluation.outcomes import cost_ratios, retentions
 from probe.evaluation.variants import FULL
 
@@ -45,6 +45,7 @@ def compare_methods(
     profile: Profile | None = None,
     grading: Grading = "auto",
     max_new_tokens: int = 32,
+    batch: int = 1,
     seed: int = 0,
     model_id: str = "",
     profile_id: str = "",
@@ -63,6 +64,7 @@ def compare_methods(
         methods: registered names; by default all. The controls always take part.
         profile: a calibration of this model: its plan takes part as it is, and methods use its measurements.
         grading: metric for the answers.
+        batch: how many samples run together, which changes neither answers nor FLOPs but for rounding.
         seed: seed of the bootstrap.
         model_id, profile_id, data, arguments: recorded in the result.
         family: description of the model, if no registered family fits.
@@ -88,18 +90,20 @@ def compare_methods(
     target = target_of(model, prompt, profile, family)
     found, refused = entrants(names, target, wanted, profile, counter(report, "plans", len(names)))
     runner = Runner(model, processor, grading, max_new_tokens, family)
-    failures = runner.try_out(found, samples[0])
-    answered = session.measured(
-        Answered,
-        lambda index, sample, earlier: runner.run(index, _running(found, failures, earlier), sample),
+    failures = runner.try_out(found, samples[:batch])
+    ran_on = session.measured(
+        Batch,
+        lambda number, some, earlier: runner.run(number, _running(found, failures, earlier), some),
+        batch=batch,
         identity={
+            "batch": batch,
             "plans": {one.key: one.plan.model_dump(mode="json") for one in found if one.key not in failures},
         },
         journal=journal,
         ranks=parts_of(model, family).ranks,
         on_progress=on_progress,
     )
-    failures = failures | _failures(answered)
+    failures = failures | _failures(ran_on)
     ran = _running(found, failures, ())
     return MethodComparison(
         **session.conditions(profile).model_dump(),
@@ -107,28 +111,29 @@ def compare_methods(
         budgets=wanted,
         visual_tokens=prompt[0],
         text_tokens=prompt[1],
-        rows=summarise(ran, answered, seed),
+        batch=batch,
+        rows=summarise(ran, ran_on, seed),
         refused=_in_order([*refused, *(one.refused(failures[one.key]) for one in found if one.key in failures)]),
         samples=len(samples),
-        questions=tuple(_question(one, ran) for one in answered),
+        questions=tuple(question for one in ran_on for question in _questions(one, ran)),
     )
 
 
-def summarise(ran: Sequence[Entrant], answered: Sequence[Answered], seed: int = 0) -> tuple[Row, ...]:
+def summarise(ran: Sequence[Entrant], batches: Sequence[Batch], seed: int = 0) -> tuple[Row, ...]:
     """A row for each plan.
 
     Args:
         ran: the plans that ran on all samples, the full model among them.
-        answered: one or more samples.
+        batches: all samples.
         seed: seed of the bootstrap.
     """
-    families = [one.family for one in answered]
-    outside = sum(one.outside_flops for one in answered)
-    runs = [[one.outcomes[entrant.key] for one in answered] for entrant in ran]
-    at = [entrant.key for entrant in ran].index(FULL)
-    full = runs[at]
-    grades = [[run.grade for run in own] for own in runs]
-    retained = retentions(grades, at, families, seed)
+    families = [family for one in batches for family in one.families]
+    outside = sum(one.outside_flops for one in batches)
+    runs = [[one.outcomes[entrant.key] for one in batches] for entrant in ran]
+    answers = [[answer for run in own for answer in run.answers] for own in runs]
+    grades = [[grade for run in own for grade in run.grades] for own in runs]
+    full = [entrant.key for entrant in ran].index(FULL)
+    retained = retentions(grades, full, families, seed)
     return tuple(
         Row(
             method=entrant.method,
@@ -136,18 +141,24 @@ def summarise(ran: Sequence[Entrant], answered: Sequence[Answered], seed: int = 
             is_control=entrant.is_control,
             budget=entrant.budget,
             plan=entrant.plan,
-            by_family=by_family(grade, families),
-            accuracy=family_mean(grade, families),
-            retention=kept.share,
-            retention_interval=kept.interval,
-            agreement=family_mean([float(a.answer == b.answer) for a, b in zip(own, full, strict=True)], families),
-            **cost_ratios([run.cost for run in own], outside),
-            prefill_seconds=median(run.prefill_seconds for run in own),
-            prefill_ratio=median(a.prefill_seconds / b.prefill_seconds for a, b in zip(full, own, strict=True)),
-            selection_share=median(run.selection_seconds / run.prefill_seconds for run in own),
+            by_family=by_family(grades[row], families),
+            accuracy=family_mean(grades[row], families),
+            retention=retained[row].share,
+            retention_interval=retained[row].interval,
+            agreement=family_mean([float(a == b) for a, b in zip(answers[row], answers[full], strict=True)], families),
+            **cost_ratios([run.cost for run in runs[row]], outside),
+            **_times(runs[full], runs[row]),
         )
-        for entrant, own, grade, kept in zip(ran, runs, grades, retained, strict=True)
+        for row, entrant in enumerate(ran)
     )
+
+
+def _times(full: Sequence[Outcome], own: Sequence[Outcome]) -> dict[str, float]:
+    return {
+        "prefill_seconds": median(run.prefill_seconds / len(run.answers) for run in own),
+        "prefill_ratio": median(a.prefill_seconds / b.prefill_seconds for a, b in zip(full, own, strict=True)),
+        "selection_share": median(run.selection_seconds / run.prefill_seconds for run in own),
+    }
 
 
 def _typical_prompt(
@@ -166,27 +177,28 @@ def _typical_prompt(
     return typical_prompt(model, lengths, family)
 
 
-def _running(found: Sequence[Entrant], failures: Mapping[str, str], earlier: Sequence[Answered]) -> list[Entrant]:
+def _running(found: Sequence[Entrant], failures: Mapping[str, str], earlier: Sequence[Batch]) -> list[Entrant]:
     """The plans that have not failed yet."""
     failed = failures.keys() | _failures(earlier).keys()
     return [one for one in found if one.key not in failed]
 
 
-def _failures(answered: Sequence[Answered]) -> dict[str, str]:
-    return {key: reason for one in answered for key, reason in one.failures.items()}
+def _failures(batches: Sequence[Batch]) -> dict[str, str]:
+    return {key: reason for one in batches for key, reason in one.failures.items()}
 
 
 def _in_order(refused: Sequence[Refusal]) -> tuple[Refusal, ...]:
     return tuple(sorted(refused, key=lambda one: (one.method, one.budget or 0)))
 
 
-def _question(one: Answered, ran: Sequence[Entrant]) -> Question:
+def _questions(one: Batch, ran: Sequence[Entrant]) -> Iterator[Question]:
     outcomes = [one.outcomes[entrant.key] for entrant in ran]
-    return Question(
-        id=one.id,
-        family=one.family,
-        references=one.references,
-        grading=one.grading,
-        answers=tuple(run.answer for run in outcomes),
-        grades=tuple(run.grade for run in outcomes),
-    )
+    for row, id in enumerate(one.ids):
+        yield Question(
+            id=id,
+            family=one.families[row],
+            references=one.references[row],
+            grading=one.gradings[row],
+            answers=tuple(run.answers[row] for run in outcomes),
+            grades=tuple(run.grades[row] for run in outcomes),
+        )

@@ -49,13 +49,13 @@ class Row(Record):
     model_flops_ratio: float
     """Ratio of the prefill FLOPs of the whole model, including vision tower, projector and LM head."""
     kv_ratio: float
-    """Ratio of the KV cache bytes after the answers."""
+    """Ratio of the KV cache bytes of the prompts."""
     prefill_seconds: float
-    """Time of the decoder's pass over a prompt, selection included, median of the samples."""
+    """Time of the decoder's pass over a prompt, selection included, median of the batches."""
     prefill_ratio: float
-    """The full model's time divided by this one, for the same sample in the same run; median of the samples."""
+    """The full model's time divided by this one, for the same samples in the same run; median of the batches."""
     selection_share: float
-    """Share of that time that is spent choosing and dropping tokens, median of the samples."""
+    """Share of that time that is spent choosing and dropping tokens, median of the batches."""
 
     @property
     def label(self) -> str:
@@ -100,6 +100,8 @@ class MethodComparison(Conditions):
     """Of the typical prompt that the plans were made for."""
     text_tokens: int
     """Likewise."""
+    batch: int
+    """Number of samples that ran together."""
     rows: tuple[Row, ...]
     """The full model, the profile if there is one, the controls, then the other methods, by name and budget."""
     refused: tuple[Refusal, ...]

@@ -1,9 +1,9 @@
-"""Runs one sample under every plan of a comparison, and records answers, grades, costs and times."""
+"""Runs samples under every plan of a comparison, and records answers, grades, costs and times."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel
 
@@ -16,6 +16,7 @@ from halfv_core.processors import Inputs, PromptProcessor
 from halfv_core.records import Record
 from halfv_core.runtime import apply
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.run import Run
 from probe.common.stopwatch import Stopwatch
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import question_family
@@ -23,7 +24,8 @@ from probe.evaluation.flops import OutsideFlops
 from probe.evaluation.grading import Grading, Metric, grade, metric_of
 from probe.evaluation.methods.entrants import Entrant
 from probe.evaluation.variants import FULL
-from probe.trials.answers import greedy_answer
+from probe.trials.answers import greedy_answers
+from probe.trials.batches import batches
 from probe.trials.choosing_time import timed_choosing
 
 Refused = (ModelError, PlanError, UnsupportedError)
@@ -31,36 +33,37 @@ Refused = (ModelError, PlanError, UnsupportedError)
 
 
 class Outcome(Record):
-    """One sample under one plan."""
+    """The samples of a batch under one plan."""
 
-    answer: str
-    """The greedy answer."""
-    grade: float
-    """How right the answer is, 0..1."""
+    answers: tuple[str, ...]
+    """The greedy answers."""
+    grades: tuple[float, ...]
+    """How right the answers are, 0..1."""
     cost: Cost
+    """Of the prompts, all samples together."""
     prefill_seconds: float
-    """Time of the decoder's pass over the prompt, selection included; the vision tower is not."""
+    """Time of the decoder's pass over all prompts, selection included; the vision tower is not."""
     selection_seconds: float
     """Part of it: choosing and dropping tokens."""
 
 
-class Answered(Record):
-    """One sample under every plan."""
+class Batch(Record):
+    """Some samples under every plan."""
 
-    id: str
-    family: str
-    references: tuple[str, ...]
-    grading: Metric
+    ids: tuple[str, ...]
+    families: tuple[str, ...]
+    references: tuple[tuple[str, ...], ...]
+    gradings: tuple[Metric, ...]
     outside_flops: int
-    """FLOPs of the prefill outside the decoder's layers: vision tower, projector, LM head."""
+    """FLOPs of the prefills outside the decoder's layers: vision tower, projector, LM head."""
     outcomes: dict[str, Outcome]
     """Key of an entrant -> outcome."""
     failures: dict[str, str] = {}
-    """Key of an entrant that could not be run on this sample, nor on later ones -> reason."""
+    """Key of an entrant that could not be run on these samples, nor on later ones -> reason."""
 
 
 class Runner:
-    """Runs samples under all plans, one after the other; of a sample it keeps no tensors."""
+    """Runs samples under all plans, one plan after the other; of the samples it keeps no tensors."""
 
     def __init__(
         self,
@@ -75,66 +78,88 @@ class Runner:
         self._grading = grading
         self._max_new_tokens = max_new_tokens
         self._family = family
+        parts = parts_of(model, family)
+        self._core, self._decoder = parts.core, parts.decoder
         self._outside_flops = OutsideFlops(model, family)
-        self._tower = TowerOutputs(parts_of(model, family).core)
 
-    def try_out(self, entrants: Sequence[Entrant], sample: Sample) -> dict[str, str]:
-        """Run one sample under all plans, so that kernels are warm later; key -> reason for those that cannot be."""
-        return self.run(0, entrants, sample).failures
+    def try_out(self, entrants: Sequence[Entrant], samples: Sequence[Sample]) -> dict[str, str]:
+        """Run samples under all plans, so that kernels are warm later; key -> reason for those that cannot be."""
+        return self.run(0, entrants, samples).failures
 
-    def run(self, index: int, entrants: Sequence[Entrant], sample: Sample) -> Answered:
-        """Run one sample under all plans; another one comes first each time, to spread what the machine does.
+    def run(self, index: int, entrants: Sequence[Entrant], samples: Sequence[Sample]) -> Batch:
+        """Run samples under all plans; another one comes first each time, to spread what the machine does.
 
         Args:
-            index: position of the sample, which determines the first plan.
+            index: number of the batch, which determines the first plan.
 
         Raises:
             DataError: an image cannot be opened.
         """
-        inputs = self._processor.prompt(sample.open_images(), sample.prompt, device_of(self._model))
-        self._tower.forget()
+        device = device_of(self._model)
+        prompts = [self._processor.prompt(sample.open_images(), sample.prompt, device) for sample in samples]
+        together = [
+            Together(rows, inputs, TowerOutputs(self._core))
+            for rows, inputs in batches(prompts, self._processor.tokenizer.pad_token_id or 0)
+        ]
         first = index % len(entrants)
         outcomes, failures = {}, {}
         for entrant in (*entrants[first:], *entrants[:first]):
             try:
-                outcomes[entrant.key] = self._outcome(sample, inputs, entrant.plan)
+                outcomes[entrant.key] = self._outcome(samples, together, entrant.plan)
             except Refused as error:
                 if entrant.key == FULL:
                     raise
-                failures[entrant.key] = f"sample '{sample.id}': {error}"
-        self._tower.forget()
-        return Answered(
-            id=sample.id,
-            family=question_family(sample),
-            references=sample.answers,
-            grading=metric_of(sample, self._grading),
-            outside_flops=self._outside_flops(inputs),
+                failures[entrant.key] = f"{_named(samples)}: {error}"
+        return Batch(
+            ids=tuple(sample.id for sample in samples),
+            families=tuple(map(question_family, samples)),
+            references=tuple(sample.answers for sample in samples),
+            gradings=tuple(metric_of(sample, self._grading) for sample in samples),
+            outside_flops=sum(self._outside_flops(one.inputs) for one in together),
             outcomes={one.key: outcomes[one.key] for one in entrants if one.key in outcomes},
             failures=failures,
         )
 
-    def _outcome(self, sample: Sample, inputs: Inputs, plan: Plan) -> Outcome:
+    def _outcome(self, samples: Sequence[Sample], together: Sequence["Together"], plan: Plan) -> Outcome:
         prefill, choosing = (Stopwatch(device_of(self._model)) for _ in range(2))
-        decoder = parts_of(self._model, self._family).decoder
-        timed = Wrap(decoder, "forward", partial(_first_call, prefill))
-        with (
-            self._tower.remembered(plan),
-            apply(self._model, plan, family=self._family) as run,
-            wrapped([timed], plan=False),
-            timed_choosing(choosing),
-        ):
-            answer = self._processor.decode(greedy_answer(self._model, inputs, self._max_new_tokens))
+        answers = [""] * len(samples)
+        costs: list[Cost] = []
+        for one in together:
+            with (
+                one.tower.remembered(plan),
+                apply(self._model, plan, family=self._family) as run,
+                wrapped([Wrap(self._decoder, "forward", partial(_prefill, prefill, run, costs))], plan=False),
+                timed_choosing(choosing),
+            ):
+                found = greedy_answers(self._model, one.inputs, self._max_new_tokens)
+            for row, ids in zip(one.rows, found, strict=True):
+                answers[row] = self._processor.decode(ids)
+        pairs = zip(samples, answers, strict=True)
         return Outcome(
-            answer=answer,
-            grade=grade(sample, answer, self._grading).value,
-            cost=run.cost,
+            answers=tuple(answers),
+            grades=tuple(grade(sample, answer, self._grading).value for sample, answer in pairs),
+            cost=sum(costs[1:], start=costs[0]),
             prefill_seconds=prefill.seconds,
             selection_seconds=choosing.seconds,
         )
 
 
+class Together(NamedTuple):
+    """Samples of a batch whose prompts run together."""
+
+    rows: list[int]
+    """Their places in the batch."""
+    inputs: Inputs
+    tower: "TowerOutputs"
+
+
+def _named(samples: Sequence[Sample]) -> str:
+    last = f" to '{samples[-1].id}'" if len(samples) > 1 else ""
+    return f"sample '{samples[0].id}'{last}"
+
+
 class TowerOutputs:
-    """What the vision tower makes of one prompt: it is computed once, since no plan changes it."""
+    """What the vision tower makes of the same inputs under all plans: it is computed once, since no plan changes it."""
 
     METHODS = ("get_image_features", "get_video_features")
 
@@ -142,13 +167,9 @@ class TowerOutputs:
         self._core = core
         self._known: dict[str, list[Any]] = {}
 
-    def forget(self) -> None:
-        """Another prompt follows."""
-        self._known = {}
-
     @contextmanager
     def remembered(self, plan: Plan) -> Iterator[None]:
-        """In the block, take the tower's outputs from an earlier run of the same prompt, if there was one.
+        """In the block, take the tower's outputs from an earlier run, if there was one.
 
         Plans that look into the tower run it.
         """
@@ -181,17 +202,19 @@ class TowerOutputs:
             yield
 
 
-def _first_call(watch: Stopwatch, forward: Forward) -> Forward:
-    """Time the first call, which is the prefill."""
+def _prefill(watch: Stopwatch, run: Run, costs: list[Cost], forward: Forward) -> Forward:
+    """Time the decoder's first call, the prefill, and note what it cost."""
     called = False
 
     @wraps(forward)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def first(*args: Any, **kwargs: Any) -> Any:
         nonlocal called
         if called:
             return forward(*args, **kwargs)
         called = True
         with watch.running():
-            return forward(*args, **kwargs)
+            output = forward(*args, **kwargs)
+        costs.append(run.cost)
+        return output
 
-    return run
+    return first
