@@ -61,8 +61,10 @@ def greedy_answers(model: PreTrainedModel, inputs: Inputs, max_new_tokens: int) 
     answers = ids[:, inputs["input_ids"].shape[1] :]
     if len(answers) == 1:
         return [answers[0]]
-    ends = torch.tensor(model.generation_config.eos_token_id, device=ids.device).reshape(-1)
-    return [_up_to_end(answer, ends) for answer in answers]
+    end = model.generation_config.eos_token_id
+    if end is None:
+        return list(answers)
+    return [_up_to_end(answer, torch.tensor(end, device=ids.device).reshape(-1)) for answer in answers]
 
 
 def _up_to_end(answer: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
