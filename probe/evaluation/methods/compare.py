@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, parts_of
+from halfv_core.methods import Target, measured_by
 from halfv_core.placement import device_of
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
@@ -26,7 +27,6 @@ from probe.evaluation.methods.entrants import (
     budgets_of,
     chosen_methods,
     entrants,
-    target_of,
     typical_prompt,
 )
 from probe.evaluation.methods.records import MethodComparison, Question, Refusal, Row
@@ -87,7 +87,8 @@ def compare_methods(
     session = Session(model, samples, given, grading=grading, max_new_tokens=max_new_tokens, seed=seed)
     report = on_progress or (lambda step, done, total: None)
     prompt = _typical_prompt(model, processor, samples, report, family)
-    target = target_of(model, prompt, profile, family)
+    measured = None if profile is None else measured_by(profile)
+    target = Target.of(model.config, *prompt, measured)
     found, refused = entrants(names, target, wanted, profile, counter(report, "plans", len(names)))
     runner = Runner(model, processor, grading, max_new_tokens, family)
     failures = runner.try_out(found, samples[:batch])

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from halfv_core.cost import DecoderShape
 from halfv_core.errors import HalfVError
 from halfv_core.families import Family, parts_of
-from halfv_core.methods import METHODS, Measured, Method, Target, plan_at
+from halfv_core.methods import METHODS, Method, Target, plan_at
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from halfv_core.profile import Profile
@@ -83,21 +82,6 @@ def typical_prompt(model: PreTrainedModel, prompts: Iterable[Inputs], family: Fa
     ]
     visual, whole = (sum(values) / len(counts) for values in zip(*counts, strict=True))
     return round(visual), round(whole - visual)
-
-
-def target_of(
-    model: PreTrainedModel, prompt: tuple[int, int], profile: Profile | None = None, family: Family | None = None
-) -> Target:
-    """What methods need to know to make their plans.
-
-    Args:
-        prompt: visual and text tokens of the typical prompt.
-        profile: a calibration of this model, whose measurements some methods need.
-    """
-    decoder = parts_of(model, family).decoder
-    shape = DecoderShape.of(decoder.config, next(decoder.parameters()).element_size())
-    measured = Measured() if profile is None else Measured(layer_redundancy=profile.curves.kl.mean)
-    return Target(model.config.model_type, shape, *prompt, measured)
 
 
 def entrants(
