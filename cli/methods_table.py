@@ -5,6 +5,7 @@ from rich.table import Table
 
 from probe.common.statistics import CONFIDENCE
 from probe.evaluation.methods import MethodComparison, Row
+from probe.report.methods_words import not_run
 
 COLUMNS = ("method", "FLOPs", "accuracy", "kept", f"{CONFIDENCE:.0%}", "same", "KV", "prefill", "choosing")
 
@@ -19,7 +20,7 @@ LEGEND = (
 def methods_table(comparison: MethodComparison) -> Table:
     """Accuracy, what is kept of it, and savings; rows are grouped by method."""
     title = escape(f"{comparison.model_id}, {comparison.samples} samples")
-    table = Table(box=None, pad_edge=False, title=title)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), title=title)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
     for row in comparison.rows:
@@ -44,13 +45,9 @@ def _cells(row: Row) -> list[str]:
 
 def remarks(comparison: MethodComparison) -> list[str]:
     """Notes that the reader of the table needs, one line each."""
-    refused = [
-        f"no {one.method}{'' if one.budget is None else f' {one.budget:g}x'}: {one.reason}"
-        for one in comparison.refused
-    ]
     flattering = []
     if comparison.calibrated_on:
         count = f"{comparison.calibrated_on} of {comparison.samples} samples"
         flattering = [f"the profile's plan was chosen on {count}, by their ids: on those it looks better than it is"]
     resumed = [f"{comparison.resumed} samples were done by an earlier run"] if comparison.resumed else []
-    return [LEGEND, *refused, *flattering, *resumed]
+    return [LEGEND, *(f"not run: {line}" for line in not_run(comparison)), *flattering, *resumed]

@@ -13,7 +13,7 @@ from probe.report.command import command_line
 from probe.report.drawing import Drawing, file_name
 from probe.report.filling import filled
 from probe.report.methods_chart import TITLE, Line, figure, lines, table
-from probe.report.methods_words import verdicts
+from probe.report.methods_words import not_run, verdicts
 
 CAPTION = (
     "Each point is a method at a budget: how many times fewer FLOPs its prefill took, and how much of the full model's "
@@ -28,6 +28,7 @@ class Model(NamedTuple):
     id: str
     comparison: MethodComparison
     verdicts: list[str]
+    not_run: list[str]
     chart: Drawing
     lines: list[Line]
     command: str
@@ -59,6 +60,7 @@ def _model(comparison: MethodComparison, id: str) -> Model:
         id=id,
         comparison=comparison,
         verdicts=words,
+        not_run=not_run(comparison),
         chart=Drawing(
             id=f"{id}-methods",
             title=TITLE,

@@ -17,6 +17,19 @@ def verdicts(comparison: MethodComparison) -> list[str]:
     return [sentence for sentence in (*by_budget, *own) if sentence]
 
 
+def not_run(comparison: MethodComparison) -> list[str]:
+    """A sentence for each method that was refused, with the budgets that share a reason."""
+    budgets: dict[tuple[str, str], list[str]] = {}
+    for one in comparison.refused:
+        places = budgets.setdefault((one.method, one.reason), [])
+        places += [] if one.budget is None else [f"{one.budget:g}x"]
+    return [f"{method}{_at(places)}: {reason}" for (method, reason), places in budgets.items()]
+
+
+def _at(places: Sequence[str]) -> str:
+    return f" at {', '.join(places)}" if places else ""
+
+
 def better(comparison: MethodComparison, row: Row) -> list[Row]:
     """The rows that keep more than this one at no higher cost, best first."""
     found = [
