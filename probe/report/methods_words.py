@@ -57,7 +57,7 @@ def _at_budget(comparison: MethodComparison, budget: float) -> str:
 def _own(comparison: MethodComparison, row: Row) -> str:
     name = "This profile" if row.method == "profile" else row.label
     says = f"{name} keeps {_share(row)} at {row.flops_ratio:.2f}x fewer FLOPs"
-    others = [other for other in better(comparison, row) if other.method not in OWN]
+    others = better(comparison, row)
     if not others:
         return f"{says}; no other plan here keeps more at no higher cost."
     return f"{says}; it loses to {listed([f'{other.label} ({_share(other)})' for other in others])}."
