@@ -17,6 +17,7 @@ import typer
 from cli.bench import bench
 from cli.calibrate import calibrate
 from cli.compare import compare
+from cli.compare_methods import compare_methods
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.evaluate import evaluate
@@ -35,7 +36,21 @@ app = typer.Typer(
     help="Find where a multimodal LLM's visual tokens stop being worth their cost, and run it without them.",
     pretty_exceptions_enable=False,
 )
-for command in (demo, calibrate, stages, plot, compare, export, generate, evaluate, bench, models, methods, doctor):
+for command in (
+    demo,
+    calibrate,
+    stages,
+    plot,
+    compare,
+    export,
+    generate,
+    evaluate,
+    compare_methods,
+    bench,
+    models,
+    methods,
+    doctor,
+):
     app.command()(flattened(command))
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -2,8 +2,10 @@
 
 halfv-probe plot profile.json --output report.html --open
 halfv-probe plot A.json B.json --export csv,png figures
+halfv-probe plot methods.json
 """
 
+import json
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +18,12 @@ from cli.outputs import Output, prepare
 if TYPE_CHECKING:
     from probe.report.export import Format
 
-ProfilesArgument = Annotated[list[Path], typer.Argument(help="Made by `halfv-probe calibrate`.", show_default=False)]
+ProfilesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Made by `halfv-probe calibrate`; or records of `halfv-probe compare-methods`.", show_default=False
+    ),
+]
 ExportOption = Annotated[
     tuple[str, Path],
     typer.Option(
@@ -43,6 +50,9 @@ def plot(
     from probe.report.export import chart_files
     from probe.report.export import export as write_charts
 
+    if any(map(_is_comparison, profiles)):
+        _plot_methods(profiles, output, export[0], open_page, as_json)
+        return
     names, folder = export
     formats = [_format(name) for name in names.split(",")] if names else []
     loaded = [Profile.load(path) for path in profiles]
@@ -66,6 +76,36 @@ def plot(
     else:
         lines = [f"{format}: {len(paths)} files in {folder}" for format, paths in exported.items()]
         stdout.print("\n".join([f"report: {output}", *lines]), markup=False, highlight=False, soft_wrap=True)
+    if open_page:
+        typer.launch(output.resolve().as_uri())
+
+
+def _is_comparison(path: Path) -> bool:
+    """Whether a file says that it is a record of `compare-methods`; whatever else is wrong is found out later."""
+    from halfv_core.files import read_text
+    from probe.evaluation.methods.records import is_comparison
+
+    try:
+        return is_comparison(json.loads(read_text(path)))
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _plot_methods(records: list[Path], output: Path, export: str, open_page: bool, as_json: bool) -> None:
+    from halfv_core.errors import HalfVError
+    from probe.evaluation.methods import MethodComparison
+    from probe.report.methods_page import write_methods_page
+
+    if export:
+        raise HalfVError("--export is for profiles", got="records of compare-methods", remedy="use the page's buttons")
+    comparisons = [MethodComparison.load(path) for path in records]
+    prepare([Output("--output", output)], records)
+    with writing(output):
+        write_methods_page(comparisons, output)
+    if as_json:
+        print_json({"report": str(output), "bytes": output.stat().st_size})
+    else:
+        stdout.print(f"report: {output}", markup=False, highlight=False, soft_wrap=True)
     if open_page:
         typer.launch(output.resolve().as_uri())
 

@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md: each stands between two marks that name the command that writes it."""
+"""Tables of the pages: each stands between two marks that name the command that writes it."""
 
 from pathlib import Path
 
@@ -6,19 +6,19 @@ from halfv_core.profile import write_atomically
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 RECORDS = PAGE.with_suffix("")
-"""Folder of the records that the tables are made of."""
+"""Folder of the records that its tables are made of."""
 
 
-def write_table(command: str, table: str) -> None:
+def write_table(command: str, table: str, page: Path = PAGE) -> None:
     """Put a table, Markdown, in its place; all else on the page is written by hand."""
     mark = _mark(command)
-    before, _, after = PAGE.read_text(encoding="utf-8").split(mark)
-    write_atomically(PAGE, mark.join([before, table, after]))
+    before, _, after = page.read_text(encoding="utf-8").split(mark)
+    write_atomically(page, mark.join([before, table, after]))
 
 
-def read_table(command: str) -> str:
+def read_table(command: str, page: Path = PAGE) -> str:
     """What the page has."""
-    return PAGE.read_text(encoding="utf-8").split(_mark(command))[1]
+    return page.read_text(encoding="utf-8").split(_mark(command))[1]
 
 
 def _mark(command: str) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from statistics import median
 from typing import NamedTuple, TypeVar
-from unittest.mock import patch
 
 import torch
 from transformers import PreTrainedModel
@@ -15,9 +14,10 @@ from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from halfv_core.runtime import apply
 from halfv_core.runtime.patching import Wrap, wrapped
-from halfv_core.runtime.prefill_state import PrefillState
-from probe.bench.meters import CLOCKS, Clock, PeakMemory, Stopwatch, cache_bytes
+from probe.bench.meters import PeakMemory, cache_bytes
+from probe.common.stopwatch import CLOCKS, Clock, Stopwatch
 from probe.evaluation.flops import flop_counter
+from probe.trials.choosing_time import timed_choosing
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ def selection(model: PreTrainedModel, plan: Plan, inputs: Inputs, clock: Clock =
     timed = [Wrap(parts_of(model).decoder, "forward", prefill.around)]
     with (
         apply(model, plan),
-        patch.object(PrefillState, "_prune", choosing.around(PrefillState._prune)),
+        timed_choosing(choosing),
         wrapped(timed),
     ):
         model(**inputs, use_cache=True, logits_to_keep=1)

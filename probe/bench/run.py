@@ -21,10 +21,10 @@ from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from probe.bench.goals import judge
 from probe.bench.measure import Request, executed_flops, interleaved, planned_request, request, selection
-from probe.bench.meters import CLOCKS
 from probe.bench.records import Analytic, Benchmark, Machine, Measured, Ratios, Spread, Subject
 from probe.bench.synthetic import depths
 from probe.common.progress import OnProgress, counter
+from probe.common.stopwatch import CLOCKS
 from probe.evaluation.flops import outside_flops
 
 _PACKAGES = ("halfv-probe", "torch", "transformers")

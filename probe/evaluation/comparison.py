@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from transformers import PreTrainedModel
 
 from halfv_core.errors import DataError
@@ -13,7 +12,7 @@ from halfv_core.processors import PromptProcessor
 from halfv_core.runtime import apply
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import question_family
-from probe.evaluation.flops import outside_flops
+from probe.evaluation.flops import OutsideFlops
 from probe.evaluation.grading import Grading, grade, metric_of
 from probe.evaluation.outcomes import Comparison, Outcome
 from probe.trials.answers import Inputs, greedy_answer, read_answer
@@ -37,7 +36,7 @@ class Comparer:
         self._grading = grading
         self._max_new_tokens = max_new_tokens
         self._family = family
-        self._outside: dict[tuple[tuple[str, torch.Size], ...], int] = {}
+        self._outside_flops = OutsideFlops(model, family)
         self._warm = False
 
     def compare(self, index: int, sample: Sample) -> Comparison:
@@ -80,10 +79,3 @@ class Comparer:
             first_token_seconds=reading.first_token_seconds,
             cost=run.cost,
         )
-
-    def _outside_flops(self, inputs: Inputs) -> int:
-        """FLOPs outside the decoder's layers, counted once for inputs of the same shapes."""
-        shapes = tuple((name, tensor.shape) for name, tensor in sorted(inputs.items()))
-        if shapes not in self._outside:
-            self._outside[shapes] = outside_flops(self._model, inputs, family=self._family)
-        return self._outside[shapes]

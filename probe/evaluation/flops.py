@@ -61,6 +61,22 @@ def outside_flops(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *,
     return int(counting.get_total_flops())
 
 
+class OutsideFlops:
+    """`outside_flops` of one model, counted once for inputs of the same shapes."""
+
+    def __init__(self, model: PreTrainedModel, family: Family | None = None) -> None:
+        self._model = model
+        self._family = family
+        self._known: dict[tuple[tuple[str, torch.Size], ...], int] = {}
+
+    def __call__(self, inputs: Mapping[str, torch.Tensor]) -> int:
+        """FLOPs of the prompt's prefill outside the decoder's layers."""
+        shapes = tuple((name, tensor.shape) for name, tensor in sorted(inputs.items()))
+        if shapes not in self._known:
+            self._known[shapes] = outside_flops(self._model, inputs, family=self._family)
+        return self._known[shapes]
+
+
 def _skip(forward: Forward) -> Forward:
     @wraps(forward)
     def run(hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:

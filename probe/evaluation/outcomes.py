@@ -1,6 +1,7 @@
 """The records of an ablation: every answer with its grade, and a summary of each variant."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -88,9 +89,8 @@ def summarise(plans: Mapping[str, Plan], comparisons: Sequence[Comparison], seed
     grades = [[one.outcomes[name].grade for one in comparisons] for name in plans]
     likelihoods = [[one.outcomes[name].log_likelihood for one in comparisons] for name in plans]
     full = list(plans).index(FULL)
-    right, likely = (bootstrap(values, families, seed=seed) for values in (grades, likelihoods))  # (draws, variants)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        kept = right / right[:, [full]]
+    retained = retentions(grades, full, families, seed)
+    likely = bootstrap(likelihoods, families, seed=seed)  # (draws, variants)
     change = likely - likely[:, [full]]
     accuracy = [family_mean(values, families) for values in grades]
     likelihood = [family_mean(values, families) for values in likelihoods]
@@ -100,8 +100,8 @@ def summarise(plans: Mapping[str, Plan], comparisons: Sequence[Comparison], seed
             plan=plan,
             by_family=by_family(grades[row], families),
             accuracy=accuracy[row],
-            retention=accuracy[row] / accuracy[full] if accuracy[full] else None,
-            retention_interval=interval(kept[:, row], families),
+            retention=retained[row].share,
+            retention_interval=retained[row].interval,
             agreement=family_mean(same[row], families),
             log_likelihood=likelihood[row],
             log_likelihood_change=likelihood[row] - likelihood[full],
@@ -112,14 +112,52 @@ def summarise(plans: Mapping[str, Plan], comparisons: Sequence[Comparison], seed
     }
 
 
-def _ratios(name: str, comparisons: Sequence[Comparison]) -> dict[str, float]:
-    cost = sum((one.outcomes[name].cost for one in comparisons[1:]), start=comparisons[0].outcomes[name].cost)
-    outside = sum(one.outside_flops for one in comparisons)
-    full, own = (sum(one.outcomes[run].first_token_seconds for one in comparisons) for run in (FULL, name))
+class Retention(NamedTuple):
+    """How much of the full model's accuracy a variant keeps."""
+
+    share: float | None
+    """Accuracy divided by the full model's; None if that is 0."""
+    interval: tuple[float, float] | None
+    """95 % bootstrap interval; None if there are too few samples, or too few that the full model answers correctly."""
+
+
+def retentions(grades: Sequence[Sequence[float]], full: int, families: Sequence[str], seed: int) -> list[Retention]:
+    """Retention of each variant.
+
+    Args:
+        grades: (variants, samples).
+        full: index of the full model.
+        families: the question family of each sample.
+        seed: seed of the bootstrap, which is paired: all variants are graded on the same redrawn samples.
+    """
+    right = bootstrap(grades, families, seed=seed)  # (draws, variants)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kept = right / right[:, [full]]
+    accuracy = [family_mean(values, families) for values in grades]
+    return [
+        Retention(mean / accuracy[full] if accuracy[full] else None, interval(kept[:, row], families))
+        for row, mean in enumerate(accuracy)
+    ]
+
+
+def cost_ratios(costs: Sequence[Cost], outside_flops: int) -> dict[str, float]:
+    """The ratios of a `Summary` that follow from the costs of all samples.
+
+    Args:
+        costs: one for each sample, at least one.
+        outside_flops: FLOPs of their prefills outside the decoder's layers, all together.
+    """
+    cost = sum(costs[1:], start=costs[0])
     return {
         "visual_flops_ratio": cost.visual_flops_ratio,
         "flops_ratio": cost.flops_ratio,
-        "model_flops_ratio": (outside + cost.prefill_flops_full) / (outside + cost.prefill_flops),
+        "model_flops_ratio": (outside_flops + cost.prefill_flops_full) / (outside_flops + cost.prefill_flops),
         "kv_ratio": cost.kv_ratio,
-        "first_token_ratio": full / own,
     }
+
+
+def _ratios(name: str, comparisons: Sequence[Comparison]) -> dict[str, float]:
+    costs = [one.outcomes[name].cost for one in comparisons]
+    full, own = (sum(one.outcomes[run].first_token_seconds for one in comparisons) for run in (FULL, name))
+    outside = sum(one.outside_flops for one in comparisons)
+    return cost_ratios(costs, outside) | {"first_token_ratio": full / own}

@@ -1,8 +1,10 @@
-"""The command line that reproduces a profile."""
+"""The command line that makes a record again."""
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+from pydantic import JsonValue
 
 from halfv_core.errors import UNPRINTABLE
 from halfv_core.profile import Profile
@@ -13,15 +15,24 @@ OUTPUTS = ("as_json", "output", "report")
 
 
 def reproduce(profile: Profile) -> str:
-    """`halfv-probe calibrate` with the options that the user gave, quoted for a POSIX shell.
+    """The `halfv-probe calibrate` that makes a profile again."""
+    provenance = profile.provenance
+    return command_line(
+        "calibrate", {"model": provenance.model_id, "data": provenance.data} | provenance.arguments_given
+    )
+
+
+def command_line(command: str, given: Mapping[str, JsonValue]) -> str:
+    """A command with the options that the user gave, quoted for a POSIX shell.
 
     A word with control characters, which a terminal would act on when the command is pasted, is quoted as bash and zsh
     do it, with escapes.
+
+    Args:
+        given: by the parameter that an option sets.
     """
-    provenance = profile.provenance
-    given = {"model": provenance.model_id, "data": provenance.data} | provenance.arguments_given
     words = [word for name, value in given.items() if name not in OUTPUTS for word in _option(name, value)]
-    return " ".join(map(_quoted, ["halfv-probe", "calibrate", *words]))
+    return " ".join(map(_quoted, ["halfv-probe", command, *words]))
 
 
 def _quoted(word: str) -> str:

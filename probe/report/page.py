@@ -3,17 +3,9 @@
 write_report([Subject(Profile.load("profile.json"))], "report.html")      # or: halfv-probe plot profile.json
 """
 
-import base64
-import hashlib
-import json
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
-
-import jinja2
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from halfv_core.files import write_atomically
 from halfv_core.profile import Profile
@@ -21,13 +13,11 @@ from probe.calibration.certainty import certainty
 from probe.report.command import reproduce
 from probe.report.depth import Cell, Mark, boundary_marks, depth_bar
 from probe.report.drawing import Drawing, drawings
-from probe.report.embed import embed
 from probe.report.examples import Card, cards
 from probe.report.figures import Subject
+from probe.report.filling import filled
 from probe.report.labels import TYPE_LABELS, Span, stage_spans, verdict_rows
 
-PARTS = Path(__file__).parent / "parts"
-SCRIPTS = ("views.js", "charts.js", "files.js")
 CERTAINTY_CHARTS = ("boundaries", "sample_size")
 """Charts in the section "How sure"."""
 TIME_CHARTS = ("time",)
@@ -76,22 +66,15 @@ def render(subjects: Sequence[Subject]) -> str:
     compared = len(models) > 1
     shared = list(drawings(subjects, "all", many=True).values()) if compared else []
     drawn = [*shared, *(drawing for model in models for drawing in model.drawings)]
-    scripts = [_script(get_plotlyjs()), *(_script(_read(name)) for name in SCRIPTS)]
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=f"{len(models)} models compared" if compared else models[0].profile.provenance.model_id,
-            models=models,
-            compared=compared,
-            contents=_contents(models, shared) if compared else models[0].contents,
-            verdicts=verdict_rows([model.profile for model in models]),
-            shared=shared,
-            figures=embed({drawing.id: drawing.figure for drawing in drawn}),
-            style=Markup(_read("page.css")),
-            scripts=scripts,
-            script_hashes=" ".join(_hash(script) for script in scripts),
-        )
+    return filled(
+        "page.html",
+        drawn,
+        title=f"{len(models)} models compared" if compared else models[0].profile.provenance.model_id,
+        models=models,
+        compared=compared,
+        contents=_contents(models, shared) if compared else models[0].contents,
+        verdicts=verdict_rows([model.profile for model in models]),
+        shared=shared,
     )
 
 
@@ -125,32 +108,3 @@ def _contents(models: Sequence[Model], shared: Sequence[Drawing]) -> list[tuple[
         *((f"{chart.id}-title", chart.title) for chart in shared),
         *((model.id, model.profile.provenance.model_id) for model in models),
     ]
-
-
-def _script(code: str) -> Markup:
-    # All scripts come from installed packages, and none may close its own element.
-    assert "</script" not in code.lower()
-    return Markup(code)
-
-
-def _hash(script: str) -> str:
-    """The script's hash for the content security policy, which lets only these exact scripts run."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def _read(name: str) -> str:
-    return (PARTS / name).read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PARTS),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda share: f"{100 * share:.3g} %"
-    environment.filters["compact"] = lambda value: json.dumps(value, ensure_ascii=False)
-    return environment

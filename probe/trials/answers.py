@@ -28,15 +28,20 @@ class Reading(NamedTuple):
     """Wall-clock time from the inputs to the first token's id, including the vision tower."""
 
 
-@torch.no_grad()
 def greedy_answer(model: PreTrainedModel, inputs: Inputs, max_new_tokens: int) -> torch.Tensor:
-    """The greedy answer to one prompt; sampling and penalties of the checkpoint's generation config are switched off.
+    """`greedy_answers` for a batch of one."""
+    return greedy_answers(model, inputs, max_new_tokens)[0]
+
+
+@torch.no_grad()
+def greedy_answers(model: PreTrainedModel, inputs: Inputs, max_new_tokens: int) -> list[torch.Tensor]:
+    """The greedy answers to prompts; sampling and penalties of the checkpoint's generation config are switched off.
 
     Args:
-        inputs: model inputs, batch of one.
+        inputs: model inputs, padded on the left.
 
     Returns:
-        (T,) token ids, including the end token if it comes within `max_new_tokens`.
+        For each row (T,) token ids, including the end token if it comes within `max_new_tokens`.
     """
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -53,7 +58,19 @@ def greedy_answer(model: PreTrainedModel, inputs: Inputs, max_new_tokens: int) -
     )
     generate: Any = model.generate
     ids: torch.Tensor = generate(**inputs, generation_config=config)
-    return ids[0, inputs["input_ids"].shape[1] :]
+    answers = ids[:, inputs["input_ids"].shape[1] :]
+    if len(answers) == 1:
+        return [answers[0]]
+    end = model.generation_config.eos_token_id
+    if end is None:
+        return list(answers)
+    return [_up_to_end(answer, torch.tensor(end, device=ids.device).reshape(-1)) for answer in answers]
+
+
+def _up_to_end(answer: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    """A row without the padding that follows its end token."""
+    found = torch.isin(answer, ends).nonzero()
+    return answer[: int(found[0]) + 1] if len(found) else answer
 
 
 @torch.no_grad()

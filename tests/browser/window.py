@@ -34,6 +34,16 @@ class Window:
     ) -> Path:
         """Load the page anew; the same subjects are rendered once."""
         path = self._page(subjects)
+        self._show(path, width, scheme, anchor)
+        return path
+
+    def open_text(self, text: str, width: int = LAPTOP, *, scheme: str = "light") -> None:
+        """Load a page that is given as text."""
+        path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.html"
+        path.write_text(text, encoding="utf-8")
+        self._show(path, width, scheme)
+
+    def _show(self, path: Path, width: int, scheme: str, anchor: str = "") -> None:
         for log in ("browser", "performance"):
             self.chrome.get_log(log)
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == PHONE}
@@ -42,7 +52,6 @@ class Window:
         self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features, "media": "screen"})
         self.chrome.get("about:blank")
         self.chrome.get(path.as_uri() + anchor)
-        return path
 
     def on_paper(self) -> None:
         """As if printed."""

@@ -12,7 +12,8 @@ from halfv_core.families import parts_of
 from halfv_core.runtime.prefill_state import PrefillState
 from probe.bench.inputs import IMAGE_MAKERS, synthetic_inputs
 from probe.bench.measure import interleaved, planned_request, request, selection
-from probe.bench.meters import CLOCKS, PeakMemory, Stopwatch, cache_bytes
+from probe.bench.meters import PeakMemory, cache_bytes
+from probe.common.stopwatch import CLOCKS, Stopwatch
 from tests.tiny import tiny_model
 
 PLAN = Plan((Keep(layer=1, keep_ratio=0.5), Freeze(layers=[3, 4])))

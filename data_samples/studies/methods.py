@@ -1,0 +1,167 @@
+"""Every method at the same budgets on the bundled models and the held-out scenes, with the shipped profiles.
+
+    make methods            # or: python -m data_samples.studies.methods --model tiny-llava
+
+The whole records, with the page that shows them, go to runs/methods; without the single answers they are
+data_samples/methods, which the table of docs/results.md comes from. A run that was stopped goes on where it was. The
+models run side by side, each in a process of one thread.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import typer
+
+from cli.common import load_quietly
+from data_samples.studies.results import PROFILES
+from data_samples.studies.tables import write_table
+from halfv_core import Profile
+from halfv_core.bundled import BUNDLED
+from halfv_core.models import bundled_models
+from probe import load_samples
+from probe.evaluation.methods import MethodComparison, Row, compare_methods
+from probe.report.methods_page import write_methods_page
+from probe.report.methods_words import verdicts
+
+COMMAND = "make methods"
+DATA = "scenes-heldout"
+BUDGETS = (2.0, 3.0, 4.0)
+BATCH = 10
+OUTPUT = Path("runs/methods")
+RECORDS = BUNDLED / "methods"
+PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+
+
+def main(
+    model: Annotated[list[str] | None, typer.Option(help="May be repeated. [default: all bundled models]")] = None,
+) -> None:
+    """Run all methods, and write the records, the page and the table."""
+    models = model or sorted(bundled_models())
+    with ProcessPoolExecutor(len(models), mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(compare, models))
+    for one in found:
+        one.without_questions().save(RECORDS / f"{one.model_id}.json")
+    write_methods_page(found, OUTPUT / "methods.html")
+    write_table(COMMAND, table(read_records()), PAGE)
+
+
+def compare(model: str) -> MethodComparison:
+    """Run all methods on one bundled model; answers go to the folder of runs."""
+    loaded = load_quietly(model, "auto", "cpu", False)
+    journal = OUTPUT / f"{model}.json.unfinished"
+    found = compare_methods(
+        loaded.model,
+        loaded.processor,
+        load_samples(DATA),
+        budgets=BUDGETS,
+        profile=Profile.load(PROFILES / f"{model}.json"),
+        batch=BATCH,
+        model_id=model,
+        profile_id=f"{model}.json",
+        data=DATA,
+        arguments={"model": model, "data": DATA, "flops": "2,3,4", "batch": BATCH, "profile": f"{model}.json"},
+        journal=journal,
+        on_progress=_progress(model),
+    )
+    found.save(OUTPUT / f"{model}.json")
+    journal.unlink()
+    return found
+
+
+def read_records() -> list[MethodComparison]:
+    """The shipped comparisons, by model."""
+    return [MethodComparison.load(path) for path in sorted(RECORDS.glob("*.json"))]
+
+
+def table(records: Sequence[MethodComparison]) -> str:
+    """Markdown: what each method keeps of the full model's accuracy at each budget, what that means, and what is
+    missing; empty without records."""
+    if not records:
+        return ""
+    names = sorted({row.method for one in records for row in one.rows if row.budget}, key=_order(records))
+    head = ["method", *(f"`{one.model_id}`, {budget:g}x" for one in records for budget in one.budgets)]
+    full = ["full model: accuracy", *(f"{one.full.accuracy:.3f}" for one in records for _ in one.budgets)]
+    rows = [[f"`{name}`", *(_cell(one, name, budget) for one in records for budget in one.budgets)] for name in names]
+    lines = [head, ["---"] * len(head), full, *rows]
+    markdown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{markdown}\n\n{_uncertainty(records)}\n\n{_findings(records)}\n{_others(records)}\n{_missing(records)}"
+
+
+def _order(records: Sequence[MethodComparison]) -> Callable[[str], tuple[bool, float]]:
+    """Controls last; of the others, those that keep most over all models and budgets first."""
+    kept: dict[str, list[float]] = {}
+    controls = set()
+    for row in (row for one in records for row in one.rows if row.budget):
+        kept.setdefault(row.method, []).append(row.retention or 0.0)
+        controls |= {row.method} if row.is_control else set()
+    return lambda name: (name in controls, -sum(kept[name]) / len(kept[name]))
+
+
+def _cell(one: MethodComparison, name: str, budget: float) -> str:
+    rows = [row for row in one.rows if row.budget == budget]
+    row = next((row for row in rows if row.method == name), None)
+    if row is None or row.retention is None:
+        return "-"
+    text = f"{row.retention:.1%}"
+    return f"**{text}**" if row.retention == max(other.retention or 0.0 for other in rows) else text
+
+
+def _uncertainty(records: Sequence[MethodComparison]) -> str:
+    halves = [
+        (row.retention_interval[1] - row.retention_interval[0]) / 2
+        for one in records
+        for row in one.rows
+        if row.retention_interval and row.budget
+    ]
+    samples = records[0].samples
+    return (
+        f"{samples} scenes; the best of each column is bold. The 95 % intervals are {median(halves):.1%} to each side, "
+        f"as a median, and {max(halves):.1%} at most: smaller differences mean nothing."
+    )
+
+
+def _findings(records: Sequence[MethodComparison]) -> str:
+    return "".join(f"- `{one.model_id}`: {sentence}\n" for one in records for sentence in verdicts(one))
+
+
+def _others(records: Sequence[MethodComparison]) -> str:
+    """Methods with settings of their own, at none of the budgets."""
+    rows = [(one, row) for one in records for row in one.rows[1:] if row.budget is None and row.method != "profile"]
+    if not rows:
+        return ""
+    return f"With settings of their own: {', '.join(_own(one, row) for one, row in rows)}.\n"
+
+
+def _own(one: MethodComparison, row: Row) -> str:
+    kept = "-" if row.retention is None else f"{row.retention:.1%}"
+    return f"`{row.method}` keeps {kept} at {row.flops_ratio:.2f}x (`{one.model_id}`)"
+
+
+def _missing(records: Sequence[MethodComparison]) -> str:
+    """What was not run, and why; the same reason once."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for one in records:
+        for refusal in one.refused:
+            at = one.model_id if refusal.budget is None else f"{one.model_id} at {refusal.budget:g}x"
+            where.setdefault((refusal.method, refusal.reason), []).append(at)
+    lines = [f"- `{method}` on {', '.join(places)}: {reason}\n" for (method, reason), places in where.items()]
+    return "Not run:\n\n" + "".join(lines) if lines else ""
+
+
+def _progress(model: str) -> Callable[[str, int, int], None]:
+    """A line on stderr now and then, since several models share it."""
+
+    def report(step: str, done: int, total: int) -> None:
+        if done in (0, total) or (step == "samples" and done % (3 * BATCH) == 0):
+            print(f"{model}: {step} {done} of {total}", file=sys.stderr, flush=True)
+
+    return report
+
+
+if __name__ == "__main__":
+    typer.run(main)

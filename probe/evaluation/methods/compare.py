@@ -1,0 +1,205 @@
+"""compare_methods(): every method at every budget on the same samples, the full model first.
+
+found = compare_methods(model, processor, samples, budgets=(2, 3, 4))
+[(row.label, row.retention) for row in found.rows]
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+from pydantic import JsonValue
+from transformers import PreTrainedModel
+
+from halfv_core.families import Family, parts_of
+from halfv_core.methods import Target, measured_by
+from halfv_core.placement import device_of
+from halfv_core.processors import PromptProcessor
+from halfv_core.profile import Profile
+from probe.common.progress import OnProgress, counter
+from probe.common.statistics import by_family, family_mean
+from probe.data.samples import Sample
+from probe.evaluation.conditions import Given, Session
+from probe.evaluation.evaluate import check_references
+from probe.evaluation.grading import Grading, metric_of
+from probe.evaluation.methods.entrants import (
+    Entrant,
+    budgets_of,
+    chosen_methods,
+    entrants,
+    typical_prompt,
+)
+from probe.evaluation.methods.records import MethodComparison, Question, Refusal, Row
+from probe.evaluation.methods.runs import Batch, Outcome, Runner
+from probe.evaluation.outcomes import cost_ratios, retentions
+from probe.evaluation.variants import FULL
+
+
+def compare_methods(
+    model: PreTrainedModel,
+    processor: PromptProcessor,
+    samples: Sequence[Sample],
+    *,
+    budgets: Sequence[float],
+    methods: Sequence[str] = (),
+    profile: Profile | None = None,
+    grading: Grading = "auto",
+    max_new_tokens: int = 32,
+    batch: int = 1,
+    seed: int = 0,
+    model_id: str = "",
+    profile_id: str = "",
+    data: str = "",
+    arguments: Mapping[str, JsonValue] | None = None,
+    family: Family | None = None,
+    journal: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> MethodComparison:
+    """Answer every sample under every method at every budget.
+
+    Plans are made for a prompt of the samples' mean length. The costs in the result are those of what ran.
+
+    Args:
+        budgets: how many times fewer FLOPs of the decoder's prefill, each above 1.
+        methods: registered names; by default all. The controls always take part.
+        profile: a calibration of this model: its plan takes part as it is, and methods use its measurements.
+        grading: metric for the answers.
+        batch: how many samples run together, which changes neither answers nor FLOPs but for rounding.
+        seed: seed of the bootstrap.
+        model_id, profile_id, data, arguments: recorded in the result.
+        family: description of the model, if no registered family fits.
+        journal: file in which finished samples are stored, and from which an interrupted run resumes. It is not
+            deleted; do that once the result is saved.
+
+    Raises:
+        DataError: no samples, a sample without a reference answer, or one that cannot be graded with this metric.
+        ProfileError: the profile was made for another model.
+        PlanError: an unknown method.
+        HalfVError: a budget that is not above 1, or the journal belongs to other work.
+    """
+    check_references(samples)
+    for sample in samples:
+        metric_of(sample, grading)
+    if profile is not None:
+        profile.check_model(model.config)
+    wanted, names = budgets_of(budgets), chosen_methods(methods)
+    given = Given(model_id, profile_id, data, arguments or {})
+    session = Session(model, samples, given, grading=grading, max_new_tokens=max_new_tokens, seed=seed)
+    report = on_progress or (lambda step, done, total: None)
+    prompt = _typical_prompt(model, processor, samples, report, family)
+    measured = None if profile is None else measured_by(profile)
+    target = Target.of(model.config, *prompt, measured)
+    found, refused = entrants(names, target, wanted, profile, counter(report, "plans", len(names)))
+    runner = Runner(model, processor, grading, max_new_tokens, family)
+    failures = runner.try_out(found, samples[:batch])
+    ran_on = session.measured(
+        Batch,
+        lambda number, some, earlier: runner.run(number, _running(found, failures, earlier), some),
+        batch=batch,
+        identity={
+            "batch": batch,
+            "plans": {one.key: one.plan.model_dump(mode="json") for one in found if one.key not in failures},
+        },
+        journal=journal,
+        ranks=parts_of(model, family).ranks,
+        on_progress=on_progress,
+    )
+    failures = failures | _failures(ran_on)
+    ran = _running(found, failures, ())
+    return MethodComparison(
+        **session.conditions(profile).model_dump(),
+        model_type=model.config.model_type,
+        budgets=wanted,
+        visual_tokens=prompt[0],
+        text_tokens=prompt[1],
+        batch=batch,
+        rows=summarise(ran, ran_on, seed),
+        refused=_in_order([*refused, *(one.refused(failures[one.key]) for one in found if one.key in failures)]),
+        samples=len(samples),
+        questions=tuple(question for one in ran_on for question in _questions(one, ran)),
+    )
+
+
+def summarise(ran: Sequence[Entrant], batches: Sequence[Batch], seed: int = 0) -> tuple[Row, ...]:
+    """A row for each plan.
+
+    Args:
+        ran: the plans that ran on all samples, the full model among them.
+        batches: all samples.
+        seed: seed of the bootstrap.
+    """
+    families = [family for one in batches for family in one.families]
+    outside = sum(one.outside_flops for one in batches)
+    runs = [[one.outcomes[entrant.key] for one in batches] for entrant in ran]
+    answers = [[answer for run in own for answer in run.answers] for own in runs]
+    grades = [[grade for run in own for grade in run.grades] for own in runs]
+    full = [entrant.key for entrant in ran].index(FULL)
+    retained = retentions(grades, full, families, seed)
+    return tuple(
+        Row(
+            method=entrant.method,
+            title=entrant.title,
+            is_control=entrant.is_control,
+            budget=entrant.budget,
+            plan=entrant.plan,
+            by_family=by_family(grades[row], families),
+            accuracy=family_mean(grades[row], families),
+            retention=retained[row].share,
+            retention_interval=retained[row].interval,
+            agreement=family_mean([float(a == b) for a, b in zip(answers[row], answers[full], strict=True)], families),
+            **cost_ratios([run.cost for run in runs[row]], outside),
+            **_times(runs[full], runs[row]),
+        )
+        for row, entrant in enumerate(ran)
+    )
+
+
+def _times(full: Sequence[Outcome], own: Sequence[Outcome]) -> dict[str, float]:
+    return {
+        "prefill_seconds": median(run.prefill_seconds / len(run.answers) for run in own),
+        "prefill_ratio": median(a.prefill_seconds / b.prefill_seconds for a, b in zip(full, own, strict=True)),
+        "selection_share": median(run.selection_seconds / run.prefill_seconds for run in own),
+    }
+
+
+def _typical_prompt(
+    model: PreTrainedModel,
+    processor: PromptProcessor,
+    samples: Sequence[Sample],
+    report: OnProgress,
+    family: Family | None,
+) -> tuple[int, int]:
+    on_prompt = counter(report, "prompts", len(samples))
+    lengths = []
+    for sample in samples:
+        inputs = processor.prompt(sample.open_images(), sample.prompt, device_of(model))
+        lengths.append({"input_ids": inputs["input_ids"]})
+        on_prompt()
+    return typical_prompt(model, lengths, family)
+
+
+def _running(found: Sequence[Entrant], failures: Mapping[str, str], earlier: Sequence[Batch]) -> list[Entrant]:
+    """The plans that have not failed yet."""
+    failed = failures.keys() | _failures(earlier).keys()
+    return [one for one in found if one.key not in failed]
+
+
+def _failures(batches: Sequence[Batch]) -> dict[str, str]:
+    return {key: reason for one in batches for key, reason in one.failures.items()}
+
+
+def _in_order(refused: Sequence[Refusal]) -> tuple[Refusal, ...]:
+    return tuple(sorted(refused, key=lambda one: (one.method, one.budget or 0)))
+
+
+def _questions(one: Batch, ran: Sequence[Entrant]) -> Iterator[Question]:
+    outcomes = [one.outcomes[entrant.key] for entrant in ran]
+    for row, id in enumerate(one.ids):
+        yield Question(
+            id=id,
+            family=one.families[row],
+            references=one.references[row],
+            grading=one.gradings[row],
+            answers=tuple(run.answers[row] for run in outcomes),
+            grades=tuple(run.grades[row] for run in outcomes),
+        )
