@@ -89,10 +89,10 @@ def choose(
             chosen = around.parts.ranks.agreed(selector.select(context, wanted))
     where = context.slots_of(_filled(chosen, wanted))  # (R, max(wanted))
     others = _without(others, where, rows)
-    anchors = {
-        row: positions[i, : selector.anchors(count)] for i, (row, count) in enumerate(zip(rows, wanted, strict=True))
-    }
-    by_row = {row: chosen[i, :count] for i, (row, count) in enumerate(zip(rows, wanted, strict=True))}
+    positions = _of_rows(slots.positions, rows).gather(1, where)
+    decided = list(enumerate(zip(rows, wanted, strict=True)))
+    anchors = {row: positions[i, : selector.anchors(count)] for i, (row, count) in decided}
+    by_row = {row: chosen[i, :count] for i, (row, count) in decided}
     return Choice(others, counts, by_row, anchors, context.finite)
 
 
