@@ -46,14 +46,14 @@ def main(
         found = list(pool.map(compare, models))
     for one in found:
         one.without_questions().save(RECORDS / f"{one.model_id}.json")
+        _journal(one.model_id).unlink()
     write_methods_page(found, OUTPUT / "methods.html")
     write_table(COMMAND, table(read_records()), PAGE)
 
 
 def compare(model: str) -> MethodComparison:
-    """Run all methods on one bundled model; answers go to the folder of runs."""
+    """Run all methods on one bundled model; answers go to the folder of runs. The journal stays."""
     loaded = load_quietly(model, "auto", "cpu", False)
-    journal = OUTPUT / f"{model}.json.unfinished"
     found = compare_methods(
         loaded.model,
         loaded.processor,
@@ -65,12 +65,15 @@ def compare(model: str) -> MethodComparison:
         profile_id=f"{model}.json",
         data=DATA,
         arguments={"model": model, "data": DATA, "flops": "2,3,4", "batch": BATCH, "profile": f"{model}.json"},
-        journal=journal,
+        journal=_journal(model),
         on_progress=_progress(model),
     )
     found.save(OUTPUT / f"{model}.json")
-    journal.unlink()
     return found
+
+
+def _journal(model: str) -> Path:
+    return OUTPUT / f"{model}.json.unfinished"
 
 
 def read_records() -> list[MethodComparison]:
