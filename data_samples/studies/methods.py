@@ -9,7 +9,6 @@ models run side by side, each in a process of one thread.
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -42,18 +41,24 @@ def main(
 ) -> None:
     """Run all methods, and write the records, the page and the table."""
     models = model or sorted(bundled_models())
-    with ProcessPoolExecutor(len(models), mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(compare, models))
+    running = [get_context("spawn").Process(target=compare, args=(name,)) for name in models]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    if any(process.exitcode for process in running):
+        raise typer.Exit(1)
+    found = [MethodComparison.load(OUTPUT / f"{name}.json") for name in models]
     for one in found:
         one.without_questions().save(RECORDS / f"{one.model_id}.json")
+        _journal(one.model_id).unlink()
     write_methods_page(found, OUTPUT / "methods.html")
     write_table(COMMAND, table(read_records()), PAGE)
 
 
-def compare(model: str) -> MethodComparison:
-    """Run all methods on one bundled model; answers go to the folder of runs."""
+def compare(model: str) -> None:
+    """Run all methods on one bundled model, and write the record into the folder of runs. The journal stays."""
     loaded = load_quietly(model, "auto", "cpu", False)
-    journal = OUTPUT / f"{model}.json.unfinished"
     found = compare_methods(
         loaded.model,
         loaded.processor,
@@ -65,12 +70,14 @@ def compare(model: str) -> MethodComparison:
         profile_id=f"{model}.json",
         data=DATA,
         arguments={"model": model, "data": DATA, "flops": "2,3,4", "batch": BATCH, "profile": f"{model}.json"},
-        journal=journal,
+        journal=_journal(model),
         on_progress=_progress(model),
     )
     found.save(OUTPUT / f"{model}.json")
-    journal.unlink()
-    return found
+
+
+def _journal(model: str) -> Path:
+    return OUTPUT / f"{model}.json.unfinished"
 
 
 def read_records() -> list[MethodComparison]:
