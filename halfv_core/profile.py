@@ -101,6 +101,10 @@ class Profile(Record):
         for name, layer in found.items():
             if layer is not None and layer > self.layers:
                 raise ValueError(f"{name} names layer {layer} of a decoder of {self.layers} layers")
+        measured = () if self.method is None else (self.method.withdrawal, *self.method.removed)
+        for curve in filter(None, measured):
+            if len(curve) != self.layers:
+                raise ValueError(f"method has a curve of {len(curve)} points for {self.layers} layers")
         return self
 
     @property
