@@ -55,6 +55,13 @@ def calibrate(
     target_flops: Annotated[
         float | None, typer.Option(help="FLOPs ratio to reach; the plan that changes least is taken.")
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure what a published method needs, and take its plan (see `halfv-probe methods`); "
+            "--target-flops sets its budget. [default: search for a plan]"
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(help="Time for measuring, loading apart, as in 5min; what is needed least is dropped first."),
@@ -95,6 +102,7 @@ def calibrate(
         target_retention=target_retention,
         target_flops=target_flops,
         max_new_tokens=max_new_tokens,
+        method=method,
         budget=None if budget is None else parse_budget(budget),
         examples=examples,
     )

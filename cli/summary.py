@@ -20,7 +20,7 @@ def summary_table(profile: Profile) -> Table:
 
 def summary_rows(profile: Profile) -> list[tuple[str, str]]:
     """Label and text of each line; an empty label continues the line above."""
-    expected, evidence = profile.expected, profile.stages.evidence
+    expected, evidence, method = profile.expected, profile.stages.evidence, profile.method
     spans = [(f"{span.numeral} {span.name}", span.layers) for span in stage_spans(profile.stages, profile.layers)]
     lines = [
         *spans,
@@ -29,6 +29,7 @@ def summary_rows(profile: Profile) -> list[tuple[str, str]]:
         ("saturation type", profile.saturation.type),
         ("", profile.saturation.reason),
         *(("" if index else "how sure", text) for index, text in enumerate(certainty(profile))),
+        *([] if method is None else [("method", method.name)]),
         *(("" if index else "plan", text) for index, text in enumerate(profile.plan.describe())),
         ("prefill FLOPs", f"{expected.flops_ratio:.2f}x fewer, at {expected.visual_tokens:.0f} visual tokens a prompt"),
         ("KV cache", f"{expected.kv_ratio:.2f}x smaller"),

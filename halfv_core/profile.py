@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from halfv_core.errors import HalfVError, ProfileError, first_fault
 from halfv_core.files import read_text, write_atomically
@@ -24,6 +24,7 @@ from halfv_core.records import (
     Expected,
     Provenance,
     PruningTest,
+    PublishedMethod,
     Record,
     Saturation,
     SaturationType,
@@ -44,6 +45,7 @@ __all__ = [
     "Profile",
     "Provenance",
     "PruningTest",
+    "PublishedMethod",
     "Record",
     "Saturation",
     "SaturationType",
@@ -67,7 +69,7 @@ class Profile(Record):
     stages: Stages
     saturation: Saturation
     pruning_tests: tuple[PruningTest, ...] = ()
-    """All complete plans that were tried, cheapest first; `plan` is one of them."""
+    """All complete plans that were tried, cheapest first; `plan` is one of them. None were if `method` is given."""
     curves: Curves
     expected: Expected
     provenance: Provenance
@@ -79,6 +81,15 @@ class Profile(Record):
     """Self-checks of the calibration."""
     cautions: tuple[str, ...] = ()
     """What to know before trusting the profile, one sentence each."""
+    method: PublishedMethod | None = None
+    """The published method that the plan is; null if the plan was searched for. Not written to files if null."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_method(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        if self.method is None:
+            values.pop("method", None)
+        return values
 
     @model_validator(mode="after")
     def _layers_exist(self) -> "Profile":
@@ -90,6 +101,10 @@ class Profile(Record):
         for name, layer in found.items():
             if layer is not None and layer > self.layers:
                 raise ValueError(f"{name} names layer {layer} of a decoder of {self.layers} layers")
+        measured = () if self.method is None else (self.method.withdrawal, *self.method.removed)
+        for curve in filter(None, measured):
+            if len(curve) != self.layers:
+                raise ValueError(f"method has a curve of {len(curve)} points for {self.layers} layers")
         return self
 
     @property

@@ -230,6 +230,24 @@ class Expected(Record):
     """Number of samples that were held out for these two values."""
 
 
+class PublishedMethod(Record):
+    """The published method whose plan a profile holds, and what was measured for it on the calibration samples.
+
+    The fields are those of `halfv_core.methods.Measured`; a method leaves those empty that it does not need.
+    """
+
+    name: str
+    """Name in the listing of `halfv-probe methods`."""
+    samples: int = 0
+    """Number of samples on which the fields below were measured."""
+    withdrawal: tuple[float, ...] = ()
+    """KL(full || all visual tokens leave at the input of layer l) at the last prompt token, nats, mean, L points."""
+    removed: tuple[tuple[float, ...], ...] = ()
+    """Share of the visual tokens that have left after each layer: a row for each schedule, the mildest first."""
+    head_weights: tuple[float, ...] = ()
+    """What it costs to switch one query head of layer 0 off, nats per token, at least 0; one number for each head."""
+
+
 class Provenance(Record):
     """Where a profile comes from, so that it can be reproduced."""
 

@@ -22,7 +22,10 @@ class VTW(Method):
     where = "layer 16 of 32"
     question_aware = False
     needs = "nothing for LLaVA-1.5; else the KL divergence of a withdrawal at each layer, without it half of the depth"
-    note = "K 16 (LLaVA-1.5-7B) and 20 (13B) are the published results of the measurement"
+    note = (
+        "K 16 (LLaVA-1.5-7B) and 20 (13B) are the published results of the measurement. A calibration measures the "
+        "divergence in the other direction, KL(full || withdrawn)"
+    )
 
     def default(self, target: Target) -> Plan:
         """At the published layer, at the one that was measured, or at half of the depth."""
@@ -34,7 +37,7 @@ class VTW(Method):
 
     def _layer(self, target: Target) -> int:
         curve, layers = target.measured.withdrawal, target.shape.layers
-        if not curve or (target.model_type == "llava" and layers in (32, 40)):
+        if not curve:
             return layer_at(target, 16)
         limit = DIVERGENCE.get((target.model_type, layers), OTHER_DIVERGENCE)
         found = [layer for layer in range(min(FIRST_CANDIDATE, layers - 1), layers) if curve[layer] <= limit]

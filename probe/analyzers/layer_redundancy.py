@@ -8,32 +8,23 @@ reverse direction). The last layer's value is exactly 0, because no later layer 
 
 Nothing changes before layer l, so variant l starts from the full run's input of layer l, and all variants that have
 started pass through each later layer as one batch: L(L+1)/2 layer evaluations instead of L full passes.
-
-Logits that are rounded to 16 bits differ by more than the distributions of idle layers do, so the final norm and the
-head are computed in float32 whatever the model's dtype.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import wraps
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
-from halfv_core.families.base import Parts
-from halfv_core.placement import device_of, weights_in_memory
-from halfv_core.precision import is_matrix, no_autocast, widened, widened_norm
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
-
-Direction = Literal["forward", "reverse"]
+from probe.analyzers.next_token import Direction, divergences
 
 MAX_BATCH_TOKENS = 16_384
 """Tokens that pass through a layer at once: enough to keep a device busy, and about 2 GB in bfloat16 at 7B shapes."""
-_HEAD_ROWS = 4096
-"""Rows of a head of 16 bits that are widened at once: 60 MB of float32 at 7B shapes instead of 2 GB."""
 
 
 @torch.no_grad()
@@ -69,32 +60,7 @@ def layer_redundancy(
         wrapping.append(Wrap(parts.decoder, parts.deepstack, variants.around_deepstack))
     with wrapped(wrapping):
         model(**inputs, use_cache=False, logits_to_keep=1)
-    logits = _logits(parts, [row[:, layout.last[0]] for row in [variants.full, *variants.rows]])
-    if not logits.isfinite().all():
-        raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
-    full, *changed = logits.double().log_softmax(-1)  # (L+1, vocabulary)
-    pairs = [(full, other) if direction == "forward" else (other, full) for other in changed]
-    return torch.stack([(p.exp() * (p - q)).sum() for p, q in pairs])
-
-
-def _logits(parts: Parts, states: Sequence[torch.Tensor]) -> torch.Tensor:
-    """What the final norm and the head make of n states (1, D), one at a time: equal states give bit-equal logits.
-
-    Returns:
-        (n, vocabulary), float32 if the head is a plain matrix of any dtype, else in the model's dtype.
-    """
-    head = parts.head
-    if not is_matrix(head) or head.weight.dtype in (torch.float32, torch.float64):
-        return torch.cat([parts.head(parts.norm(state)) for state in states])
-    device = device_of(head)  # tied to the embeddings, it may be on another one than the last layer
-    normed = [widened_norm(parts.norm, state).to(device) for state in states]
-    with weights_in_memory(head), no_autocast(device):
-        pieces = [
-            torch.cat([state @ rows.T for state in normed])  # (n, _HEAD_ROWS)
-            for rows in map(widened, head.weight.split(_HEAD_ROWS))
-        ]
-        logits = torch.cat(pieces, dim=1)
-        return logits if head.bias is None else logits + head.bias
+    return divergences(parts, [row[:, layout.last[0]] for row in [variants.full, *variants.rows]], direction)
 
 
 class _Variants:

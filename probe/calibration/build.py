@@ -8,7 +8,7 @@ import numpy as np
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.plan import Plan
 from halfv_core.profile import Expected, Profile, Provenance
-from halfv_core.records import Check, Saturation, Uncertainty
+from halfv_core.records import Check, PublishedMethod, Saturation, Uncertainty
 from probe.analyzers.marginal_utility import UtilitySurface
 from probe.calibration.cautions import cautions
 from probe.calibration.choose_plan import ChosenPlan
@@ -38,6 +38,8 @@ class Findings:
     saturation: Saturation
     chosen: ChosenPlan
     examples: tuple[Example, ...]
+    method: PublishedMethod | None = None
+    """The published method that the plan is, with what was measured for it."""
 
 
 def profile_of(findings: Findings, provenance: Provenance) -> Profile:
@@ -55,6 +57,7 @@ def profile_of(findings: Findings, provenance: Provenance) -> Profile:
         uncertainty=findings.uncertainty,
         utility=None if surface is None else surface.record(findings.decision.candidates),
         checks=findings.checks,
+        method=findings.method,
         provenance=provenance,
     )
     return profile.model_copy(update={"cautions": cautions(profile)})

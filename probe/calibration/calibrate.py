@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec
 
 from pydantic import JsonValue
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from halfv_core.cost import DecoderShape
 from halfv_core.errors import DataError, ModelError
 from halfv_core.families import Family, parts_of
+from halfv_core.methods import Measured
+from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
 from probe.calibration.build import Findings, observations_of, profile_of
-from probe.calibration.choose_plan import choose_plan
+from probe.calibration.choose_plan import choose_plan, given_plan
 from probe.calibration.decide import decide_stages
 from probe.calibration.drawn import DrawnSamples
 from probe.calibration.identity import Identity
+from probe.calibration.method_plan import check_method, measuring_step, method_plan, untried
 from probe.calibration.observations import Observations
 from probe.calibration.provenance import provenance_of
 from probe.calibration.runner import Runner
@@ -31,7 +34,7 @@ from probe.calibration.settings import Settings
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.examples import Examples, attended_layers, choose_examples
 from probe.calibration.steps.held_out_answers import HeldOutAnswers
-from probe.calibration.steps.held_out_check import HeldOutCheck
+from probe.calibration.steps.held_out_check import HeldOutCheck, HeldOutResult
 from probe.calibration.steps.plans import Plans
 from probe.calibration.steps.self_checks import SelfChecks
 from probe.calibration.steps.stage_three import StageThree
@@ -87,16 +90,19 @@ def calibrate_in_full(
     Raises:
         DataError: too few samples, too few that can be opened and measured, or two with the same id.
         ModelError: the model cannot be probed.
+        PlanError: the method that is asked for cannot be used with this model, or not at this budget.
         HalfVError: the journal belongs to a calibration with another model, other data or other settings.
     """
     started = time.monotonic()
     drawn = DrawnSamples.draw(samples, settings)
     probed, shape = ProbedModel(model, processor, family), _decoder_shape(model, family)
+    if settings.method is not None:
+        check_method(settings.method, model.config, settings.target_flops)
     identity = Identity.of(model, processor, drawn.all, model_id)
     ranks = parts_of(model, family).ranks
     with nullcontext(None) if journal is None else Journal.open(journal, identity.key(settings), ranks) as opened:
         run = Runner(probed, settings, shape, drawn.requested_work(settings), opened, on_progress, started)
-        findings = _run_steps(run, drawn, settings, shape)
+        findings = _run_steps(run, drawn, settings, shape, model.config)
     provenance = provenance_of(
         probed,
         samples,
@@ -115,7 +121,9 @@ def calibrate_in_full(
     return Calibrated(*ranks.agreed_value((profile, observations_of(findings, profile))))
 
 
-def _run_steps(run: Runner, drawn: DrawnSamples, settings: Settings, shape: DecoderShape) -> Findings:
+def _run_steps(
+    run: Runner, drawn: DrawnSamples, settings: Settings, shape: DecoderShape, config: PreTrainedConfig
+) -> Findings:
     """Run the steps in order, and take the decisions between them."""
     entropy_k, max_new_tokens = settings.entropy_k, settings.max_new_tokens
 
@@ -138,16 +146,26 @@ def _run_steps(run: Runner, drawn: DrawnSamples, settings: Settings, shape: Deco
     with run.timed("uncertainty"):
         uncertainty = stage_uncertainty(measurements, surface, settings.seed)
 
-    # The treatment of Stage III, and the plan.
-    saturation = run(StageThree(answers, settings, shape.layers, stages), calibration)
-    run.estimates.saturation = saturation
-    tried = run(Plans(answers, settings, shape, measurements.mean_tokens, stages, saturation), calibration)
-    chosen = choose_plan(
-        tried,
-        settings,
-        check=lambda plan, number: run(HeldOutCheck(held_out_answers, plan, number), held_out),
-        can_afford=lambda plan, number: run.can_afford(HeldOutCheck(held_out_answers, plan), number, 2 * len(held_out)),
-    )
+    def check(plan: Plan, number: int) -> HeldOutResult | None:
+        return run(HeldOutCheck(held_out_answers, plan, number), held_out)
+
+    if settings.method is None:
+        # The treatment of Stage III, and the plan.
+        saturation, method = run(StageThree(answers, settings, shape.layers, stages), calibration), None
+        run.estimates.saturation = saturation
+        tried = run(Plans(answers, settings, shape, measurements.mean_tokens, stages, saturation), calibration)
+        chosen = choose_plan(
+            tried,
+            settings,
+            check,
+            lambda plan, number: run.can_afford(HeldOutCheck(held_out_answers, plan), number, 2 * len(held_out)),
+        )
+    else:
+        # What a published method needs, and its plan.
+        measuring = measuring_step(settings.method, answers, shape)
+        measured = run(measuring, calibration) if measuring else Measured()
+        plan, method = method_plan(settings, config, measurements, measured, run.budget.work.method)
+        saturation, chosen = untried(settings), given_plan(plan, check(plan, 0))
 
     # A few samples under the plan, for the report.
     shown = held_out_answers or answers
@@ -156,7 +174,7 @@ def _run_steps(run: Runner, drawn: DrawnSamples, settings: Settings, shape: Deco
     examples = run(Examples(shown, chosen.plan, attended_layers(stages), max_new_tokens), example_samples)
     return Findings(
         shape, tuple(answers), tuple(held_out_answers), measurements, checks, surface, decision, uncertainty,
-        saturation, chosen, examples,
+        saturation, chosen, examples, method,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from halfv_core.methods import METHODS
 from halfv_core.profile import Profile, PruningTest
 from probe.calibration.certainty import CONFIDENT, confidences
 
@@ -24,6 +25,7 @@ def _cautions(profile: Profile) -> Iterator[str]:
         yield f"Self-checks failed ({', '.join(failed)}): do not trust these numbers."
     yield from _held_out(profile)
     yield from _targets(profile)
+    yield from _method(profile)
     yield from _kl_against_tests(profile)
     for confidence in confidences(profile):
         if confidence.share < CONFIDENT:
@@ -57,6 +59,18 @@ def _targets(profile: Profile) -> Iterator[str]:
         yield f"No plan that was tried keeps {target_retention:.0%} of the answers; the one taken changes least."
     if isinstance(target_flops, float) and chosen.flops_ratio < target_flops:
         yield f"No plan that was tried reaches {target_flops:g}x fewer FLOPs; the one taken comes closest."
+
+
+def _method(profile: Profile) -> Iterator[str]:
+    if profile.method is None:
+        return
+    name, title = profile.method.name, METHODS[profile.method.name].title
+    if not profile.plan.is_known_beforehand:
+        yield f"{title} decides in the run what else it prunes; FLOPs and KV cache are counted as if it never did."
+    if name == "visipruner":
+        yield "VisiPruner's thresholds are the published ones; that of 0.2 depends on the scale of the model's values."
+    if name == "hawk" and not profile.method.head_weights:
+        yield "No head of layer 0 was found to matter to the answers, so HAWK's heads have its default weights."
 
 
 def _chosen_test(profile: Profile) -> PruningTest | None:

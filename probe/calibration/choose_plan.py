@@ -59,5 +59,12 @@ def choose_plan(
     raise AssertionError("the last candidate is always checked")
 
 
+def given_plan(plan: Plan, result: HeldOutResult | None) -> ChosenPlan:
+    """A plan that is not the result of a search, with what the held-out samples say about it, if there are any."""
+    if result is None:
+        return ChosenPlan((), plan, None, frozenset())
+    return ChosenPlan((), plan, result.quality, result.changed_ids)
+
+
 def _with_agreement(test: PruningTest, quality: Quality | None) -> PruningTest:
     return test if quality is None else test.model_copy(update={"held_out_agreement": quality.agreement})

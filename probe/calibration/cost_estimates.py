@@ -9,6 +9,7 @@ from halfv_core.plan import Plan
 from halfv_core.records import Saturation, Stages
 from probe.calibration.budget.budget import CostEstimates
 from probe.calibration.budget.mean_sample import MeanSample
+from probe.calibration.method_plan import measuring_step
 from probe.calibration.settings import Settings
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.examples import Examples
@@ -53,6 +54,7 @@ class CostEstimator:
         tokens = mean.visual, mean.text
         stage_three = StageThree({}, settings, shape.layers, self.stages)
         deciding_tests = StageThree({}, settings, shape.layers, self.stages, with_grid=False).cost(mean)
+        measuring = measuring_step(settings.method or "", {}, shape)
         return CostEstimates(
             sample=Curves(settings.entropy_k, settings.max_new_tokens).cost(mean),
             answer=HeldOutAnswers(settings.max_new_tokens).cost(mean),
@@ -63,4 +65,5 @@ class CostEstimator:
             check=HeldOutCheck({}, Plan(())).cost(mean),
             once=SelfChecks(settings.entropy_k).cost(mean) + RESAMPLING,
             example=Examples({}, Plan(()), (), settings.max_new_tokens).cost(mean),
+            method=0.0 if measuring is None else measuring.cost(mean),
         )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from halfv_core.errors import DataError
 from probe.calibration.budget.budget import Work
+from probe.calibration.method_plan import MEASURING
 from probe.calibration.settings import Settings
 from probe.data.draw import draw_readable, hold_out
 from probe.data.samples import Rejected, Sample
@@ -39,5 +40,8 @@ class DrawnSamples(NamedTuple):
 
     def requested_work(self, settings: Settings) -> Work:
         """The work of a calibration on these samples if no budget limits it."""
-        count = len(self.calibration)
-        return Work(count, len(self.held_out), count, count, examples=settings.examples)
+        count, held_out, examples = len(self.calibration), len(self.held_out), settings.examples
+        if settings.method is None:
+            return Work(count, held_out, count, count, examples=examples)
+        measured = count if settings.method in MEASURING else 0
+        return Work(count, held_out, 0, 0, surface=False, grid=False, examples=examples, method=measured)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from halfv_core.errors import DataError, first_fault
+from halfv_core.methods import METHODS
 from halfv_core.plan import Option
 from halfv_core.selectors import make_selector
 from probe.trials.readings import Thresholds
@@ -44,6 +45,9 @@ class Settings(BaseModel):
     the detected stages that does so is chosen, instead of the cheapest safe plan at the stages themselves."""
     target_flops: float | None = Field(default=None, gt=1.0)
     """Reduction of the decoder's prefill FLOPs to reach; of the plans that do, the one that changes least is chosen."""
+    method: str | None = None
+    """A published method, whose plan is taken instead of one that is searched for: with its paper's settings, or at
+    `target_flops`."""
     examples: int = Field(default=6, ge=0)
     """Number of samples whose images and kept tokens go into the observations; with 0, no image leaves the data."""
     budget: float | None = Field(default=None, gt=0.0)
@@ -59,6 +63,15 @@ class Settings(BaseModel):
     def _one_target(self) -> "Settings":
         if self.target_retention is not None and self.target_flops is not None:
             raise ValueError("a target for retention and one for FLOPs exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _method_exists(self) -> "Settings":
+        if self.method is None:
+            return self
+        METHODS[self.method]  # an unknown one raises PlanError
+        if self.target_retention is not None:
+            raise ValueError("a method's plan is not searched for by retention; give target_flops, or no target")
         return self
 
     @classmethod

@@ -1,7 +1,6 @@
 """Attention of the last prompt token to the visual tokens, at chosen layers of the full model."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
@@ -9,13 +8,12 @@ import torch
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, parts_of
-from halfv_core.placement import device_of, parts_callable
+from halfv_core.placement import parts_callable
 from halfv_core.precision import not_finite
 from halfv_core.runtime.attention import attention_scores
-from halfv_core.runtime.layer_input import LayerInput, LayerTables
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
-from halfv_core.runtime.token_slots import TokenSlots
+from probe.capture.layer_views import layer_input_of
 
 
 @torch.no_grad()
@@ -45,18 +43,10 @@ def attention_of_last(
     def around(layer: int, forward: Forward) -> Forward:
         @wraps(forward)
         def run(hidden: torch.Tensor, **kwargs: Any) -> Any:
-            # With layers on several devices, accelerate moves a layer's inputs only after this wrapper.
-            device = device_of(parts.layers[layer])
-            cos, sin = (table.to(device) for table in kwargs["position_embeddings"])
-            mask = kwargs.get("attention_mask")
-            here = TokenLayout(layout.visual.to(device), layout.real.to(device))
-            # All visual tokens are shown, also one at the end of the prompt, which no plan prunes.
-            slots = replace(TokenSlots.all_of(here, past=0), visual=here.visual, visual_counts=here.counts.visual)
-            mask = None if mask is None else mask.to(device)
-            layer_input = LayerInput(hidden.to(device), LayerTables(cos, sin, mask, slots, past=0))
+            layer_input = layer_input_of(parts, layer, layout, hidden, kwargs)
             with parts_callable(parts.layers[layer]):
                 scores = attention_scores(parts, parts.layers[layer], layer_input, "attention", rope=True)  # (1, N)
-            shares[layer] = scores.gather(1, slots.visual_slots())[0]
+            shares[layer] = scores.gather(1, layer_input.slots.visual_slots())[0]
             return forward(hidden, **kwargs)
 
         return run

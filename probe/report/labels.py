@@ -47,13 +47,18 @@ def verdict_rows(profiles: Sequence[Profile]) -> list[tuple[str, list[str]]]:
         "Stage II begins": lambda profile: _begins(profile.stages.aggregation_start),
         "Stage III begins": lambda profile: _begins(profile.stages.saturation_start),
         "Saturation type": lambda profile: profile.saturation.type,
-        "Plan": lambda profile: "; ".join(profile.plan.describe()),
+        "Plan": _plan,
         "Prefill FLOPs": lambda profile: f"{profile.expected.flops_ratio:.2f}× fewer",
         "KV cache": lambda profile: f"{profile.expected.kv_ratio:.2f}× smaller",
         "Same answers, held out": lambda profile: _agreement(profile.expected.agreement),
         "Cautions": lambda profile: " ".join(profile.cautions) or "nothing",
     }
     return [(name, [cell(profile) for profile in profiles]) for name, cell in rows.items()]
+
+
+def _plan(profile: Profile) -> str:
+    described = "; ".join(profile.plan.describe())
+    return described if profile.method is None else f"{profile.method.name}: {described}"
 
 
 def _begins(layer: int | None) -> str:

@@ -92,7 +92,7 @@ def _model(subject: Subject, id: str) -> Model:
         spans=stage_spans(profile.stages, profile.layers),
         cells=depth_bar(profile),
         marks=boundary_marks(profile),
-        type_label=TYPE_LABELS[profile.saturation.type],
+        type_label=TYPE_LABELS[profile.saturation.type] if profile.method is None else "not tested",
         certainty=certainty(profile),
         command=reproduce(profile),
         charts=[drawing for name, drawing in drawn.items() if name not in (*CERTAINTY_CHARTS, *TIME_CHARTS)],

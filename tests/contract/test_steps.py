@@ -21,13 +21,17 @@ from probe.calibration.settings import Settings
 from probe.calibration.steps.answer import Answer
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.examples import Examples
+from probe.calibration.steps.head_importance import HeadImportance
 from probe.calibration.steps.held_out_answers import HeldOutAnswers
 from probe.calibration.steps.held_out_check import HeldOutCheck
+from probe.calibration.steps.method_step import MethodStep
 from probe.calibration.steps.plans import Plans
 from probe.calibration.steps.self_checks import SelfChecks
 from probe.calibration.steps.stage_three import StageThree
 from probe.calibration.steps.step import Item, ProbedModel, Step
+from probe.calibration.steps.token_removal import TokenRemoval
 from probe.calibration.steps.utility import MarginalUtility
+from probe.calibration.steps.withdrawal import Withdrawal
 from probe.data.samples import Sample, load_samples
 from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
@@ -37,7 +41,7 @@ STAGES = Stages(aggregation_start=1, saturation_start=3, evidence={})
 IDLE = Saturation(type="layer_inactivity", reason="", tests=(), min_agreement=1.0, max_log_likelihood_drop=0.0)
 PLAN = Plan((Keep(layer=1, keep_ratio=0.5), Freeze(layers=[3])))
 MEAN = MeanSample(layers=5, visual=16, text=8, inputs=0.25, prefill=1.0, reading=0.5, answer=2.0, sample=4.0)
-WHOLE, NOTHING = Work(8, 2, 8, 8, examples=6), Work(0, 0, 0, 0, surface=False, grid=False)
+WHOLE, NOTHING = Work(8, 2, 8, 8, examples=6, method=8), Work(0, 0, 0, 0, surface=False, grid=False)
 
 
 def concrete_steps(kind: type[Step[Any]]) -> Iterator[type[Step[Any]]]:
@@ -77,6 +81,9 @@ def steps(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], St
         Plans(answers, SETTINGS, shape, (16, 8), STAGES, IDLE),
         HeldOutCheck(answers, PLAN),
         Examples(answers, PLAN, (0, 3), 3),
+        Withdrawal(),
+        HeadImportance(answers, shape),
+        TokenRemoval(),
     ]
     return {type(step): step for step in steps}
 
@@ -142,9 +149,11 @@ def test_budget_fields_exist(kind: type[Step[Any]], steps: Mapping[type[Step[Any
 
 
 def test_every_cost_is_paid_by_one_step() -> None:
-    """Time for a cost that no step pays would be reserved for ever."""
-    spent = [field for step in STEPS for field in step.cost_fields]
-    assert sorted(spent) == sorted(CostEstimates._fields)
+    """Time for a cost that no step pays would be reserved for ever. A method's step runs in place of Stage III's."""
+    of_methods = [step for step in STEPS if issubclass(step, MethodStep)]
+    spent = [field for step in STEPS if step not in of_methods for field in step.cost_fields]
+    assert sorted([*spent, "method"]) == sorted(CostEstimates._fields)
+    assert {step.cost_fields for step in of_methods} == {("method", "once")}
 
 
 def test_a_reduced_step_costs_less(steps: Mapping[type[Step[Any]], Step[Any]]) -> None:

@@ -5,7 +5,8 @@ Work is dropped in this order, and only as much as necessary:
 1. examples for the report
 2. the grid of Stage III beyond the two deciding tests
 3. the marginal utility surface
-4. samples for the tests of Stage III and for the whole plans, down to `MIN_SAMPLES`
+4. samples for the tests of Stage III and for the whole plans, or for what a published method measures, down to
+   `MIN_SAMPLES`
 5. samples for the curves together with held-out samples, down to `MIN_SAMPLES` each
 
 The curves, the two deciding tests, the plans and the held-out check always run, so a very small budget is exceeded.
@@ -60,15 +61,19 @@ class Work(NamedTuple):
     """Whether treatments of Stage III are tried beyond the two deciding tests."""
     examples: int = 0
     """Samples shown in the report with the tokens that they keep."""
+    method: int = 0
+    """Samples on which a published method measures what its plan needs."""
 
     def minimum(self) -> "Work":
         """The amount that no budget goes below."""
         samples, held_out, tests, plans = (min(count, MIN_SAMPLES) for count in self[:4])
-        return Work(samples, held_out, tests, plans, surface=False, grid=False)
+        method = min(self.method, MIN_SAMPLES)
+        return Work(samples, held_out, tests, plans, surface=False, grid=False, method=method)
 
     def limited_to(self, samples: int) -> "Work":
-        """The same work, with plans tried on no more samples than have curves."""
-        return self._replace(tests=min(self.tests, samples), plans=min(self.plans, samples))
+        """The same work, with plans tried and methods measured on no more samples than have curves."""
+        tests, plans, method = (min(count, samples) for count in (self.tests, self.plans, self.method))
+        return self._replace(tests=tests, plans=plans, method=method)
 
 
 class CostEstimates(NamedTuple):
@@ -92,6 +97,8 @@ class CostEstimates(NamedTuple):
     """Work that does not grow with the number of samples."""
     example: float = 0.0
     """One example for the report."""
+    method: float = 0.0
+    """What a published method measures on one sample."""
 
     def of(self, work: Work, measured: int = 0) -> float:
         """Total seconds of the work, given that the curves of `measured` samples are done."""
@@ -102,6 +109,7 @@ class CostEstimates(NamedTuple):
             + work.tests * (self.test + work.grid * self.grid)
             + work.plans * self.plan
             + work.examples * self.example
+            + work.method * self.method
             + self.once
         )
 
@@ -126,7 +134,7 @@ def _reductions(requested: Work, minimum: Work) -> Iterator[Work]:
     """Yield ever smaller amounts of work, from `requested` down to `minimum`; nothing dropped is taken up again."""
     work = requested
     yield work
-    for names in (("examples",), ("grid",), ("surface",), ("tests", "plans"), ("samples", "held_out")):
+    for names in (("examples",), ("grid",), ("surface",), ("tests", "plans", "method"), ("samples", "held_out")):
         highest, lowest = ([int(getattr(amount, name)) for name in names] for amount in (work, minimum))
         steps = max((high - low for high, low in zip(highest, lowest, strict=True)), default=0)
         for step in range(1, steps + 1):
@@ -149,6 +157,7 @@ def dropped_sentences(requested: Work, actual: Work) -> tuple[str, ...]:
     for name, sentence in (
         ("tests", "The tests of Stage III ran on {} of {} samples."),
         ("plans", "The whole plans were tried on {} of {} samples."),
+        ("method", "What the method needs was measured on {} of {} samples."),
         ("samples", "The curves come from {} of {} samples."),
         ("held_out", "The plan was checked on {} of the {} samples kept apart."),
     ):

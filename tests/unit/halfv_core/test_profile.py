@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from halfv_core import HalfVError, Keep, Plan, Profile, apply
-from halfv_core.profile import config_fingerprint, write_atomically
+from halfv_core.bundled import BUNDLED
+from halfv_core.profile import PublishedMethod, config_fingerprint, write_atomically
 from tests.profiles import qwen_like
 from tests.tiny import tiny_model
 
@@ -24,6 +25,25 @@ def test_golden_file_of_version_1_still_reads() -> None:
     profile = Profile.load(GOLDEN)
     assert json.loads(GOLDEN.read_text()) == profile.model_dump(mode="json", exclude_unset=True)
     assert (profile.uncertainty, profile.saturation.confidence) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["tiny-llava", "tiny-llava-next", "tiny-qwen2.5-vl"])
+def test_a_profile_without_a_method_is_written_as_before(name: str, tmp_path: Path) -> None:
+    bundled = BUNDLED / "profiles" / f"{name}.json"
+    Profile.load(bundled).save(tmp_path / "p.json")
+    assert (tmp_path / "p.json").read_bytes() == bundled.read_bytes()
+
+
+def test_a_method_is_kept_with_what_was_measured_for_it(tmp_path: Path) -> None:
+    method = PublishedMethod(name="vtw", samples=4, withdrawal=(0.5,) * 28, head_weights=(0.25, 1.0))
+    profile = qwen_like().model_copy(update={"method": method})
+    profile.save(tmp_path / "p.json")
+    assert Profile.load(tmp_path / "p.json") == profile
+    found = json.loads((tmp_path / "p.json").read_text())
+    found["method"]["withdrawal"].pop()
+    (tmp_path / "short.json").write_text(json.dumps(found))
+    with pytest.raises(HalfVError, match="method has a curve of 27 points for 28 layers"):
+        Profile.load(tmp_path / "short.json")
 
 
 def _frozen(text: str, layers: str) -> str:

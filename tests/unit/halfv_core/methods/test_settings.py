@@ -11,6 +11,7 @@ from halfv_core.errors import PlanError
 from halfv_core.families import FAMILIES
 from halfv_core.methods import METHODS, Measured, Target, measured_by, plan_at
 from halfv_core.methods.settings import SEVERAL_ROTARIES, layer_at, share_of, staged
+from halfv_core.profile import PublishedMethod
 from tests.tiny import tiny_model
 
 LLAVA = Target("llava", DecoderShape(32, 4096, 4096, 4096, 11008, 2), 576, 64, tower_layers=24)
@@ -104,3 +105,13 @@ def test_what_a_profile_has_measured() -> None:
     measured = measured_by(profile)
     assert measured.layer_redundancy == profile.curves.kl.mean
     assert measured.withdrawal == measured.removed == measured.head_weights == ()
+    method = PublishedMethod(name="vtw", withdrawal=(0.5, 0.25), removed=((0.0, 0.5),), head_weights=(1.0,))
+    measured = measured_by(profile.model_copy(update={"method": method}))
+    assert (measured.withdrawal, measured.removed, measured.head_weights) == ((0.5, 0.25), ((0.0, 0.5),), (1.0,))
+    assert measured.layer_redundancy == profile.curves.kl.mean
+
+
+def test_vtw_takes_what_was_measured_before_what_was_published() -> None:
+    assert METHODS["vtw"]().default(LLAVA) == Plan((Keep(layer=16, keep_ratio=0.0),))
+    curve = (*[0.5] * 20, *[0.001] * 12)
+    assert METHODS["vtw"]().default(measuring(LLAVA, withdrawal=curve)) == Plan((Keep(layer=20, keep_ratio=0.0),))

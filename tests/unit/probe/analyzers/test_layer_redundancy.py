@@ -9,6 +9,7 @@ from halfv_core import Freeze, Plan, apply
 from halfv_core.errors import DataError
 from halfv_core.families import FAMILIES, parts_of
 from probe.analyzers import layer_redundancy as module
+from probe.analyzers import next_token
 from probe.analyzers.layer_redundancy import layer_redundancy
 from tests.masked_reference import masked_logits
 from tests.tiny import LAYERS, VOCAB, padded, tiny_model, tiny_prompt
@@ -74,7 +75,7 @@ def test_16_bits_are_widened_before_logits_are_compared(
     family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Logits around 40 are 0.25 apart in bfloat16; a head in two pieces gives what a whole one in float32 does."""
-    monkeypatch.setattr(module, "_HEAD_ROWS", VOCAB // 2 + 1)
+    monkeypatch.setattr(next_token, "_HEAD_ROWS", VOCAB // 2 + 1)
     model, inputs = tiny_model(family).to(dtype), tiny_prompt(family)
     inputs["pixel_values"] = inputs["pixel_values"].to(dtype)
     head = parts_of(model).head

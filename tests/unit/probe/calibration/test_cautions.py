@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from halfv_core.plan import Freeze, Keep, Plan
+from halfv_core.plan import Freeze, Keep, Plan, Selection, When
 from halfv_core.profile import Profile
-from halfv_core.records import CausalTest, Check, UtilitySurface
+from halfv_core.records import CausalTest, Check, PublishedMethod, UtilitySurface
 from probe.calibration.cautions import cautions
 from tests.profiles import llava_like, uncertainty, unsaturated
 
@@ -175,6 +175,30 @@ def test_no_stage_three_although_a_treatment_is_safe() -> None:
         "done there.",
     )
     assert cautions(with_treatments(clean(), (9, True))) == ()
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (PublishedMethod(name="vtw", withdrawal=(0.5,)), 0),
+        (PublishedMethod(name="hawk", head_weights=(0.5, 0.1)), 0),
+        (PublishedMethod(name="hawk"), 1),
+        (PublishedMethod(name="visipruner"), 1),
+    ],
+)
+def test_what_a_method_leaves_open(method: PublishedMethod, expected: int) -> None:
+    found = cautions(clean().model_copy(update={"method": method, "pruning_tests": ()}))
+    assert len(found) == expected
+
+
+def test_flops_of_a_method_that_decides_in_the_run() -> None:
+    nothing = Selection(keep_ratio=0.0)
+    plan = Plan((When(rule="exhausted", options={"threshold": 0.999}, from_layer=5, then=nothing),))
+    method = PublishedMethod(name="visipruner")
+    assert cautions(clean().model_copy(update={"method": method, "plan": plan, "pruning_tests": ()})) == (
+        "VisiPruner decides in the run what else it prunes; FLOPs and KV cache are counted as if it never did.",
+        "VisiPruner's thresholds are the published ones; that of 0.2 depends on the scale of the model's values.",
+    )
 
 
 def test_uncertain_stages_repeat_their_verdict() -> None:

@@ -25,6 +25,8 @@ SETTINGS = Settings(
 STEPS = {"curves": 3, "held-out answers": 2, "marginal utility": 3, "Stage III": 3, "plans": 3, "held-out": 2,
          "examples": 2}  # fmt: skip
 """The steps in order, with the number of samples of each."""
+MEASURES = {"fitprune": "token removal", "hawk": "head importance"}
+"""Method -> the step that measures what it needs."""
 
 
 class Stopped(Exception):
@@ -172,6 +174,21 @@ def test_a_run_with_a_target_resumes(runs: CountedRuns, tmp_path: Path) -> None:
     assert names(tmp_path / "j") == names(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("method", ["fitprune", "hawk"])
+def test_a_run_with_a_method_resumes(method: str, runs: CountedRuns, tmp_path: Path) -> None:
+    settings, step = Settings(**SETTINGS.model_dump() | {"method": method}), MEASURES[method]
+    runs.calls = 0
+    whole = runs.run(tmp_path / "whole", settings)
+    calls, runs.calls = runs.calls, 0
+    with pytest.raises(Stopped):
+        runs.run(tmp_path / "j", settings, on_progress=stop_in(step, 1))
+    assert timeless(runs.run(tmp_path / "j", settings)) == timeless(whole)
+    assert runs.calls == calls
+    assert [name for name in names(tmp_path / "whole") if name.startswith(step)] == [
+        f"{step}/{name}" for name in whole.provenance.sample_ids
+    ]
+
+
 def interrupt(runs: CountedRuns, journal: Path) -> bytes:
     """Interrupt a run in its first step; return the bytes of its journal."""
     with pytest.raises(Stopped):
@@ -188,6 +205,7 @@ def interrupt(runs: CountedRuns, journal: Path) -> bytes:
         ({"keep_ratios": (0.5,)}, r"another keep_ratios; got \[0.5\]; expected \[0.1, 0.25, 0.5, 0.75\]"),
         ({"options": {"anchor_share": 0.3}}, "another options"),
         ({"target_flops": 2.0}, "another target_flops; got 2.0; expected null"),
+        ({"method": "vtw"}, 'another method; got "vtw"; expected null'),
     ],
 )
 def test_another_setting_is_refused_by_its_name(

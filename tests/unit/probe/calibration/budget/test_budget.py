@@ -66,6 +66,17 @@ def test_the_least_important_work_is_dropped_first() -> None:
     assert fit(REQUESTED, MINIMUM, COSTS, 0.0) == MINIMUM == Work(10, 10, 10, 10, False, False)
 
 
+def test_what_a_method_measures_is_reduced_before_the_curves() -> None:
+    requested = Work(samples=80, held_out=20, tests=0, plans=0, surface=False, grid=False, method=80)
+    costs = COSTS._replace(method=7.0)
+    assert costs.of(requested) - COSTS.of(requested._replace(method=0)) == 80 * 7.0
+    fewer = fit(requested, requested.minimum(), costs, costs.of(requested) - 1.0)
+    assert fewer == requested._replace(method=79)
+    assert fit(requested, requested.minimum(), costs, 0.0) == requested._replace(samples=10, held_out=10, method=10)
+    assert requested.limited_to(30).method == 30
+    assert dropped_sentences(requested, fewer) == ("What the method needs was measured on 79 of 80 samples.",)
+
+
 def test_few_samples_are_never_reduced() -> None:
     few = Work(samples=7, held_out=2, tests=7, plans=7)
     assert fit(few, few.minimum(), COSTS, 0.0) == few._replace(surface=False, grid=False)

@@ -1,0 +1,96 @@
+"""The full model's prompt at every layer, as selectors look at it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial, wraps
+from typing import Any, TypeVar
+
+import torch
+from transformers import PreTrainedModel
+
+from halfv_core.families import Family, Parts, parts_of
+from halfv_core.placement import device_of
+from halfv_core.runtime.layer_input import LayerInput, LayerTables
+from halfv_core.runtime.layout import TokenLayout
+from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.prompt_view import PromptView, Surroundings
+from halfv_core.runtime.token_slots import TokenSlots
+from halfv_core.selectors.prompt import Prompt
+
+T = TypeVar("T")
+
+
+@torch.no_grad()
+def at_every_layer(
+    model: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    look: Callable[[Prompt], T],
+    *,
+    family: Family | None = None,
+) -> list[T]:
+    """Run a prompt once, and look at it at the input of each layer.
+
+    Args:
+        inputs: model inputs, batch of one.
+        look: gets the prompt, of which it may read the layer's own states, queries, keys, values and attention.
+
+    Returns:
+        What `look` returned at each of the L layers.
+    """
+    parts = parts_of(model, family)
+    layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
+    found: list[T] = []
+
+    def around(layer: int, forward: Forward) -> Forward:
+        @wraps(forward)
+        def run(hidden: torch.Tensor, **kwargs: Any) -> Any:
+            found.append(look(_view(parts, layer, layer_input_of(parts, layer, layout, hidden, kwargs))))
+            return forward(hidden, **kwargs)
+
+        return run
+
+    looking = [Wrap(module, "forward", partial(around, layer)) for layer, module in enumerate(parts.layers)]
+    with wrapped(looking, plan=False):
+        model(**inputs, use_cache=False, logits_to_keep=1)
+    return found
+
+
+def layer_input_of(
+    parts: Parts, layer: int, layout: TokenLayout, hidden: torch.Tensor, kwargs: Mapping[str, Any]
+) -> LayerInput:
+    """What enters a layer in a run of the full model.
+
+    Args:
+        layout: of the prompt.
+        hidden: (1, N, D), the layer's input.
+        kwargs: the other arguments of the layer's call.
+    """
+    # With layers on several devices, accelerate moves a layer's inputs only after this wrapper.
+    device = device_of(parts.layers[layer])
+    cos, sin = (table.to(device) for table in kwargs["position_embeddings"])
+    mask = kwargs.get("attention_mask")
+    here = TokenLayout(layout.visual.to(device), layout.real.to(device))
+    # All visual tokens are shown, also one at the end of the prompt, which no plan prunes.
+    slots = replace(TokenSlots.all_of(here, past=0), visual=here.visual, visual_counts=here.counts.visual)
+    mask = None if mask is None else mask.to(device)
+    return LayerInput(hidden.to(device), LayerTables(cos, sin, mask, slots, past=0))
+
+
+def _view(parts: Parts, layer: int, layer_input: LayerInput) -> PromptView:
+    def absent(*_: Any) -> Any:
+        raise NotImplementedError("only the layer's own states are at hand")
+
+    around = Surroundings(
+        parts=parts,
+        layer=layer,
+        own=lambda: layer_input,
+        previous=None,
+        back=None,
+        whole=None,
+        transitions=absent,
+        token_ids=absent,
+        vision=absent,
+        grids=absent,
+        unpruned=True,
+    )
+    return PromptView(around, 0)
