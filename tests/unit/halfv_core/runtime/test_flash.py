@@ -8,11 +8,13 @@ import torch
 from halfv_core import Keep, Plan, apply
 from halfv_core.families import FAMILIES
 from tests.contract.test_batches import BATCH, BATCHES
-from tests.contract.test_families import GREEDY, PLAN, PLANS, PROMPT
+from tests.contract.test_families import GREEDY, PLAN, PLANS, PROMPTS
 from tests.flash import flash_model
 from tests.masked_reference import generate_by_recomputation, masked_logits
 from tests.tiny import IMAGE, tiny_batch, tiny_model, tiny_prompt
 from tests.unit.halfv_core.runtime.test_turns import TEXT, in_cache
+
+PROMPT = pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS.keys())
 
 # Gemma 3 lets the tokens of an image see each other, which FlashAttention cannot, so its models differ by kernel.
 CAUSAL = sorted(set(FAMILIES) - {"gemma3"})
