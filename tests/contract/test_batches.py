@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from halfv_core import Keep, Plan, apply
 from halfv_core.families import FAMILIES
-from tests.contract.test_families import FAMILY, GREEDY, KERNEL, PLAN, PLANS, plans
+from tests.contract.test_families import FAMILY, GREEDY, KERNEL, PLANS, matrix, plans
 from tests.masked_reference import masked_logits
 from tests.tiny import IMAGE, continued, tiny_batch, tiny_model, tiny_prompt
 
@@ -19,7 +19,6 @@ BATCHES = {
     "one_two_and_no_image": [{}, {"images": 2, "between": (3,)}, {"images": 0}],
     "three_images_beside_text": [{"images": 0, "before": 20, "after": 9}, {"images": 3, "before": 0, "after": 1}],
 }
-BATCH = pytest.mark.parametrize("prompts", BATCHES.values(), ids=BATCHES.keys())
 
 
 def check_rows(family: str, kernel: str, plan: Plan, prompts: list[dict[str, Any]], side: str = "left") -> None:
@@ -49,10 +48,7 @@ def check_rows(family: str, kernel: str, plan: Plan, prompts: list[dict[str, Any
     assert cost == total
 
 
-@FAMILY
-@KERNEL
-@BATCH
-@PLAN
+@matrix("prompts", BATCHES)
 def test_a_row_is_as_if_alone(family: str, kernel: str, prompts: list[dict[str, Any]], plan: Plan) -> None:
     check_rows(family, kernel, plan, prompts)
 

@@ -1,5 +1,7 @@
 """Every registered family, tiny and random, through the same matrix: no-op, keep, freeze, decode, several images."""
 
+from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import pytest
@@ -31,13 +33,24 @@ PLANS = {
 PLAN = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 
 
+def matrix(name: str, four: Mapping[str, Any]) -> pytest.MarkDecorator:
+    """Each family, kernel, one of four values and plan; without --runslow a quarter of it, in which any two meet."""
+    cases = []
+    axes = (sorted(FAMILIES), ("eager", "sdpa"), four, PLANS)
+    for places in product(*(enumerate(axis) for axis in axes)):
+        (f, family), (k, kernel), (v, value), (p, plan) = places
+        marks = () if (f + 2 * k + v + p) % 4 == 0 else pytest.mark.slow
+        names = f"{family}-{kernel}-{value}-{plan}"
+        cases.append(pytest.param(family, kernel, four[value], PLANS[plan], id=names, marks=marks))
+    return pytest.mark.parametrize(("family", "kernel", name, "plan"), cases)
+
+
 PROMPTS = {
     "one_image": {},
     "image_first": {"before": 0},
     "two_images": {"images": 2},
     "text_between": {"images": 3, "between": (5, 1), "after": 2},
 }
-PROMPT = pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS.keys())
 
 
 def check_against_reference(
@@ -63,10 +76,7 @@ def test_family_has_a_tiny_model(family: str) -> None:
     assert IMAGE in parts.visual_ids
 
 
-@FAMILY
-@KERNEL
-@PROMPT
-@PLAN
+@matrix("prompt", PROMPTS)
 def test_plan_equals_masked_reference(family: str, kernel: str, prompt: dict[str, Any], plan: Plan) -> None:
     check_against_reference(family, kernel, plan, tiny_prompt(family, **prompt))
 

@@ -7,12 +7,14 @@ import torch
 
 from halfv_core import Keep, Plan, apply
 from halfv_core.families import FAMILIES
-from tests.contract.test_batches import BATCH, BATCHES
-from tests.contract.test_families import GREEDY, PLAN, PLANS, PROMPT
+from tests.contract.test_batches import BATCHES
+from tests.contract.test_families import GREEDY, PLAN, PLANS, PROMPTS
 from tests.flash import flash_model
 from tests.masked_reference import generate_by_recomputation, masked_logits
 from tests.tiny import IMAGE, tiny_batch, tiny_model, tiny_prompt
 from tests.unit.halfv_core.runtime.test_turns import TEXT, in_cache
+
+BATCH = pytest.mark.parametrize("prompts", BATCHES.values(), ids=BATCHES.keys())
 
 # Gemma 3 lets the tokens of an image see each other, which FlashAttention cannot, so its models differ by kernel.
 CAUSAL = sorted(set(FAMILIES) - {"gemma3"})
@@ -33,7 +35,7 @@ def test_the_kernel_is_what_it_stands_for(family: str) -> None:
 
 
 @KIND
-@PROMPT
+@pytest.mark.parametrize("prompt", [PROMPTS["one_image"], PROMPTS["text_between"]])
 @PLAN
 @torch.no_grad()
 def test_plan_equals_masked_reference(family: str, prompt: dict[str, Any], plan: Plan) -> None:
@@ -50,9 +52,10 @@ def test_plan_equals_masked_reference(family: str, prompt: dict[str, Any], plan:
 
 
 @KIND
-@pytest.mark.parametrize("prompts", [BATCHES["different_texts"], BATCHES["one_two_and_no_image"]])
+@pytest.mark.parametrize(
+    ("prompts", "side"), [(BATCHES["different_texts"], "right"), (BATCHES["one_two_and_no_image"], "left")]
+)
 @PLAN
-@pytest.mark.parametrize("side", ["left", "right"])
 @torch.no_grad()
 def test_batch_equals_that_of_another_kernel(family: str, prompts: list[dict[str, Any]], plan: Plan, side: str) -> None:
     batch, found = tiny_batch(family, prompts, side), []
