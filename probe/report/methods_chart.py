@@ -167,12 +167,15 @@ def _draw_band(fig: go.Figure, line: Line) -> None:
 
 def _draw_line(fig: go.Figure, line: Line, *, with_intervals: bool) -> None:
     rows = [row for row in line.rows if row.retention is not None]
-    intervals = [row.retention_interval or (row.retention, row.retention) for row in rows]
+    retentions = [row.retention for row in rows if row.retention is not None]
+    intervals = [
+        row.retention_interval or (retention, retention) for row, retention in zip(rows, retentions, strict=True)
+    ]
     fig.add_scatter(
         name=escaped(line.name),
         legendgroup=escaped(line.name),
         x=[row.flops_ratio for row in rows],
-        y=[row.retention for row in rows],
+        y=retentions,
         customdata=[[getattr(row, field) for field in CONVENTIONS.values()] for row in rows],
         text=[_hover(row) for row in rows],
         mode="lines+markers",
@@ -181,8 +184,8 @@ def _draw_line(fig: go.Figure, line: Line, *, with_intervals: bool) -> None:
         error_y={
             "type": "data",
             "symmetric": False,
-            "array": [high - row.retention for row, (_, high) in zip(rows, intervals, strict=True)],
-            "arrayminus": [row.retention - low for row, (low, _) in zip(rows, intervals, strict=True)],
+            "array": [high - retention for retention, (_, high) in zip(retentions, intervals, strict=True)],
+            "arrayminus": [retention - low for retention, (low, _) in zip(retentions, intervals, strict=True)],
             "thickness": 1,
             "width": 3,
             "color": line.color,

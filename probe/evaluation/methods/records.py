@@ -12,7 +12,6 @@ from halfv_core.records import Record
 from probe.evaluation.conditions import Conditions
 from probe.evaluation.grading import Metric
 
-KIND = "method comparison"
 _REMEDY = "make it again with `halfv-probe compare-methods`"
 
 
@@ -91,7 +90,7 @@ class Question(Record):
 class MethodComparison(Conditions):
     """The result of `halfv-probe compare-methods`."""
 
-    kind: Literal["method comparison"] = KIND
+    kind: Literal["method comparison"] = "method comparison"
     schema_version: Literal[1] = 1
     model_type: str
     budgets: tuple[float, ...]
@@ -142,4 +141,4 @@ class MethodComparison(Conditions):
 
 def is_comparison(data: JsonValue) -> bool:
     """Whether parsed JSON says that it is a comparison of methods."""
-    return isinstance(data, dict) and data.get("kind") == KIND
+    return isinstance(data, dict) and data.get("kind") == MethodComparison.model_fields["kind"].default
