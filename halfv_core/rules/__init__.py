@@ -3,7 +3,7 @@
 What does not belong here: choosing tokens (selectors), and what is done when a rule holds (plan).
 """
 
-from halfv_core.rules import contribution, exhausted
+from halfv_core.rules import contribution, exhausted, settled
 from halfv_core.rules.base import RULES, Rule, make_rule
 
-__all__ = ["RULES", "Rule", "contribution", "exhausted", "make_rule"]
+__all__ = ["RULES", "Rule", "contribution", "exhausted", "make_rule", "settled"]

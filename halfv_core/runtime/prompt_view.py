@@ -86,6 +86,12 @@ class PromptView:
     def normed_hidden(self) -> torch.Tensor:
         return widened_norm(self._around.parts.norm, self.hidden()[None])[0].to(self.device)
 
+    def next_token(self, of: At = "own") -> torch.Tensor:
+        parts = self._around.parts
+        last = self.hidden(of)[None, -1:]  # (1, 1, D)
+        logits: torch.Tensor = parts.head(parts.norm(last))
+        return logits[0, 0].argmax().to(self.device)
+
     def queries(self, tokens: torch.Tensor, at: At = "previous", *, rope: bool = True) -> torch.Tensor:
         return self._projected("q", at, self._slots_at(at)[tokens], rope)
 

@@ -49,6 +49,9 @@ class Prompt(Protocol):
     def normed_hidden(self) -> "torch.Tensor":
         """(n, D) float32: the input of the Keep's own layer after the model's final norm."""
 
+    def next_token(self, of: At = "own") -> "torch.Tensor":
+        """() id of the likeliest next token by the logit lens: final norm and LM head on the last token there."""
+
     def queries(self, tokens: "torch.Tensor", at: At = "previous", *, rope: bool = True) -> "torch.Tensor":
         """(H, q, d) float32 queries of the q tokens with these indices, rotated to their positions if `rope`."""
 

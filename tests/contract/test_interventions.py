@@ -53,6 +53,7 @@ PLANS = {
             ),
         )
     ),
+    "when_settled": Plan((When(rule="settled", options={"layers": 1}, from_layer=2, then=Selection(keep_ratio=0.0)),)),
     "threshold": Plan((Keep(layer=2, selector="visipruner", options={"threshold": 0.6, "relative": True}),)),
 }
 PLAN = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
