@@ -64,7 +64,7 @@ class Plan(BaseModel):
             raise PlanError(
                 "a layer is both frozen and hidden", got=sorted(both), expected="one of them for each layer"
             )
-        _check_inside(self.freezes, self.hides, self.keeps)
+        _check_inside(self)
         _check_readings(self)
         return self
 
@@ -165,16 +165,25 @@ def _check_once(what: str, items: Sequence[Freeze | Hide]) -> None:
         raise PlanError(f"a layer is {what} twice", got=sorted(layers), expected="each layer once")
 
 
-def _check_inside(freezes: Sequence[Freeze], hides: Sequence[Hide], keeps: Sequence[Keep]) -> None:
-    """Refuse a Keep between layers for which tokens have been chosen, or are absent, already."""
-    items: list[Freeze | Hide] = [*(item for item in freezes if not item.is_empty), *hides]
-    inside = {layer for item in items for run in runs_of(item.layers) for layer in run[1:]}
-    for keep in keeps:
-        if keep.layer in inside:
+def _check_inside(plan: Plan) -> None:
+    """Refuse to prune between layers for which tokens have been chosen, or are absent, already."""
+    items: tuple[Freeze | Hide, ...] = (*plan.freezes, *plan.hides)
+    chosen = [item for item in items if not item.is_empty]
+    inside = {layer for item in chosen for run in runs_of(item.layers) for layer in run[1:]}
+    hidden = {layer for item in plan.hides for run in runs_of(item.layers) for layer in run[1:]}
+    for keep in plan.keeps:
+        if keep.layer in inside | hidden:
             raise PlanError(
                 "a Keep stands inside layers that are hidden or partly frozen",
                 got=f"layer {keep.layer}",
                 expected="a Keep before, at the first, or after the last of these layers",
+            )
+    for when in plan.whens:
+        if any(layer >= when.from_layer for layer in inside):
+            raise PlanError(
+                "a When may prune inside layers in which some tokens are hidden or frozen and others not",
+                got=when.describe(),
+                expected=f"from_layer={max(inside) + 1} or later",
             )
 
 

@@ -10,16 +10,16 @@ from halfv_core.families.base import Parts
 from halfv_core.interventions import Freeze, Hide, Keep, runs_of
 from halfv_core.placement import device_of
 from halfv_core.plan import Plan
+from halfv_core.runtime.cache_cut import cut_caches
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.choosing import Choice, Finite, check_finite, choose, merge
 from halfv_core.runtime.frozen_split import FrozenTokens
-from halfv_core.runtime.layer_input import LayerInput, LayerTables
+from halfv_core.runtime.layer_input import LayerInput
 from halfv_core.runtime.layout import TokenLayout
-from halfv_core.runtime.masks import prefill_mask, prefill_padding_mask
 from halfv_core.runtime.prompt_view import Surroundings
-from halfv_core.runtime.renumbering import rotary_tables
 from halfv_core.runtime.run_record import PastTokens
 from halfv_core.runtime.sources import Sources
+from halfv_core.runtime.tables import Tables
 from halfv_core.runtime.token_slots import TokenSlots, gather_tokens
 from halfv_core.runtime.triggers import Triggers
 
@@ -79,7 +79,6 @@ class PrefillState:
         self._sources = sources or Sources(plan)
         self._past = past
         self._length = past + layout.length
-        self._mask = mask
         self._ends_in_image = layout.ends_in_visual
         self._whole = TokenSlots.all_of(layout, past)
         self._slots = self._whole  # the tokens now in the decoder
@@ -88,7 +87,7 @@ class PrefillState:
         self._partly_frozen: FrozenTokens | None = None
         self._carried: Carried | None = None
         self._whole_hidden: torch.Tensor | None = None  # (B, q, D) input of layer 0
-        self._tables: dict[tuple[int, ...], tuple[LayerTables, object]] = {}
+        self._tables = Tables(parts, cache_state, past, mask)
         self._ranked_by: list[Finite] = []
         self._previous: LayerInput | None = None
         self._back: torch.Tensor | None = None  # (B, n) slots of the layer before; see Surroundings
@@ -121,7 +120,10 @@ class PrefillState:
         self._cache_state.record.add_layer(index, self._slots, self._whole, frozen, past)
         self._by_layer.append(self._slots)
         # The queries of a frozen layer are not contiguous, which a padding mask cannot express.
-        self._previous = self._layer_input(index, hidden, kwargs, padding_mask=self._parts.flash and not freezes)
+        padding_mask = self._parts.flash and not freezes
+        self._previous = self._tables.layer_input(
+            index, hidden, self._slots, self._partly_frozen, kwargs, padding_mask=padding_mask
+        )
         return self._previous
 
     def freezes(self, index: int) -> bool:
@@ -130,7 +132,7 @@ class PrefillState:
 
     def layer_arguments(self, index: int, layer_input: LayerInput, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Keyword arguments of the call of layer `index` for its input; `kwargs` itself while nothing was pruned."""
-        if self._is_whole(index):
+        if self._tables.is_whole(index, self._slots):
             return kwargs
         arguments = layer_input.tables.arguments(kwargs)
         if self._parts.flash:
@@ -156,9 +158,12 @@ class PrefillState:
         check_finite(self._ranked_by, output.dtype)  # not sooner: the device would run idle meanwhile
         self._slots = self._slots.to(output.device)
         output = self._bring_back(output)
-        cached = self._cut_caches(cache)
+        cached = self._by_layer
+        if self._cut is not None:
+            cached = cut_caches(cache, cached, self._cut, self._past, self._cache_state.record)
         self._cache_state.add_prefill(cached, self._past, self._length, ends_in_image=self._ends_in_image)
-        self._previous, self._tables, self._whole_hidden, self._finished = None, {}, None, True
+        self._tables.forget()
+        self._previous, self._whole_hidden, self._finished = None, None, True
         if self._slots.unpruned:
             return output
         full = output.new_zeros(self._slots.rows, self._length - self._past, output.shape[2])
@@ -237,7 +242,7 @@ class PrefillState:
         rows.update(row for row, count in enumerate(choice.counts) if count)
         self._slots, remaining = self._slots.without(choice.others, choice.counts)
         self._back = remaining if self._back is None else self._back.gather(1, remaining)
-        self._tables = {}
+        self._tables.forget()
         return gather_tokens(hidden, remaining)
 
     def _after_keep(self, keep: Keep) -> None:
@@ -268,7 +273,7 @@ class PrefillState:
                 self._ranked_by += choice.finite
                 self._partly_frozen = FrozenTokens(choice.others, choice.counts)
                 self._cache_state.record.add_exempt(index, self._slots.without(choice.others, choice.counts)[0])
-        self._tables = {}  # which name the frozen tokens
+        self._tables.forget()  # which name the frozen tokens
 
     def _hide(self, hide: Hide, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
         """Begin a run of hidden layers."""
@@ -281,7 +286,8 @@ class PrefillState:
         if not hide.is_empty:
             self._cache_state.record.add_exempt(index, slots)
         self._carried = Carried(hidden, self._slots, remaining)
-        self._slots, self._tables = slots, {}
+        self._slots = slots
+        self._tables.forget()
         return gather_tokens(hidden, remaining)
 
     def _bring_back(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -292,17 +298,18 @@ class PrefillState:
         whole, slots, remaining = whole.to(hidden.device), slots.to(hidden.device), remaining.to(hidden.device)
         # A padding slot holds one of the tokens that were hidden, which is as it was.
         updated = torch.where(self._slots.real[..., None], hidden, gather_tokens(whole, remaining))
-        self._carried, self._slots, self._tables, self._previous = None, slots, {}, None
+        self._carried, self._slots, self._previous = None, slots, None
+        self._tables.forget()
         return whole.scatter(1, remaining[..., None].expand_as(updated), updated)
 
     def _surroundings(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> Surroundings:
         """What is at hand for a choice before layer `index`, whose input is (B, n, D) `hidden`."""
-        slots = self._slots
+        slots, frozen = self._slots, self._partly_frozen
         made: list[LayerInput] = []
 
         def own() -> LayerInput:
             if not made:
-                made.append(self._layer_input(index, hidden, kwargs, padding_mask=False))
+                made.append(self._tables.layer_input(index, hidden, slots, frozen, kwargs, padding_mask=False))
             return made[0]
 
         return Surroundings(
@@ -319,79 +326,11 @@ class PrefillState:
             unpruned=slots.unpruned,
         )
 
-    def _cut_caches(self, cache: Cache | None) -> list[TokenSlots]:
-        """Take the tokens that a Keep prunes everywhere out of all caches; returns what each layer's cache holds."""
-        if self._cut is None:
-            return self._by_layer
-        made: dict[int, tuple[TokenSlots, torch.Tensor, tuple[int, ...]]] = {}
-        held = []
-        for index, slots in enumerate(self._by_layer):
-            if id(slots) not in made:
-                gone = self._cut.to(slots.positions.device).gather(1, slots.positions - self._past) & slots.real
-                counts = tuple(gone.sum(1).tolist())
-                made[id(slots)] = (*slots.without(gone, counts), counts)
-            left, remaining, counts = made[id(slots)]
-            if any(counts):
-                self._cache_state.record.take_out(index, counts)
-                _select_entries(cache, index, remaining, slots.length)
-            held.append(left if any(counts) else slots)
-        return held
-
     @property
     def _frozen_tokens(self) -> FrozenTokens:
         return self._partly_frozen or FrozenTokens(self._slots.visual, self._slots.visual_counts)
-
-    def _is_whole(self, index: int) -> bool:
-        """Whether layer `index` sees the whole sequence."""
-        return self._slots.unpruned and self._cache_state.cached(index) is None
-
-    def _layer_input(
-        self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any], *, padding_mask: bool
-    ) -> LayerInput:
-        """Add to the hidden states their rotary tables and mask, which are gathered once for layers that share them."""
-        cos, mask = kwargs["position_embeddings"][0], kwargs.get("attention_mask")
-        cached = self._cache_state.cached(index)
-        key = (padding_mask, id(cos), id(mask), id(cached), hash(hidden.device))
-        if key not in self._tables:
-            # With the model's own tables, so that their ids are not given to others.
-            self._tables[key] = self._make_tables(index, hidden, kwargs, padding_mask), (cos, mask, cached)
-        return LayerInput(hidden, self._tables[key][0])
-
-    def _make_tables(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any], padding_mask: bool) -> LayerTables:
-        """The model's tables, or the entries of them that belong to the tokens now in the decoder."""
-        (cos, sin), mask = kwargs["position_embeddings"], kwargs.get("attention_mask")
-        if not self._is_whole(index) or padding_mask != self._parts.flash:
-            slots = self._slots.to(cos.device)
-            full = None if self._mask is None else self._mask.to(cos.device)
-            cached = self._cache_state.cached(index)
-            if padding_mask:
-                mask = prefill_padding_mask(full, slots, cached, self._past)
-            else:
-                mask = prefill_mask(full, slots, cached, self._past, hidden.dtype)
-            indices = slots.positions - self._past
-            if slots.shift is None and (cached is None or cached.shift is None):
-                cos, sin = gather_tokens(cos, indices), gather_tokens(sin, indices)
-            else:
-                cos, sin = rotary_tables(self._parts, kwargs["position_ids"], indices, slots.shift, cached, cos)
-        device = hidden.device
-        mask = None if mask is None else mask.to(device)
-        return LayerTables(cos.to(device), sin.to(device), mask, self._slots, self._past, self._partly_frozen)
 
 
 def _starts(items: Sequence[Any]) -> dict[int, Any]:
     """By the first layer of each run of layers: the intervention."""
     return {run[0]: item for item in items for run in runs_of(item.layers)}
-
-
-def _select_entries(cache: Cache | None, index: int, remaining: torch.Tensor, added: int) -> None:
-    """Of the entries that a prefill has just added to a layer's cache, keep those in slots `remaining`, (B, n')."""
-    if cache is None:
-        return
-    layer: Any = cache.layers[index]
-    for name in ("keys", "values"):
-        entries = getattr(layer, name)  # (B, H_kv, m, d)
-        earlier, new = entries[:, :, :-added], entries[:, :, -added:]
-        where = remaining.to(entries.device)[:, None, :, None].expand(-1, entries.shape[1], -1, entries.shape[3])
-        setattr(layer, name, torch.cat([earlier, new.gather(2, where)], 2))
-    if isinstance(getattr(layer, "cumulative_length", None), int):  # of layers with a sliding window
-        layer.cumulative_length -= added - remaining.shape[1]

@@ -131,6 +131,15 @@ def test_round_trip(layers: list[int], frozen: set[int]) -> None:
             "a Keep stands inside layers",
         ),
         (lambda: Plan((Hide(layers=[1, 2]), Keep(layer=3, keep_ratio=0.5))), "layer 2, where they are hidden"),
+        (
+            lambda: Plan(
+                (
+                    Freeze(layers=[4, 5], keep_ratio=0.5),
+                    When(rule="contribution", from_layer=3, then=Selection(keep_ratio=0)),
+                )
+            ),
+            "a When may prune inside layers",
+        ),
     ],
 )
 def test_a_bad_plan_is_one_clear_line(make: object, said: str) -> None:
@@ -165,7 +174,7 @@ GROWN = Plan(
         Keep(layer=5, selector="visipruner"),
         Hide(layers=[1, 2], keep_ratio=0.5, selector="uniform"),
         Freeze(layers=[7, 8], tokens=3, selector="attention"),
-        When(rule="exhausted", options={"layers": 3}, from_layer=6, then=Selection(keep_ratio=0.0)),
+        When(rule="exhausted", options={"layers": 3}, from_layer=9, then=Selection(keep_ratio=0.0)),
     )
 )
 
@@ -181,8 +190,8 @@ def test_every_kind_describes_itself() -> None:
         "layer 4: keep 0.3 of the visual tokens by sparsevlm, merge the others by sparsevlm, number positions anew, "
         "in all layers' caches",
         "layer 5: keep those of the visual tokens that pass by visipruner",
-        "from layer 6, once exhausted (layers 3) holds: drop all visual tokens",
         "layers 7-8: freeze all but 3 visual tokens by attention (keys and values only)",
+        "from layer 9, once exhausted (layers 3) holds: drop all visual tokens",
     ]
 
 

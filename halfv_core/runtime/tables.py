@@ -1,0 +1,96 @@
+"""Tables: rotary tables and masks of the tokens that are in the decoder, made once for all layers that share them."""
+
+from typing import Any
+
+import torch
+
+from halfv_core.families.base import Parts
+from halfv_core.runtime.cache_state import CacheState
+from halfv_core.runtime.frozen_split import FrozenTokens
+from halfv_core.runtime.layer_input import LayerInput, LayerTables
+from halfv_core.runtime.masks import prefill_mask, prefill_padding_mask
+from halfv_core.runtime.renumbering import rotary_tables
+from halfv_core.runtime.token_slots import TokenSlots, gather_tokens
+
+
+class Tables:
+    """Makes the tables of one prefill, and keeps those of the tokens that are in the decoder now."""
+
+    def __init__(self, parts: Parts, cache_state: CacheState, past: int, mask: torch.Tensor | None) -> None:
+        """Begin the prefill.
+
+        Args:
+            parts: of the model.
+            cache_state: what the cache holds before the prefill.
+            past: tokens of the sequence before the new ones.
+            mask: layer 0's attention mask, which serves all layers.
+        """
+        self._parts = parts
+        self._cache_state = cache_state
+        self._past = past
+        self._mask = mask
+        self._made: dict[tuple[int, ...], tuple[LayerTables, object]] = {}
+
+    def forget(self) -> None:
+        """The tokens in the decoder, or those that are frozen, are no longer the same."""
+        self._made = {}
+
+    def is_whole(self, index: int, slots: TokenSlots) -> bool:
+        """Whether layer `index` sees the whole sequence."""
+        return slots.unpruned and self._cache_state.cached(index) is None
+
+    def layer_input(
+        self,
+        index: int,
+        hidden: torch.Tensor,
+        slots: TokenSlots,
+        frozen: FrozenTokens | None,
+        kwargs: dict[str, Any],
+        *,
+        padding_mask: bool,
+    ) -> LayerInput:
+        """Add to the hidden states their tables.
+
+        Args:
+            index: of the layer.
+            hidden: (B, n, D), what enters it.
+            slots: their tokens.
+            frozen: those that frozen layers do not update; None for all visual ones.
+            kwargs: the layer call's keyword arguments, made by the model for all q tokens of the prefill.
+            padding_mask: whether the mask is one of padding alone, as FlashAttention takes it.
+        """
+        cos, mask = kwargs["position_embeddings"][0], kwargs.get("attention_mask")
+        cached = self._cache_state.cached(index)
+        key = (padding_mask, id(cos), id(mask), id(cached), hash(hidden.device))
+        if key not in self._made:
+            # With the model's own tables, so that their ids are not given to others.
+            self._made[key] = self._make(index, hidden, slots, frozen, kwargs, padding_mask), (cos, mask, cached)
+        return LayerInput(hidden, self._made[key][0])
+
+    def _make(
+        self,
+        index: int,
+        hidden: torch.Tensor,
+        slots: TokenSlots,
+        frozen: FrozenTokens | None,
+        kwargs: dict[str, Any],
+        padding_mask: bool,
+    ) -> LayerTables:
+        """The model's tables, or the entries of them that belong to the tokens now in the decoder."""
+        (cos, sin), mask = kwargs["position_embeddings"], kwargs.get("attention_mask")
+        if not self.is_whole(index, slots) or padding_mask != self._parts.flash:
+            there = slots.to(cos.device)
+            full = None if self._mask is None else self._mask.to(cos.device)
+            cached = self._cache_state.cached(index)
+            if padding_mask:
+                mask = prefill_padding_mask(full, there, cached, self._past)
+            else:
+                mask = prefill_mask(full, there, cached, self._past, hidden.dtype)
+            indices = there.positions - self._past
+            if there.shift is None and (cached is None or cached.shift is None):
+                cos, sin = gather_tokens(cos, indices), gather_tokens(sin, indices)
+            else:
+                cos, sin = rotary_tables(self._parts, kwargs["position_ids"], indices, there.shift, cached, cos)
+        device = hidden.device
+        mask = None if mask is None else mask.to(device)
+        return LayerTables(cos.to(device), sin.to(device), mask, slots, self._past, frozen)
