@@ -43,6 +43,9 @@ class VTW(Method):
         found = [layer for layer in range(min(FIRST_CANDIDATE, layers - 1), layers) if curve[layer] <= limit]
         if not found:
             raise PlanError(
-                "no layer is late enough to withdraw the visual tokens", got=f"{min(curve):.2g} nats", expected=limit
+                "no layer is late enough to withdraw the visual tokens",
+                got=f"{min(curve):.2g} nats",
+                expected=f"{limit:g} or less from layer {FIRST_CANDIDATE} on",
+                remedy="ask for a budget of FLOPs, which says the layer",
             )
         return found[0]

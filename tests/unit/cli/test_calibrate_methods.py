@@ -98,11 +98,12 @@ def test_hawk_weighs_its_heads(ask: Ask, folder: Path) -> None:
     assert options["head_weights"] == ",".join(f"{weight:g}" for weight in weights)
 
 
-def test_a_method_that_needs_nothing_with_a_short_budget(ask: Ask, folder: Path) -> None:
-    code, printed = ask("--method", "fastv", "--budget", "1s")
+@pytest.mark.parametrize("method", ["fastv", "hawk"])
+def test_a_budget_too_short_for_everything(method: str, ask: Ask, folder: Path) -> None:
+    code, printed = ask("--method", method, "--budget", "1s")
     assert code == 0, printed
     profile = Profile.load(folder / "p.json")
-    assert profile.plan == METHODS["fastv"]().default(target_of(profile, folder))
+    assert profile.plan == METHODS[method]().default(target_of(profile, folder))
     assert not [sentence for sentence in profile.provenance.dropped if "plans" in sentence or "Stage III" in sentence]
 
 
@@ -112,6 +113,7 @@ def test_a_method_that_needs_nothing_with_a_short_budget(ask: Ask, folder: Path)
         (["--method", "fastvee"], "unknown method; got 'fastvee'"),
         (["--method", "vtw", "--target-retention", "0.9"], "a method's plan is not searched for by retention"),
         (["--method", "visipruner", "--target-flops", "2"], "VisiPruner has no budget"),
+        (["--method", "vtw"], "no layer is late enough to withdraw the visual tokens"),
         (["--method", "fastv", "--target-flops", "90"], "FastV cannot be set to this budget on this model"),
     ],
 )
