@@ -86,7 +86,7 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     assert profile.provenance.arguments_resolved["entropy_k"] == 5
     assert "size" in profile.provenance.image_processor
     assert profile.uncertainty is not None
-    assert [size.samples for size in profile.uncertainty.sample_sizes] == [1, 2, 3]
+    assert [size.samples for size in profile.uncertainty.sample_sizes] == [1, 3]
     assert all(test.safe_share is not None for test in profile.pruning_tests)
     assert (profile.saturation.confidence is None) == (profile.stages.saturation_start is None)
     steps = {"curves", "held-out answers", "marginal utility", "Stage III", "plans", "held-out", "examples"}
