@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from halfv_core.errors import DataError, first_fault
+from halfv_core.errors import DataError, PlanError, first_fault
 from halfv_core.methods import METHODS
 from halfv_core.plan import Option
-from halfv_core.selectors import make_selector
+from halfv_core.selectors import ThresholdSelector, make_selector
 from probe.trials.readings import Thresholds
 
 
@@ -56,7 +56,13 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _write_out_options(cls, values: dict[str, Any]) -> dict[str, Any]:
-        selector = make_selector(values.get("selector", "anchor_coverage"), values.get("options", {}))
+        name = values.get("selector", "anchor_coverage")
+        selector = make_selector(name, values.get("options", {}))
+        if isinstance(selector, ThresholdSelector):
+            raise PlanError(
+                f"selector '{name}' decides how many tokens it keeps, and a calibration tries shares",
+                expected="a selector that keeps a given share",
+            )
         return values | {"options": asdict(selector)}
 
     @model_validator(mode="after")

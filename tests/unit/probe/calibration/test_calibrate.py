@@ -12,10 +12,10 @@ import torch
 
 from halfv_core import Keep, Plan, Profile, apply
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
-from halfv_core.errors import DataError
+from halfv_core.errors import DataError, PlanError
 from halfv_core.models import LoadedModel, load_model
 from halfv_core.processors import PromptProcessor
-from halfv_core.selectors import SELECTORS, make_selector
+from halfv_core.selectors import SELECTORS, ThresholdSelector, make_selector
 from probe import calibrate, calibrate_in_full, load_samples
 from probe.calibration.calibrate import Settings
 from probe.calibration.observations import Observations
@@ -171,11 +171,20 @@ def test_settings_out_of_range_are_one_clear_line(given: dict[str, object], fiel
         Settings.from_user(**given)
 
 
-@pytest.mark.parametrize("selector", sorted(SELECTORS))
+@pytest.mark.parametrize("selector", sorted(set(SELECTORS) - {"cdpruner"}))
 def test_options_of_any_selector_are_written_out(selector: str) -> None:
+    if issubclass(SELECTORS[selector], ThresholdSelector):
+        with pytest.raises(PlanError, match=f"'{selector}' decides how many tokens it keeps"):
+            Settings(selector=selector)
+        return
     settings = Settings(selector=selector)
     assert settings.options == asdict(make_selector(selector, {}))
     assert Settings.model_validate(settings.model_dump()) == settings
+
+
+def test_a_selector_that_needs_options_says_so() -> None:
+    with pytest.raises(PlanError, match="relevance='none'"):
+        Settings(selector="cdpruner")
 
 
 def test_none_stands_for_the_default() -> None:
