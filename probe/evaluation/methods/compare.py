@@ -91,7 +91,7 @@ def compare_methods(
     target = Target.of(model.config, *prompt, measured)
     found, refused = entrants(names, target, wanted, profile, counter(report, "plans", len(names)))
     runner = Runner(model, processor, grading, max_new_tokens, family)
-    failures = runner.try_out(found, samples[:batch])
+    failures = runner.try_out(found, samples[:1])
     ran_on = session.measured(
         Batch,
         lambda number, some, earlier: runner.run(number, _running(found, failures, earlier), some),
