@@ -1,11 +1,16 @@
 """Name -> implementation: items register where they are defined, and an unknown name is an error that lists them."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from dataclasses import fields
+from functools import cache
+from typing import Any, TypeVar
 
-from halfv_core.errors import HalfVError
+from pydantic import TypeAdapter, ValidationError
+
+from halfv_core.errors import HalfVError, first_fault
 
 T = TypeVar("T")
+Made = TypeVar("Made")
 
 
 class Registry(Mapping[str, T]):
@@ -36,6 +41,24 @@ class Registry(Mapping[str, T]):
 
         return add
 
+    def make(self: "Registry[type[Made]]", name: str, options: Mapping[str, bool | int | float | str]) -> "Made":
+        """Build a registered dataclass, whose fields are its options.
+
+        Raises:
+            HalfVError: of the registry's class; unknown name, unknown option, or a value that the item does not accept.
+        """
+        kind = self[name]
+        known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+        for option in options:
+            if option not in known:
+                expected = ", ".join(known) or "no options"
+                raise self._error(f"{self._kind} '{name}' has no option '{option}'", expected=expected)
+        try:
+            made: Made = _adapter(kind).validate_python(dict(options))  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise self._error(f"{self._kind} '{name}', {first_fault(error)}") from None
+        return made
+
     def __getitem__(self, name: str) -> T:
         if name not in self._items:
             known = ", ".join(sorted(self._items))
@@ -50,3 +73,8 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

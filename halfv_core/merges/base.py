@@ -2,13 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
-from halfv_core.errors import PlanError, first_fault
+from halfv_core.errors import PlanError
 from halfv_core.registry import Registry
 from halfv_core.selectors.base import Reading
 from halfv_core.selectors.prompt import Prompt
@@ -57,25 +54,8 @@ MERGES: Registry[type[Merge]] = Registry("merge", PlanError)
 
 
 def make_merge(name: str, options: Mapping[str, bool | int | float | str]) -> Merge:
-    """Build a registered merge.
-
-    Raises:
-        PlanError: unknown name, unknown option, or a value that the merge does not accept.
-    """
-    kind = MERGES[name]
-    known = [field.name for field in fields(kind)]
-    for option in options:
-        if option not in known:
-            raise PlanError(f"merge '{name}' has no option '{option}'", expected=", ".join(known) or "no options")
-    try:
-        return _adapter(kind).validate_python(dict(options))
-    except ValidationError as error:
-        raise PlanError(f"merge '{name}', {first_fault(error)}") from None
-
-
-@cache
-def _adapter(kind: type[Merge]) -> TypeAdapter[Merge]:
-    return TypeAdapter(kind)
+    """Build a registered merge; see `Registry.make`."""
+    return MERGES.make(name, options)
 
 
 def outside(chosen: "torch.Tensor", visual: int) -> "torch.Tensor":

@@ -2,13 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
-
-from halfv_core.errors import PlanError, first_fault
+from halfv_core.errors import PlanError
 from halfv_core.registry import Registry
 from halfv_core.selectors.base import Reading
 from halfv_core.selectors.prompt import Prompt
@@ -45,22 +42,5 @@ RULES: Registry[type[Rule]] = Registry("rule", PlanError)
 
 
 def make_rule(name: str, options: Mapping[str, bool | int | float | str]) -> Rule:
-    """Build a registered rule.
-
-    Raises:
-        PlanError: unknown name, unknown option, or a value that the rule does not accept.
-    """
-    kind = RULES[name]
-    known = [field.name for field in fields(kind)]
-    for option in options:
-        if option not in known:
-            raise PlanError(f"rule '{name}' has no option '{option}'", expected=", ".join(known) or "no options")
-    try:
-        return _adapter(kind).validate_python(dict(options))
-    except ValidationError as error:
-        raise PlanError(f"rule '{name}', {first_fault(error)}") from None
-
-
-@cache
-def _adapter(kind: type[Rule]) -> TypeAdapter[Rule]:
-    return TypeAdapter(kind)
+    """Build a registered rule; see `Registry.make`."""
+    return RULES.make(name, options)

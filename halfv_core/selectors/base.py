@@ -2,13 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from pydantic import TypeAdapter, ValidationError
-
-from halfv_core.errors import PlanError, first_fault
+from halfv_core.errors import PlanError
 from halfv_core.registry import Registry
 from halfv_core.selectors.prompt import Prompt
 
@@ -124,25 +121,8 @@ SELECTORS: Registry[type[Selector]] = Registry("selector", PlanError)
 
 
 def make_selector(name: str, options: Mapping[str, bool | int | float | str]) -> Selector:
-    """Build a registered selector.
-
-    Raises:
-        PlanError: unknown name, unknown option, or a value that the selector does not accept.
-    """
-    kind = SELECTORS[name]
-    known = [field.name for field in fields(kind)]
-    for option in options:
-        if option not in known:
-            raise PlanError(f"selector '{name}' has no option '{option}'", expected=", ".join(known) or "no options")
-    try:
-        return _adapter(kind).validate_python(dict(options))
-    except ValidationError as error:
-        raise PlanError(f"selector '{name}', {first_fault(error)}") from None
-
-
-@cache
-def _adapter(kind: type[Selector]) -> TypeAdapter[Selector]:
-    return TypeAdapter(kind)
+    """Build a registered selector; see `Registry.make`."""
+    return SELECTORS.make(name, options)
 
 
 def padding_of(counts: Sequence[int], device: "torch.device") -> "torch.Tensor | None":
