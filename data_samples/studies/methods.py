@@ -82,7 +82,7 @@ def _journal(model: str) -> Path:
 
 def read_records() -> list[MethodComparison]:
     """The shipped comparisons, by model."""
-    return [MethodComparison.load(path) for path in sorted(RECORDS.glob("*.json"))]
+    return [MethodComparison.load(path) for path in sorted(RECORDS.glob("*.json"), key=lambda path: path.stem)]
 
 
 def table(records: Sequence[MethodComparison]) -> str:

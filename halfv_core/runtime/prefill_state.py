@@ -108,8 +108,8 @@ class PrefillState:
             self._whole_hidden = hidden
         if index not in self._hidden_layers or index in self._hides:
             hidden = self._bring_back(hidden)
+        hidden = self._prune(index, hidden, kwargs)
         if any(self._slots.visual_counts):
-            hidden = self._prune(index, hidden, kwargs)
             if index in self._freezes:
                 self._freeze(self._freezes[index], index, hidden, kwargs)
             if index in self._hides:
@@ -210,9 +210,8 @@ class PrefillState:
 
     def _prune(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
         """What a When or the Keep does at the layer that `hidden` is about to enter."""
-        before = self._slots
         rows: set[int] = set()
-        if self._triggers.may_fire(index):
+        if self._triggers.may_fire(index) and any(self._slots.visual_counts):
             around = self._surroundings(index, hidden, kwargs)
             if around.previous is not None:
                 for number, then, fired in self._triggers.fire(around):
@@ -222,13 +221,14 @@ class PrefillState:
                     around = self._surroundings(index, hidden, kwargs)
         keep = self._keeps.get(index)
         if keep is not None:
-            around = self._surroundings(index, hidden, kwargs)
-            choice = choose(around, keep, self._whole.visual_counts)
-            if choice is not None and keep.merge is not None:
-                choice, hidden = merge(around, keep, choice)
-            hidden = self._leave(index, hidden, choice, rows)
+            if any(self._slots.visual_counts):
+                around = self._surroundings(index, hidden, kwargs)
+                choice = choose(around, keep, self._whole.visual_counts)
+                if choice is not None and keep.merge is not None:
+                    choice, hidden = merge(around, keep, choice)
+                hidden = self._leave(index, hidden, choice, rows)
             rows.update(range(self._slots.rows))
-            if self._slots is not before:
+            if not self._slots.unpruned:
                 self._after_keep(keep)
         if rows:
             self._cache_state.record.add_kept(index, self._slots, sorted(rows))
@@ -248,6 +248,7 @@ class PrefillState:
     def _after_keep(self, keep: Keep) -> None:
         if keep.positions == "renumbered":
             self._slots = self._slots.renumbered(self._whole.to(self._slots.positions.device))
+            self._tables.forget()
         if keep.cache == "everywhere":
             indices = self._slots.positions - self._past
             whole = self._whole.to(indices.device)

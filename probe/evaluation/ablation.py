@@ -18,10 +18,11 @@ from halfv_core.profile import Profile
 from probe.common.progress import OnProgress
 from probe.data.samples import Sample
 from probe.evaluation.comparison import Comparer
-from probe.evaluation.conditions import Conditions, Given, Session
+from probe.evaluation.conditions import Conditions
 from probe.evaluation.evaluate import check_references
 from probe.evaluation.grading import Grading, metric_of
 from probe.evaluation.outcomes import Comparison, Summary, summarise
+from probe.evaluation.session import Given, Session
 from probe.evaluation.variants import Variants, variants_of
 
 

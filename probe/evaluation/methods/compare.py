@@ -19,7 +19,6 @@ from halfv_core.profile import Profile
 from probe.common.progress import OnProgress, counter
 from probe.common.statistics import by_family, family_mean
 from probe.data.samples import Sample
-from probe.evaluation.conditions import Given, Session
 from probe.evaluation.evaluate import check_references
 from probe.evaluation.grading import Grading, metric_of
 from probe.evaluation.methods.entrants import (
@@ -32,6 +31,7 @@ from probe.evaluation.methods.entrants import (
 from probe.evaluation.methods.records import MethodComparison, Question, Refusal, Row
 from probe.evaluation.methods.runs import Batch, Outcome, Runner
 from probe.evaluation.outcomes import cost_ratios, retentions
+from probe.evaluation.session import Given, Session
 from probe.evaluation.variants import FULL
 
 

@@ -13,7 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, NamedTuple
 
 import pytest
-from typer.models import ArgumentInfo
+from typer.models import ArgumentInfo, CommandInfo
 from typer.testing import CliRunner, Result
 
 from cli.data_options import ReadingOptions
@@ -37,6 +37,7 @@ BASE: dict[str, list[str]] = {
     "export": ["p.json"],
     "generate": ["--model", MODEL, "--image", "i.png", "--prompt", "x"],
     "evaluate": ["--model", MODEL, "--profile", "p.json", "--data", "d.jsonl", "--output", "o.json"],
+    "compare-methods": ["--model", MODEL, "--data", "d.jsonl", "--methods", "random", "--output", "o.json"],
     "bench": ["--model", MODEL, "--output", "o.json"],
     "models": [],
     "methods": [],
@@ -75,6 +76,12 @@ FINE: dict[str, set[str]] = {
 """Option -> values that look bad and are not: devices and new folders may be written to, texts may be anything."""
 
 
+def _name(command: CommandInfo) -> str:
+    """As it is typed."""
+    assert command.callback is not None
+    return command.name or command.callback.__name__.replace("_", "-")
+
+
 class Reached(BaseException):
     """The command went on to read data, to load a model or to draw a page."""
 
@@ -104,7 +111,7 @@ def declared() -> Iterator[Given]:
             seen.add(id(info))
             long = [text for text in info.param_decls or () if text.startswith("--")]
             option = "" if isinstance(info, ArgumentInfo) else (long or [f"--{name.replace('_', '-')}"])[0]
-            command = "doctor" if option.replace("-", "_")[2:] in READING else registered.callback.__name__
+            command = "doctor" if option.replace("-", "_")[2:] in READING else _name(registered)
             for kind, takes in _kinds(annotation):
                 yield Given(command, option, kind, takes)
 
@@ -174,7 +181,7 @@ def said(result: Result) -> str:
     return str(failure)
 
 
-@pytest.mark.parametrize("command", [one.callback.__name__ for one in app.registered_commands if one.callback])
+@pytest.mark.parametrize("command", [_name(one) for one in app.registered_commands if one.callback])
 def test_the_arguments_that_bad_values_are_added_to_are_right(command: str) -> None:
     result = run(command, *BASE[command])
     assert result is None or result.exit_code == 0, result.exception

@@ -143,8 +143,8 @@ def test_a_runtime_that_prunes_wrongly_is_seen(monkeypatch: pytest.MonkeyPatch) 
 def test_a_runtime_that_touches_what_no_plan_names_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     leave = PrefillState.leave_layer
 
-    def louder(self: PrefillState, index: int, output: torch.Tensor) -> torch.Tensor:
-        return leave(self, index, output * (1 + 1e-3))
+    def louder(self: PrefillState, index: int, output: torch.Tensor, *cache: Any) -> torch.Tensor:
+        return leave(self, index, output * (1 + 1e-3), *cache)
 
     monkeypatch.setattr(PrefillState, "leave_layer", louder)
     assert "a plan that does nothing changes nothing" in failed(tiny_model("qwen2_5_vl"))
