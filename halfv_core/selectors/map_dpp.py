@@ -6,7 +6,8 @@ if TYPE_CHECKING:
     import torch
 
 ROUNDING = 1e-6
-"""A token of whose own variance no larger share is left depends on the chosen ones but for float32 rounding."""
+"""Variances that differ by no larger share are equal but for float32 rounding; a token of whose own variance no larger
+share is left depends on the chosen ones."""
 
 
 def map_dpp(kernel: "torch.Tensor", count: int) -> "torch.Tensor":
@@ -33,7 +34,8 @@ def map_dpp(kernel: "torch.Tensor", count: int) -> "torch.Tensor":
     chosen = torch.empty(count, dtype=torch.long, device=kernel.device)
     with no_autocast(kernel.device):
         for step in range(count):
-            best = torch.argmax(variance, 0, keepdim=True)  # (1,)
+            level = variance.amax() * (1 - ROUNDING)
+            best = (variance >= level).int().argmax(0, keepdim=True)  # (1,) the first of those that are equal
             chosen[step : step + 1] = best
             known = factors[:step]
             row = kernel.index_select(0, best)[0] - known.index_select(1, best)[:, 0] @ known  # (V,)

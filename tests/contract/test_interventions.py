@@ -28,6 +28,9 @@ PLANS = {
     "keep_in_all_caches": Plan(
         (Keep(layer=1, keep_ratio=0.7, selector="uniform"), Keep(layer=3, cache="everywhere", **SOME))
     ),
+    "cut_caches_of_what_left_before": Plan(
+        (Keep(layer=1, keep_ratio=0.0), Keep(layer=2, keep_ratio=0.0, cache="everywhere"))
+    ),
     "freeze_all_but_some": Plan((Freeze(layers=[0, 2, 3], keep_ratio=0.3, selector="random"),)),
     "freeze_all_but_a_number": Plan(
         (Keep(layer=2, keep_ratio=0.7), Freeze(layers=[2, 3, 4], tokens=3, selector="attention"))

@@ -13,7 +13,8 @@ from halfv_core import HalfVError, Keep, Plan, apply
 from halfv_core.families import FAMILIES
 from halfv_core.selectors import SELECTORS, Prompt, PromptSelector, ThresholdSelector, make_selector
 from halfv_core.selectors.base import Scoring
-from tests.tiny import IMAGE, tiny_model, tiny_prompt
+from tests.masked_reference import masked_logits
+from tests.tiny import IMAGE, tiny_batch, tiny_model, tiny_prompt
 
 NAMES = sorted(name for name, kind in SELECTORS.items() if not issubclass(kind, PromptSelector | ThresholdSelector))
 SELECTOR = pytest.mark.parametrize("name", NAMES)
@@ -106,9 +107,11 @@ def inside(name: str, family: str, ratio: float) -> None:
     visual = (inputs["input_ids"][0] == IMAGE).nonzero().squeeze(1)
     keep = Keep(layer=2, keep_ratio=ratio, selector=name, options=options_of(name))
     model = tiny_model(family)
-    with torch.no_grad(), apply(model, Plan((keep,))) as run:
-        assert model(**inputs).logits.isfinite().all()
+    plan = Plan((keep,))
+    with torch.no_grad(), apply(model, plan) as run:
+        logits = model(**inputs).logits[0, -1]
     kept = run.kept[2][0]
+    torch.testing.assert_close(logits, masked_logits(model, inputs, plan, {2: kept})[-1], atol=1e-5, rtol=1e-5)
     assert len(kept) == max(1, int(len(visual) * ratio))
     assert kept.tolist() == sorted(set(kept.tolist()))
     assert set(kept.tolist()) <= set(visual.tolist())
@@ -139,3 +142,35 @@ def test_what_a_family_lacks_is_one_line(name: str, family: str) -> None:
         with torch.no_grad(), apply(model, plan) as run:
             model(**tiny_prompt(family))
         assert run.kept[1]
+
+
+def plan_of(name: str, ratio: float = 0.4) -> Plan:
+    amount = {} if issubclass(SELECTORS[name], ThresholdSelector) else {"keep_ratio": ratio}
+    return Plan((Keep(layer=2, selector=name, options=options_of(name), **amount),))
+
+
+@EVERY_SELECTOR
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+@torch.no_grad()
+def test_rows_of_a_batch_are_chosen_for_as_if_alone(name: str, family: str) -> None:
+    model, prompts = tiny_model(family), [{"after": 3}, {"images": 2}, {"images": 0}]
+    batch = tiny_batch(family, prompts)
+    if family == "llava":  # which counts padding, if it is not told the positions; ivcprune reads them
+        batch["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp_min(0)
+    with apply(model, plan_of(name)) as run:
+        together = model(**batch).logits[:, -1]
+        kept = run.kept[2]
+        for row, prompt in enumerate(prompts):
+            alone = tiny_prompt(family, seed=row, **prompt)
+            left = batch["input_ids"].shape[1] - alone["input_ids"].shape[1]
+            torch.testing.assert_close(together[row], model(**alone).logits[0, -1], atol=1e-5, rtol=1e-5)
+            assert (kept[row] - left).tolist() == run.kept[2][0].tolist()
+
+
+@pytest.mark.parametrize("name", sorted(set(SELECTORS) - {"visipruner", "prumerge_adaptive"}))
+@torch.no_grad()
+def test_keeping_every_token_is_bit_identical(name: str) -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
+    expected = model(**inputs).logits
+    with apply(model, plan_of(name, 1.0)):
+        assert torch.equal(model(**inputs).logits, expected)
