@@ -99,14 +99,14 @@ def table(records: Sequence[MethodComparison]) -> str:
     return f"{markdown}\n\n{_uncertainty(records)}\n\n{_findings(records)}\n{_others(records)}\n{_missing(records)}"
 
 
-def _order(records: Sequence[MethodComparison]) -> Callable[[str], tuple[bool, float]]:
-    """Controls last; of the others, those that keep most over all models and budgets first."""
+def _order(records: Sequence[MethodComparison]) -> Callable[[str], tuple[bool, float, str]]:
+    """Controls last; of the others, those that keep most over all models and budgets first, and equal ones by name."""
     kept: dict[str, list[float]] = {}
     controls = set()
     for row in (row for one in records for row in one.rows if row.budget):
         kept.setdefault(row.method, []).append(row.retention or 0.0)
         controls |= {row.method} if row.is_control else set()
-    return lambda name: (name in controls, -sum(kept[name]) / len(kept[name]))
+    return lambda name: (name in controls, -sum(kept[name]) / len(kept[name]), name)
 
 
 def _cell(one: MethodComparison, name: str, budget: float) -> str:
