@@ -4,7 +4,7 @@ halfv-probe compare-methods --model qwen2.5-vl-7b --data my-questions.csv --flop
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,9 +22,6 @@ from cli.data_options import DataOption, ReadingOptions, print_rejected
 from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
-
-if TYPE_CHECKING:
-    pass
 
 
 def compare_methods(

@@ -14,7 +14,7 @@ from halfv_core.precision import not_finite, widened_norm
 from halfv_core.runtime.attention import attention_scores
 from halfv_core.runtime.prompt_view import PromptView, Surroundings
 from halfv_core.runtime.token_slots import TokenSlots, gather_tokens
-from halfv_core.selectors import ThresholdSelector, make_selector
+from halfv_core.selectors import Selector, ThresholdSelector, make_selector
 from halfv_core.selectors.base import Scoring, padding_of
 from halfv_core.wrappers import has_adapters_by_row
 
@@ -70,30 +70,34 @@ def choose(
     ]
     selector = make_selector(selection.selector, selection.options)
     found: dict[int, torch.Tensor] = {}
+    finite: list[Finite] = []
     if isinstance(selector, ThresholdSelector):
         for row in (row for row, now in enumerate(current) if now and asked[row]):
-            found[row] = around.parts.ranks.agreed_value(selector.choose_any(PromptView(around, row)))
+            view = PromptView(around, row)
+            with torch.no_grad():
+                found[row] = around.parts.ranks.agreed_value(selector.choose_any(view))
             numbers[row] = len(found[row])
+            finite += _finite_of(around.layer, row, view)
     if numbers == list(current):
         return None
     rows = tuple(row for row, (count, now) in enumerate(zip(numbers, current, strict=True)) if 0 < count < now)
     others = _all_of(slots, [count < now for count, now in zip(numbers, current, strict=True)])
     counts = tuple(now - count for count, now in zip(numbers, current, strict=True))
     if not rows:
-        return Choice(others, counts, {}, {}, [])
+        return Choice(others, counts, {}, {}, finite)
     wanted, context = [numbers[row] for row in rows], _Context(around, rows)
-    if found:
-        chosen = pad_sequence([found[row] for row in rows], batch_first=True)
-    else:
+    if isinstance(selector, Selector):
         with torch.no_grad():
             chosen = around.parts.ranks.agreed(selector.select(context, wanted))
+    else:
+        chosen = pad_sequence([found[row] for row in rows], batch_first=True)
     where = context.slots_of(_filled(chosen, wanted))  # (R, max(wanted))
     others = _without(others, where, rows)
     positions = _of_rows(slots.positions, rows).gather(1, where)
     decided = list(enumerate(zip(rows, wanted, strict=True)))
     anchors = {row: positions[i, : selector.anchors(count)] for i, (row, count) in decided}
     by_row = {row: chosen[i, :count] for i, (row, count) in decided}
-    return Choice(others, counts, by_row, anchors, context.finite)
+    return Choice(others, counts, by_row, anchors, finite + context.all_finite())
 
 
 def merge(around: Surroundings, keep: Keep, choice: Choice) -> tuple[Choice, torch.Tensor]:
@@ -150,13 +154,20 @@ class _Context:
         self._rows = rows
         self._slots = _of_rows(slots.visual_slots(), rows)[:, : max(self.visual_counts)]  # (R, V)
         self._padding = padding_of(self.visual_counts, self.device)
+        self._views: list[PromptView] = []
+
+    def all_finite(self) -> list[Finite]:
+        """Of everything that was looked at."""
+        views = zip(self._views, self._rows, strict=False)  # nobody has asked for them, perhaps
+        return self.finite + [one for view, row in views for one in _finite_of(self._layer, row, view)]
 
     def slots_of(self, chosen: torch.Tensor) -> torch.Tensor:
         """(R, k) indices into the visual tokens -> (R, k) slot indices."""
         return self._slots.gather(1, chosen)
 
     def prompts(self) -> list[PromptView]:
-        return [PromptView(self._around, row) for row in self._rows]
+        self._views = [PromptView(self._around, row) for row in self._rows]
+        return self._views
 
     def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
         layer = self._parts.layers[self._layer - 1]
@@ -186,6 +197,10 @@ class _Context:
 
     def _note(self, what: str, numbers: torch.Tensor) -> None:
         self.finite.append(Finite(self._layer, what, self._rows, numbers.isfinite().flatten(1).all(1)))
+
+
+def _finite_of(layer: int, row: int, view: PromptView) -> list[Finite]:
+    return [Finite(layer, what, (row,), flag[None]) for what, flag in view.finite]
 
 
 def _of_rows(table: torch.Tensor, rows: tuple[int, ...]) -> torch.Tensor:

@@ -49,6 +49,8 @@ class PromptView:
     """One row of the batch; everything is computed when it is asked for."""
 
     def __init__(self, around: Surroundings, row: int) -> None:
+        self.finite: list[tuple[str, torch.Tensor]] = []
+        """What was asked for, and () bool, whether these numbers are finite."""
         self._around = around
         self._row = row
         self._layer_input = around.own()
@@ -81,7 +83,7 @@ class PromptView:
         if of == "input":
             assert self._around.whole is not None, "a selector that reads the input says so in `reads`"
             return self._around.whole[self._row].to(self.device)[self._indices]
-        return self._input_of(of).hidden[self._row, self._slots_at(of)]
+        return self._noted("hidden states", self._input_of(of).hidden[self._row, self._slots_at(of)])
 
     def normed_hidden(self) -> torch.Tensor:
         return widened_norm(self._around.parts.norm, self.hidden()[None])[0].to(self.device)
@@ -173,7 +175,11 @@ class PromptView:
         if rope:
             cos, sin = self._tables(at, slots)
             made = rotate(parts, made, cos[None].to(made.device), sin[None].to(made.device))
-        return widened(made[0]).to(self.device)
+        return self._noted("queries, keys or values", widened(made[0]).to(self.device))
+
+    def _noted(self, what: str, numbers: torch.Tensor) -> torch.Tensor:
+        self.finite.append((what, numbers.isfinite().all()))
+        return numbers
 
     def _visible_to(self, queries: torch.Tensor, keys: torch.Tensor, at: At) -> torch.Tensor:
         """(q, m) bool: which of the tokens in the slots `keys` each of those in the slots `queries` sees."""

@@ -52,8 +52,25 @@ class SelectionContext(Protocol):
 
 
 @dataclass(frozen=True)
-class Selector(ABC):
+class AnySelector:
     """A rule that chooses visual tokens. Subclasses are frozen dataclasses; their fields are the options of a Keep."""
+
+    def reads(self) -> frozenset[Reading]:
+        """What has to be at hand for `select`."""
+        return frozenset()
+
+    def tower_layers(self) -> frozenset[int]:
+        """Layers of the vision tower that it looks at, perhaps counted from the end."""
+        return frozenset()
+
+    def anchors(self, count: int) -> int:
+        """How many of `count` chosen tokens are anchors, chosen for their attention rather than for another reason."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Selector(AnySelector, ABC):
+    """A selector that is told how many tokens to keep."""
 
     @abstractmethod
     def select(self, context: SelectionContext, counts: Sequence[int]) -> "torch.Tensor":
@@ -68,18 +85,6 @@ class Selector(ABC):
             indices into its visual tokens: first the anchors, then the others, each in any order. Entries behind them
             are not looked at.
         """
-
-    def reads(self) -> frozenset[Reading]:
-        """What has to be at hand for `select`."""
-        return frozenset()
-
-    def tower_layers(self) -> frozenset[int]:
-        """Layers of the vision tower that it looks at, perhaps counted from the end."""
-        return frozenset()
-
-    def anchors(self, count: int) -> int:
-        """How many of `count` chosen tokens are anchors, chosen for their attention rather than for another reason."""
-        return 0
 
 
 class PromptSelector(Selector):
@@ -105,22 +110,18 @@ class PromptSelector(Selector):
         return pad_sequence([self.choose(prompt, count) for prompt, count in prompts], batch_first=True)
 
 
-class ThresholdSelector(Selector):
+class ThresholdSelector(AnySelector, ABC):
     """A selector that decides how many tokens it keeps; its Keep gives neither a share nor a number."""
 
     @abstractmethod
     def choose_any(self, prompt: Prompt) -> "torch.Tensor":
         """Choose visual tokens of one prompt: (k,) distinct indices 0..V-1, 0 <= k <= V."""
 
-    def select(self, context: SelectionContext, counts: Sequence[int]) -> "torch.Tensor":
-        """Not for this kind of selector, which is asked by `choose_any`."""
-        raise NotImplementedError
+
+SELECTORS: Registry[type[AnySelector]] = Registry("selector", PlanError)
 
 
-SELECTORS: Registry[type[Selector]] = Registry("selector", PlanError)
-
-
-def make_selector(name: str, options: Mapping[str, bool | int | float | str]) -> Selector:
+def make_selector(name: str, options: Mapping[str, bool | int | float | str]) -> AnySelector:
     """Build a registered selector; see `Registry.make`."""
     return SELECTORS.make(name, options)
 

@@ -17,11 +17,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
-from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
-from probe.analyzers.next_token import Direction, divergences
+from probe.analyzers.next_token import Direction, divergences, layout_of_one
 
 MAX_BATCH_TOKENS = 16_384
 """Tokens that pass through a layer at once: enough to keep a device busy, and about 2 GB in bfloat16 at 7B shapes."""
@@ -50,10 +48,7 @@ def layer_redundancy(
         DataError: more than one prompt, a prompt without visual tokens, or logits that are NaN or infinite.
     """
     parts = parts_of(model, family)
-    layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
-    if layout.rows != 1 or not layout.has_visual:
-        got = f"{layout.rows} rows" if layout.rows != 1 else "no visual token"
-        raise DataError("layer redundancy takes one prompt with an image", got=got)
+    layout = layout_of_one(parts, inputs, "layer redundancy")
     variants = _Variants(layout.visual[0], max(1, tokens // layout.visual.shape[1]))
     wrapping = [Wrap(layer, "forward", variants.around) for layer in parts.layers]
     if parts.deepstack is not None:

@@ -4,7 +4,7 @@ Logits that are rounded to 16 bits differ by more than the distributions of simi
 the head are computed in float32 whatever the model's dtype.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -13,8 +13,28 @@ from halfv_core.errors import DataError
 from halfv_core.families.base import Parts
 from halfv_core.placement import device_of, weights_in_memory
 from halfv_core.precision import is_matrix, no_autocast, widened, widened_norm
+from halfv_core.runtime.layout import TokenLayout
 
 Direction = Literal["forward", "reverse"]
+
+
+def layout_of_one(parts: Parts, inputs: Mapping[str, torch.Tensor], what: str) -> TokenLayout:
+    """Where the visual tokens of one prompt are.
+
+    Args:
+        parts: of the model.
+        inputs: model inputs.
+        what: is measured, for the error.
+
+    Raises:
+        DataError: more than one prompt, or a prompt without visual tokens.
+    """
+    layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
+    if layout.rows != 1 or not layout.has_visual:
+        got = f"{layout.rows} rows" if layout.rows != 1 else "no visual token"
+        raise DataError(f"{what} takes one prompt with an image", got=got)
+    return layout
+
 
 _HEAD_ROWS = 4096
 """Rows of a head of 16 bits that are widened at once: 60 MB of float32 at 7B shapes instead of 2 GB."""

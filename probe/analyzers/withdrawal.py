@@ -16,13 +16,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
 from halfv_core.plan import Keep, Plan
 from halfv_core.runtime import apply
-from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
-from probe.analyzers.next_token import divergences
+from probe.analyzers.next_token import divergences, layout_of_one
 from probe.capture.replay import Replay
 
 
@@ -42,10 +40,7 @@ def withdrawal(
         DataError: more than one prompt, a prompt without visual tokens, or logits that are NaN or infinite.
     """
     parts = parts_of(model, family)
-    layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
-    if layout.rows != 1 or not layout.has_visual:
-        got = f"{layout.rows} rows" if layout.rows != 1 else "no visual token"
-        raise DataError("a withdrawal takes one prompt with an image", got=got)
+    layout_of_one(parts, inputs, "a withdrawal")
     states: list[torch.Tensor] = []  # of each run, (1, D) at the last token after the last layer
 
     def recorded(forward: Forward) -> Forward:

@@ -174,3 +174,21 @@ def test_keeping_every_token_is_bit_identical(name: str) -> None:
     expected = model(**inputs).logits
     with apply(model, plan_of(name, 1.0)):
         assert torch.equal(model(**inputs).logits, expected)
+
+
+@pytest.mark.parametrize("name", sorted(set(SELECTORS) - {"random", "uniform"}))
+def test_numbers_that_are_not_finite_are_not_ranked(name: str) -> None:
+    """Of the vision tower's readings, only what the decoder made of them is seen."""
+    if plan_of(name).reads() & {"vision"} and not plan_of(name).reads() & {"previous"}:
+        pytest.skip("it looks at the vision tower only")
+    model, inputs = tiny_model("llava"), tiny_prompt("llava")
+
+    def damaged(_: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0] * torch.nan,)
+
+    handle = model.model.language_model.layers[1].register_forward_pre_hook(damaged)
+    try:
+        with torch.no_grad(), apply(model, plan_of(name)), pytest.raises(HalfVError, match="are not finite"):
+            model(**inputs)
+    finally:
+        handle.remove()
