@@ -18,6 +18,8 @@ from halfv_core.files import read_text, write_atomically
 from halfv_core.plan import Plan
 from halfv_core.records import (
     CausalTest,
+    Causes,
+    Certificate,
     Check,
     Curve,
     Curves,
@@ -28,6 +30,7 @@ from halfv_core.records import (
     Record,
     Saturation,
     SaturationType,
+    SearchEffort,
     Stages,
     Uncertainty,
     UtilitySurface,
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CausalTest",
+    "Causes",
+    "Certificate",
     "Check",
     "Curve",
     "Curves",
@@ -49,6 +54,7 @@ __all__ = [
     "Record",
     "Saturation",
     "SaturationType",
+    "SearchEffort",
     "Stages",
     "Uncertainty",
     "UtilitySurface",
@@ -69,7 +75,7 @@ class Profile(Record):
     stages: Stages
     saturation: Saturation
     pruning_tests: tuple[PruningTest, ...] = ()
-    """All complete plans that were tried, cheapest first; `plan` is one of them. None were if `method` is given."""
+    """The plans that were judged, cheapest first: the frontier. `plan` is one of them, unless `method` is given."""
     curves: Curves
     expected: Expected
     provenance: Provenance
@@ -77,6 +83,12 @@ class Profile(Record):
     """How certain the stages are; null in profiles that were made before this was measured."""
     utility: UtilitySurface | None = None
     """Marginal utility of pruning; null if it was not measured."""
+    causes: Causes | None = None
+    """What treatments of all later layers do to the answers; null if that was not measured."""
+    certificate: Certificate | None = None
+    """What is proven about the plan; null in profiles that were made before this was measured."""
+    search: SearchEffort | None = None
+    """What the search for the plan cost; null if there was none."""
     checks: tuple[Check, ...] = ()
     """Self-checks of the calibration."""
     cautions: tuple[str, ...] = ()

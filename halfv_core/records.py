@@ -37,6 +37,21 @@ class Curve(Record):
         return self
 
 
+class Sinks(Record):
+    """Massive activations among one group of tokens, by layer: L+1 points each, means over the samples.
+
+    Before the final norm, a sink's hidden state is many times as long as that of the other tokens (Sun et al., arXiv
+    2402.17762).
+    """
+
+    tokens: tuple[float, ...]
+    """Number of sink tokens."""
+    norm_ratio: tuple[float, ...]
+    """Largest norm of a hidden state divided by the median norm."""
+    entropy_without: tuple[float, ...]
+    """Truncated matrix entropy of the other tokens, nats."""
+
+
 class Curves(Record):
     """Everything that was measured layer by layer. L is the number of decoder layers."""
 
@@ -54,6 +69,12 @@ class Curves(Record):
     """Number of leading eigenvalues that the entropies use."""
     visual_release: Curve | None = None
     """`visual` as HalfV's public code computes it, if requested; no decision depends on it."""
+    kl_typical: tuple[float, ...] | None = None
+    """Geometric mean of the KL over its samples, nats, L points: a few samples dominate the mean. Decisions use it."""
+    kl_samples: int | None = None
+    """Number of samples of the KL curve; null if all samples have one."""
+    visual_sinks: Sinks | None = None
+    text_sinks: Sinks | None = None
 
     @model_validator(mode="after")
     def _same_depth(self) -> "Curves":
@@ -139,8 +160,54 @@ class CausalTest(Record):
     """Share of samples whose greedy answer equals the full model's, 0..1."""
     log_likelihood_drop: float
     """Mean over samples of the drop in the log-likelihood of the full model's answer, nats per token."""
+    use_kept: float | None = None
+    """Share of what the picture gives to the answers that the treatment leaves, at most 1 (see
+    probe.analyzers.causal_curves); null in profiles made before this was measured."""
     safe: bool
-    """Whether both are within the thresholds of `Saturation`."""
+    """Whether `use_kept` is at least `Saturation.level`."""
+
+
+CausalTreatment = Literal["freeze", "few", "drop"]
+"""What is done to all visual tokens from one layer on: frozen, only the most attended few kept, or all dropped."""
+
+
+class CausalCurve(Record):
+    """What one treatment of all later layers costs, by the layer that it begins at."""
+
+    treatment: CausalTreatment
+    loss: tuple[float, ...]
+    """Mean loss of the answers, 0..1 (see probe.analyzers.causal_curves), one for each of `Causes.layers`."""
+    use_kept: tuple[float, ...]
+    """Share of what the picture gives that is left, at most 1, made monotone in the layer."""
+    onset: Layer | None
+    """First layer from which on the treatment is proven to leave `Causes.level`; null if it is at none."""
+    earliest: Layer | None
+    """First layer at which the treatment is not proven to leave less: the lower end of the onset's interval."""
+    flops_ratio: float | None = None
+    """What the treatment alone saves from its onset on, as in `Expected`."""
+
+
+class Causes(Record):
+    """Where visual tokens stop mattering, measured by treating all later layers (see probe.analyzers.causal_curves)."""
+
+    verdict: Literal["measured", "too_few_samples", "picture_not_needed"]
+    """Whether these samples can show it at all."""
+    sentence: str
+    """The verdict and what follows from it."""
+    layers: tuple[Layer, ...]
+    """The layers from which on the treatments were tried, ascending."""
+    few: float
+    """Share of the visual tokens that the treatment `few` keeps."""
+    curves: tuple[CausalCurve, ...]
+    control: float
+    """Mean loss of the answers if no layer sees a visual token: what the picture gives, 0..1."""
+    level: float
+    """Share of `control` that a treatment has to leave."""
+    confidence: float
+    """Confidence of each onset."""
+    samples: int
+    by_curves: Layer | None
+    """Start of Stage III as the entropy curve alone proposes it."""
 
 
 class PruningTest(Record):
@@ -156,11 +223,66 @@ class PruningTest(Record):
     log_likelihood_drop: float
     """As in `CausalTest`."""
     safe: bool
-    """Whether it is within the thresholds of `Saturation`."""
+    """Whether its estimated retention reaches the target."""
     safe_share: float | None = None
     """Share of bootstrap resamples of the same samples in which the plan is safe."""
     held_out_agreement: float | None = None
     """Agreement on the held-out samples; null if the plan was not tried on them."""
+    samples: int | None = None
+    """Number of samples on which the plan was judged."""
+    retention: float | None = None
+    """Estimated share of the full model's score that the plan keeps (see probe.calibration.scores)."""
+    held_out_retention: float | None = None
+    """The same on the held-out samples; null if the plan was not tried on them."""
+    proven: float | None = None
+    """Retention that the held-out samples prove for this plan, with `Certificate.confidence`; null if not tried."""
+    latency_ratio: float | None = None
+    """Predicted prefill time of the decoder without the plan divided by that with it, if a latency table was given."""
+    method: str | None = None
+    """The published method whose plan this is, if it is one."""
+
+
+class Certificate(Record):
+    """What the held-out samples prove about retention, which took no part in the choice of the plan."""
+
+    target: float
+    """Retention to prove, 0..1."""
+    confidence: float
+    """Each statement below is false for at most 1 - confidence of the draws of held-out samples."""
+    score: Literal["graded", "likelihood"]
+    """`graded` against reference answers, or by the likelihood of the full model's own answers."""
+    samples: int
+    """Number of held-out samples."""
+    noise_floor: float | None
+    """Mean loss of the full model against itself under another attention kernel, 0..1; null if not measured."""
+    retention: float | None
+    """Retention of the profile's plan on these samples: an estimate; null without samples."""
+    proven: float | None
+    """Retention that they prove for the profile's plan."""
+    proven_plan: Plan | None
+    """The cheapest plan that is proven to reach the target; null if no plan is that saves anything."""
+    proven_flops_ratio: float | None
+    """As in `Expected`, of that plan."""
+    samples_needed: int | None
+    """How many samples would prove the target for the profile's plan in four of five draws, if `retention` is its true
+    one; null if none would, or if it is proven."""
+    sentence: str
+    """The same in words."""
+
+
+class SearchEffort(Record):
+    """How many plans the search looked at, and what that cost."""
+
+    considered: int
+    """Plans whose loss was predicted."""
+    plans: int
+    """Plans that were run."""
+    plan_samples: int
+    """Number of runs of a plan on a sample."""
+    exhaustive: int
+    """The same for running every plan considered on every sample."""
+    passes: float | None = None
+    """Plain forward passes of the prompt that the whole calibration took for each sample, by the clock."""
 
 
 class Saturation(Record):
@@ -173,10 +295,12 @@ class Saturation(Record):
     """The two treatments at the start of Stage III, which decide the type."""
     grid: tuple[CausalTest, ...] = ()
     """The same treatments from other layers on and with other keep ratios, to show how sharp the decision is."""
-    min_agreement: float
-    """Lowest agreement at which a treatment counts as safe."""
-    max_log_likelihood_drop: float
-    """Largest drop in log-likelihood, nats per token, at which a treatment counts as safe."""
+    level: float | None = None
+    """Smallest `use_kept` at which a treatment is safe; null in profiles made before this was measured."""
+    min_agreement: float | None = None
+    """Lowest agreement at which a treatment counted as safe in profiles made before `use_kept` was measured."""
+    max_log_likelihood_drop: float | None = None
+    """Largest drop in log-likelihood, nats per token, likewise."""
     confidence: float | None = None
     """Share of bootstrap resamples of the tested samples that give the same type; null if nothing was tried."""
 

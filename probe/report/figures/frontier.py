@@ -117,10 +117,12 @@ def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, *, single: 
 def _draw_limits(fig: go.Figure, profile: Profile) -> None:
     """Draw the thresholds that a plan had to meet, labelled at the start of their lines."""
     resolved = profile.provenance.arguments_resolved
-    fig.add_hline(profile.saturation.min_agreement, line={"color": INK, "dash": "dash", "width": 1.5})
-    _label(fig, f"safe from {profile.saturation.min_agreement:.0%}", 0, profile.saturation.min_agreement, x_on="paper")
+    safe_from = profile.saturation.min_agreement
+    if safe_from is not None:
+        fig.add_hline(safe_from, line={"color": INK, "dash": "dash", "width": 1.5})
+        _label(fig, f"safe from {safe_from:.0%}", 0, safe_from, x_on="paper")
     retention, flops = resolved.get("target_retention"), resolved.get("target_flops")
-    if isinstance(retention, float) and retention != profile.saturation.min_agreement:
+    if isinstance(retention, float) and retention != safe_from:
         fig.add_hline(retention, line={"color": INK, "dash": "dot", "width": 1.5})
         _label(fig, f"target {retention:.0%}", 0, retention, x_on="paper")
     if isinstance(flops, float | int):
