@@ -75,9 +75,13 @@ class Runner:
             self.budget.finish_step(step.cost_fields, step.settled_work(self.budget.work, len(items)), bad_samples)
         return step.combine(items)
 
-    def can_afford(self, step: Step[Result], number: int, measurements: int) -> bool:
-        """Whether there is time for this many measurements of the step, which the estimates do not include."""
-        return self.budget.can_afford_check(number, lambda: measurements * step.cost(self.estimates.mean))
+    def decide(self, name: str) -> Work:
+        """How much is done from here on, for work that is not a single step."""
+        return self.budget.decide(name)
+
+    def settle(self, *cost_fields: str, **settled: int | bool) -> None:
+        """Such work is over; nothing more is spent on these fields of `CostEstimates`, and these of `Work` stay."""
+        self.budget.finish_step(cost_fields, settled, {})
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -1,0 +1,96 @@
+"""The race: which plans are run on how many samples, and which of them go on.
+
+A plan is judged at every goal, a cost to get below: of the plans that cost less, the one that loses least leads there.
+Plans lead at few goals, so most of them leave after a few samples, and what is left is run on more (successive halving,
+Jamieson & Talwalkar, 2016, arXiv 1502.07943). All plans are compared on the same samples.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from halfv_core.plan import Plan
+from probe.calibration.search.candidate import Array, Candidate
+
+GOALS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
+"""Cost ratios at which plans are compared."""
+REACHED = 0.98
+"""A plan reaches a goal from this share of it on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entrant:
+    """A plan in the race."""
+
+    plan: Plan
+    ratio: float
+    """Cost without the plan, divided by that with it."""
+    candidate: Candidate | None = None
+    """None for a plan that is not of the form that is searched."""
+
+    @cached_property
+    def key(self) -> str:
+        """The plan as text; plans with the same text are the same."""
+        return self.plan.model_dump_json()
+
+
+def goals_up_to(highest: float, wanted: float | None = None) -> tuple[float, ...]:
+    """The goals that plans can reach, with the one that the user wants.
+
+    Args:
+        highest: cost ratio of the cheapest plan.
+        wanted: the user's target.
+    """
+    goals = {goal for goal in GOALS if goal <= highest}
+    return tuple(sorted(goals | ({wanted} if wanted is not None else set())))
+
+
+def leaders(
+    entrants: Iterable[Entrant], loss: Callable[[Entrant], float], goals: Sequence[float], count: int
+) -> list[Entrant]:
+    """The `count` best entrants at each goal, each once, in the order of the goals.
+
+    Where none reaches a goal, the cheapest stands for it.
+    """
+    losses = {entrant: loss(entrant) for entrant in entrants}
+    ordered = sorted(losses, key=lambda entrant: (losses[entrant], -entrant.ratio))
+    found: list[Entrant] = []
+    for goal in goals:
+        reaching = [entrant for entrant in ordered if entrant.ratio >= REACHED * goal]
+        reaching = reaching or sorted(ordered, key=lambda entrant: -entrant.ratio)[:1]
+        found += [entrant for entrant in reaching[:count] if entrant not in found]
+    return found
+
+
+@dataclass
+class Results:
+    """The falls of all plans on all samples that they have run on so far."""
+
+    weights: Array
+    """(samples,), how much each sample counts."""
+    falls: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Key of an entrant -> index of a sample -> fall in the answer's log-likelihood, nats, summed over its tokens."""
+
+    @property
+    def runs(self) -> int:
+        """Number of runs of a plan on a sample."""
+        return sum(map(len, self.falls.values()))
+
+    def add(self, entrants: Sequence[Entrant], samples: Sequence[int], falls: Array) -> None:
+        """Add falls (entrants, samples)."""
+        for entrant, row in zip(entrants, falls.tolist(), strict=True):
+            self.falls.setdefault(entrant.key, {}).update(zip(samples, row, strict=True))
+
+    def has(self, entrant: Entrant, samples: Sequence[int]) -> bool:
+        """Whether the plan has run on all of the samples."""
+        return set(samples) <= self.falls.get(entrant.key, {}).keys()
+
+    def loss(self, entrant: Entrant, samples: Sequence[int]) -> float:
+        """Mean loss of a plan on samples that it has run on, 0..1."""
+        falls = np.array([self.falls[entrant.key][index] for index in samples])
+        weights = self.weights[list(samples)]
+        if weights.sum() == 0.0:
+            weights = np.ones(len(falls))
+        return float((1.0 - np.exp(-np.maximum(0.0, falls))) @ weights / weights.sum())

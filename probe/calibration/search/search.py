@@ -1,0 +1,166 @@
+"""The search for plans that lose little at every cost: predict, run on a few samples, vary the best, run on more.
+
+Three rounds. The first runs what the parts predict to be good, the plans at the detected stages and published methods'
+plans; the second adds the neighbours of the leaders, and other selectors in their places; the third adds neighbours
+once more. After each, the leaders at every goal go on to more samples.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
+
+from halfv_core.errors import PlanError
+from halfv_core.plan import Plan
+from halfv_core.selectors import SELECTORS, ThresholdSelector, make_selector
+from probe.calibration.search.candidate import Array, Candidate, Form, PriceTable
+from probe.calibration.search.predict import Parts, predictions
+from probe.calibration.search.race import Entrant, Results, goals_up_to, leaders
+
+Measure = Callable[[str, Sequence[Plan], Sequence[int]], Array]
+"""(name of the round, plans, indices of samples) -> falls (plans, samples)."""
+
+Shape = tuple[int, str | None, bool]
+
+PER_GOAL = 6
+"""Predicted candidates that are run at each goal."""
+PER_SHAPE = 2
+"""Of them, candidates with the same number of Keeps and the same kinds of treatment."""
+GO_ON = 3
+"""Plans that go on to more samples at each goal."""
+FINALISTS = 2
+"""Plans that are judged at each goal in the end."""
+NEIGHBOURS = 48
+"""Neighbours of leaders that are run in a round."""
+SELECTOR_GOALS = (2.0, 3.0)
+"""Goals at whose leaders other selectors are tried."""
+
+
+@dataclass
+class Search:
+    """One search, on the samples that plans are proposed on."""
+
+    form: Form
+    prices: PriceTable
+    parts: Parts
+    ratio_of: Callable[[Plan], float]
+    """Cost without a plan, divided by that with it."""
+    measure: Measure
+    wanted: float | None = None
+    """A cost ratio that the user wants."""
+    entrants: dict[str, Entrant] = field(default_factory=dict)
+    """The plans that have entered so far, by key."""
+
+    def __post_init__(self) -> None:
+        self.predicted = predictions(self.form, self.parts, self.prices)
+        self.results = Results(self.parts.weights)
+        highest = max((one.ratio for one in self.predicted), default=1.0)
+        self.goals = goals_up_to(highest, self.wanted)
+
+    def proposals(self, per_goal: int = PER_GOAL) -> list[Candidate]:
+        """The candidates of least predicted loss at each goal, not all of one shape."""
+        chosen: list[Candidate] = []
+        ordered = sorted(self.predicted, key=lambda one: (one.loss, -one.ratio))
+        for goal in self.goals:
+            shapes: Counter[Shape] = Counter()
+            for one in ordered:
+                shape = _shape(one.candidate)
+                if one.ratio >= goal and shapes[shape] < PER_SHAPE:
+                    shapes[shape] += 1
+                    if one.candidate not in chosen:
+                        chosen.append(one.candidate)
+                if shapes.total() == per_goal:
+                    break
+        return chosen
+
+    def run(self, seeds: Sequence[Plan]) -> list[Entrant]:
+        """The finalists, by cost, the dearest first.
+
+        Args:
+            seeds: other plans to begin with.
+        """
+        first, second, third = _chunks(len(self.parts.weights))
+        both = [*first, *second]
+        self._enter_candidates(self.proposals())
+        self._enter(Entrant(plan, self.ratio_of(plan)) for plan in seeds)
+        self._measure("1", self.entrants.values(), first)
+        self._enter_candidates(self._neighbours(self._leaders(first, 1)))
+        self._enter_candidates(self._selector_variants(first))
+        self._measure("2", self.entrants.values(), first)
+        self._measure("2 on more", self._leaders(first, GO_ON), second)
+        self._enter_candidates(self._neighbours(self._leaders(both, 1)))
+        self._measure("3", self.entrants.values(), first)
+        self._measure("3 on more", self._leaders(first, GO_ON), second)
+        self._measure("3 on all", self._leaders(both, GO_ON), third)
+        finalists = self._leaders([*both, *third], FINALISTS)
+        return sorted(finalists, key=lambda entrant: entrant.ratio)
+
+    def _enter_candidates(self, candidates: Iterable[Candidate]) -> None:
+        plans = ((candidate, candidate.plan(self.form)) for candidate in candidates)
+        self._enter(Entrant(plan, self.ratio_of(plan), candidate) for candidate, plan in plans)
+
+    def _enter(self, entrants: Iterable[Entrant]) -> None:
+        for entrant in entrants:
+            self.entrants.setdefault(entrant.key, entrant)
+
+    def _measure(self, name: str, entrants: Iterable[Entrant], samples: Sequence[int]) -> None:
+        missing = [entrant for entrant in entrants if not self.results.has(entrant, samples)]
+        if missing and samples:
+            falls = self.measure(name, [entrant.plan for entrant in missing], samples)
+            self.results.add(missing, samples, falls)
+
+    def _leaders(self, samples: Sequence[int], count: int) -> list[Entrant]:
+        """The best at each goal, of those that have run on all of the samples."""
+        return leaders(self._known(samples), lambda entrant: self.results.loss(entrant, samples), self.goals, count)
+
+    def _known(self, samples: Sequence[int]) -> list[Entrant]:
+        return [entrant for entrant in self.entrants.values() if self.results.has(entrant, samples)]
+
+    def _neighbours(self, entrants: Sequence[Entrant]) -> list[Candidate]:
+        """Neighbours of candidates, taken in turn."""
+        found: list[Candidate] = []
+        known = {entrant.candidate for entrant in self.entrants.values()}
+        queues = [entrant.candidate.neighbours(self.form) for entrant in entrants if entrant.candidate]
+        for candidate in filter(None, chain.from_iterable(zip_longest(*queues))):
+            if candidate not in known:
+                known.add(candidate)
+                found.append(candidate)
+        return found[:NEIGHBOURS]
+
+    def _selector_variants(self, samples: Sequence[int]) -> Iterator[Candidate]:
+        """The best candidates that prune, with every other selector in the place of the first."""
+        pruning = [entrant for entrant in self._known(samples) if entrant.candidate and entrant.candidate.keeps]
+        goals = [goal for goal in SELECTOR_GOALS if goal <= self.goals[-1]] if self.goals else []
+        best = leaders(pruning, lambda entrant: self.results.loss(entrant, samples), goals, 1) if pruning else []
+        for entrant in best:
+            assert entrant.candidate is not None
+            for name in other_selectors(self.form.selector):
+                yield replace(entrant.candidate, selector=name)
+
+
+def other_selectors(selector: str) -> list[str]:
+    """The registered selectors that may stand in another's place: told how many to keep, and looking at the decoder.
+
+    What looks at the vision tower needs the whole model to run again for each plan.
+    """
+    names = []
+    for name in SELECTORS:
+        try:
+            made = make_selector(name, {})
+        except PlanError:
+            continue
+        outside = made.reads() & {"vision", "grids", "transitions"}
+        if not (isinstance(made, ThresholdSelector) or outside or name in (selector, "random", "uniform")):
+            names.append(name)
+    return names
+
+
+def _chunks(count: int) -> tuple[list[int], list[int], list[int]]:
+    """A quarter of the samples, the next quarter, and the rest."""
+    quarter = max(1, count // 4)
+    places = list(range(count))
+    return places[:quarter], places[quarter : 2 * quarter], places[2 * quarter :]
+
+
+def _shape(candidate: Candidate) -> Shape:
+    return len(candidate.keeps), candidate.treatment and candidate.treatment[0], candidate.drop is not None
