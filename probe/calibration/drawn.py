@@ -41,7 +41,8 @@ class DrawnSamples(NamedTuple):
     def requested_work(self, settings: Settings) -> Work:
         """The work of a calibration on these samples if no budget limits it."""
         count, held_out, examples = len(self.calibration), len(self.held_out), settings.examples
+        kl = min(settings.kl_samples, count)
         if settings.method is None:
-            return Work(count, held_out, count, count, examples=examples)
+            return Work(count, held_out, count, count, examples=examples, kl=kl)
         measured = count if settings.method in MEASURING else 0
-        return Work(count, held_out, 0, 0, surface=False, grid=False, examples=examples, method=measured)
+        return Work(count, held_out, 0, 0, surface=False, grid=False, examples=examples, method=measured, kl=kl)

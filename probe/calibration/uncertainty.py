@@ -8,8 +8,11 @@ Stage III" is such a value and counts as later than every layer. Half of the sam
 differs from the mean of all N by a variance of s^2 (1/n - 1/N), which for n = N/2 is s^2/N: as much as the mean of all
 N differs from the truth. A resample adds noise to a mean that is already noisy, so the intervals are rather too wide.
 They cover chance in the draw of samples; `compare` shows the effect of other data.
+
+Not all samples have a KL curve: a resample takes those of its samples, or all of them if none of its samples has one.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,7 +24,7 @@ from halfv_core.errors import DataError
 from halfv_core.records import BoundaryUncertainty, SampleSize, Uncertainty, Winner
 from probe.analyzers.marginal_utility import UtilitySurface
 from probe.calibration.decide import decide_stages
-from probe.calibration.measurements import Measurements
+from probe.calibration.measurements import Measurements, typical_kl
 from probe.common.resamples import RESAMPLES, Indices, with_replacement, without_replacement
 
 TAIL_SHARE = 0.05
@@ -97,13 +100,17 @@ class _Detector:
 
     def __init__(self, measurements: Measurements, surface: UtilitySurface | None) -> None:
         self._surface = surface
-        self._curves = [
-            np.stack(curves) for curves in (measurements.visual, measurements.text, measurements.kl)
-        ]  # each (samples, points)
+        self._entropies = [np.stack(curves) for curves in (measurements.visual, measurements.text)]  # (samples, L+1)
+        self._kl = np.stack(measurements.kl_rows)  # (samples with a KL curve, L)
+        numbers = itertools.count()
+        self._kl_row = np.array([-1 if row is None else next(numbers) for row in measurements.kl])
 
     def __call__(self, indices: Indices) -> StageStarts:
         # A mean over rows, not a product with weights: it sums all columns in the same order, so flat curves stay flat.
-        visual, text, kl = (curves[indices].mean(0) for curves in self._curves)
+        visual, text = (curves[indices].mean(0) for curves in self._entropies)
+        rows = self._kl_row[indices]
+        drawn = rows[rows >= 0]
+        kl = typical_kl(self._kl[drawn] if len(drawn) else self._kl)
         surface = None if self._surface is None else self._surface.resampled(indices)
         stages = decide_stages(visual, text, kl, surface).stages
         return StageStarts(stages.aggregation_start, stages.saturation_start)
