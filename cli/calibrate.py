@@ -71,6 +71,7 @@ def calibrate(
     ] = 6,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer that is compared.")] = 32,
     entropy_k: Annotated[int, typer.Option(help="Eigenvalues in the entropy.")] = 50,
+    kl_samples: Annotated[int, typer.Option(help="Samples whose KL curve is measured, the slowest curve.")] = 16,
     release_curve: Annotated[
         bool, typer.Option("--release-curve", help="Also compute the visual entropy as the public code does; slow.")
     ] = False,
@@ -92,6 +93,7 @@ def calibrate(
         held_out=held_out,
         seed=seed,
         entropy_k=entropy_k,
+        kl_samples=kl_samples,
         release_curve=release_curve,
         keep_ratios=tuple(keep_ratio) if keep_ratio else None,
         selector=selector,

@@ -3,7 +3,7 @@
 `Profile` (profile.py) joins them. A new field needs a default or a new schema version (see CONTRIBUTING).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -79,16 +79,27 @@ class Curves(Record):
     @model_validator(mode="after")
     def _same_depth(self) -> "Curves":
         layers = len(self.kl.mean)
-        points = {
+        points: dict[str, tuple[Any, ...]] = {
             "visual": self.visual.mean,
             "text": self.text.mean,
             "joint": self.joint.mean,
             "spectrum": self.spectrum,
         }
+        for group in ("visual_sinks", "text_sinks"):
+            sinks: Sinks | None = getattr(self, group)
+            if sinks is not None:
+                points |= {f"{group}.{name}": getattr(sinks, name) for name in Sinks.model_fields}
         for name, values in points.items():
             if len(values) != layers + 1:
                 raise ValueError(f"{name} has {len(values)} points, expected {layers + 1} for {layers} layers")
+        if len(self.redundancy) != layers:
+            raise ValueError(f"kl_typical has {len(self.redundancy)} points, expected one for each of {layers} layers")
         return self
+
+    @property
+    def redundancy(self) -> tuple[float, ...]:
+        """The KL curve that decisions take: `kl_typical`, or the mean in profiles made before that was measured."""
+        return self.kl.mean if self.kl_typical is None else self.kl_typical
 
 
 class Stages(Record):

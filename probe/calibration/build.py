@@ -1,6 +1,6 @@
 """Builds the profile and the observations from what a calibration found; runs no model and reads no file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,18 +86,18 @@ def expected(
 
 def observations_of(findings: Findings, profile: Profile) -> Observations:
     """Build the observations: the curves of every sample, and the examples."""
-    curves = zip(*(getattr(findings.measurements, kind) for kind in _CURVES), strict=True)
+    rows = zip(*(getattr(findings.measurements, kind) for kind in _CURVES), strict=True)
     return Observations(
         config_fingerprint=profile.provenance.config_fingerprint,
         created=profile.provenance.created,
         samples=tuple(
-            SampleCurves(id=name, **_rounded(dict(zip(_CURVES, own, strict=True))))
-            for name, own in zip(profile.provenance.sample_ids, curves, strict=True)
+            SampleCurves(id=name, **{kind: _rounded(curve) for kind, curve in zip(_CURVES, own, strict=True)})
+            for name, own in zip(profile.provenance.sample_ids, rows, strict=True)
         ),
         examples=findings.examples,
     )
 
 
-def _rounded(curves: Mapping[str, Iterable[float]]) -> dict[str, tuple[float, ...]]:
-    """Round to 4 significant digits; charts show no more, and the file stays small."""
-    return {kind: tuple(float(f"{value:.4g}") for value in curve) for kind, curve in curves.items()}
+def _rounded(curve: Iterable[float] | None) -> tuple[float, ...]:
+    """Round to 4 significant digits; charts show no more, and the file stays small. Empty if it was not measured."""
+    return tuple(float(f"{value:.4g}") for value in (() if curve is None else curve))

@@ -128,10 +128,14 @@ def _run_steps(
     entropy_k, max_new_tokens = settings.entropy_k, settings.max_new_tokens
 
     # Curves of the calibration samples, and the full model's answers to all samples.
-    measurements, answers = run(Curves(entropy_k, max_new_tokens, settings.release_curve), drawn.calibration)
+    kl_ids = frozenset(sample.id for sample in drawn.calibration[: settings.kl_samples])
+    measurements, answers = run(Curves(entropy_k, max_new_tokens, settings.release_curve, kl_ids), drawn.calibration)
     check_enough("samples", len(answers), run.rejected, "give samples that the model can be measured on")
     if len(answers) < 2:
         raise DataError("too few samples to calibrate on", got=len(answers), expected="2 or more")
+    if not measurements.kl_rows:
+        got = f"none of the first {len(kl_ids)} that could be measured"
+        raise DataError("no sample has a KL curve", got=got, remedy="raise kl_samples (--kl-samples)")
     held_out_answers = run(HeldOutAnswers(max_new_tokens), drawn.held_out)
     calibration = [sample for sample in drawn.calibration if sample.id in answers]
     held_out = [sample for sample in drawn.held_out if sample.id in held_out_answers]
@@ -141,7 +145,7 @@ def _run_steps(
     utility = MarginalUtility(answers, settings, shape, measurements.mean_tokens)
     surface = run(utility, calibration) if utility.plans else None
     curves = measurements.curves()
-    decision = decide_stages(curves.visual.mean, curves.text.mean, curves.kl.mean, surface, settings.seed)
+    decision = decide_stages(curves.visual.mean, curves.text.mean, curves.redundancy, surface, settings.seed)
     stages = run.estimates.stages = decision.stages
     with run.timed("uncertainty"):
         uncertainty = stage_uncertainty(measurements, surface, settings.seed)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from halfv_core.methods import METHODS
 from halfv_core.profile import Profile, PruningTest
 from probe.calibration.certainty import CONFIDENT, confidences
+from probe.calibration.sink_effect import SINK_GROUPS, sink_effect
 
 IDLE_SHARE = 0.01
 """The KL curve suggests idle layers if its maximum in Stage III is at most this share of its overall maximum."""
@@ -33,6 +34,7 @@ def _cautions(profile: Profile) -> Iterator[str]:
     if profile.uncertainty is not None and not profile.uncertainty.enough:
         yield profile.uncertainty.verdict
     yield from _utility(profile)
+    yield from _sinks(profile)
     for sentence in profile.provenance.dropped:
         yield f"Cut short by the budget: {sentence}"
 
@@ -78,7 +80,7 @@ def _chosen_test(profile: Profile) -> PruningTest | None:
 
 
 def _kl_against_tests(profile: Profile) -> Iterator[str]:
-    start, kl = profile.stages.saturation_start, profile.curves.kl.mean
+    start, kl = profile.stages.saturation_start, profile.curves.redundancy
     freezing = next((test for test in profile.saturation.tests if test.treatment == "layer_inactivity"), None)
     if start is None:
         safe_starts = [test.plan.first_layer for test in profile.saturation.grid if test.safe]
@@ -115,4 +117,17 @@ def _utility(profile: Profile) -> Iterator[str]:
             f"Pruning costs least for what it saves at layer {best} ({min(means):.3g} nats a token, against "
             f"{at_start:.3g} at layer {start}), later than the signals put Stage II; "
             "--target-retention tries later layers too."
+        )
+
+
+def _sinks(profile: Profile) -> Iterator[str]:
+    for group in SINK_GROUPS:
+        effect = sink_effect(profile.curves, group)
+        if effect is None:
+            continue
+        layer, sinks, direction = effect.layer, effect.sinks, "higher" if effect.difference > 0 else "lower"
+        yield (
+            f"Sink tokens change the {group} entropy: at layer {layer} it is {abs(effect.difference):.2g} nats "
+            f"{direction} without them ({sinks.tokens[layer]:.2g} a prompt, whose hidden states are up to "
+            f"{sinks.norm_ratio[layer]:.3g} times as long as the median)."
         )

@@ -24,6 +24,10 @@ from probe.calibration.settings import Settings
 BoundaryName = Literal["aggregation_start", "saturation_start"]
 
 
+_NOT_CONDITIONS = ("examples", "kl_samples")
+"""Settings that affect only the report, or that are compared by what was measured."""
+
+
 class Interval(Record):
     """One boundary in one profile; null means "no such stage"."""
 
@@ -161,14 +165,15 @@ def _conditions(profile: Profile) -> dict[str, JsonValue]:
         "data": provenance.data,
         "data fingerprint": provenance.data_fingerprint[:12],
         "samples": len(provenance.sample_ids),
+        "samples with a KL curve": profile.curves.kl_samples or "all",
         "held-out samples": len(provenance.held_out_ids),
         "dtype": provenance.dtype,
         "device": provenance.device,
     }
     conditions |= {f"images: {name}": value for name, value in provenance.image_processor.items()}
-    # A setting that an older version did not have counts as today's default; `examples` affects only the report.
+    # A setting that an older version did not have counts as today's default, but it measured KL on all samples.
     settings = Settings().model_dump(mode="json") | provenance.arguments_resolved
-    conditions |= {f"setting {name}": value for name, value in settings.items() if name != "examples"}
+    conditions |= {f"setting {name}": value for name, value in settings.items() if name not in _NOT_CONDITIONS}
     return conditions | {f"version of {name}": value for name, value in provenance.versions.items()}
 
 

@@ -66,4 +66,5 @@ class CostEstimator:
             once=SelfChecks(settings.entropy_k).cost(mean) + RESAMPLING,
             example=Examples({}, Plan(()), (), settings.max_new_tokens).cost(mean),
             method=0.0 if measuring is None else measuring.cost(mean),
+            kl=mean.kl,
         )

@@ -33,7 +33,8 @@ def decide_stages(
     """Find both boundaries.
 
     Args:
-        visual, text, kl: mean curves, as `detect_stages` takes them.
+        visual, text: mean curves, as `detect_stages` takes them.
+        kl: typical curve, likewise (`probe.calibration.measurements.typical_kl`).
         surface: marginal utility on the same samples; None if it was not measured.
         seed: seed of the resamples that compare the candidates.
     """

@@ -45,10 +45,11 @@ class DrawnSamples(NamedTuple):
     def requested_work(self, settings: Settings) -> Work:
         """The work of a calibration on these samples if no budget limits it."""
         count, held_out, examples = len(self.calibration), len(self.held_out) - self.further, settings.examples
+        kl = min(settings.kl_samples, count)
         if settings.method is None:
-            return Work(count, held_out, count, count, certify=self.further, examples=examples)
+            return Work(count, held_out, count, count, certify=self.further, examples=examples, kl=kl)
         measured = count if settings.method in MEASURING else 0
         return Work(
             count, held_out, 0, 0, surface=False, causes=False, search=False, certify=self.further,
-            examples=examples, method=measured,
+            examples=examples, method=measured, kl=kl,
         )  # fmt: skip

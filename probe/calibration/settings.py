@@ -26,6 +26,8 @@ class Settings(BaseModel):
     seed: int = Field(default=0, ge=0)
     entropy_k: int = Field(default=50, ge=1, le=10_000)
     """Number of eigenvalues in the truncated matrix entropy."""
+    kl_samples: int = Field(default=16, ge=1)
+    """Number of samples whose KL curve is measured, the most expensive curve; the first ones of the draw."""
     release_curve: bool = False
     """Also compute the visual entropy as the public HalfV code does, for comparison. Slow, and affects no decision."""
     keep_ratios: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.1, 0.25, 0.5, 0.75)

@@ -73,7 +73,7 @@ def steps(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], St
     answering = HeldOutAnswers(3)
     answers = answering.combine({sample.id: answering.measure(model, sample) for sample in samples})
     steps: list[Step[Any]] = [
-        Curves(5, 3, release_curve=True),
+        Curves(5, 3, release_curve=True, kl_ids=frozenset({samples[0].id, samples[2].id})),
         answering,
         SelfChecks(5),
         MarginalUtility(answers, SETTINGS, shape, (16, 8)),

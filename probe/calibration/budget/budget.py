@@ -69,12 +69,14 @@ class Work(NamedTuple):
     """Samples shown in the report with the tokens that they keep."""
     method: int = 0
     """Samples on which a published method measures what its plan needs."""
+    kl: int = 0
+    """Samples whose KL curve is measured, the first of `samples`."""
 
     def minimum(self) -> "Work":
         """The amount that no budget goes below."""
         samples, held_out, tests, plans = (min(count, MIN_SAMPLES) for count in self[:4])
         method = min(self.method, MIN_SAMPLES)
-        return Work(samples, held_out, tests, plans, surface=False, causes=False, search=False, method=method)
+        return Work(samples, held_out, tests, plans, surface=False, causes=False, search=False, method=method, kl=self.kl)
 
     def limited_to(self, samples: int) -> "Work":
         """The same work, with plans tried and methods measured on no more samples than have curves."""
@@ -86,7 +88,7 @@ class CostEstimates(NamedTuple):
     """Expected seconds for one unit of each kind of work."""
 
     sample: float
-    """Curves of one sample, and the full model's answer to it."""
+    """Curves of one sample, but for the KL curve, and the full model's answer to it."""
     answer: float
     """The full model's answer to one held-out sample."""
     surface: float
@@ -107,11 +109,14 @@ class CostEstimates(NamedTuple):
     """One example for the report."""
     method: float = 0.0
     """What a published method measures on one sample."""
+    kl: float = 0.0
+    """KL curve of one of the samples that get one."""
 
     def of(self, work: Work, measured: int = 0) -> float:
         """Total seconds of the work, given that the curves of `measured` samples are done."""
         return (
             max(0, work.samples - measured) * self.sample
+            + max(0, min(work.kl, work.samples) - measured) * self.kl
             + (work.held_out + work.certify) * (self.answer + self.check)
             + work.surface * work.samples * self.surface
             + work.tests * (self.test + work.causes * self.causes)

@@ -1,8 +1,9 @@
 """The race: which plans are run on how many samples, and which of them go on.
 
-A plan is judged at every goal, a cost to get below: of the plans that cost less, the one that loses least leads there.
-Plans lead at few goals, so most of them leave after a few samples, and what is left is run on more (successive halving,
-Jamieson & Talwalkar, 2016, arXiv 1502.07943). All plans are compared on the same samples.
+Plans are compared with those of similar cost: at every goal, a cost ratio, the plans that save as much but less than
+the next goal asks for. The few that lose least lead there and are run on more samples (successive halving, Jamieson &
+Talwalkar, 2016, arXiv 1502.07943). On few samples a bold plan may lose nothing by chance, so it does not drive out
+milder ones. All plans of a round are compared on the same samples.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,8 +17,8 @@ from probe.calibration.search.candidate import Array, Candidate
 
 GOALS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
 """Cost ratios at which plans are compared."""
-REACHED = 0.98
-"""A plan reaches a goal from this share of it on."""
+BAND = 1.3
+"""A plan that saves more than a goal times this is not compared there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,8 @@ class Entrant:
     """Cost without the plan, divided by that with it."""
     candidate: Candidate | None = None
     """None for a plan that is not of the form that is searched."""
+    predicted: float = 1.0
+    """Predicted loss, which breaks ties; 1 if nothing was predicted."""
 
     @cached_property
     def key(self) -> str:
@@ -50,17 +53,13 @@ def goals_up_to(highest: float, wanted: float | None = None) -> tuple[float, ...
 def leaders(
     entrants: Iterable[Entrant], loss: Callable[[Entrant], float], goals: Sequence[float], count: int
 ) -> list[Entrant]:
-    """The `count` best entrants at each goal, each once, in the order of the goals.
-
-    Where none reaches a goal, the cheapest stands for it.
-    """
+    """The `count` best entrants at each goal, each once, in the order of the goals."""
     losses = {entrant: loss(entrant) for entrant in entrants}
-    ordered = sorted(losses, key=lambda entrant: (losses[entrant], -entrant.ratio))
+    ordered = sorted(losses, key=lambda entrant: (losses[entrant], entrant.predicted, -entrant.ratio))
     found: list[Entrant] = []
     for goal in goals:
-        reaching = [entrant for entrant in ordered if entrant.ratio >= REACHED * goal]
-        reaching = reaching or sorted(ordered, key=lambda entrant: -entrant.ratio)[:1]
-        found += [entrant for entrant in reaching[:count] if entrant not in found]
+        band = [entrant for entrant in ordered if goal <= entrant.ratio < BAND * goal]
+        found += [entrant for entrant in band[:count] if entrant not in found]
     return found
 
 

@@ -15,7 +15,7 @@ from halfv_core.plan import Plan
 from halfv_core.selectors import SELECTORS, ThresholdSelector, make_selector
 from probe.calibration.search.candidate import Array, Candidate, Form, PriceTable
 from probe.calibration.search.predict import Parts, predictions
-from probe.calibration.search.race import Entrant, Results, goals_up_to, leaders
+from probe.calibration.search.race import BAND, Entrant, Results, goals_up_to, leaders
 
 Measure = Callable[[str, Sequence[Plan], Sequence[int]], Array]
 """(name of the round, plans, indices of samples) -> falls (plans, samples)."""
@@ -53,6 +53,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self.predicted = predictions(self.form, self.parts, self.prices)
+        self._expected = {one.candidate: one.loss for one in self.predicted}
         self.results = Results(self.parts.weights)
         highest = max((one.ratio for one in self.predicted), default=1.0)
         self.goals = goals_up_to(highest, self.wanted)
@@ -65,7 +66,7 @@ class Search:
             shapes: Counter[Shape] = Counter()
             for one in ordered:
                 shape = _shape(one.candidate)
-                if one.ratio >= goal and shapes[shape] < PER_SHAPE:
+                if goal <= one.ratio < BAND * goal and shapes[shape] < PER_SHAPE:
                     shapes[shape] += 1
                     if one.candidate not in chosen:
                         chosen.append(one.candidate)
@@ -97,7 +98,10 @@ class Search:
 
     def _enter_candidates(self, candidates: Iterable[Candidate]) -> None:
         plans = ((candidate, candidate.plan(self.form)) for candidate in candidates)
-        self._enter(Entrant(plan, self.ratio_of(plan), candidate) for candidate, plan in plans)
+        expected = self._expected
+        self._enter(
+            Entrant(plan, self.ratio_of(plan), candidate, expected.get(candidate, 1.0)) for candidate, plan in plans
+        )
 
     def _enter(self, entrants: Iterable[Entrant]) -> None:
         for entrant in entrants:

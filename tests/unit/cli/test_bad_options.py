@@ -59,6 +59,7 @@ FINE: dict[str, set[str]] = {
     "--seed": {"0", HUGE},
     "--samples": {HUGE},
     "--questions": {HUGE},
+    "--kl-samples": {HUGE},
     "--examples": {"0", HUGE},
     "--held-out": {"0"},
     "--min-agreement": {"0"},

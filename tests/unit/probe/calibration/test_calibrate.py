@@ -116,6 +116,26 @@ def check_observations(profile: Profile, found: Observations) -> None:
         assert len(example.attentions) == 1 + (profile.stages.saturation_start is not None)
 
 
+def test_kl_on_fewer_samples_changes_no_other_curve(tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load("llava", tmp_path)
+    settings = Settings(samples=6, held_out=0.2, max_new_tokens=2, entropy_k=5)
+    (whole, every), (few, some) = (
+        calibrate_in_full(loaded.model, loaded.processor, samples, settings.model_copy(update={"kl_samples": count}))
+        for count in (99, 2)
+    )
+    same = {"visual", "text", "joint", "spectrum", "visual_sinks", "text_sinks", "entropy_k"}
+    assert few.curves.model_dump(include=same) == whole.curves.model_dump(include=same)
+    assert (whole.curves.kl_samples, few.curves.kl_samples) == (None, 2)
+    assert [bool(sample.kl) for sample in some.samples] == [True, True, False, False, False]
+    assert [sample.kl for sample in some.samples[:2]] == [sample.kl for sample in every.samples[:2]]
+    rows = np.array([sample.kl for sample in some.samples[:2]])
+    assert few.curves.kl.mean == pytest.approx(rows.mean(0).tolist(), rel=1e-3)
+    assert few.curves.kl_typical == pytest.approx(np.sqrt(rows.prod(0)).tolist(), rel=1e-3)
+    assert few.provenance.arguments_resolved["kl_samples"] == 2
+    few.save(tmp_path / "few.json")
+    assert Profile.load(tmp_path / "few.json") == few
+
+
 @pytest.mark.parametrize("family", ["gemma3", "qwen2_5_vl"])
 def test_same_seed_same_profile(family: str, tmp_path: Path, samples: list[Sample]) -> None:
     loaded = load(family, tmp_path)

@@ -6,7 +6,7 @@ import pytest
 
 from halfv_core.plan import Freeze, Keep, Plan, Selection, When
 from halfv_core.profile import Profile
-from halfv_core.records import CausalTest, Check, PublishedMethod, UtilitySurface
+from halfv_core.records import CausalTest, Check, PublishedMethod, Sinks, UtilitySurface
 from probe.calibration.cautions import cautions
 from tests.profiles import llava_like, uncertainty, unsaturated
 
@@ -224,3 +224,37 @@ def test_a_plan_that_is_safe_by_chance_is_reported(share: float, expected: int) 
     chosen = profile.pruning_tests[-1].model_copy(update={"plan": profile.plan, "safe_share": share})
     found = cautions(profile.model_copy(update={"pruning_tests": (chosen,)}))
     assert sum(sentence.startswith("The plan is safe in 89% of the resamples") for sentence in found) == expected
+
+
+def with_sinks(profile: Profile, **off: float) -> Profile:
+    """Set how far each group's entropy without sinks is from the one with them at layer 7; half as far at layer 8."""
+    curves, sinks = profile.curves, {}
+    for group, distance in off.items():
+        without = list(getattr(curves, group).mean)
+        without[7] += distance
+        without[8] += distance / 2
+        points = len(without)
+        sinks[f"{group}_sinks"] = Sinks(
+            tokens=(1.5,) * points, norm_ratio=(87.5,) * points, entropy_without=tuple(without)
+        )
+    return profile.model_copy(update={"curves": curves.model_copy(update=sinks)})
+
+
+def test_sinks_that_change_an_entropy_are_named_by_group() -> None:
+    assert cautions(with_sinks(clean(), visual=0.19, text=-0.19)) == ()
+    assert cautions(with_sinks(clean(), text=0.43)) == (
+        "Sink tokens change the text entropy: at layer 7 it is 0.43 nats higher without them (1.5 a prompt, whose "
+        "hidden states are up to 87.5 times as long as the median).",
+    )
+    visual, text = cautions(with_sinks(clean(), visual=-0.5, text=1.0))
+    assert "the visual entropy: at layer 7 it is 0.5 nats lower without them" in visual
+    assert "the text entropy: at layer 7 it is 1 nats higher" in text
+
+
+def test_the_kl_caution_takes_the_typical_curve() -> None:
+    """One sample may make the mean of Stage III large where every other sample is idle."""
+    profile = with_kl_share(clean(), 0.4, safe=True)
+    assert "The KL curve says" in cautions(profile)[0]
+    typical = (2.0,) * 15 + (1e-4,) * 17
+    curves = profile.curves.model_copy(update={"kl_typical": typical})
+    assert cautions(profile.model_copy(update={"curves": curves})) == ()

@@ -113,6 +113,19 @@ def test_what_the_calibrations_did_not_share_is_named() -> None:
     assert found.agree and found.same_model
 
 
+def test_the_samples_of_the_kl_curve_are_compared_by_what_was_measured() -> None:
+    """An older profile does not have the setting, and measured KL on all samples."""
+    base = profiles.qwen_like()
+    settings = base.provenance.arguments_resolved | {"kl_samples": 16}
+    newer = base.model_copy(
+        update={
+            "curves": base.curves.model_copy(update={"kl_samples": 16}),
+            "provenance": base.provenance.model_copy(update={"arguments_resolved": settings}),
+        }
+    )
+    assert compare(base, newer).differs == {"samples with a KL curve": ("all", 16)}
+
+
 def test_curve_distances_are_in_standard_deviations() -> None:
     points = 29
     mean, base = [float(index) for index in range(points)], profiles.qwen_like()

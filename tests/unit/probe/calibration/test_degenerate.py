@@ -159,3 +159,11 @@ def test_a_question_whose_picture_makes_no_visual_token_is_named(tmp_path: Path,
         ("line 3: no image; got columns id, question, answer, family",),
     )
     assert "s2" not in (*profile.provenance.sample_ids, *profile.provenance.held_out_ids)
+
+
+def test_without_any_kl_curve_there_is_one_clear_line(loaded: LoadedModel, samples: list[Sample]) -> None:
+    layer = parts_of(loaded.model).layers[1]
+    layer.mlp = torch.nn.Sequential(layer.mlp, _Overflow(1))
+    settings = SETTINGS.model_copy(update={"kl_samples": 1})
+    with pytest.raises(DataError, match=r"no sample has a KL curve; got none of the first 1 .*; raise kl_samples \("):
+        calibrate(loaded.model, loaded.processor, samples, settings)

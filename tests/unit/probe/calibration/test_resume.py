@@ -20,7 +20,7 @@ from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
 
 SETTINGS = Settings(
-    samples=5, held_out=0.4, max_new_tokens=3, entropy_k=5, min_agreement=0.5, max_log_likelihood_drop=9
+    samples=5, held_out=0.4, kl_samples=2, max_new_tokens=3, entropy_k=5, min_agreement=0.5, max_log_likelihood_drop=9
 )
 STEPS = {"curves": 3, "held-out answers": 2, "marginal utility": 3, "Stage III": 3, "plans": 3, "held-out": 2,
          "examples": 2}  # fmt: skip

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from halfv_core import Profile
 from halfv_core.models import bundled_models
 from halfv_core.profile import Curve, Stages
+from halfv_core.records import Sinks
 from probe.calibration.observations import Observations, SampleCurves
 from tests import profiles
 
@@ -49,6 +50,19 @@ def hostile() -> Profile:
     return profile.model_copy(update={"provenance": provenance, "utility": utility})
 
 
+def with_sinks() -> Profile:
+    """A profile of today: KL on few samples with a typical curve, and sinks that matter to the text entropy."""
+    profile = profiles.qwen_like()
+    curves = profile.curves
+    typical = (*(0.1 * value for value in curves.kl.mean[:-1]), 0.0)
+    points = len(curves.visual.mean)
+    none = Sinks(tokens=(0.0,) * points, norm_ratio=(1.25,) * points, entropy_without=curves.visual.mean)
+    text = tuple(value + (0.625 if 3 <= layer < 20 else 0.0) for layer, value in enumerate(curves.text.mean))
+    some = Sinks(tokens=(1.5,) * points, norm_ratio=(87.5,) * points, entropy_without=text)
+    measured = {"kl_typical": typical, "kl_samples": 16, "visual_sinks": none, "text_sinks": some}
+    return profile.model_copy(update={"curves": curves.model_copy(update=measured)})
+
+
 PROFILES: list[Callable[[], Profile]] = [
     profiles.qwen_like,
     profiles.llava_like,
@@ -56,6 +70,7 @@ PROFILES: list[Callable[[], Profile]] = [
     *(lambda name=name: shipped(name) for name in bundled_models()),
     two_layers,
     hostile,
+    with_sinks,
 ]
 
 

@@ -10,7 +10,7 @@ from probe.report.figures import CHARTS, Subject
 from probe.report.figures.frontier import pareto_frontier
 from probe.report.figures.treatments import by_treatment
 from tests import profiles
-from tests.unit.probe.report.figure_subjects import PROFILES, numbers, observed, shipped, trace_of
+from tests.unit.probe.report.figure_subjects import PROFILES, numbers, observed, shipped, trace_of, with_sinks
 
 
 @pytest.mark.parametrize("make", PROFILES)
@@ -84,13 +84,55 @@ def test_redundancy_shows_every_value_and_marks_zeros(make: Callable[[], Profile
     profile = make()
     figure, table = CHARTS["redundancy"].make([Subject(profile)]), CHARTS["redundancy"].table([Subject(profile)])
     assert figure is not None and table is not None
-    kl = profile.curves.kl
+    kl, typical = profile.curves.kl, profile.curves.kl_typical
+    drawn = kl.mean if typical is None else typical
     shown = next(trace for trace in figure.data if trace.name == "KL" and trace.customdata is not None)
-    assert shown.y == tuple(value if value > 0 else None for value in kl.mean)
+    assert shown.y == tuple(value if value > 0 else None for value in drawn)
     zeros = trace_of(figure, "KL is 0 (at the floor)")
-    assert zeros.x == tuple(layer for layer, value in enumerate(kl.mean) if value <= 0)
-    assert all(0 < zeros.y[0] < value for value in kl.mean if value > 0)
-    assert [row[3:] for row in table.rows] == list(zip(kl.mean, kl.std, strict=True))
+    assert zeros.x == tuple(layer for layer, value in enumerate(drawn) if value <= 0)
+    assert all(0 < zeros.y[0] < value for value in drawn if value > 0)
+    assert [row[3:] for row in table.rows] == list(zip(typical or [None] * len(drawn), kl.mean, kl.std, strict=True))
+    assert any(trace.fill == "toself" for trace in figure.data) == (typical is None)
+
+
+def test_samples_with_a_kl_curve_wait_in_the_legend_and_the_others_are_left_out() -> None:
+    profile = with_sinks()
+    observations = observed(profile)
+    one, other = observations.samples
+    few = observations.model_copy(update={"samples": (one, other.model_copy(update={"kl": ()}))})
+    figure = CHARTS["redundancy"].make([Subject(profile, few)])
+    assert figure is not None
+    lines, floor = trace_of(figure, "single samples"), trace_of(figure, "KL is 0 (at the floor)").y[0]
+    assert (lines.visible, lines.showlegend) == ("legendonly", True)
+    assert lines.y == (*one.kl[:-1], floor, None)
+    assert CHARTS["entropy"].make([Subject(profile, few)]) is not None
+
+
+def test_the_entropy_without_sinks_is_drawn_where_it_differs() -> None:
+    profile = with_sinks()
+    figure, table = CHARTS["entropy"].make([Subject(profile)]), CHARTS["entropy"].table([Subject(profile)])
+    sinks, names = profile.curves.text_sinks, [trace.name for trace in figure.data] if figure else []
+    assert figure is not None and table is not None and sinks is not None
+    assert "visual, without sinks" not in names
+    dashed = trace_of(figure, "text, without sinks")
+    assert (dashed.y, dashed.line.dash) == (sinks.entropy_without, "longdash")
+    scored = figure.layout.updatemenus[0].buttons[1].args[0]["y"][names.index(dashed.name)]
+    text = profile.curves.text.mean
+    mean, deviation = sum(text) / len(text), math.sqrt(sum((v - sum(text) / len(text)) ** 2 for v in text) / len(text))
+    assert scored == pytest.approx([(value - mean) / deviation for value in sinks.entropy_without])
+    columns = dict(zip(table.columns, zip(*table.rows, strict=True), strict=True))
+    assert columns["text sinks"] == sinks.tokens and columns["text norm ratio"] == sinks.norm_ratio
+    assert columns["text without sinks"] == sinks.entropy_without
+    small = sinks.model_copy(update={"entropy_without": tuple(value + 0.19 for value in text)})
+    curves = profile.curves.model_copy(update={"text_sinks": small})
+    unnoticed = CHARTS["entropy"].make([Subject(profile.model_copy(update={"curves": curves}))])
+    assert unnoticed is not None and "text, without sinks" not in [trace.name for trace in unnoticed.data]
+
+
+def test_profiles_with_and_without_sinks_share_a_table() -> None:
+    table = CHARTS["entropy"].table([Subject(with_sinks()), Subject(profiles.llava_like())])
+    assert table is not None
+    assert {row[-3:] for row in table.rows if row[0] == "llava-1.5-7b"} == {(None, None, None)}
 
 
 @pytest.mark.parametrize("make", PROFILES)

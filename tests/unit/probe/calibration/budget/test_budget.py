@@ -86,6 +86,16 @@ def test_measured_samples_cost_nothing_more() -> None:
     assert COSTS.of(REQUESTED) - COSTS.of(REQUESTED, measured=30) == 30 * COSTS.sample
 
 
+def test_only_the_first_samples_cost_a_kl_curve() -> None:
+    costs, some = COSTS._replace(kl=20.0), REQUESTED._replace(kl=16)
+    assert costs.of(some) - COSTS.of(some) == 16 * 20.0
+    assert costs.of(some, measured=6) - COSTS.of(some, measured=6) == 10 * 20.0
+    assert costs.of(some, measured=30) == COSTS.of(some, measured=30)
+    few = some._replace(samples=12)
+    assert costs.of(few) - COSTS.of(few) == 12 * 20.0
+    assert some.minimum().kl == 16
+
+
 @given(works, cost_estimates, amounts, counts)
 def test_fitted_work_lies_between_minimum_and_requested(
     requested: Work, costs: CostEstimates, left: float, measured: int

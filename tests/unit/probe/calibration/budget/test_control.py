@@ -9,11 +9,17 @@ from typing import Any
 
 import pytest
 
+from halfv_core.cost import DecoderShape
 from halfv_core.errors import HalfVError
 from halfv_core.families import parts_of
 from halfv_core.models import LoadedModel, load_model
 from halfv_core.profile import Profile
+from probe.calibration.budget.budget import CostEstimates
 from probe.calibration.calibrate import Settings, calibrate
+from probe.calibration.cost_estimates import CostEstimator
+from probe.calibration.drawn import DrawnSamples
+from probe.calibration.steps.curves import Curves
+from probe.calibration.steps.step import ProbedModel
 from probe.data.samples import Sample, load_samples
 from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
@@ -103,6 +109,26 @@ def test_a_budget_is_kept_and_the_least_important_work_is_dropped_first(
     assert least.expected.agreement is not None
     sizes = [amounts(profile) for profile in (whole, *profiles, least)]
     assert sizes == sorted(sizes, key=lambda size: [-int(number) for number in size[:4]])
+
+
+def test_curves_are_estimated_from_the_samples_with_a_kl_curve_and_those_without(
+    loaded: LoadedModel, samples: list[Sample], clock: Clock
+) -> None:
+    settings = SETTINGS.model_copy(update={"samples": 12, "held_out": 0.0, "kl_samples": 5})
+    drawn = DrawnSamples.draw(samples, settings)
+    work = drawn.requested_work(settings)
+    assert (work.samples, work.kl) == (12, 5)
+    step = Curves(5, 2, kl_ids=frozenset(sample.id for sample in drawn.calibration[:5]))
+    estimates = CostEstimator(settings, DecoderShape.of(loaded.model.config.get_text_config(), 4))
+    model, spent, expected = ProbedModel(loaded.model, loaded.processor), [0.0], []
+    for measured, sample in enumerate(drawn.calibration, start=1):
+        estimates.add(step.measure(model, sample))
+        spent.append(clock.now)
+        costs = CostEstimates(0, 0, 0, 0, 0, 0, 0, once=0)
+        costs = costs._replace(sample=estimates().sample, kl=estimates().kl)
+        expected.append(spent[measured] + costs.of(work, measured))
+    assert spent[5] / 5 > 1.5 * (spent[12] - spent[5]) / 7  # KL takes long, so that a wrong estimate is noticed
+    assert expected == pytest.approx([clock.now] * 12, rel=0.1)
 
 
 def test_a_resumed_run_keeps_earlier_decisions(
