@@ -121,7 +121,7 @@ def run_demo(
 
     Args:
         folder: folder for the files (see `Files`); created if it does not exist.
-        samples: number of calibration scenes, drawn from the 100 bundled ones.
+        samples: number of calibration scenes, drawn from the 400 bundled ones.
         questions: number of held-out scenes, drawn from the 300 bundled ones.
         arguments: options of `halfv-probe calibrate` that the user gave, for the profile's provenance.
         on_progress: called as each step advances.

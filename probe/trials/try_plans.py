@@ -1,7 +1,7 @@
 """Trials of many plans on the same prompts: each prompt runs once in full, each plan from its first intervention on."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -88,12 +88,21 @@ def under(
     Raises:
         DataError: what the block raises, naming the case and the plan.
     """
-    whole = plan.reads() & {"vision", "grids", "transitions"}  # of what does not run again in a replay
-    with nullcontext() if whole else replay.from_layer(plan.first_layer), apply(model, plan, family=family):
+    with replayed(replay, plan), apply(model, plan, family=family):
         try:
             yield
         except DataError as error:
             raise DataError(f"{case.id} under the plan '{'; '.join(plan.describe())}': {error}") from None
+
+
+@contextmanager
+def replayed(replay: Replay, plan: Plan) -> Iterator[None]:
+    """In the block, a prefill under the plan starts at its first layer, unless it reads what a replay leaves out."""
+    if plan.reads() & {"vision", "grids", "transitions"}:
+        yield
+        return
+    with replay.from_layer(plan.first_layer):
+        yield
 
 
 def readings_of(rows: Sequence[Sequence[tuple[bool, float]]], plans: int) -> tuple[Readings, ...]:
