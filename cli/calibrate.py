@@ -26,7 +26,7 @@ from cli.outputs import Output, prepare
 if TYPE_CHECKING:
     from probe.calibration.settings import Settings
 
-OPTIONS = {"keep_ratios": "--keep-ratio", "max_log_likelihood_drop": "--max-drop"}
+OPTIONS = {"keep_ratios": "--keep-ratio"}
 """Settings whose option has another name."""
 
 
@@ -47,14 +47,20 @@ def calibrate(
     selector: Annotated[str, typer.Option(help="How visual tokens are chosen at Stage II.")] = "anchor_coverage",
     option: Annotated[list[str] | None, typer.Option(help="Setting of the selector, NAME=VALUE, repeatable.")] = None,
     top_share: Annotated[float, typer.Option(help="Share kept in Stage III under token sparsity.")] = 0.05,
-    min_agreement: Annotated[float, typer.Option(help="Agreement from which on a plan is safe.")] = 0.95,
-    max_drop: Annotated[float, typer.Option(help="Largest safe fall in log-likelihood, nats a token.")] = 0.05,
     target_retention: Annotated[
-        float | None, typer.Option(help="Share of the full model's answers that must stay; the cheapest plan is taken.")
+        float | None,
+        typer.Option(help="Share of the full model's score to keep; the cheapest plan is taken. [default: 0.97]"),
     ] = None,
     target_flops: Annotated[
-        float | None, typer.Option(help="FLOPs ratio to reach; the plan that changes least is taken.")
+        float | None, typer.Option(help="FLOPs ratio to reach; the plan that keeps most is taken.")
     ] = None,
+    target_kv: Annotated[float | None, typer.Option(help="KV cache ratio to reach, likewise.")] = None,
+    certify: Annotated[
+        int, typer.Option(help="Further samples of the data that are kept apart, to prove what the plan keeps.")
+    ] = 200,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Take a plan only if the target is proven for it; else exit with 1.")
+    ] = False,
     method: Annotated[
         str | None,
         typer.Option(
@@ -99,10 +105,11 @@ def calibrate(
         selector=selector,
         options=selector_options(option or []),
         top_share=top_share,
-        min_agreement=min_agreement,
-        max_log_likelihood_drop=max_drop,
         target_retention=target_retention,
         target_flops=target_flops,
+        target_kv=target_kv,
+        certify=certify,
+        strict=strict,
         max_new_tokens=max_new_tokens,
         method=method,
         budget=None if budget is None else parse_budget(budget),

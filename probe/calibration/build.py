@@ -8,7 +8,7 @@ import numpy as np
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.plan import Plan
 from halfv_core.profile import Expected, Profile, Provenance
-from halfv_core.records import Check, PublishedMethod, Saturation, Uncertainty
+from halfv_core.records import Causes, Check, PublishedMethod, Saturation, SearchEffort, Uncertainty
 from probe.analyzers.marginal_utility import UtilitySurface
 from probe.calibration.cautions import cautions
 from probe.calibration.choose_plan import ChosenPlan
@@ -40,6 +40,10 @@ class Findings:
     examples: tuple[Example, ...]
     method: PublishedMethod | None = None
     """The published method that the plan is, with what was measured for it."""
+    causes: Causes | None = None
+    """The causal curves; None if a published method's plan was asked for."""
+    search: SearchEffort | None = None
+    """What the search cost; None if there was none."""
 
 
 def profile_of(findings: Findings, provenance: Provenance) -> Profile:
@@ -58,6 +62,9 @@ def profile_of(findings: Findings, provenance: Provenance) -> Profile:
         utility=None if surface is None else surface.record(findings.decision.candidates),
         checks=findings.checks,
         method=findings.method,
+        causes=findings.causes,
+        certificate=chosen.certificate,
+        search=findings.search,
         provenance=provenance,
     )
     return profile.model_copy(update={"cautions": cautions(profile)})

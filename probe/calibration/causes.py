@@ -69,6 +69,16 @@ class CausalEvidence(NamedTuple):
         """Whether the questions need the picture, and a treatment that costs nothing could be proven to."""
         return self._verdict() == "measured"
 
+    @property
+    def picture_needed(self) -> bool:
+        """Whether the questions need the picture, as far as is known."""
+        return self._verdict() != "picture_not_needed"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict and what follows from it."""
+        return self._sentence({name: self.losses.onset(name) for name in TREATMENTS})
+
     def start(self, samples: Indices | Sequence[int] | None = None) -> StageThreeStart | None:
         """Where Stage III begins by the samples with these indices, all by default; None if nowhere."""
         losses = self.losses if samples is None else self.losses.resampled(samples)

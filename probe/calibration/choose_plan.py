@@ -8,6 +8,7 @@ that the user wants. Milder plans, and then the chosen one, are tested on the he
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -71,15 +72,18 @@ def monotone_retentions(ratios: Sequence[float], retentions: Sequence[float]) ->
     return result.tolist()
 
 
-def judged_tests(plans: Sequence[Priced], judged: Judged, goal: Goal, seed: int) -> list[PruningTest]:
-    """A test for each plan, and one for the plan that does nothing, in this order.
+def judged_tests(plans: Sequence[Priced], judged: Judged, goal: Goal, seed: int, finalists: int) -> list[PruningTest]:
+    """A test for each plan.
 
     Args:
         judged: the plans' scores, in the same order.
+        finalists: number of plans, from the first on, whose retentions are made monotone. Others are shown beside them.
     """
-    fitted = monotone_retentions(list(map(goal.ratio_of, plans)), [scores.retention for scores in judged.scores])
+    retentions = [scores.retention for scores in judged.scores]
+    ratios = list(map(goal.ratio_of, plans))[:finalists]
+    retentions[:finalists] = monotone_retentions(ratios, retentions[:finalists])
     tests = []
-    for priced, scores, retention in zip(plans, judged.scores, fitted, strict=True):
+    for priced, scores, retention in zip(plans, judged.scores, retentions, strict=True):
         test = PruningTest(
             **priced._asdict(),
             **scores.quality._asdict(),
@@ -89,10 +93,11 @@ def judged_tests(plans: Sequence[Priced], judged: Judged, goal: Goal, seed: int)
             retention=retention,
         )
         tests.append(test)
-    return [*tests, _doing_nothing(len(judged.samples))]
+    return tests
 
 
-def _doing_nothing(samples: int) -> PruningTest:
+def doing_nothing(samples: int) -> PruningTest:
+    """The test of the plan that does nothing, whose result is known."""
     same = {"agreement": 1.0, "log_likelihood_drop": 0.0, "safe": True, "safe_share": 1.0, "retention": 1.0}
     return PruningTest(plan=NOTHING, flops_ratio=1.0, kv_ratio=1.0, samples=samples, **same)
 
@@ -134,7 +139,7 @@ class Certified(NamedTuple):
     """What the held-out samples say."""
 
     certificate: Certificate
-    index: int | None
+    taken: int | None
     """Place in the sequence of the plan to take; None for the plan that does nothing."""
 
 
@@ -154,7 +159,7 @@ def certify(
     count = len(judged.samples)
     order = np.random.default_rng(seed).permutation(count)
     scores = [one.in_order(order) for one in judged.scores]
-    proven = certified_prefix(lambda one=one: one.proves(target) for one in scores) - 1 if count else -1
+    proven = certified_prefix(partial(one.proves, target) for one in scores) - 1 if count else -1
     taken: int | None = len(sequence) - 1 if sequence else None
     replaced = taken is not None and taken != proven and count and (strict or _is_refuted(scores[taken], target))
     if replaced:

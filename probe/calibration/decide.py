@@ -57,7 +57,8 @@ def _evidence(
     placements = ", ".join(f"{SIGNALS[name]} says layer {candidate}" for name, candidate in candidates.items())
     means = dict(zip(surface.layers, surface.utility.mean(1).tolist(), strict=True))
     costs = ", ".join(f"{means[candidate]:.3g} at layer {candidate}" for candidate in worse)
-    comparison = f"{placements or 'No signal names a layer'}. Marginal utility of pruning, nats a token for the whole prefill saved: {costs}"
+    named = placements or "No signal names a layer"
+    comparison = f"{named}. Marginal utility of pruning, nats a token for the whole prefill saved: {costs}"
     if layer == by_curves:
         return f"Signals differ: {comparison}. It does not speak against layer {layer}, the later of text and KL."
     return (

@@ -40,7 +40,7 @@ class DrawnSamples(NamedTuple):
         further = drawn[settings.samples :]
         if len(calibration) < 2:
             raise DataError("too few samples to calibrate on", got=len(calibration), expected="2 or more")
-        return cls(drawn, calibration, [*held_out, *further], unreadable, len(further))
+        return cls(drawn, calibration, [*held_out, *further], len(further), unreadable)
 
     def requested_work(self, settings: Settings) -> Work:
         """The work of a calibration on these samples if no budget limits it."""

@@ -47,7 +47,7 @@ class Runner:
             requested: how much of each step is done if the budget allows all of it.
             started: the start of the budget, on the clock of `time.monotonic`.
         """
-        self._model = model
+        self.model = model
         self._on_progress = on_progress or (lambda *_: None)
         self._cache = ResultCache(journal, parts_of(model.model, model.family).ranks)
         self.estimates = CostEstimator(settings, shape)
@@ -116,7 +116,7 @@ class Runner:
 
         def measure() -> Item:
             try:
-                return step.measure(self._model, sample)
+                return step.measure(self.model, sample)
             except DataError as error:
                 if not step.skips_bad_samples:
                     raise

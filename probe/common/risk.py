@@ -11,9 +11,9 @@ needs. The order of the values matters to the stakes, so it must not depend on t
 
 Clopper & Pearson (1934): the exact bound for values that are 0 or 1.
 
-Fixed sequence (Learn then Test, Angelopoulos et al., 2021, arXiv 2110.01052): hypotheses are tested in an order that was
-fixed before, each at the full level, and the first that is not rejected ends the sequence. Then the probability that
-any rejected hypothesis was true is at most a, however many there are.
+Fixed sequence (Learn then Test, Angelopoulos et al., 2021, arXiv 2110.01052): hypotheses are tested in an order that
+was fixed before, each at the full level, and the first that is not rejected ends the sequence. Then the probability
+that any rejected hypothesis was true is at most a, however many there are.
 """
 
 import math
@@ -54,12 +54,13 @@ def log_capital(values: ArrayLike, lowest: float, highest: float, confidence: fl
     before = np.concatenate([np.full_like(variance[..., :1], 0.25), variance[..., :-1]], axis=-1)
     stakes = np.sqrt(-2 * math.log(1 - confidence) / (len(draws) * before))  # for the scaled values
     stakes = np.minimum(stakes / (highest - lowest), MAX_STAKE / -lowest)
-    return np.log1p(stakes * table).cumsum(-1).max(-1)
+    capital: Array = np.log1p(stakes * table).cumsum(-1).max(-1)
+    return capital
 
 
 def is_positive(values: ArrayLike, lowest: float, highest: float, confidence: float = CONFIDENCE) -> NDArray[np.bool_]:
     """Whether E[values] > 0 is proven; arguments as those of `log_capital`, result (...)."""
-    return log_capital(values, lowest, highest, confidence) >= -math.log(1 - confidence)  # type: ignore[no-any-return]
+    return log_capital(values, lowest, highest, confidence) >= -math.log(1 - confidence)
 
 
 def proves_ratio(kept: Array, base: Array, ratio: float, confidence: float = CONFIDENCE) -> bool:

@@ -76,7 +76,8 @@ class Work(NamedTuple):
         """The amount that no budget goes below."""
         samples, held_out, tests, plans = (min(count, MIN_SAMPLES) for count in self[:4])
         method = min(self.method, MIN_SAMPLES)
-        return Work(samples, held_out, tests, plans, surface=False, causes=False, search=False, method=method, kl=self.kl)
+        least = Work(samples, held_out, tests, plans, method=method, kl=self.kl)
+        return least._replace(surface=False, causes=False, search=False)
 
     def limited_to(self, samples: int) -> "Work":
         """The same work, with plans tried and methods measured on no more samples than have curves."""

@@ -15,6 +15,7 @@ from probe.common.result_cache import ResultCache
 MIN_BEFORE_DECIDING = 3
 """Samples that are measured before the first decision."""
 
+
 class BudgetControl:
     """Decides how much work is done. `work` is the current decision; without a budget it is all the requested work."""
 

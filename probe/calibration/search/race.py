@@ -32,6 +32,8 @@ class Entrant:
     """None for a plan that is not of the form that is searched."""
     predicted: float = 1.0
     """Predicted loss, which breaks ties; 1 if nothing was predicted."""
+    method: str | None = None
+    """The published method whose plan it is."""
 
     @cached_property
     def key(self) -> str:

@@ -6,7 +6,7 @@ once more. After each, the leaders at every goal go on to more samples.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 
@@ -34,6 +34,8 @@ NEIGHBOURS = 48
 """Neighbours of leaders that are run in a round."""
 SELECTOR_GOALS = (2.0, 3.0)
 """Goals at whose leaders other selectors are tried."""
+SHOWN_GOALS = (1.9, 2.9)
+"""Goals at which published methods are judged beside the finalists. Their plans come close to 2 and 3."""
 
 
 @dataclass
@@ -74,16 +76,18 @@ class Search:
                     break
         return chosen
 
-    def run(self, seeds: Sequence[Plan]) -> list[Entrant]:
+    def run(self, begin: Sequence[Candidate], methods: Mapping[str, Sequence[Plan]]) -> list[Entrant]:
         """The finalists, by cost, the dearest first.
 
         Args:
-            seeds: other plans to begin with.
+            begin: candidates to begin with, beside those that are predicted to be good.
+            methods: published method -> its plans, likewise.
         """
         first, second, third = _chunks(len(self.parts.weights))
         both = [*first, *second]
-        self._enter_candidates(self.proposals())
-        self._enter(Entrant(plan, self.ratio_of(plan)) for plan in seeds)
+        self._enter_candidates([*self.proposals(), *begin])
+        for name, published in methods.items():
+            self._enter(Entrant(plan, self.ratio_of(plan), method=name) for plan in published)
         self._measure("1", self.entrants.values(), first)
         self._enter_candidates(self._neighbours(self._leaders(first, 1)))
         self._enter_candidates(self._selector_variants(first))
@@ -95,6 +99,20 @@ class Search:
         self._measure("3 on all", self._leaders(both, GO_ON), third)
         finalists = self._leaders([*both, *third], FINALISTS)
         return sorted(finalists, key=lambda entrant: entrant.ratio)
+
+    def leading_methods(self, count: int) -> list[Entrant]:
+        """Of the published methods' plans, the `count` best at each of a few costs, by the samples of the first round.
+
+        A method is named once at each cost.
+        """
+        first = _chunks(len(self.parts.weights))[0]
+        published = [entrant for entrant in self._known(first) if entrant.method]
+        return leaders(published, lambda entrant: self.results.loss(entrant, first), SHOWN_GOALS, count)
+
+    def predicted_best(self, begin: Sequence[Candidate]) -> list[Entrant]:
+        """The candidates to begin with and those of least predicted loss, where nothing is run before the choice."""
+        self._enter_candidates([*self.proposals(per_goal=1), *begin])
+        return sorted(self.entrants.values(), key=lambda entrant: entrant.ratio)
 
     def _enter_candidates(self, candidates: Iterable[Candidate]) -> None:
         plans = ((candidate, candidate.plan(self.form)) for candidate in candidates)
