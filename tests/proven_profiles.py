@@ -1,8 +1,8 @@
-"""Profiles with all that a calibration finds about causes, proof and search: one like Qwen, and what else may happen."""
+"""Profiles with causal curves, a certificate and the effort of the search, for tests of what reads them."""
 
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.profile import Causes, Certificate, Profile, PruningTest, Saturation, SearchEffort
-from halfv_core.records import CausalCurve, CausalTest
+from halfv_core.records import BoundaryUncertainty, CausalCurve, CausalTest, Uncertainty, Winner
 from tests.profiles import IVR, build, uncertainty
 
 EXIT = Keep(layer=9, keep_ratio=0.05, selector="attention")
@@ -24,7 +24,8 @@ def proven() -> Profile:
         "causes": causes(),
         "certificate": certificate(),
         "search": SearchEffort(considered=1240, plans=62, plan_samples=1830, exhaustive=99_200, passes=33.4),
-        "uncertainty": uncertainty(),
+        "uncertainty": _uncertainty(),
+        "expected": profile.expected.model_copy(update={"held_out": 225}),
     }
     return profile.model_copy(update=found)
 
@@ -40,7 +41,14 @@ def not_needed() -> Profile:
         }
     )
     nothing = certificate().model_copy(
-        update={"samples": 0, "retention": None, "proven": None, "proven_plan": None, "proven_flops_ratio": None}
+        update={
+            "samples": 0,
+            "retention": None,
+            "proven": None,
+            "proven_plan": None,
+            "proven_flops_ratio": None,
+            "sentence": "No sample was held out, so nothing is proven.",
+        }
     )
     tests = tuple(
         test.model_copy(update={"held_out_retention": None, "proven": None}) for test in proven().pruning_tests
@@ -84,6 +92,13 @@ def certificate() -> Certificate:
         samples_needed=None,
         sentence="With 90% confidence the plan keeps at least 94.1% of the score on data like these.",
     )
+
+
+def _uncertainty() -> Uncertainty:
+    """Stage III at layer 9 for almost sure."""
+    wins = (Winner(layer=7, share=0.04), Winner(layer=9, share=0.96))
+    third = BoundaryUncertainty(low=9, median=9, high=9, wins=wins)
+    return uncertainty().model_copy(update={"saturation_start": third})
 
 
 def _curve(

@@ -18,7 +18,7 @@ class Fact(NamedTuple):
 
 
 def facts(profile: Profile) -> list[Fact]:
-    """Savings first, then what is kept."""
+    """Savings first, then what is kept of the full model's score, or of its answers."""
     expected, chosen = profile.expected, chosen_test(profile)
     tokens = f"{expected.visual_tokens:.0f} visual and {expected.text_tokens:.0f} text tokens"
     found = [
@@ -46,27 +46,15 @@ def proof_rows(profile: Profile) -> list[tuple[str, str]]:
     rows.append(("proven", f"at least {proven}, with {certificate.confidence:.0%} confidence"))
     if certificate.proven is None:
         rows[-1] = ("proven", proven)
-    return [*rows, ("proven plan", proven_plan(profile, certificate))]
-
-
-def proven_plan(profile: Profile, certificate: Certificate) -> str:
-    """The cheapest plan that is proven to reach the target, or what it would take to prove one."""
-    if certificate.proven_plan is None:
-        needed = certificate.samples_needed
-        remedy = "" if needed is None else f"; about {needed} held-out samples would prove this one"
-        return f"none that saves anything{remedy}"
-    if certificate.proven_plan == profile.plan:
-        return "this one"
-    ratio = certificate.proven_flops_ratio
-    saved = "" if ratio is None else f"{ratio:.2f}x fewer FLOPs: "
-    return saved + in_words(certificate.proven_plan)
+    described = _proven_plan(profile, certificate)
+    return [*rows, *(("" if index else "proven plan", text) for index, text in enumerate(described))]
 
 
 def comparison_rows(profiles: Sequence[Profile]) -> list[tuple[str, list[str]]]:
     """What each profile keeps by estimate, on held-out samples and for sure; empty if none has a certificate."""
     if all(profile.certificate is None for profile in profiles):
         return []
-    rows: dict[str, list[str]] = {"Score kept, estimated": [], "Score kept, held out": [], "Score kept, proven": []}
+    rows: dict[str, list[str]] = {"Estimated retention": [], "Held-out retention": [], "Proven retention": []}
     for profile in profiles:
         certificate, estimated = profile.certificate, estimated_retention(profile)
         ends = ("not measured", "not measured") if certificate is None else _ends(certificate)
@@ -108,20 +96,32 @@ def _answers(profile: Profile) -> Iterator[Fact]:
 def _kept(profile: Profile, certificate: Certificate) -> Iterator[Fact]:
     estimated, target = estimated_retention(profile), percent(certificate.target)
     if estimated is not None:
-        note = f"on the {_chosen_on(profile)} samples it was chosen on; the target is {target}"
-        yield Fact("Score kept, estimated", percent(estimated), "", note)
+        note = f"of the score, on the {_chosen_on(profile)} samples it was chosen on; the target is {target}"
+        yield Fact("Estimated retention", percent(estimated), "", note)
     if certificate.retention is None:
-        yield Fact("Score kept, held out", "", "not measured", "no samples were held out")
+        yield Fact("Held-out retention", "", "not measured", "no samples were held out")
         return
-    answers, note = profile.expected.agreement, f"on {certificate.samples} samples that took no part in the choice"
+    answers, note = profile.expected.agreement, f"of the score, on {certificate.samples} samples kept apart"
     same = "" if answers is None else f"; {percent(answers)} of the answers are the same"
-    yield Fact("Score kept, held out", percent(certificate.retention), "", note + same)
+    yield Fact("Held-out retention", percent(certificate.retention), "", note + same)
     if certificate.proven is None:
-        yield Fact("Score kept, proven", "", "nothing", f"the target is {target}")
+        yield Fact("Proven retention", "", "nothing", f"the target is {target}")
     else:
-        reached = "reaches" if certificate.proven >= certificate.target else "short of"
-        note = f"with {certificate.confidence:.0%} confidence, by those; {reached} the target of {target}"
-        yield Fact("Score kept, proven", f"≥ {percent(certificate.proven)}", "", note)
+        reached = "which reaches" if certificate.proven >= certificate.target else "short of"
+        note = f"of the score, with {certificate.confidence:.0%} confidence; {reached} the target of {target}"
+        yield Fact("Proven, at least", percent(certificate.proven), "", note)
+
+
+def _proven_plan(profile: Profile, certificate: Certificate) -> list[str]:
+    """The cheapest plan that is proven to reach the target, line by line, or what it would take to prove one."""
+    if certificate.proven_plan is None:
+        needed = certificate.samples_needed
+        remedy = "" if needed is None else f"; about {needed} held-out samples would prove this one"
+        return [f"none that saves anything{remedy}"]
+    if certificate.proven_plan == profile.plan:
+        return ["this one"]
+    ratio = certificate.proven_flops_ratio
+    return [*([] if ratio is None else [f"{ratio:.2f}x fewer FLOPs"]), *certificate.proven_plan.describe()]
 
 
 def _ends(certificate: Certificate) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from probe.report.command import reproduce
 from probe.report.depth import Cell, Mark, boundary_marks, depth_bar
 from probe.report.drawing import Drawing, drawings
 from probe.report.examples import Card, cards
-from probe.report.facts import Fact, facts, proven_plan
+from probe.report.facts import Fact, facts
 from probe.report.figures import Subject
 from probe.report.filling import filled
 from probe.report.labels import TYPE_LABELS, Span, stage_spans, verdict_rows
@@ -36,8 +36,6 @@ class Model(NamedTuple):
     marks: list[Mark]
     type_label: str
     facts: list[Fact]
-    proven_plan: str
-    """In words; "" without a certificate."""
     certainty: list[str]
     command: str
     charts: list[Drawing]
@@ -98,7 +96,6 @@ def _model(subject: Subject, id: str) -> Model:
         marks=boundary_marks(profile),
         type_label=TYPE_LABELS[profile.saturation.type] if profile.method is None else "not tested",
         facts=facts(profile),
-        proven_plan="" if profile.certificate is None else proven_plan(profile, profile.certificate),
         certainty=certainty(profile),
         command=reproduce(profile),
         charts=[drawing for name, drawing in drawn.items() if name not in (*CERTAINTY_CHARTS, *TIME_CHARTS)],

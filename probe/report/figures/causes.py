@@ -29,7 +29,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
         _draw_curve(fig, causes, curve)
         _draw_onset(fig, causes, curve)
     fig.add_hline(causes.level, line={"color": INK, "dash": "dash", "width": 1.5}, row=1, col=1)
-    _label(fig, f"{causes.level:.0%} kept", 0, causes.level, x_on="paper", below=True)
+    _label(fig, f"{causes.level:.0%} kept", 1, causes.level, x_on="paper", right=True, below=True)
     apply_layout(fig, height=480, top=24 + 2 * LABEL_LINE, bottom=64)
     _draw_starts(fig, profile, causes)
     fig.update_xaxes(range=[-0.5, profile.layers - 0.5])
@@ -73,20 +73,23 @@ def _name(causes: Causes, treatment: CausalTreatment) -> str:
 
 def _draw_curve(fig: go.Figure, causes: Causes, curve: CausalCurve) -> None:
     points, look, name = _points(causes, curve), LOOKS[curve.treatment], _name(causes, curve.treatment)
+    shared = {"legendgroup": name, "cliponaxis": False, "row": 1, "col": 1}
     fig.add_scatter(
         name=name,
-        legendgroup=name,
         x=[layer for layer, _, _ in points],
         y=[max(kept, LOWEST) for _, _, kept in points],
         customdata=[(loss, kept) for _, loss, kept in points],
         mode="lines+markers",
         line={"color": look.color, "dash": look.dash, "width": 2},
         marker={"symbol": look.symbol, "size": 8},
-        cliponaxis=False,
         hovertemplate="from layer %{x}: %{customdata[1]:.1%} of the use kept, loss %{customdata[0]:.3f}",
-        row=1,
-        col=1,
+        **shared,
     )
+    lower = [layer for layer, _, kept in points if kept < LOWEST]
+    if lower:
+        triangle = {"symbol": "triangle-down", "size": 14, "color": look.color}
+        below = {"x": lower, "y": [LOWEST] * len(lower), "mode": "markers", "marker": triangle}
+        fig.add_scatter(name=f"{name}, lower still", showlegend=False, hoverinfo="skip", **below, **shared)
 
 
 def _draw_onset(fig: go.Figure, causes: Causes, curve: CausalCurve) -> None:
@@ -159,8 +162,9 @@ CHART = Chart(
     caption=(
         "From one layer on, all visual tokens were frozen, cut to the few most attended, or dropped, and the loss of "
         "the full model's answers was measured. The control is the same loss with no visual token at any layer: 100 % "
-        "is as good as the full model, 0 % as bad as without the picture. Marks below are the first layer from which "
-        "on a treatment is proven to leave the dashed share, with the layers that are not ruled out to the left."
+        "is as good as the full model, 0 % as bad as without the picture (triangles lie lower still). Marks below are "
+        "the first layer from which on a treatment is proven to leave the dashed share; the bars to their left are "
+        "layers that are not ruled out."
     ),
     make=figure,
     table=table,

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from halfv_core.profile import Profile, PruningTest
 from probe.calibration.certainty import chosen_test
-from probe.report.figures._style import INK, Style, apply_layout, escaped, model_names, model_styles
+from probe.report.figures._style import INK, MODELS, Style, apply_layout, escaped, model_names, model_styles
 from probe.report.figures.chart import Cell, Chart, Subject, Table
 from probe.report.labels import search_sentence
 
@@ -53,7 +53,8 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     if single:
         _draw_limits(fig, subjects[0].profile)
         _name_methods(fig, subjects[0].profile)
-    apply_layout(fig, height=420, top=32, bottom=64)
+    proofs = single and subjects[0].profile.certificate is not None
+    apply_layout(fig, height=500 if proofs else 420, top=32, bottom=64)
     units = {"score kept" if has_retention(profile) else "same answers" for profile in tested}
     fig.update_xaxes(title_text="times fewer FLOPs")
     fig.update_yaxes(title_text=" or ".join(sorted(units, reverse=True)), tickformat=".0%")
@@ -135,7 +136,7 @@ def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, *, single: 
         hoverinfo="skip",
     )
     _draw_proof(fig, name, profile, style, single=single)
-    for label, tests, values, marker in _marks(profile, style):
+    for label, tests, values, marker in _marks(profile, style, MODELS[-1] if single else style.color):
         if tests:
             fig.add_scatter(
                 name=label if single else f"{name}, {label}",
@@ -151,13 +152,13 @@ def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, *, single: 
             )
 
 
-def _marks(profile: Profile, style: Style) -> list[Mark]:
+def _marks(profile: Profile, style: Style, method_color: str) -> list[Mark]:
     tests = profile.pruning_tests
     own, methods = [test for test in tests if test.method is None], [test for test in tests if test.method is not None]
     filled = {"symbol": style.symbol, "size": 10, "color": style.color}
-    hollow = {"symbol": f"{style.symbol}-open", "size": 10, "color": style.color, "line": {"width": 2}}
+    dotted = {"symbol": f"{style.symbol}-open-dot", "size": 10, "color": style.color, "line": {"width": 2}}
     cross = {"symbol": "x-thin-open", "size": 10, "color": style.color, "line": {"width": 3}}
-    star = {"symbol": "star", "size": 12, "color": "#BF4F86"}
+    star = {"symbol": "star", "size": 12, "color": method_color}
     square = {"symbol": "square-open", "size": 11, "color": style.color, "line": {"width": 2}}
     ring = {"symbol": "circle-open", "size": 20, "color": INK, "line": {"width": 2}}
     unsafe = [test for test in own if not test.safe and not is_proven(test, profile)]
@@ -167,7 +168,7 @@ def _marks(profile: Profile, style: Style) -> list[Mark]:
         estimated = [test for test in own if test.safe and not is_proven(test, profile)]
         found = [
             _mark("proven", [test for test in own if is_proven(test, profile)], filled),
-            _mark("by estimate", estimated, hollow),
+            _mark("by estimate", estimated, dotted),
             _mark("below target", unsafe, cross),
         ]
     held_out = [(test, value) for test in tests if (value := _held_out(test)) is not None]
@@ -244,10 +245,10 @@ def _label(fig: go.Figure, text: str, x: float, y: float, *, x_on: str = "x", y_
 
 
 def _name_methods(fig: go.Figure, profile: Profile) -> None:
-    """Write the names of those published methods that no other plan beats, to the lower left of their points."""
+    """Write the names of those published methods that no other plan beats, above the frontier, where nothing is."""
     for test in pareto_frontier(profile.pruning_tests):
         if test.method is not None:
-            at = {"x": test.flops_ratio, "y": kept(test), "xanchor": "right", "yanchor": "top", "xshift": -6}
+            at = {"x": test.flops_ratio, "y": kept(test), "xanchor": "left", "yanchor": "bottom", "xshift": 4}
             fig.add_annotation(text=escaped(test.method), showarrow=False, font={"size": 11}, **at)
 
 
@@ -257,7 +258,7 @@ CHART = Chart(
     caption=(
         "Each point is a whole plan: how many times fewer FLOPs it takes, and the share of the full model's score that "
         "it keeps, or of its answers where no score was measured. Filled marks are proven to reach the target (without "
-        "a proof: safe), hollow ones reach it only by estimate, and crosses do not; stars are published methods, and "
+        "a proof: safe), marks with a dot reach it only by estimate, crosses do not; stars are published methods, and "
         "hollow squares are held-out samples. The line joins the plans that no other beats on both. The ring is the "
         "plan that was taken, and the tick on its stem is what is proven of it."
     ),
