@@ -22,7 +22,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
     """Use kept by layer above; below, the onset of each treatment with its interval."""
     profile = subjects[0].profile
     causes = profile.causes
-    if causes is None or not causes.layers:
+    if causes is None or not (causes.layers and causes.curves):
         return None
     fig = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.76, 0.24])
     for curve in causes.curves:
@@ -43,7 +43,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure | None:
 def table(subjects: Sequence[Subject]) -> Table | None:
     """One row for each treatment and layer, with the onset of the treatment."""
     causes = subjects[0].profile.causes
-    if causes is None or not causes.layers:
+    if causes is None or not (causes.layers and causes.curves):
         return None
     columns = ("treatment", "from layer", "loss", "use kept", "onset", "onset at the earliest", "FLOPs ratio at onset")
     rows: list[tuple[Cell, ...]] = [
@@ -56,7 +56,7 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 
 def summary(profile: Profile) -> str:
     """The calibration's own sentence, and whether the entropy curve agrees."""
-    if profile.causes is None or not profile.causes.layers:
+    if profile.causes is None or not (profile.causes.layers and profile.causes.curves):
         return ""
     comparison = curves_and_causes(profile)
     return " ".join([profile.causes.sentence, *([] if comparison is None else [comparison.sentence])])

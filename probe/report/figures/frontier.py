@@ -29,6 +29,8 @@ COLUMNS = {
 """Column of the table -> field of a test."""
 OPTIONAL = ("latency ratio", "retention", "held-out retention", "proven retention", "samples", "method")
 """Columns that are left out where no test has a value."""
+NEAR = (0.25, 0.08)
+"""Points nearer than these shares of the chart's width and height have no room for a name each, on a phone."""
 
 
 class Mark(NamedTuple):
@@ -245,11 +247,29 @@ def _label(fig: go.Figure, text: str, x: float, y: float, *, x_on: str = "x", y_
 
 
 def _name_methods(fig: go.Figure, profile: Profile) -> None:
-    """Write the names of those published methods that no other plan beats, above the frontier, where nothing is."""
-    for test in pareto_frontier(profile.pruning_tests):
-        if test.method is not None:
-            at = {"x": test.flops_ratio, "y": kept(test), "xanchor": "left", "yanchor": "bottom", "xshift": 4}
-            fig.add_annotation(text=escaped(test.method), showarrow=False, font={"size": 11}, **at)
+    """Write the names of those published methods that no other plan beats, above the frontier, where nothing is.
+
+    Names that would overlap are written below each other, from left to right, at the leftmost point.
+    """
+    tests = profile.pruning_tests
+    wide, high = (max(values) - min(values) for values in ([t.flops_ratio for t in tests], [kept(t) for t in tests]))
+    groups: list[list[PruningTest]] = []
+    for test in pareto_frontier(tests):
+        if test.method is None:
+            continue
+        first = groups[-1][0] if groups else None
+        if (
+            first
+            and test.flops_ratio - first.flops_ratio < NEAR[0] * wide
+            and kept(first) - kept(test) < NEAR[1] * high
+        ):
+            groups[-1].append(test)
+        else:
+            groups.append([test])
+    for group in groups:
+        at = {"x": group[0].flops_ratio, "y": kept(group[0]), "xanchor": "left", "yanchor": "bottom", "xshift": 4}
+        text = "<br>".join(escaped(test.method or "") for test in group)
+        fig.add_annotation(text=text, showarrow=False, align="left", font={"size": 11}, **at)
 
 
 CHART = Chart(
