@@ -159,9 +159,11 @@ class PlanFinder:
     def _pricing(self) -> Pricing:
         """What the goal counts, by layer."""
         if self.settings.target_kv is not None:
-            cached = lambda tokens: tokens.visual + tokens.text - tokens.uncached  # noqa: E731
-            return Pricing(lambda tokens: self.shape.kv_bytes(cached(tokens)), *self.tokens)
+            return Pricing(self._kv_bytes, *self.tokens)
         return Pricing(self.shape.prefill_flops, *self.tokens)
+
+    def _kv_bytes(self, tokens: LayerTokens) -> float:
+        return self.shape.kv_bytes(tokens.visual + tokens.text - tokens.uncached)
 
     def _rows(self, plan: Plan) -> tuple[LayerTokens, ...]:
         return tokens_by_layer(plan, self.shape.layers, *self.tokens)

@@ -15,7 +15,7 @@ import pyarrow
 from PIL import Image
 from pyarrow import parquet
 
-from tests import profiles
+from tests import profiles, proven_profiles
 from tests.checkpoints import save_checkpoint
 from tests.pictures import noise
 
@@ -52,8 +52,8 @@ def rows() -> list[dict[str, Any]]:
 
 def profile(folder: Path) -> None:
     """A profile with observations beside it, and another one."""
-    profiles.qwen_like().save(folder / "p.json")
-    profiles.observations(profiles.qwen_like()).save(folder / "p.observations.json")
+    proven_profiles.proven().save(folder / "p.json")
+    profiles.observations(proven_profiles.proven()).save(folder / "p.observations.json")
     profiles.llava_like().save(folder / "other.json")
 
 

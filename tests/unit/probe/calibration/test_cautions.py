@@ -8,6 +8,7 @@ from halfv_core.plan import Freeze, Keep, Plan, Selection, When
 from halfv_core.profile import Profile
 from halfv_core.records import CausalTest, Check, PublishedMethod, Sinks, UtilitySurface
 from probe.calibration.cautions import cautions
+from tests import proven_profiles
 from tests.profiles import llava_like, uncertainty, unsaturated
 
 
@@ -258,3 +259,106 @@ def test_the_kl_caution_takes_the_typical_curve() -> None:
     typical = (2.0,) * 15 + (1e-4,) * 17
     curves = profile.curves.model_copy(update={"kl_typical": typical})
     assert cautions(profile.model_copy(update={"curves": curves})) == ()
+
+
+def certified(**change: Any) -> Profile:
+    """A profile without cautions whose plan is proven; `change` is of its certificate."""
+    profile = proven_profiles.proven()
+    assert profile.causes is not None and profile.certificate is not None
+    sure = {"retention": 0.975, "proven": 0.971, "proven_plan": profile.plan}
+    return profile.model_copy(
+        update={
+            "causes": profile.causes.model_copy(update={"by_curves": 9}),
+            "certificate": profile.certificate.model_copy(update=sure | change),
+        }
+    )
+
+
+def with_verdict(verdict: str) -> Profile:
+    profile = certified(noise_floor=0.02)
+    assert profile.causes is not None
+    causes = profile.causes.model_copy(update={"verdict": verdict, "sentence": f"It is {verdict}."})
+    return profile.model_copy(update={"causes": causes})
+
+
+def test_a_profile_that_is_proven_has_no_cautions() -> None:
+    profile = certified()
+    assert cautions(profile) == ()
+    old_rules = profile.expected.model_copy(update={"agreement": 0.1})  # greedy answers are no measure of the score
+    assert cautions(profile.model_copy(update={"expected": old_rules})) == ()
+
+
+UNPROVEN = "No plan that saves anything is proven to keep 97% of the score by 225 held-out samples"
+
+
+def test_nothing_could_be_proven() -> None:
+    assert cautions(certified(proven_plan=None, samples_needed=480)) == (
+        f"{UNPROVEN}; about 480 would prove it for the plan that was taken.",
+    )
+    assert cautions(certified(proven_plan=None)) == (
+        f"{UNPROVEN}; no number of them would, for what the plan that was taken keeps.",
+    )
+    idle = certified(proven_plan=None).model_copy(update={"plan": Plan(())})
+    assert cautions(idle) == (
+        f"{UNPROVEN}.",
+        "Every plan that was tried and saves anything loses too much, so this one changes nothing.",
+    )
+
+
+def test_held_out_samples_below_the_target_that_the_estimate_reached() -> None:
+    assert cautions(certified(retention=0.97)) == ()
+    assert cautions(certified(retention=0.951)) == (
+        "The plan keeps 97.8% of the score on the samples that it was chosen on, but 95.1% on the 225 held out: "
+        "calibrate on more samples, or keep more.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "target", "expected"),
+    [
+        ("target_retention", 0.97, None),
+        ("target_retention", 0.985, "keeps 98.5% of the score; the one taken loses least."),
+        ("target_flops", 3.3, None),
+        ("target_flops", 3.5, "reaches 3.5x fewer FLOPs; the one taken comes closest."),
+        ("target_kv", 2.9, None),
+        ("target_kv", 3.0, "reaches a 3x smaller KV cache; the one taken comes closest."),
+        ("target_latency", 2.7, "reaches a 2.7x shorter prefill; the one taken comes closest."),
+    ],
+)
+def test_a_target_of_a_search_that_is_missed(argument: str, target: float, expected: str | None) -> None:
+    profile = certified()
+    resolved = profile.provenance.arguments_resolved | {argument: target}
+    provenance = profile.provenance.model_copy(update={"arguments_resolved": resolved})
+    found = cautions(profile.model_copy(update={"provenance": provenance}))
+    assert found == (() if expected is None else (f"No plan that was tried {expected}",))
+
+
+def test_questions_that_do_not_need_the_picture_come_first() -> None:
+    failed = (Check(name="one", passed=False, found=""),)
+    found = cautions(with_verdict("picture_not_needed").model_copy(update={"checks": failed}))
+    assert (found[0], len(found)) == ("It is picture_not_needed.", 3)
+    assert found[1].startswith("Self-checks failed")
+    assert cautions(with_verdict("too_few_samples"))[1] == "It is too_few_samples."
+
+
+def test_curves_and_interventions_that_disagree() -> None:
+    profile = certified()
+    assert profile.causes is not None
+    causes = profile.causes.model_copy(update={"by_curves": None})
+    assert cautions(profile.model_copy(update={"causes": causes})) == (
+        "The entropy curve shows no Stage III, but the interventions put it at layer 9 (interval 2–9); the "
+        "interventions decide.",
+    )
+
+
+@pytest.mark.parametrize(("floor", "expected"), [(None, 0), (0.01, 0), (0.011, 1)])
+def test_answers_that_change_by_rounding(floor: float | None, expected: int) -> None:
+    found = cautions(certified(noise_floor=floor))
+    assert len(found) == expected
+    assert all(sentence.startswith("The full model loses 1.1% against itself") for sentence in found)
+
+
+def test_a_wide_search_tries_later_layers_itself() -> None:
+    profile = with_utility(certified(), (0.9, 0.9), (0.4, 0.8), (0.3, 0.5), (0.01, 0.03))
+    assert cautions(profile) == ()
+    assert len(cautions(profile.model_copy(update={"search": None}))) == 1

@@ -7,8 +7,6 @@ import pytest
 
 from halfv_core import Profile
 from probe.report.figures import CHARTS, Subject
-from probe.report.figures.frontier import pareto_frontier
-from probe.report.figures.treatments import by_treatment
 from tests import profiles
 from tests.unit.probe.report.figure_subjects import PROFILES, numbers, observed, shipped, trace_of, with_sinks
 
@@ -170,54 +168,6 @@ def test_the_utility_surface_is_whole_and_marked() -> None:
     assert marks == {"3": "text", "4": "kl", "1": "visual"}
     frames = {shape.name: (shape.x0, shape.x1, shape.y0, shape.y1) for shape in figure.layout.shapes}
     assert frames == {"start of Stage II": (2.5, 3.5, -0.5, 2.5), "taken by the plan": (2.5, 3.5, 0.5, 1.5)}
-
-
-def test_the_frontier_shows_every_plan_and_what_is_unbeaten() -> None:
-    profile = shipped("tiny-llava")
-    figure, table = CHARTS["frontier"].make([Subject(profile)]), CHARTS["frontier"].table([Subject(profile)])
-    assert figure is not None and table is not None
-    tests = profile.pruning_tests
-    for name, safe in (("safe", True), ("not safe", False)):
-        points = list(zip(trace_of(figure, name).x, trace_of(figure, name).y, strict=True))
-        assert points == [(test.flops_ratio, test.agreement) for test in tests if test.safe == safe]
-    assert (trace_of(figure, "taken").x, trace_of(figure, "held-out samples").y) == (
-        (profile.expected.flops_ratio,),
-        (0.9,),
-    )
-    assert [row[2] for row in table.rows] == [test.flops_ratio for test in tests]
-    assert [row[-1] for row in table.rows] == [test.plan == profile.plan for test in tests]
-    front = pareto_frontier(tests)
-    for test in tests:
-        beaten = any(
-            other.flops_ratio >= test.flops_ratio and other.agreement >= test.agreement
-            for other in tests
-            if (other.flops_ratio, other.agreement) != (test.flops_ratio, test.agreement)
-        )
-        assert (test in front) != beaten
-
-
-def test_targets_are_lines_of_the_frontier() -> None:
-    profile = shipped("tiny-llava")
-    resolved = {**profile.provenance.arguments_resolved, "target_retention": 0.97, "target_flops": 2.5}
-    provenance = profile.provenance.model_copy(update={"arguments_resolved": resolved})
-    figure = CHARTS["frontier"].make([Subject(profile.model_copy(update={"provenance": provenance}))])
-    assert figure is not None
-    assert [note.text for note in figure.layout.annotations] == ["safe from 95%", "target 97%", "target 2.5x"]
-
-
-def test_the_treatments_show_every_test_once() -> None:
-    profile = shipped("tiny-qwen2.5-vl")
-    figure, table = CHARTS["treatments"].make([Subject(profile)]), CHARTS["treatments"].table([Subject(profile)])
-    assert figure is not None and table is not None
-    grid = profile.saturation.grid
-    assert len(table.rows) == len(grid) == sum(len(tests) for tests in by_treatment(profile).values())
-    assert {row[2] for row in table.rows} == {test.agreement for test in grid}
-    assert numbers([trace.y for trace in figure.data]) == numbers(
-        [(test.agreement, test.log_likelihood_drop) for test in grid]
-    )
-    frozen = [trace for trace in figure.data if trace.name == "freezing all visual tokens"]
-    assert frozen[0].x == (5, 6, 8, 10, 11) and set(frozen[0].marker.symbol) == {"circle"}
-    assert "Stage III from layer 5" in [note.text for note in figure.layout.annotations]
 
 
 def test_the_boundaries_show_every_answer_none_last() -> None:
