@@ -12,7 +12,7 @@ from halfv_core.devices import setting_of
 from halfv_core.errors import UnsupportedError
 from halfv_core.families import parts_of
 from halfv_core.latency import LatencyTable, plan_ms, unmeasured
-from probe.bench.inputs import IMAGE_MAKERS, synthetic_inputs
+from probe.bench.inputs import synthetic_inputs
 from probe.bench.latency_table import fit, measure_latency, plans_to_measure
 from probe.bench.measure import prefill_seconds
 from probe.common.stopwatch import CLOCKS
@@ -69,7 +69,7 @@ def test_ten_other_plans_take_as_long_as_predicted(model: PreTrainedModel) -> No
     measured = [min(times) for times in zip(*rounds, strict=True)]
     predicted = [plan_ms(table, plan, VISUAL, TEXT) for plan in OTHERS]
     assert spearmanr(predicted, measured)[0] > 0.9
-    assert predicted[0] / predicted[-1] == pytest.approx(measured[0] / measured[-1], rel=0.4)
+    assert all(0.5 < guess / (1000 * seconds) < 2 for guess, seconds in zip(predicted, measured, strict=True))
 
 
 def test_measurements_without_noise_give_the_known_times_of_other_plans() -> None:
@@ -109,10 +109,9 @@ def test_a_decoder_of_one_layer_is_refused() -> None:
         measure_latency(model, visual_tokens=16, text_tokens=8)
 
 
-@pytest.mark.parametrize("family", sorted(IMAGE_MAKERS))
-def test_every_family_with_synthetic_inputs_is_measured_and_left_as_it_was(
-    family: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("family", ["gemma3", "llava", "qwen2_5_vl", "qwen3_vl"])
+def test_a_model_is_measured_and_left_as_it_was(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Families with layers of two kinds, images of one size, images of any size, and features between layers."""
     model = tiny_model(family)
     core = parts_of(model).core
     tower_runs: list[None] = []
