@@ -15,6 +15,7 @@ from cli.common import (
     journal_path,
     print_json,
     progress_bar,
+    stderr,
     stdout,
     writing,
 )
@@ -55,6 +56,12 @@ def calibrate(
         float | None, typer.Option(help="FLOPs ratio to reach; the plan that keeps most is taken.")
     ] = None,
     target_kv: Annotated[float | None, typer.Option(help="KV cache ratio to reach, likewise.")] = None,
+    target_latency: Annotated[
+        float | None, typer.Option(help="Prefill time ratio to reach by the latency table, likewise.")
+    ] = None,
+    latency_table: Annotated[
+        Path | None, typer.Option(help="Prefill times of this machine, from `halfv-probe bench --latency-table`.")
+    ] = None,
     certify: Annotated[
         int, typer.Option(help="Further samples of the data that are kept apart, to prove what the plan keeps.")
     ] = 200,
@@ -86,6 +93,7 @@ def calibrate(
 ) -> None:
     """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
     from cli.summary import summary_table
+    from halfv_core.latency import LatencyTable
     from probe.calibration.budget.budget import parse_budget
     from probe.calibration.calibrate import calibrate_in_full
     from probe.calibration.observations import beside
@@ -108,6 +116,8 @@ def calibrate(
         target_retention=target_retention,
         target_flops=target_flops,
         target_kv=target_kv,
+        target_latency=target_latency,
+        latency_table=None if latency_table is None else LatencyTable.load(latency_table),
         certify=certify,
         strict=strict,
         max_new_tokens=max_new_tokens,
@@ -139,9 +149,12 @@ def calibrate(
             write_report([Subject(profile, observations)], report)
     if as_json:
         print_json(profile.model_dump(mode="json"))
-        return
-    stdout.print(summary_table(profile))
-    stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), markup=False, highlight=False)
+    else:
+        stdout.print(summary_table(profile))
+        stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), markup=False, highlight=False)
+    if strict and profile.certificate is not None and profile.certificate.proven_plan is None:
+        stderr.print(f"--strict: {profile.certificate.sentence}", markup=False, highlight=False)
+        raise typer.Exit(1)
 
 
 def _settings(**values: object) -> "Settings":

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from halfv_core.cost import DecoderShape
+from halfv_core.devices import setting_of
 from halfv_core.errors import DataError, ModelError
 from halfv_core.families import Family, parts_of
 from halfv_core.methods import Measured
@@ -94,6 +95,8 @@ def calibrate_in_full(
     started = time.monotonic()
     drawn = DrawnSamples.draw(samples, settings)
     probed, shape = ProbedModel(model, processor, family), _decoder_shape(model, family)
+    if settings.latency_table is not None:
+        settings.latency_table.check(model.config, setting_of(model))
     if settings.method is not None:
         check_method(settings.method, model.config, settings.target_flops)
     identity = Identity.of(model, processor, drawn.all, model_id)

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from halfv_core.cost import DecoderShape, LayerTokens, cost_of, tokens_by_layer
+from halfv_core.latency import latency_ratio
 from halfv_core.plan import Plan
 from halfv_core.records import PruningTest, Saturation, SearchEffort, Stages
 from probe.analyzers.causal_curves import CausalLosses
@@ -31,7 +32,7 @@ from probe.calibration.choose_plan import (
 )
 from probe.calibration.runner import Runner
 from probe.calibration.scores import MIN_FULL_SCORE, Array, Judged, ScoreKind
-from probe.calibration.search.candidate import Form, PriceTable, Pricing
+from probe.calibration.search.candidate import Form, PriceTable, Pricing, latency_pricing
 from probe.calibration.search.method_plans import method_plans
 from probe.calibration.search.predict import Parts
 from probe.calibration.search.race import Entrant
@@ -153,6 +154,8 @@ class PlanFinder:
         settings = self.settings
         if settings.target_kv is not None:
             return Goal(settings.retention, lambda priced: priced.kv_ratio, settings.target_kv)
+        if settings.target_latency is not None:
+            return Goal(settings.retention, lambda priced: priced.latency_ratio or 1.0, settings.target_latency)
         return Goal(settings.retention, lambda priced: priced.flops_ratio, settings.target_flops)
 
     @property
@@ -160,6 +163,9 @@ class PlanFinder:
         """What the goal counts, by layer."""
         if self.settings.target_kv is not None:
             return Pricing(self._kv_bytes, *self.tokens)
+        table = self.settings.latency_table
+        if table is not None and self.settings.target_latency is not None:
+            return latency_pricing(table, self.settings.selector, *self.tokens)
         return Pricing(self.shape.prefill_flops, *self.tokens)
 
     def _kv_bytes(self, tokens: LayerTokens) -> float:
@@ -169,8 +175,9 @@ class PlanFinder:
         return tokens_by_layer(plan, self.shape.layers, *self.tokens)
 
     def _price(self, entrant: Entrant) -> Priced:
-        cost = cost_of(self.shape, self._rows(entrant.plan))
-        return Priced(entrant.plan, cost.flops_ratio, cost.kv_ratio, method=entrant.method)
+        cost, table = cost_of(self.shape, self._rows(entrant.plan)), self.settings.latency_table
+        latency = None if table is None else latency_ratio(table, entrant.plan, *self.tokens)
+        return Priced(entrant.plan, cost.flops_ratio, cost.kv_ratio, latency, entrant.method)
 
     def _search(self, evidence: Evidence, proposing: int, *, in_rounds: bool) -> tuple[Search, list[Entrant]]:
         """The search, with its finalists: of all rounds, or as predicted."""
@@ -184,10 +191,11 @@ class PlanFinder:
         def measure(name: str, plans: Sequence[Plan], indices: Sequence[int]) -> Array:
             return self.run(SearchRound(self.answers, tuple(plans), name), [samples[names[index]] for index in indices])
 
-        def ratio_of(plan: Plan) -> float:
-            return pricing.ratio(self._rows(plan), len(plan.keeps))
-
         goal = self._goal
+
+        def ratio_of(plan: Plan) -> float:
+            return goal.ratio_of(self._price(Entrant(plan, 1.0)))
+
         search = Search(form, PriceTable(form, pricing), parts, ratio_of, measure, goal.wanted)
         if not in_rounds:
             only = evidence.saturation.type

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from halfv_core.errors import DataError, PlanError, first_fault
+from halfv_core.latency import LatencyTable
 from halfv_core.methods import METHODS
 from halfv_core.plan import Option
 from halfv_core.selectors import ThresholdSelector, make_selector
@@ -46,6 +47,10 @@ class Settings(BaseModel):
     """Reduction of the decoder's prefill FLOPs to reach; of the plans that do, the one that keeps most is chosen."""
     target_kv: float | None = Field(default=None, gt=1.0)
     """Reduction of the KV cache to reach, likewise."""
+    target_latency: float | None = Field(default=None, gt=1.0)
+    """Reduction of the decoder's prefill time to reach, as `latency_table` predicts it, likewise."""
+    latency_table: LatencyTable | None = None
+    """Measured prefill times of this model on this machine (see halfv_core.latency)."""
     certify: int = Field(default=200, ge=0)
     """Number of further samples, if the data have them, that are held out as well: the more, the more can be proven."""
     strict: bool = False
@@ -73,7 +78,11 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _one_target(self) -> "Settings":
         if len([target for target in (self.target_retention, *self.cost_targets) if target is not None]) > 1:
-            raise ValueError("targets for retention, FLOPs and KV cache exclude each other")
+            raise ValueError("targets for retention, FLOPs, KV cache and latency exclude each other")
+        if self.target_latency is not None and self.latency_table is None:
+            raise ValueError(
+                "a target for latency needs a latency table; `halfv-probe bench --latency-table` makes one"
+            )
         return self
 
     @model_validator(mode="after")
@@ -83,7 +92,7 @@ class Settings(BaseModel):
         METHODS[self.method]  # an unknown one raises PlanError
         if self.target_retention is not None:
             raise ValueError("a method's plan is not searched for by retention; give target_flops, or no target")
-        if self.target_kv is not None:
+        if self.target_kv is not None or self.target_latency is not None:
             raise ValueError("a method's plan is set by FLOPs; give target_flops, or no target")
         return self
 
@@ -107,4 +116,4 @@ class Settings(BaseModel):
     @property
     def cost_targets(self) -> tuple[float | None, ...]:
         """The cost ratios that may be asked for, at most one of which is."""
-        return self.target_flops, self.target_kv
+        return self.target_flops, self.target_kv, self.target_latency

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfv_core.cost import LayerTokens
+from halfv_core.latency import Choice, LatencyTable, predicted_ms
 from halfv_core.plan import AnyIntervention, Freeze, Keep, Option, Plan
 from halfv_core.records import CausalTreatment
 
@@ -136,15 +137,15 @@ class Pricing:
     keep_cost: float = 0.0
     """Cost of choosing tokens once."""
 
-    def ratio(self, rows: tuple[LayerTokens, ...], keeps: int) -> float:
-        """Cost without a plan, divided by that with it.
 
-        Args:
-            rows: the tokens in each layer.
-            keeps: how often tokens are chosen.
-        """
-        full = len(rows) * self.layer_cost(LayerTokens(self.visual, self.text))
-        return full / (sum(map(self.layer_cost, rows)) + keeps * self.keep_cost)
+def latency_pricing(table: LatencyTable, selector: str, visual: int, text: int) -> Pricing:
+    """What a layer, and a choice of tokens, take by a latency table, in milliseconds."""
+
+    def layer_ms(tokens: LayerTokens) -> float:
+        return predicted_ms(table, [tokens, tokens]) - predicted_ms(table, [tokens])
+
+    choice = (Choice(selector, visual),)
+    return Pricing(layer_ms, visual, text, predicted_ms(table, [], choice) - predicted_ms(table, []))
 
 
 @dataclass(frozen=True)
