@@ -12,7 +12,7 @@ vision tower and the word embeddings enter the decoder on scales of their own; s
 
 One sink can hold most of the spread of its group. Whether entropies after the final norm, which makes all tokens about
 equally long, still depend on sinks is what the entropy of the other tokens shows. Cost: one pass over the hidden states
-for the norms, and one entropy for each layer that has a sink.
+for the norms (a hundredth of the entropies), and one more entropy of the group for each layer that has a sink.
 """
 
 from typing import NamedTuple
