@@ -147,7 +147,7 @@ def _run_steps(
     utility = MarginalUtility(answers, settings, shape, tokens)
     surface = run(utility, calibration) if utility.plans else None
     curves = measurements.curves()
-    decision = decide_stages(curves.visual.mean, curves.text.mean, curves.kl_typical or (), surface, settings.seed)
+    decision = decide_stages(curves.visual.mean, curves.text.mean, curves.redundancy, surface, settings.seed)
     by_curves, causes = decision.stages.saturation_start, None
     if settings.method is None:
         causal = CausalCurves(answers, shape.layers, settings.top_share, by_curves)
@@ -167,7 +167,7 @@ def _run_steps(
     if causes is not None:
         saturation, method = causes.saturation(by_curves, settings.seed), None
         evidence = Evidence(
-            decision.stages, saturation, surface, causes.losses, curves.kl_typical or (), causes.picture_needed
+            decision.stages, saturation, surface, causes.losses, curves.redundancy, causes.picture_needed
         )
         chosen, effort = finder.find(evidence)
     else:
