@@ -220,6 +220,16 @@ class Causes(Record):
     by_curves: Layer | None
     """Start of Stage III as the entropy curve alone proposes it."""
 
+    @model_validator(mode="after")
+    def _same_length(self) -> "Causes":
+        for curve in self.curves:
+            for name, values in (("loss", curve.loss), ("use_kept", curve.use_kept)):
+                if len(values) != len(self.layers):
+                    raise ValueError(
+                        f"{name} of {curve.treatment} has {len(values)} points for {len(self.layers)} layers"
+                    )
+        return self
+
 
 class PruningTest(Record):
     """One complete plan, tried on the calibration samples."""
@@ -293,7 +303,8 @@ class SearchEffort(Record):
     exhaustive: int
     """The same for running every plan considered on every sample."""
     passes: float | None = None
-    """Plain forward passes of the prompt that the whole calibration took for each sample, by the clock."""
+    """Forward passes of the prompt through the decoder that the calibration took, for each calibration sample; parts
+    of layers and of tokens count as parts, held-out samples are included, decoding is not."""
 
 
 class Saturation(Record):

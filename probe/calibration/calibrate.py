@@ -181,6 +181,8 @@ def _run_steps(
     shown = held_out_answers or answers
     pool = [sample for sample in drawn.all if sample.id in shown]
     example_samples = choose_examples(pool, chosen.changed_ids, settings.examples)
+    if effort is not None:
+        effort = effort.model_copy(update={"passes": round(run.passes / len(answers), 1)})
     examples = run(Examples(shown, chosen.plan, attended_layers(decision.stages), max_new_tokens), example_samples)
     return Findings(
         shape, tuple(answers), tuple(held_out_answers), measurements, checks, surface, decision, uncertainty,

@@ -39,6 +39,14 @@ class MeanSample(NamedTuple):
         with_kl = [item["seconds"] for item in _warm([item for item in items if item["kl"] is not None])]
         return cls(layers, visual, text, **means, kl=_mean(with_kl, "kl") if with_kl else 0.0)
 
+    def in_passes(self) -> "MeanSample":
+        """The same sample with forward passes of the prompt in the place of seconds.
+
+        A sample's curves take a capture of the states, and the answer a prefill to generate it and one to score it.
+        The KL curve takes (L+1)/2 passes (see probe.analyzers.layer_redundancy).
+        """
+        return self._replace(inputs=0.0, prefill=1.0, reading=0.0, answer=2.0, sample=3.0, kl=(self.layers + 1) / 2)
+
     def trial_seconds(self, plans: Sequence[Plan]) -> float:
         """Seconds to run a sample in full once and then under each plan from its first layer on; 0 without plans.
 
