@@ -3,7 +3,7 @@
 Plans are compared with those of similar cost: at every goal, a cost ratio, the plans that save as much but less than
 the next goal asks for. The few that lose least lead there and are run on more samples (successive halving, Jamieson &
 Talwalkar, 2016, arXiv 1502.07943). On few samples a bold plan may lose nothing by chance, so it does not drive out
-milder ones. All plans of a round are compared on the same samples.
+milder ones, and what was predicted keeps some weight. All plans of a round are compared on the same samples.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +19,8 @@ GOALS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
 """Cost ratios at which plans are compared."""
 BAND = 1.3
 """A plan that saves more than a goal times this is not compared there."""
+PRIOR_SAMPLES = 8
+"""A prediction counts as much as so many samples: on few, losing nothing is mostly chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +32,8 @@ class Entrant:
     """Cost without the plan, divided by that with it."""
     candidate: Candidate | None = None
     """None for a plan that is not of the form that is searched."""
-    predicted: float = 1.0
-    """Predicted loss, which breaks ties; 1 if nothing was predicted."""
+    predicted: float = 0.0
+    """Predicted loss, 0..1, which counts as much as `PRIOR_SAMPLES` samples."""
     method: str | None = None
     """The published method whose plan it is."""
 
@@ -57,7 +59,7 @@ def leaders(
 ) -> list[Entrant]:
     """The `count` best entrants at each goal, each once, in the order of the goals."""
     losses = {entrant: loss(entrant) for entrant in entrants}
-    ordered = sorted(losses, key=lambda entrant: (losses[entrant], entrant.predicted, -entrant.ratio))
+    ordered = sorted(losses, key=lambda entrant: (losses[entrant], -entrant.ratio))
     found: list[Entrant] = []
     for goal in goals:
         band = [entrant for entrant in ordered if goal <= entrant.ratio < BAND * goal]
@@ -89,9 +91,10 @@ class Results:
         return set(samples) <= self.falls.get(entrant.key, {}).keys()
 
     def loss(self, entrant: Entrant, samples: Sequence[int]) -> float:
-        """Mean loss of a plan on samples that it has run on, 0..1."""
+        """Expected loss of a plan, 0..1: the mean over samples that it has run on, drawn towards its prediction."""
         falls = np.array([self.falls[entrant.key][index] for index in samples])
         weights = self.weights[list(samples)]
         if weights.sum() == 0.0:
             weights = np.ones(len(falls))
-        return float((1.0 - np.exp(-np.maximum(0.0, falls))) @ weights / weights.sum())
+        measured = float((1.0 - np.exp(-np.maximum(0.0, falls))) @ weights / weights.sum())
+        return (len(falls) * measured + PRIOR_SAMPLES * entrant.predicted) / (len(falls) + PRIOR_SAMPLES)

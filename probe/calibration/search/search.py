@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 
+import numpy as np
+
 from halfv_core.errors import PlanError
 from halfv_core.plan import Plan
 from halfv_core.selectors import SELECTORS, ThresholdSelector, make_selector
@@ -56,6 +58,9 @@ class Search:
     def __post_init__(self) -> None:
         self.predicted = predictions(self.form, self.parts, self.prices)
         self._expected = {one.candidate: one.loss for one in self.predicted}
+        ordered = sorted(self.predicted, key=lambda one: -one.ratio)
+        self._costs = np.array([-one.ratio for one in ordered])  # ascending
+        self._least = np.minimum.accumulate([one.loss for one in ordered]) if ordered else np.zeros(0)
         self.results = Results(self.parts.weights)
         highest = max((one.ratio for one in self.predicted), default=1.0)
         self.goals = goals_up_to(highest, self.wanted)
@@ -87,7 +92,7 @@ class Search:
         both = [*first, *second]
         self._enter_candidates([*self.proposals(), *begin])
         for name, published in methods.items():
-            self._enter(Entrant(plan, self.ratio_of(plan), method=name) for plan in published)
+            self._enter(self._entrant(plan, method=name) for plan in published)
         self._measure("1", self.entrants.values(), first)
         self._enter_candidates(self._neighbours(self._leaders(first, 1)))
         self._enter_candidates(self._selector_variants(first))
@@ -97,7 +102,9 @@ class Search:
         self._measure("3", self.entrants.values(), first)
         self._measure("3 on more", self._leaders(first, GO_ON), second)
         self._measure("3 on all", self._leaders(both, GO_ON), third)
-        finalists = self._leaders([*both, *third], FINALISTS)
+        best, leading = (self._leaders([*both, *third], count) for count in (1, FINALISTS))
+        # A published method's plan is a finalist only where nothing beats it.
+        finalists = [entrant for entrant in leading if entrant.method is None or entrant in best]
         return sorted(finalists, key=lambda entrant: entrant.ratio)
 
     def leading_methods(self, count: int) -> list[Entrant]:
@@ -116,10 +123,16 @@ class Search:
 
     def _enter_candidates(self, candidates: Iterable[Candidate]) -> None:
         plans = ((candidate, candidate.plan(self.form)) for candidate in candidates)
-        expected = self._expected
-        self._enter(
-            Entrant(plan, self.ratio_of(plan), candidate, expected.get(candidate, 1.0)) for candidate, plan in plans
-        )
+        self._enter(self._entrant(plan, candidate) for candidate, plan in plans)
+
+    def _entrant(self, plan: Plan, candidate: Candidate | None = None, method: str | None = None) -> Entrant:
+        """A plan with its prediction: that of its candidate under the form's own selector, or the best at its cost."""
+        ratio = self.ratio_of(plan)
+        own = None if candidate is None else self._expected.get(replace(candidate, selector=None))
+        if own is None:
+            cheaper = int(np.searchsorted(self._costs, -ratio, side="right"))
+            own = float(self._least[max(0, cheaper - 1)]) if len(self._least) else 0.0
+        return Entrant(plan, ratio, candidate, own, method)
 
     def _enter(self, entrants: Iterable[Entrant]) -> None:
         for entrant in entrants:
