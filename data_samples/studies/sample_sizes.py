@@ -2,9 +2,10 @@
 
     make sample-sizes       # or: python -m data_samples.studies.sample_sizes --model tiny-llava
 
-Each calibration draws its samples from the bundled scenes, with nothing certified, and its plans answer the 300 held-out
-scenes: the plan that it takes for 97 %, and the best of its frontier at some costs. Writes data_samples/sample_sizes,
-one file for each model, which the table of docs/results.md comes from. A size that is recorded there is not run again.
+Each calibration draws its samples from the bundled scenes, with nothing certified, and its plans answer the 300
+held-out scenes: the plan that it takes for 97 %, and the best of its frontier at some costs. Writes a file for each
+model into data_samples/sample_sizes, which the table of docs/results.md comes from. A size that is recorded there is
+not run again.
 """
 
 from collections.abc import Sequence
