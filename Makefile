@@ -6,6 +6,7 @@
 #   make ablation  what each part of the shipped plans brings: the table of docs/results.md
 #   make methods   every published method at the same budgets on the bundled models: the table of docs/results.md
 #   make sample-sizes   how good the plan is after a calibration on 20 to 200 samples: the table of docs/results.md
+#   make methods-tuned   the same with each method's settings chosen on 100 calibration scenes (2 hours of CPU time)
 #   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
 #   make fuzz      damage what the commands read, 3000 times, and look for anything but a clear end (some minutes)
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
@@ -14,7 +15,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation methods sample-sizes picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
+.PHONY: venv demo results ablation methods methods-tuned sample-sizes picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -37,6 +38,9 @@ methods: venv
 
 sample-sizes: venv
 	$(BIN)/python -m data_samples.studies.sample_sizes
+
+methods-tuned: venv
+	$(BIN)/python -m data_samples.studies.methods --tuned
 
 picture: venv
 	$(BIN)/python -m data_samples.studies.picture

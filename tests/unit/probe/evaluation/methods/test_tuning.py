@@ -28,6 +28,8 @@ from tests.unit.probe.evaluation.methods.test_compare import (
 
 __all__ = ["loaded", "profile", "samples"]
 
+METHODS_TUNED = ("fastv", "visionzip")
+
 
 @pytest.fixture(scope="module")
 def tuning(samples: list[Sample]) -> TuningSet:
@@ -37,7 +39,8 @@ def tuning(samples: list[Sample]) -> TuningSet:
 
 @pytest.fixture(scope="module")
 def found(loaded: LoadedModel, samples: list[Sample], tuning: TuningSet) -> MethodComparison:
-    return run(loaded, samples[:2], methods=("fastv",), tuning=tuning, data="data.jsonl")
+    """A method that prunes in the decoder, and one that looks at the vision tower, which no replay runs."""
+    return run(loaded, samples[:2], methods=METHODS_TUNED, tuning=tuning, data="data.jsonl")
 
 
 def row_of(found: MethodComparison, method: str) -> Row:
@@ -49,7 +52,7 @@ def test_every_setting_has_the_score_of_its_plan_alone(
 ) -> None:
     """Read by teacher forcing and generated where the answer changes: the same as generated throughout."""
     tried = [one for row in found.rows for one in row.candidates]
-    assert {row.method for row in found.rows if row.candidates} == {"fastv", "random", "uniform"}
+    assert {row.method for row in found.rows if row.candidates} == {*METHODS_TUNED, "random", "uniform"}
     for one in tried:
         alone = evaluate(loaded.model, loaded.processor, tuning.samples, one.plan, max_new_tokens=3)
         assert one.accuracy == pytest.approx(alone.mean) and one.failure is None
@@ -170,7 +173,7 @@ def test_an_interrupted_tuning_ends_like_an_uninterrupted_one(
         return attempt(self, sample, *rest)
 
     monkeypatch.setattr(Tuner, "_try", watched)
-    options = {"methods": ("fastv",), "tuning": tuning, "data": "data.jsonl", "journal": tmp_path / "j"}
+    options = {"methods": METHODS_TUNED, "tuning": tuning, "data": "data.jsonl", "journal": tmp_path / "j"}
     with pytest.raises(KeyboardInterrupt):
         run(loaded, samples[:2], **options)
     assert timeless(run(loaded, samples[:2], **options)) == timeless(found)
