@@ -114,6 +114,8 @@ class PlanFinder:
     def find(self, evidence: Evidence) -> FoundPlan:
         """Search for plans, choose one, and say what is proven about it."""
         if not evidence.picture_needed:
+            left_out = self.run.budget.work
+            self.run.settle("search", "plan", search=left_out.search, plans=left_out.plans)
             nothing = doing_nothing(len(self.samples))
             return FoundPlan(self._certified([nothing], nothing), None)
         work = self.run.decide("search")
@@ -211,7 +213,9 @@ class PlanFinder:
         settings = self.settings
         sequence = testing_sequence(tests, chosen, self._goal)
         check = HeldOutCheck(self.held_out_answers, tuple(test.plan for test in sequence), *self._scoring)
-        judged = self.run(check, self.held_out) if sequence else _untouched(len(self.held_out))
+        judged = self.run(check, self.held_out if sequence else [])
+        if not sequence:
+            judged = _untouched(len(self.held_out))
         priced = [Priced(test.plan, test.flops_ratio, test.kv_ratio or 1.0) for test in sequence]
         certificate, index = certify(
             priced, judged, settings.retention, self.grading.score, strict=settings.strict, seed=settings.seed,
