@@ -144,7 +144,14 @@ class Certified(NamedTuple):
 
 
 def certify(
-    sequence: Sequence[Priced], judged: Judged, target: float, score: ScoreKind, *, strict: bool, seed: int
+    sequence: Sequence[Priced],
+    judged: Judged,
+    target: float,
+    score: ScoreKind,
+    *,
+    strict: bool,
+    seed: int,
+    asked_for: bool = False,
 ) -> Certified:
     """Test the plans of a sequence, from mild to bold, until one is not proven to reach the target.
 
@@ -154,14 +161,19 @@ def certify(
     Args:
         sequence: empty if the chosen plan does nothing.
         judged: the scores of the plans on the held-out samples.
+        strict: take a plan only if it is proven.
         seed: of the order in which the samples are looked at.
+        asked_for: whether the user asked for the chosen plan by its cost or its name. Then it is taken whatever it
+            keeps, unless `strict`.
     """
     count = len(judged.samples)
     order = np.random.default_rng(seed).permutation(count)
     scores = [one.in_order(order) for one in judged.scores]
     proven = certified_prefix(partial(one.proves, target) for one in scores) - 1 if count else -1
     taken: int | None = len(sequence) - 1 if sequence else None
-    replaced = taken is not None and taken != proven and count and (strict or _is_refuted(scores[taken], target))
+    replaced = False
+    if taken is not None and taken != proven and count:
+        replaced = strict or (not asked_for and _is_refuted(scores[taken], target))
     if replaced:
         taken = proven if proven >= 0 else None
     one = scores[taken] if taken is not None and count else None

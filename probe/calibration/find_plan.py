@@ -46,6 +46,7 @@ from probe.calibration.steps.plans import Plans
 from probe.calibration.steps.search_round import SearchRound
 from probe.calibration.steps.step import ProbedModel
 from probe.data.samples import Sample
+from probe.trials.readings import Quality
 
 PROPOSING_SHARE = 0.4
 """Share of the calibration samples on which plans are proposed; they are judged on the others."""
@@ -113,11 +114,13 @@ class PlanFinder:
     def find(self, evidence: Evidence) -> FoundPlan:
         """Search for plans, choose one, and say what is proven about it."""
         if not evidence.picture_needed:
+            left_out = self.run.budget.work
+            self.run.settle("search", "plan", search=left_out.search, plans=left_out.plans)
             nothing = doing_nothing(len(self.samples))
             return FoundPlan(self._certified([nothing], nothing), None)
         work = self.run.decide("search")
         pool = self.samples[: max(2, work.plans)]
-        proposing = max(1, int(PROPOSING_SHARE * len(pool)))
+        proposing = max(1, min(int(PROPOSING_SHARE * len(pool)), len(evidence.causes.control)))
         search, finalists = self._search(evidence, proposing, in_rounds=work.search)
         self.run.settle("search", search=work.search, plans=work.plans)
         shown = [entrant for entrant in search.leading_methods(SHOWN_METHODS) if entrant not in finalists]
@@ -210,15 +213,21 @@ class PlanFinder:
         settings = self.settings
         sequence = testing_sequence(tests, chosen, self._goal)
         check = HeldOutCheck(self.held_out_answers, tuple(test.plan for test in sequence), *self._scoring)
-        judged = self.run(check, self.held_out) if sequence else _untouched(len(self.held_out))
+        judged = self.run(check, self.held_out if sequence else [])
+        if not sequence:
+            judged = _untouched(len(self.held_out))
         priced = [Priced(test.plan, test.flops_ratio, test.kv_ratio or 1.0) for test in sequence]
         certificate, index = certify(
-            priced, judged, settings.retention, self.grading.score, strict=settings.strict, seed=settings.seed
-        )
+            priced, judged, settings.retention, self.grading.score, strict=settings.strict, seed=settings.seed,
+            asked_for=settings.method is not None or self._goal.wanted is not None,
+        )  # fmt: skip
+        quality = None
+        if self.held_out:
+            quality = Quality(1.0, 0.0) if index is None else judged.scores[index].quality
         return ChosenPlan(
             tests=with_held_out(tests, sequence, judged, settings.seed),
             plan=NOTHING if index is None else sequence[index].plan,
-            held_out_quality=judged.scores[index].quality if index is not None and len(judged.samples) else None,
+            held_out_quality=quality,
             changed_ids=frozenset() if index is None else judged.changed_ids(index),
             certificate=certificate,
         )

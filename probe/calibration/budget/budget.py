@@ -167,8 +167,8 @@ def dropped_sentences(requested: Work, actual: Work) -> tuple[str, ...]:
     sentences = []
     if actual.examples < requested.examples:
         sentences.append(f"What is kept is shown for {actual.examples} of {requested.examples} samples.")
-    if actual.certify < requested.certify:
-        got, wanted = actual.held_out + actual.certify, requested.held_out + requested.certify
+    got, wanted = actual.held_out + actual.certify, requested.held_out + requested.certify
+    if actual.certify < requested.certify and got < wanted:
         sentences.append(f"What is proven rests on {got} of {wanted} held-out samples.")
     if requested.search and not actual.search:
         sentences.append("Plans were not searched for in rounds; those that were predicted to be best were judged.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from probe.analyzers.causal_curves import losses_of
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.scores import Array, Judged, ScoreKind, Scores
 from probe.calibration.steps.answer import Answer
-from probe.calibration.steps.step import Item, ProbedModel, Step
+from probe.calibration.steps.step import Item, ProbedModel, Step, key_with_plans
 from probe.capture.replay import Replay
 from probe.data.samples import Sample
 from probe.evaluation.grading import grade
@@ -33,6 +34,10 @@ class JudgingStep(Step[Judged]):
     tried: tuple[Plan, ...]
     score: ScoreKind
     max_new_tokens: int
+
+    @cached_property
+    def key(self) -> str:
+        return key_with_plans(self.name, self.tried)
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         answer = self.answers[sample.id]

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfv_core.plan import Plan
-from probe.calibration.steps.step import Item
+from probe.calibration.steps.step import Item, key_with_plans
 from probe.calibration.steps.trial_step import TrialStep
 
 
@@ -21,9 +22,9 @@ class SearchRound(TrialStep[NDArray[np.float64]]):
     round: str
     """Name of the round, unique within a calibration."""
 
-    @property
+    @cached_property
     def key(self) -> str:
-        return f"{self.name} {self.round}"
+        return key_with_plans(f"{self.name} {self.round}", self.tried)
 
     @property
     def plans(self) -> tuple[Plan, ...]:
