@@ -114,6 +114,7 @@ def samples_to_prove(
 
     Args:
         kept, base: (n,) paired values 0..1 of the samples at hand.
+        ratio: 0..1.
         limit: give up above so many.
 
     Returns:
@@ -124,7 +125,7 @@ def samples_to_prove(
     generator, count = np.random.default_rng(seed), 16
     while count <= limit:
         draws = generator.integers(len(kept), size=(100, count))
-        if is_positive(kept[draws] - ratio * base[draws], -ratio, 1.0, confidence).mean() >= 0.8:
+        if is_positive(kept[draws] - ratio * base[draws], -max(ratio, 1e-3), 1.0, confidence).mean() >= 0.8:
             return count
         count = math.ceil(count * 1.1)
     return None

@@ -54,6 +54,8 @@ class Candidate:
 
     def is_valid(self, form: Form) -> bool:
         """Whether it can be made, and no part of it is without effect."""
+        if self.selector is not None and not self.keeps:
+            return False
         last, share = 0, 1.0
         for layer, ratio in self.keeps:
             if not (last < layer < form.layers and ratio < share):
