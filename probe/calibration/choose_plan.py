@@ -216,7 +216,11 @@ def _sentence(certificate: Certificate, taken: int | None, proven: int) -> str:
     if taken == proven:
         return f"{start}; the target of {target} is proven."
     needed = certificate.samples_needed
-    more = f"about {needed} samples would prove {target}" if needed else f"{target} is not to be proven for it"
+    more = (
+        f"about {needed} samples would prove {target}"
+        if needed
+        else f"no number of samples would prove {target} for it"
+    )
     if certificate.proven_flops_ratio is None:
         return f"{start}; {more}, and no plan that was tested is proven to keep that much."
     return f"{start}; {more}. A plan at {certificate.proven_flops_ratio:.2f}x fewer FLOPs is proven to keep {target}."
