@@ -19,7 +19,9 @@ INACTIVE_KL = 3e-3
 """KL, nats, below which a layer counts as inactive: leaving the visual tokens unchanged there changes nothing."""
 
 
-ONLY_CURVES = "Only curves were seen. They propose layers; what interventions do to the answers decides, which calibrate measures."
+ONLY_CURVES = (
+    "Only curves were seen. They propose layers; what interventions do to answers decides, which `calibrate` measures."
+)
 
 
 class StagesOfCurves(NamedTuple):
