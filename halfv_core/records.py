@@ -275,7 +275,8 @@ class Certificate(Record):
     samples: int
     """Number of held-out samples."""
     noise_floor: float | None
-    """Mean loss of the full model against itself under another attention kernel, 0..1; null if not measured."""
+    """Mean loss of the full model against itself under another attention kernel, 0..1; null if not measured. On these
+    samples under `likelihood`, which takes it into account, else on those that plans were judged on."""
     retention: float | None
     """Retention of the profile's plan on these samples: an estimate; null without samples."""
     proven: float | None

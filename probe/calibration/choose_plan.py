@@ -186,7 +186,7 @@ def certify(
         confidence=CONFIDENCE,
         score=score,
         samples=count,
-        noise_floor=judged.noise_floor if count else None,
+        noise_floor=judged.noise_floor,
         retention=None if not count else 1.0 if one is None else one.retention,
         # Of a plan that was picked by these samples, no more is proven than what it was tested for.
         proven=None if not count else 1.0 if one is None else target if replaced else one.proven(),

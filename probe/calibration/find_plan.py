@@ -138,6 +138,9 @@ class PlanFinder:
         )
         changed = {test.plan.model_dump_json(): judged.changed_ids(index) for index, test in enumerate(tests)}
         certified = self._certified([*tests, nothing], chosen)
+        if certified.certificate.noise_floor is None:
+            floor = {"noise_floor": judged.noise_floor}
+            certified = certified._replace(certificate=certified.certificate.model_copy(update=floor))
         if not self.held_out_answers:
             certified = certified._replace(changed_ids=changed.get(certified.plan.model_dump_json(), frozenset()))
         return FoundPlan(certified, effort)
@@ -235,4 +238,4 @@ class PlanFinder:
 
 def _untouched(samples: int) -> Judged:
     """What is known without running anything if the plan does nothing."""
-    return Judged(tuple(map(str, range(samples))), (), np.zeros(samples))
+    return Judged(tuple(map(str, range(samples))), ())

@@ -79,13 +79,13 @@ class Judged:
     """Ids."""
     scores: tuple[Scores, ...]
     """One per plan."""
-    floor: Array
-    """(n,), loss 0..1 of the full model's answers under another attention kernel."""
+    floor: Array | None = None
+    """(n,), loss 0..1 of the full model's answers under another attention kernel; None if not measured."""
 
     @property
-    def noise_floor(self) -> float:
-        """Mean of `floor`."""
-        return float(self.floor.mean()) if len(self.floor) else 0.0
+    def noise_floor(self) -> float | None:
+        """Mean of `floor`; None if it was not measured."""
+        return float(self.floor.mean()) if self.floor is not None and len(self.floor) else None
 
     def changed_ids(self, plan: int) -> frozenset[str]:
         """Ids of the samples whose answer differs under the plan with this index."""

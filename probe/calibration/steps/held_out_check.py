@@ -1,6 +1,6 @@
 """Step `held-out`: what the held-out samples say about the plan, and about milder ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from halfv_core.plan import Plan
 from probe.calibration.budget.mean_sample import MeanSample
@@ -17,5 +17,4 @@ class HeldOutCheck(JudgingStep):
 
     def cost(self, mean: MeanSample) -> float:
         # The plans are not known when this is estimated; a run through all layers is the upper bound.
-        plans = self.tried or (Plan(()),)
-        return mean.trial_seconds(plans) + mean.prefill + mean.reading
+        return super().cost(mean) if self.tried else replace(self, tried=(Plan(()),)).cost(mean)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,10 +25,14 @@ from probe.trials.try_plans import under
 
 @dataclass(frozen=True)
 class JudgingStep(Step[Judged]):
-    """Runs each sample in full, once more under another attention kernel, and from its first layer on under each plan.
+    """Runs each sample in full, and from its first layer on under each plan.
 
-    An answer that stays the same has the full model's grade; one that changes is generated and graded.
+    An answer that stays the same has the full model's grade; one that changes is generated and graded. Under the score
+    `likelihood`, or if the step says so, the sample runs once more under another attention kernel, for the noise floor.
     """
+
+    always_with_floor: ClassVar[bool] = False
+    """Whether the noise floor is measured under every score."""
 
     answers: Mapping[str, Answer]
     """The full model's answers, by sample id."""
@@ -53,12 +58,14 @@ class JudgingStep(Step[Judged]):
                     changed = greedy_answer(model.model, inputs, self.max_new_tokens)
                     graded = grade_of(model, sample, changed)
             results.append([reading.agrees, case.log_likelihood - reading.log_likelihood, graded])
-        floor = case.log_likelihood - _log_likelihood_elsewhere(model, inputs, case.answer)
+        floor = None
+        if self._with_floor:
+            floor = case.log_likelihood - _log_likelihood_elsewhere(model, inputs, case.answer)
         return {"full": full, "floor": floor, "plans": results}
 
     def combine(self, items: Mapping[str, Item]) -> Judged:
         tokens = np.array([len(self.answers[name].ids) for name in items], dtype=np.float64)
-        floor = losses_of(np.array([item["floor"] for item in items.values()]) * tokens)
+        floor = losses_of(np.array([item["floor"] for item in items.values()]) * tokens) if self._with_floor else None
         rows = list(items.values())
         return Judged(
             tuple(items),
@@ -66,17 +73,22 @@ class JudgingStep(Step[Judged]):
             floor,
         )
 
-    def _scores(self, rows: list[Item], index: int, tokens: Array, floor: Array) -> Scores:
+    @property
+    def _with_floor(self) -> bool:
+        return self.always_with_floor or self.score == "likelihood"
+
+    def _scores(self, rows: list[Item], index: int, tokens: Array, floor: Array | None) -> Scores:
         agrees, drops, grades = zip(*(row["plans"][index] for row in rows), strict=True) if rows else ((), (), ())
         drops_table = np.array(drops, dtype=np.float64)
         if self.score == "graded":
             kept, full = np.array(grades, dtype=np.float64), np.array([row["full"] for row in rows], dtype=np.float64)
         else:
+            assert floor is not None
             kept, full = 1.0 - losses_of(drops_table * tokens), 1.0 - floor
         return Scores(kept, full, np.array(agrees, dtype=bool), drops_table)
 
     def cost(self, mean: MeanSample) -> float:
-        return mean.trial_seconds(self.tried) + mean.prefill + mean.reading
+        return mean.trial_seconds(self.tried) + self._with_floor * (mean.prefill + mean.reading)
 
 
 def grade_of(model: ProbedModel, sample: Sample, answer: torch.Tensor) -> float:

@@ -14,6 +14,7 @@ class Plans(JudgingStep):
     budgeted = "before the step"
     work_field = "plans"
     cost_fields = ("plan",)
+    always_with_floor = True
 
     proposing: int = 0
     """Number of samples that the plans were proposed on, which come before these and count towards the budget's."""
