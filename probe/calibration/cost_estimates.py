@@ -1,13 +1,13 @@
 """CostEstimator: predicts the cost of the steps still to come from what is known so far.
 
 Each step estimates its own cost per sample (`Step.cost`). Which plans the search will run is not known; they are taken
-to prune half of the tokens after a quarter of the layers.
+to prune to a quarter of the tokens after a quarter of the layers, and to freeze the others from the middle on.
 """
 
 from dataclasses import replace
 
 from halfv_core.cost import DecoderShape
-from halfv_core.plan import Keep, Plan
+from halfv_core.plan import Freeze, Keep, Plan
 from probe.calibration.budget.budget import CostEstimates
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.choose_plan import MILDER
@@ -55,7 +55,7 @@ class CostEstimator:
         tokens = mean.visual, mean.text
         causal = CausalCurves({}, shape.layers, settings.top_share, None)
         treatments = replace(causal, everywhere=False).cost(mean)
-        typical = Plan((Keep(layer=max(1, shape.layers // 4), keep_ratio=0.5, selector="uniform"),))
+        typical = _typical_plan(shape.layers)
         measuring = measuring_step(settings.method or "", {}, shape)
         return CostEstimates(
             sample=Curves(settings.entropy_k, settings.max_new_tokens).cost(mean),
@@ -71,3 +71,8 @@ class CostEstimator:
             method=0.0 if measuring is None else measuring.cost(mean),
             kl=mean.kl,
         )
+
+
+def _typical_plan(layers: int) -> Plan:
+    keep = Keep(layer=max(1, layers // 4), keep_ratio=0.25, selector="uniform")
+    return Plan((keep, Freeze(layers=range(max(1, layers // 2), layers))))

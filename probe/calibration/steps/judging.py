@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from halfv_core.families import parts_of
+from halfv_core.placement import device_of
 from halfv_core.plan import Plan
 from halfv_core.runtime.patching import attention_kernel
 from probe.analyzers.causal_curves import losses_of
@@ -45,10 +46,11 @@ class JudgingStep(Step[Judged]):
         return key_with_plans(self.name, self.tried)
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
-        answer = self.answers[sample.id]
-        case = answer.case(model, sample)
-        inputs = case.inputs()
+        answer, inputs = self.answers[sample.id], model.inputs(sample)
         replay = Replay(model.model, inputs, family=model.family)
+        if answer.log_likelihood is None:
+            answer = answer._replace(log_likelihood=_log_likelihood_in_full(model, inputs, answer, replay))
+        case = answer.case(model, sample)
         full = grade_of(model, sample, case.answer) if self.score == "graded" else None
         results = []
         for plan in self.tried:
@@ -94,6 +96,13 @@ class JudgingStep(Step[Judged]):
 def grade_of(model: ProbedModel, sample: Sample, answer: torch.Tensor) -> float:
     """The grade of an answer's token ids against the sample's references, 0..1."""
     return grade(sample, model.processor.decode(answer)).value
+
+
+def _log_likelihood_in_full(model: ProbedModel, inputs: Inputs, answer: Answer, replay: Replay) -> float:
+    """The answer's log-likelihood without a plan, nats per token; only the answer's own tokens run."""
+    ids = torch.tensor(answer.ids, device=device_of(model.model))  # (T,)
+    with replay.from_layer(len(parts_of(model.model, model.family).layers)):
+        return read_answer(model.model, inputs, ids).log_likelihood
 
 
 def _log_likelihood_elsewhere(model: ProbedModel, inputs: Inputs, answer: torch.Tensor) -> float:
