@@ -261,6 +261,8 @@ class PruningTest(Record):
     """Predicted prefill time of the decoder without the plan divided by that with it, if a latency table was given."""
     method: str | None = None
     """The published method whose plan this is, if it is one."""
+    compared_only: bool = False
+    """Whether the plan only stands beside those among which the choice was made."""
 
 
 class Certificate(Record):

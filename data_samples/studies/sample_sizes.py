@@ -22,17 +22,21 @@ from halfv_core.bundled import BUNDLED
 from halfv_core.files import read_text, write_atomically
 from halfv_core.models import bundled_models
 from halfv_core.plan import Plan
-from halfv_core.profile import Profile
 from halfv_core.records import PruningTest, Record
 from probe import calibrate, load_samples
 from probe.calibration.settings import Settings
-from probe.evaluation.evaluate import evaluate
+from probe.calibration.steps.answer import Answer
+from probe.calibration.steps.held_out_answers import HeldOutAnswers
+from probe.calibration.steps.held_out_check import HeldOutCheck
+from probe.calibration.steps.step import ProbedModel
+from probe.data.samples import Sample
 
 COMMAND = "make sample-sizes"
 SIZES = (20, 50, 100, 200)
 COSTS = (2.0, 3.0, 4.0)
 RECORDS = BUNDLED / "sample_sizes"
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+MAX_NEW_TOKENS = 32
 REACHED = 0.98
 """A plan stands for a cost from this share of it on."""
 
@@ -45,7 +49,7 @@ class Answered(Record):
     estimated: float
     """Retention as the calibration estimated it."""
     retention: float
-    """Retention on the held-out scenes, the mean over families."""
+    """Retention on the held-out scenes."""
 
 
 class Size(Record):
@@ -89,30 +93,47 @@ def study(model: str) -> None:
     torch.set_num_threads(1)
     path = RECORDS / f"{model}.json"
     found = _read(path) if path.exists() else Sizes(model=model, costs=COSTS, sizes=())
-    for size in SIZES:
-        if size not in [one.samples for one in found.sizes]:
-            found = found.model_copy(update={"sizes": (*found.sizes, _calibrated(model, size))})
-            path.parent.mkdir(exist_ok=True)
-            write_atomically(path, found.model_dump_json(indent=1) + "\n")
-
-
-def _calibrated(model: str, size: int) -> Size:
+    missing = [size for size in SIZES if size not in [one.samples for one in found.sizes]]
+    if not missing:
+        return
     loaded = load_quietly(model, "auto", "cpu", False)
+    judge = HeldOut(ProbedModel(loaded.model, loaded.processor), list(load_samples("scenes-heldout")))
+    for size in missing:
+        found = found.model_copy(update={"sizes": (*found.sizes, _calibrated(model, judge, size))})
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, found.model_dump_json(indent=1) + "\n")
+
+
+class HeldOut:
+    """The held-out scenes, and the full model's answers to them."""
+
+    def __init__(self, model: ProbedModel, samples: Sequence[Sample]) -> None:
+        self.model = model
+        self._samples = samples
+        items = {sample.id: HeldOutAnswers(MAX_NEW_TOKENS).measure(model, sample) for sample in samples}
+        self._answers = {name: Answer.of(item) for name, item in items.items()}
+
+    def retentions(self, plans: Sequence[Plan]) -> list[float]:
+        """Graded retention under each plan."""
+        step = HeldOutCheck(self._answers, tuple(plans), "graded", MAX_NEW_TOKENS)
+        judged = step.combine({sample.id: step.measure(self.model, sample) for sample in self._samples})
+        return [scores.retention for scores in judged.scores]
+
+
+def _calibrated(model: str, judge: HeldOut, size: int) -> Size:
     settings = Settings(samples=size, certify=0, examples=0)
-    profile = calibrate(loaded.model, loaded.processor, load_samples("scenes"), settings, model_id=model, data="scenes")
-    held_out = load_samples("scenes-heldout")
-    full = evaluate(loaded.model, loaded.processor, held_out, Plan(())).mean
+    profile = calibrate(*judge.model[:2], load_samples("scenes"), settings, model_id=model, data="scenes")
     taken = next(test for test in profile.pruning_tests if test.plan == profile.plan)
-    known: dict[str, float] = {}
+    best = [profile.best_at(REACHED * cost) for cost in COSTS]
+    tests = [taken, *(test for test in best if test is not None)]
+    retentions = iter(judge.retentions([test.plan for test in tests]))
 
     def answered(test: PruningTest) -> Answered:
-        key = test.plan.model_dump_json()
-        if key not in known:
-            known[key] = evaluate(loaded.model, loaded.processor, held_out, test.plan).mean / full
         assert test.retention is not None
-        return Answered(plan=test.plan, flops_ratio=test.flops_ratio, estimated=test.retention, retention=known[key])
+        return Answered(
+            plan=test.plan, flops_ratio=test.flops_ratio, estimated=test.retention, retention=next(retentions)
+        )
 
-    best = [_best(profile, cost) for cost in COSTS]
     assert profile.search is not None and profile.search.passes is not None
     return Size(
         samples=size,
@@ -121,11 +142,6 @@ def _calibrated(model: str, size: int) -> Size:
         taken=answered(taken),
         at_costs=tuple(None if test is None else answered(test) for test in best),
     )
-
-
-def _best(profile: Profile, cost: float) -> PruningTest | None:
-    reaching = [test for test in profile.pruning_tests if test.flops_ratio >= REACHED * cost]
-    return max(reaching, key=lambda test: (test.retention or 0.0, test.flops_ratio), default=None)
 
 
 def _read(path: Path) -> Sizes:

@@ -83,8 +83,9 @@ def judged_tests(plans: Sequence[Priced], judged: Judged, goal: Goal, seed: int,
     ratios = list(map(goal.ratio_of, plans))[:finalists]
     retentions[:finalists] = monotone_retentions(ratios, retentions[:finalists])
     tests = []
-    for priced, scores, retention in zip(plans, judged.scores, retentions, strict=True):
+    for index, (priced, scores, retention) in enumerate(zip(plans, judged.scores, retentions, strict=True)):
         test = PruningTest(
+            compared_only=index >= finalists,
             **priced._asdict(),
             **scores.quality._asdict(),
             safe=retention >= goal.retention,

@@ -11,7 +11,7 @@ from halfv_core.families import Family, parts_of
 from halfv_core.methods import METHODS, Method, Target, plan_at
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
-from halfv_core.profile import Profile, PruningTest
+from halfv_core.profile import Profile
 from probe.evaluation.methods.records import NO_DEARER, Candidate, Refusal
 from probe.evaluation.variants import FULL
 
@@ -147,16 +147,10 @@ def _plans_of(profile: Profile, suffix: str, budgets: Sequence[float]) -> tuple[
 def plan_of_frontier(profile: Profile, flops_ratio: float) -> Plan | None:
     """The plan with the highest retention among those that a calibration tried and that cost no more than a budget.
 
-    Retention is that of the calibration samples; where it was not measured, agreement takes its place. Of equal plans
-    the cheapest is taken. None if no plan is as cheap as that.
+    See `Profile.best_at`. None if no plan is as cheap as that.
     """
-    within = [test for test in profile.pruning_tests if test.flops_ratio >= NO_DEARER * flops_ratio]
-    best = max(within, key=lambda test: (_kept(test), test.flops_ratio), default=None)
+    best = profile.best_at(NO_DEARER * flops_ratio)
     return None if best is None else best.plan
-
-
-def _kept(test: PruningTest) -> float:
-    return test.agreement if test.retention is None else test.retention
 
 
 def _plans(
