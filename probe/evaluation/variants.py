@@ -72,7 +72,7 @@ def _end_of_pruning(profile: Profile) -> int:
 
 
 def _wrong_treatment(profile: Profile, ivr: tuple[Keep, ...], start: int) -> Plan | str:
-    """IVR, and from layer `start` on the treatment of Stage III that was tested and not chosen; or why there is none."""
+    """IVR, and from layer `start` on the treatment that was tested and not chosen; or why there is none."""
     others = [test.plan for test in profile.saturation.tests if test.treatment != profile.saturation.type]
     if len(others) != 1:
         return "the profile does not say what else was tried in Stage III"
