@@ -114,7 +114,12 @@ class Search:
         """
         first = _chunks(len(self.parts.weights))[0]
         published = [entrant for entrant in self._known(first) if entrant.method]
-        return leaders(published, lambda entrant: self.results.loss(entrant, first), SHOWN_GOALS, count)
+        shown: list[Entrant] = []
+        for goal in SHOWN_GOALS:
+            ranked = leaders(published, lambda entrant: self.results.loss(entrant, first), (goal,), len(published))
+            best = {entrant.method: entrant for entrant in reversed(ranked)}
+            shown += [entrant for entrant in ranked if best[entrant.method] is entrant][:count]
+        return shown
 
     def predicted_best(self, begin: Sequence[Candidate]) -> list[Entrant]:
         """The candidates to begin with and those of least predicted loss, where nothing is run before the choice."""
