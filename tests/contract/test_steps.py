@@ -69,17 +69,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ProbedModel:
 def steps(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], Step[Any]]:
     """One instance of each step."""
     shape = DecoderShape.of(model.model.config.get_text_config(), 4)
+    curves = Curves(5, 3, release_curve=True, kl_ids=frozenset({samples[0].id, samples[2].id}))
+    answers = curves.combine({sample.id: curves.measure(model, sample) for sample in samples}).answers
     answering = HeldOutAnswers(3)
-    answers = answering.combine({sample.id: answering.measure(model, sample) for sample in samples})
+    unread = answering.combine({sample.id: answering.measure(model, sample) for sample in samples})
     steps: list[Step[Any]] = [
-        Curves(5, 3, release_curve=True, kl_ids=frozenset({samples[0].id, samples[2].id})),
+        curves,
         answering,
         SelfChecks(5),
         MarginalUtility(answers, SETTINGS, shape, (16, 8)),
         CausalCurves(answers, shape.layers, 0.05, 3),
         SearchRound(answers, (MILD, PLAN), "1"),
         Plans(answers, (MILD, PLAN), "likelihood", 3),
-        HeldOutCheck(answers, (MILD, PLAN), "graded", 3),
+        HeldOutCheck(unread, (MILD, PLAN), "graded", 3),
         Examples(answers, PLAN, (0, 3), 3),
         Withdrawal(),
         HeadImportance(answers, shape),
