@@ -1,5 +1,5 @@
-"""The start of Stage II when signals agree, when they differ, when marginal utility speaks against them, and when it was
-not measured; and Stage III where the causes put it.
+"""The start of Stage II when signals agree or differ, when marginal utility speaks against them, and when it was not
+measured; and Stage III where the causes put it.
 """
 
 import numpy as np
