@@ -288,8 +288,9 @@ class Certificate(Record):
     proven_flops_ratio: float | None
     """As in `Expected`, of that plan."""
     samples_needed: int | None
-    """How many samples would prove the target for the profile's plan in four of five draws, if `retention` is its true
-    one; null if none would, or if it is proven."""
+    """How many samples would prove the target for the profile's plan in four of five draws, if it keeps as much as on
+    these; null if none would, or if it is proven. If the plan changes nothing because no other is proven, for the one
+    that was chosen before."""
     sentence: str
     """The same in words."""
 

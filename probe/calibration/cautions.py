@@ -98,7 +98,8 @@ def _targets(profile: Profile) -> Iterator[str]:
     kept = chosen.agreement if held_out is None else min(held_out, chosen.agreement)
     if certificate is not None and chosen.retention is not None:  # the held-out samples have a caution of their own
         kept, what = chosen.retention, "score"
-    if not profile.plan.interventions and len(profile.pruning_tests) > 1:
+    saving = [test for test in profile.pruning_tests if test.plan.interventions]
+    if not profile.plan.interventions and saving and not any(test.safe for test in saving):
         harm = "changes too many answers" if certificate is None else "loses too much"
         yield f"Every plan that was tried and saves anything {harm}, so this one changes nothing."
     retention = settings.get("target_retention")

@@ -18,7 +18,7 @@ TREATMENTS: dict[SaturationType, tuple[CausalTreatment, ...]] = {
 
 
 def certainty(profile: Profile) -> list[str]:
-    """Describe how certain the profile is: both boundaries, the causes, type, plan and number of samples.
+    """Describe how certain the profile is: boundaries, whether curves and causes agree, type, plan, number of samples.
 
     Quantities that the profile does not record are left out.
     """
@@ -30,7 +30,7 @@ def certainty(profile: Profile) -> list[str]:
         stage_three = _boundary("III", stages.saturation_start, uncertainty.saturation_start, uncertainty.resamples)
         sentences += [stage_two, stage_three]
     if (comparison := curves_and_causes(profile)) is not None and profile.causes is not None:
-        sentences += [profile.causes.sentence, comparison.sentence]
+        sentences.append(comparison.sentence)
     sentences += [confidence.sentence for confidence in confidences(profile)]
     if profile.certificate is not None:
         sentences.append(profile.certificate.sentence)

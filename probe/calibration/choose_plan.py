@@ -180,8 +180,9 @@ def certify(
     one = scores[taken] if taken is not None and count else None
     best = sequence[proven] if proven >= 0 else None
     needed = None
-    if one is not None and taken != proven:
-        needed = samples_to_prove(one.kept, one.full, target, seed=seed)
+    if count and sequence and proven < len(sequence) - 1:
+        asked = scores[-1 if taken is None else taken]
+        needed = None if taken == proven else samples_to_prove(asked.kept, asked.full, target, seed=seed)
     certificate = Certificate(
         target=target,
         confidence=CONFIDENCE,
@@ -196,19 +197,27 @@ def certify(
         samples_needed=needed,
         sentence="",
     )
-    return Certified(certificate.model_copy(update={"sentence": _sentence(certificate, taken, proven)}), taken)
+    sentence = _sentence(certificate, taken, proven, tested=bool(sequence))
+    return Certified(certificate.model_copy(update={"sentence": sentence}), taken)
 
 
 def _is_refuted(scores: Scores, target: float) -> bool:
     return bool(is_positive(target * scores.full - scores.kept, -1.0, target))
 
 
-def _sentence(certificate: Certificate, taken: int | None, proven: int) -> str:
+def _sentence(certificate: Certificate, taken: int | None, proven: int, *, tested: bool) -> str:
     target, count = f"{certificate.target:.0%}", certificate.samples
     if not count:
         return "No sample was held out, so nothing is proven about the plan."
+    needed = certificate.samples_needed
     if taken is None:
-        return "The plan changes nothing, so that it keeps everything."
+        why = (
+            f"No plan that was tested is proven to keep {target} by {count} held-out samples, so the"
+            if tested
+            else "The"
+        )
+        more = f"; about {needed} samples would prove it for the one that was chosen" if needed else ""
+        return f"{why} plan changes nothing{more}."
     assert certificate.retention is not None and certificate.proven is not None
     start = (
         f"With {certificate.confidence:.0%} confidence, the plan keeps at least {certificate.proven:.1%} of the full "
@@ -216,7 +225,6 @@ def _sentence(certificate: Certificate, taken: int | None, proven: int) -> str:
     )
     if taken == proven:
         return f"{start}; the target of {target} is proven."
-    needed = certificate.samples_needed
     more = (
         f"about {needed} samples would prove {target}"
         if needed

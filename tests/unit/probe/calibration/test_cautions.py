@@ -129,7 +129,8 @@ def test_a_plan_that_changes_nothing_although_others_were_tried() -> None:
     idle = profile.pruning_tests[0].model_copy(update={"plan": Plan(())})
     alone = profile.model_copy(update={"plan": Plan(()), "pruning_tests": (idle,)})
     assert cautions(alone) == ()
-    assert cautions(alone.model_copy(update={"pruning_tests": (*clean().pruning_tests, idle)})) == (
+    harmful = tuple(test.model_copy(update={"safe": False}) for test in clean().pruning_tests)
+    assert cautions(alone.model_copy(update={"pruning_tests": (*harmful, idle)})) == (
         "Every plan that was tried and saves anything changes too many answers, so this one changes nothing.",
     )
 
@@ -299,7 +300,9 @@ def test_nothing_could_be_proven() -> None:
         f"{UNPROVEN}; no number of them would, for what the plan that was taken keeps.",
     )
     idle = certified(proven_plan=None).model_copy(update={"plan": Plan(())})
-    assert cautions(idle) == (
+    assert cautions(idle) == (f"{UNPROVEN}.",)  # a plan is safe by estimate, and only a proven one was wanted
+    harmful = tuple(test.model_copy(update={"safe": not test.plan.interventions}) for test in idle.pruning_tests)
+    assert cautions(idle.model_copy(update={"pruning_tests": harmful})) == (
         f"{UNPROVEN}.",
         "Every plan that was tried and saves anything loses too much, so this one changes nothing.",
     )

@@ -50,7 +50,6 @@ def test_what_is_proven_stands_for_the_resamples_of_the_plan() -> None:
     sentences = certainty(profile.model_copy(update={"pruning_tests": lucky}))
     assert profile.causes is not None and profile.certificate is not None
     assert sentences[2:] == [
-        profile.causes.sentence,
         "The entropy curve alone would begin Stage III at layer 15, but the interventions put it at layer 9 (interval "
         "2–9); the interventions decide.",
         profile.certificate.sentence,
