@@ -203,7 +203,7 @@ def _is_refuted(scores: Scores, target: float) -> bool:
 
 
 def _sentence(certificate: Certificate, taken: int | None, proven: int) -> str:
-    target, count = f"{certificate.target:.0%}", certificate.samples
+    target, count = f"{100 * certificate.target:.4g}%", certificate.samples
     if not count:
         return "No sample was held out, so nothing is proven about the plan."
     if taken is None:
