@@ -26,7 +26,11 @@ class Population:
 
     def draw(self, generator: np.random.Generator, *size: int) -> tuple[Array, Array]:
         """Independent pairs, (*size) each."""
-        chosen = generator.choice(len(self.kept), size, p=self.probabilities)
+        return self.at(generator.random(size))
+
+    def at(self, places: Array) -> tuple[Array, Array]:
+        """The pairs at these places, 0..1, of the population, the first pair of the list at the lowest ones."""
+        chosen = np.searchsorted(np.cumsum(self.probabilities), places, side="right").clip(max=len(self.kept) - 1)
         return np.array(self.kept)[chosen], np.array(self.full)[chosen]
 
 

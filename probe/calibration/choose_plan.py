@@ -206,7 +206,7 @@ def _is_refuted(scores: Scores, target: float) -> bool:
 
 
 def _sentence(certificate: Certificate, taken: int | None, proven: int, *, tested: bool) -> str:
-    target, count = f"{certificate.target:.0%}", certificate.samples
+    target, count = f"{100 * certificate.target:.4g}%", certificate.samples
     if not count:
         return "No sample was held out, so nothing is proven about the plan."
     needed = certificate.samples_needed
