@@ -212,7 +212,9 @@ def test_a_refuted_plan_without_a_proven_one_is_replaced_by_nothing() -> None:
     found = certified(losing(60, 300))
     one = found.certificate
     assert (found.taken, one.retention, one.proven, one.proven_plan, one.samples_needed) == (None, 1.0, 1.0, None, None)
-    assert one.sentence == "The plan changes nothing, so that it keeps everything."
+    assert one.sentence == (
+        "No plan that was tested is proven to keep 97% by 300 held-out samples, so the plan changes nothing."
+    )
 
 
 def test_a_plan_that_was_asked_for_is_taken_though_it_is_refuted() -> None:
