@@ -252,7 +252,7 @@ class PruningTest(Record):
     samples: int | None = None
     """Number of samples on which the plan was judged."""
     retention: float | None = None
-    """Estimated share of the full model's score that the plan keeps (see probe.calibration.scores)."""
+    """Estimated share of the full model's score that the plan keeps (see probe.calibration.choose_plan)."""
     held_out_retention: float | None = None
     """The same on the held-out samples; null if the plan was not tried on them."""
     proven: float | None = None

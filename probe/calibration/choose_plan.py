@@ -1,7 +1,8 @@
 """The choice of a plan among those that were judged, and what the held-out samples prove about it.
 
-The finalists of the search are judged on samples that took no part in proposing them. Because a plan that costs more
-should not keep less, their retentions are made monotone in the cost (isotonic regression), which averages out some of
+The finalists of the search are judged on samples that took no part in proposing them. What the search expected of them
+counts half as much for each of its samples, since it comes from the samples that picked them. Because a plan that costs
+more should not keep less, the retentions are made monotone in the cost (isotonic regression). Both average out some of
 the chance in few samples. Then the cheapest plan that keeps enough is chosen, or the one that keeps most at the cost
 that the user wants. Milder plans, and then the chosen one, are tested on the held-out samples (see `certify`).
 """
@@ -16,6 +17,7 @@ import numpy as np
 from halfv_core.plan import Plan
 from halfv_core.records import Certificate, PruningTest
 from probe.calibration.scores import Judged, ScoreKind, Scores
+from probe.calibration.search.race import Expectation
 from probe.common.risk import CONFIDENCE, certified_prefix, is_positive, samples_to_prove
 from probe.trials.readings import Quality
 
@@ -72,14 +74,19 @@ def monotone_retentions(ratios: Sequence[float], retentions: Sequence[float]) ->
     return result.tolist()
 
 
-def judged_tests(plans: Sequence[Priced], judged: Judged, goal: Goal, seed: int, finalists: int) -> list[PruningTest]:
+def judged_tests(
+    plans: Sequence[Priced], judged: Judged, goal: Goal, seed: int, expected: Sequence[Expectation]
+) -> list[PruningTest]:
     """A test for each plan.
 
     Args:
         judged: the plans' scores, in the same order.
-        finalists: number of plans, from the first on, whose retentions are made monotone. Others are shown beside them.
+        expected: of the finalists, which are the first of the plans. Others only stand beside them.
     """
+    finalists = len(expected)
     retentions = [scores.retention for scores in judged.scores]
+    for index, expectation in enumerate(expected):
+        retentions[index] = expectation.mixed_with(retentions[index], len(judged.samples))
     ratios = list(map(goal.ratio_of, plans))[:finalists]
     retentions[:finalists] = monotone_retentions(ratios, retentions[:finalists])
     tests = []

@@ -128,7 +128,8 @@ class PlanFinder:
         judging = Plans(self.answers, tuple(one.plan for one in entrants), *self._scoring, proposing=proposing)
         judged = self.run(judging, pool[proposing:])
         priced = list(map(self._price, entrants))
-        tests = judged_tests(priced, judged, self._goal, self.settings.seed, len(finalists))
+        expected = [search.expectation(entrant) for entrant in finalists]
+        tests = judged_tests(priced, judged, self._goal, self.settings.seed, expected)
         nothing = doing_nothing(len(judged.samples))
         chosen = choose([*tests[: len(finalists)], nothing], self._goal)
         runs = search.results.runs + len(entrants) * len(judged.samples)

@@ -19,8 +19,25 @@ GOALS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
 """Cost ratios at which plans are compared."""
 BAND = 1.3
 """A plan that saves more than a goal times this is not compared there."""
+EXPECTED_WEIGHT = 0.5
+"""Weight of a sample of the search, relative to one that a plan is judged on: the search's samples picked the plan."""
 PRIOR_SAMPLES = 8
 """A prediction counts as much as so many samples: on few, losing nothing is mostly chance."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a plan was expected to keep before it was judged."""
+
+    loss: float
+    """0..1."""
+    samples: float
+    """Number of samples that this rests on, or counts as much as."""
+
+    def mixed_with(self, retention: float, samples: int) -> float:
+        """A retention on other samples, drawn towards the expected one."""
+        weight = EXPECTED_WEIGHT * self.samples
+        return (samples * retention + weight * (1.0 - self.loss)) / (samples + weight)
 
 
 @dataclass(frozen=True, eq=False)

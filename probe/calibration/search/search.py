@@ -17,7 +17,7 @@ from halfv_core.plan import Plan
 from halfv_core.selectors import SELECTORS, ThresholdSelector, make_selector
 from probe.calibration.search.candidate import Array, Candidate, Form, PriceTable
 from probe.calibration.search.predict import Parts, predictions
-from probe.calibration.search.race import BAND, Entrant, Results, goals_up_to, leaders
+from probe.calibration.search.race import BAND, PRIOR_SAMPLES, Entrant, Expectation, Results, goals_up_to, leaders
 
 Measure = Callable[[str, Sequence[Plan], Sequence[int]], Array]
 """(name of the round, plans, indices of samples) -> falls (plans, samples)."""
@@ -120,6 +120,13 @@ class Search:
             best = {entrant.method: entrant for entrant in reversed(ranked)}
             shown += [entrant for entrant in ranked if best[entrant.method] is entrant][:count]
         return shown
+
+    def expectation(self, entrant: Entrant) -> Expectation:
+        """What is expected of a plan: by all samples of the search, or by its prediction if it did not run on them."""
+        everything = range(len(self.parts.weights))
+        if self.results.has(entrant, everything):
+            return Expectation(self.results.loss(entrant, everything), len(everything))
+        return Expectation(entrant.predicted, PRIOR_SAMPLES)
 
     def predicted_best(self, begin: Sequence[Candidate]) -> list[Entrant]:
         """The candidates to begin with and those of least predicted loss, where nothing is run before the choice."""

@@ -27,6 +27,7 @@ from probe.calibration.choose_plan import (
     testing_sequence as sequence_of,
 )
 from probe.calibration.scores import Array, Judged, Scores
+from probe.calibration.search.race import Expectation
 from probe.common import risk
 from tests.isotonic import falling
 from tests.populations import POPULATIONS, Population, binary, most_failures
@@ -78,13 +79,22 @@ def test_retentions_fall_with_what_is_saved_and_are_the_closest_that_do(rows: li
 def test_the_retentions_of_finalists_are_smoothed_and_those_shown_beside_them_are_not() -> None:
     plans = [priced(3.0), priced(2.0), priced(4.0), priced(2.5)]
     judged = judged_of(losing(0), losing(4), losing(10), losing(50))
-    tests = judged_tests(plans, judged, goal(), seed=0, finalists=3)
+    unknown = [Expectation(0.0, 0)] * 3
+    tests = judged_tests(plans, judged, goal(), seed=0, expected=unknown)
     assert [test.retention for test in tests] == pytest.approx([0.98, 0.98, 0.9, 0.5])
     assert [test.safe for test in tests] == [True, True, False, False]
     assert [test.agreement for test in tests] == pytest.approx([1.0, 0.96, 0.9, 0.5])
     assert [test.plan for test in tests] == [one.plan for one in plans]
     assert tests[0].safe_share == 1.0 and tests[3].safe_share == 0.0 < tests[1].safe_share < 1.0
     assert {test.samples for test in tests} == {100}
+    assert [test.compared_only for test in tests] == [False, False, False, True]
+
+
+def test_what_the_search_expected_counts_half() -> None:
+    judged = judged_of(losing(10, 60))
+    (test,) = judged_tests([priced(3.0)], judged, goal(), seed=0, expected=[Expectation(0.05, 40)])
+    assert test.retention == pytest.approx((60 * (50 / 60) + 20 * 0.95) / 80)
+    assert test.agreement == pytest.approx(50 / 60)
 
 
 def pruning_test(ratio: float, retention: float, kv: float | None = None, drop: float = 0.0) -> PruningTest:
