@@ -1,6 +1,4 @@
-"""The start of Stage II when signals agree, when they differ, when marginal utility speaks against them, and when it was
-not measured; and Stage III where the causes put it.
-"""
+"""Stage II where signals agree or differ, with marginal utility and without; Stage III where the causes put it."""
 
 import numpy as np
 import pytest
