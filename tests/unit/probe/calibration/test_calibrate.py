@@ -201,6 +201,25 @@ def test_without_held_out_samples_nothing_is_claimed(tmp_path: Path, samples: li
     assert certificate.sentence == "No sample was held out, so nothing is proven about the plan."
 
 
+@pytest.mark.parametrize(
+    ("reference", "score"),
+    [("its own", "graded"), ("another", "likelihood"), ("one without", "likelihood")],
+)
+def test_answers_are_graded_where_all_samples_have_references_and_the_model_meets_some(
+    reference: str, score: str, tmp_path: Path, samples: list[Sample]
+) -> None:
+    loaded = load("llava", tmp_path)
+    settings = Settings(samples=5, held_out=0.4, certify=2, max_new_tokens=2, entropy_k=5, examples=0)
+    own = evaluate(loaded.model, loaded.processor, samples, Plan(()), max_new_tokens=2).answers
+    given = [("never",) if reference == "another" else (answer,) for answer in own]
+    if reference == "one without":
+        last = calibrate(loaded.model, loaded.processor, samples, settings).provenance.held_out_ids[-1]
+        given[[sample.id for sample in samples].index(last)] = ()
+    asked = [sample.model_copy(update={"answers": answers}) for sample, answers in zip(samples, given, strict=True)]
+    profile = calibrate(loaded.model, loaded.processor, asked, settings)
+    assert profile.certificate is not None and profile.certificate.score == score
+
+
 def test_too_few_samples(tmp_path: Path, samples: list[Sample]) -> None:
     loaded = load("llava", tmp_path)
     with pytest.raises(DataError, match="too few samples to calibrate on; got 1; expected 2 or more"):
