@@ -299,7 +299,7 @@ class SearchEffort(Record):
     """How many plans the search looked at, and what that cost."""
 
     considered: int
-    """Plans whose loss was predicted."""
+    """Plans whose loss was predicted, or that were run without."""
     plans: int
     """Plans that were run."""
     plan_samples: int

@@ -133,9 +133,11 @@ class PlanFinder:
         nothing = doing_nothing(len(judged.samples))
         chosen = choose([*tests[: len(finalists)], nothing], self._goal)
         runs = search.results.runs + len(entrants) * len(judged.samples)
-        considered = len(search.predicted) + sum(entrant.candidate is None for entrant in search.entrants.values())
         effort = SearchEffort(
-            considered=considered, plans=len(search.entrants), plan_samples=runs, exhaustive=considered * len(pool)
+            considered=search.considered,
+            plans=len(search.entrants),
+            plan_samples=runs,
+            exhaustive=search.considered * len(pool),
         )
         changed = {test.plan.model_dump_json(): judged.changed_ids(index) for index, test in enumerate(tests)}
         certified = self._certified([*tests, nothing], chosen)

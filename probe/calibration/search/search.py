@@ -65,6 +65,13 @@ class Search:
         highest = max((one.ratio for one in self.predicted), default=1.0)
         self.goals = goals_up_to(highest, self.wanted)
 
+    @property
+    def considered(self) -> int:
+        """Number of plans that were predicted, run, or both."""
+        entered = [entrant.candidate for entrant in self.entrants.values()]
+        candidates = {one.candidate for one in self.predicted} | set(filter(None, entered))
+        return len(candidates) + entered.count(None)
+
     def proposals(self, per_goal: int = PER_GOAL) -> list[Candidate]:
         """The candidates of least predicted loss at each goal, not all of one shape."""
         chosen: list[Candidate] = []

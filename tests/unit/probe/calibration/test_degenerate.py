@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
-from halfv_core import Profile, apply
+from halfv_core import Plan, Profile, apply
 from halfv_core.errors import DataError, ModelError
 from halfv_core.families import family_of, parts_of
 from halfv_core.models import LoadedModel, load_model
@@ -91,6 +91,27 @@ def test_layers_that_do_nothing_have_constant_curves(loaded: LoadedModel, sample
     assert "no Stage III" in profile.stages.evidence["saturation_start"]
     assert all(test.agreement == 1.0 for test in profile.pruning_tests)
     assert profile.plan == max(profile.pruning_tests, key=lambda test: test.flops_ratio).plan
+
+
+def test_questions_that_do_not_need_the_picture(loaded: LoadedModel, tmp_path: Path) -> None:
+    """Without attention, no answer depends on visual tokens; every plan would look harmless, so none is taken."""
+    with torch.no_grad():
+        for layer in parts_of(loaded.model).layers:
+            layer.self_attn.o_proj.weight.zero_()
+    settings = SETTINGS.model_copy(update={"samples": 13, "held_out": 0.2, "certify": 1})
+    profile = run(loaded, load_samples(write_samples(tmp_path, 14)), settings)
+    causes, certificate = profile.causes, profile.certificate
+    assert causes is not None and certificate is not None
+    assert (causes.verdict, causes.control, causes.samples) == ("picture_not_needed", pytest.approx(0.0, abs=1e-5), 11)
+    assert causes.sentence.startswith("These questions do not need the picture: without any visual token, the answers")
+    assert profile.cautions[0] == causes.sentence
+    assert (profile.plan, profile.search) == (Plan(()), None)
+    assert [test.plan for test in profile.pruning_tests] == [Plan(())]
+    assert profile.saturation.type == "none" and "do not need the picture" in profile.saturation.reason
+    assert not {"search", "plans", "held-out"} & set(profile.provenance.seconds_by_step)
+    assert (certificate.samples, certificate.retention, certificate.proven_plan) == (3, 1.0, None)
+    assert certificate.sentence == "The plan changes nothing, so that it keeps everything."
+    assert (profile.expected.agreement, profile.expected.flops_ratio) == (1.0, 1.0)
 
 
 def test_pictures_that_all_look_alike(loaded: LoadedModel, tmp_path: Path, samples: list[Sample]) -> None:
