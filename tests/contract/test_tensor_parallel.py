@@ -102,7 +102,7 @@ def refusal(run: Callable[[], Any]) -> str:
 
 
 SETTINGS = Settings(
-    samples=4, held_out=0.5, max_new_tokens=3, entropy_k=5, min_agreement=0.5, max_log_likelihood_drop=9, budget=600
+    samples=4, held_out=0.5, certify=1, max_new_tokens=3, entropy_k=5, target_flops=1.5, keep_ratios=(0.5,), budget=600
 )
 
 
