@@ -282,7 +282,9 @@ class Certificate(Record):
     retention: float | None
     """Retention of the profile's plan on these samples: an estimate; null without samples."""
     proven: float | None
-    """Retention that they prove for the profile's plan."""
+    """Retention that they prove for the profile's plan. If they refuted the plan that was chosen, this is the target,
+    as proven for `proven_plan`, which took its place. Each of the two statements holds by itself; that the samples also
+    pick which of them is made can add up to three points to how often it is false."""
     proven_plan: Plan | None
     """The cheapest plan that is proven to reach the target; null if no plan is that saves anything."""
     proven_flops_ratio: float | None
