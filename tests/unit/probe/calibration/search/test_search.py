@@ -232,6 +232,17 @@ def test_little_is_enough(layers: int, samples: int, known: str) -> None:
         assert finalists
 
 
+def test_neighbours_of_neighbours_are_reached() -> None:
+    """Where nothing is known and only one plan is at hand, pruning moves to where it does less harm, step by step."""
+    world = World(layers=12, skilled="none")
+    begin, end = Candidate(((2, 0.5),)), Candidate(((4, 0.5),))
+    search = world.search(surface=False, causes=False, wanted=0.95 * flops_ratio(end.plan(world.form), 12))
+    finalists = search.run([begin], {})
+    assert end not in begin.neighbours(world.form)
+    assert end in {one.candidate for one in search.entrants.values()}
+    assert min(world.loss(one.plan) for one in finalists) <= world.loss(end.plan(world.form))
+
+
 def test_a_wanted_cost_is_a_goal() -> None:
     world = World(skilled="none")
     search = world.search(wanted=2.75)
