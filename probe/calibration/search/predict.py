@@ -90,16 +90,6 @@ def _prunings(form: Form, surface: UtilitySurface, tokens: Array) -> dict[tuple[
     return tables
 
 
-def expected_loss(parts: Parts, candidate: Candidate) -> float | None:
-    """Loss of a candidate by the sum of its parts, whatever its selector; None if a part was not measured."""
-    ends = [candidate.treatment] if candidate.treatment else []
-    ends += [("drop", candidate.drop)] if candidate.drop is not None else []
-    if not (all(keep in parts.prunings for keep in candidate.keeps) and all(end in parts.treatments for end in ends)):
-        return None
-    falls = [*(parts.prunings[keep] for keep in candidate.keeps), *(parts.treatments[end] for end in ends)]
-    return float(parts.loss(sum(falls, np.zeros(len(parts.weights)))))
-
-
 @dataclass(frozen=True)
 class Predicted:
     """A candidate with what is expected of it."""

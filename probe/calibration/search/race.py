@@ -1,7 +1,7 @@
 """The race: which plans are run on how many samples, and which of them go on.
 
 Plans are compared with those of similar cost: at every goal, a cost ratio, the plans that save as much but no more than
-a quarter more. The few that lose least lead there and are run on more samples (successive halving, Jamieson &
+a third more. The few that lose least lead there and are run on more samples (successive halving, Jamieson &
 Talwalkar, 2016, arXiv 1502.07943). On few samples a bold plan may lose nothing by chance, so it does not drive out
 milder ones, and what was predicted keeps some weight. All plans of a round are compared on the same samples.
 """
@@ -15,11 +15,11 @@ import numpy as np
 from halfv_core.plan import Plan
 from probe.calibration.search.candidate import Array, Candidate
 
-GOALS = (1.5, 1.8, 2.1, 2.5, 3.0, 3.5, 4.2, 5.0, 6.0)
-"""Cost ratios at which plans are compared: each saves a fifth more than the one before."""
+GOALS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
+"""Cost ratios at which plans are compared."""
 LOW_GOALS = (1.1, 1.25)
 """Likewise where plans save little, because most of the prompt is text."""
-BAND = 1.25
+BAND = 1.3
 """A plan that saves more than a goal times this is not compared there."""
 EXPECTED_WEIGHT = 0.5
 """Weight of a sample of the search, relative to one that a plan is judged on: the search's samples picked the plan."""

@@ -16,7 +16,7 @@ from halfv_core.errors import PlanError
 from halfv_core.plan import Plan
 from halfv_core.selectors import SELECTORS, ThresholdSelector, make_selector
 from probe.calibration.search.candidate import Array, Candidate, Form, PriceTable
-from probe.calibration.search.predict import Parts, expected_loss, predictions
+from probe.calibration.search.predict import Parts, predictions
 from probe.calibration.search.race import BAND, PRIOR_SAMPLES, Entrant, Expectation, Results, goals_up_to, leaders
 
 Measure = Callable[[str, Sequence[Plan], Sequence[int]], Array]
@@ -57,8 +57,10 @@ class Search:
 
     def __post_init__(self) -> None:
         self.predicted = predictions(self.form, self.parts, self.prices)
-        self._ratios = np.array([one.ratio for one in self.predicted])
-        self._losses = np.array([one.loss for one in self.predicted])
+        self._expected = {one.candidate: one.loss for one in self.predicted}
+        ordered = sorted(self.predicted, key=lambda one: -one.ratio)
+        self._costs = np.array([-one.ratio for one in ordered])  # ascending
+        self._least = np.minimum.accumulate([one.loss for one in ordered]) if ordered else np.zeros(0)
         self.results = Results(self.parts.weights)
         highest = max((one.ratio for one in self.predicted), default=1.0)
         self.goals = goals_up_to(highest, self.wanted)
@@ -143,13 +145,13 @@ class Search:
         self._enter(self._entrant(plan, candidate) for candidate, plan in plans)
 
     def _entrant(self, plan: Plan, candidate: Candidate | None = None, method: str | None = None) -> Entrant:
-        """A plan with its prediction: by the parts of its candidate, or the mean of the candidates of similar cost."""
+        """A plan with its prediction: that of its candidate under the form's own selector, or the best at its cost."""
         ratio = self.ratio_of(plan)
-        predicted = None if candidate is None else expected_loss(self.parts, candidate)
-        if predicted is None:
-            similar = self._losses[(self._ratios > ratio / BAND) & (self._ratios < ratio * BAND)]
-            predicted = float(similar.mean()) if len(similar) else 0.0
-        return Entrant(plan, ratio, candidate, predicted, method)
+        own = None if candidate is None else self._expected.get(replace(candidate, selector=None))
+        if own is None:
+            cheaper = int(np.searchsorted(self._costs, -ratio, side="right"))
+            own = float(self._least[max(0, cheaper - 1)]) if len(self._least) else 0.0
+        return Entrant(plan, ratio, candidate, own, method)
 
     def _enter(self, entrants: Iterable[Entrant]) -> None:
         for entrant in entrants:
