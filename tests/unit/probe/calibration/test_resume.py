@@ -22,7 +22,14 @@ from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
 
 SETTINGS = Settings(
-    samples=5, held_out=0.4, certify=1, kl_samples=2, max_new_tokens=3, entropy_k=5, target_flops=1.5, keep_ratios=(0.5,)
+    samples=5,
+    held_out=0.4,
+    certify=1,
+    kl_samples=2,
+    max_new_tokens=3,
+    entropy_k=5,
+    target_flops=1.5,
+    keep_ratios=(0.5,),
 )
 STEPS = {"curves": 3, "held-out answers": 3, "marginal utility": 3, "causal curves": 3, "search": 2, "plans": 2,
          "held-out": 3, "examples": 3}  # fmt: skip
