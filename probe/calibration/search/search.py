@@ -20,7 +20,7 @@ from probe.calibration.search.predict import Parts, predictions
 from probe.calibration.search.race import BAND, PRIOR_SAMPLES, Entrant, Expectation, Results, goals_up_to, leaders
 
 Measure = Callable[[str, Sequence[Plan], Sequence[int]], Array]
-"""(name of the round, plans, indices of samples) -> falls (plans, samples)."""
+"""(name of the round, plans, indices of samples) -> falls (plans, samples), NaN where a plan cannot run."""
 
 Shape = tuple[int, str | None, bool]
 
@@ -161,7 +161,10 @@ class Search:
         missing = [entrant for entrant in entrants if not self.results.has(entrant, samples)]
         if missing and samples:
             falls = self.measure(name, [entrant.plan for entrant in missing], samples)
-            self.results.add(missing, samples, falls)
+            able = ~np.isnan(falls).any(1)
+            self.results.add([one for one, runs in zip(missing, able, strict=True) if runs], samples, falls[able])
+            for one in (one for one, runs in zip(missing, able, strict=True) if not runs):
+                del self.entrants[one.key]
 
     def _leaders(self, samples: Sequence[int], count: int) -> list[Entrant]:
         """The best at each goal, of those that have run on all of the samples."""

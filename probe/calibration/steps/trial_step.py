@@ -40,6 +40,7 @@ class TrialStep(Step[Result]):
 
     def falls(self, items: Mapping[str, Item]) -> NDArray[np.float64]:
         """(plans, samples), by how much the answer's log-likelihood falls, nats, summed over its tokens."""
-        per_token = np.array([[fall for _, fall in item] for item in items.values()]).reshape(-1, len(self.plans))
+        rows = [[fall for _, fall in item] for item in items.values()]
+        per_token = np.array(rows, dtype=np.float64).reshape(-1, len(self.plans))
         tokens = np.array([len(self.answers[name].ids) for name in items], dtype=np.float64)
         return (per_token * tokens[:, None]).T

@@ -2,7 +2,8 @@
 
 import json
 import weakref
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 
 from halfv_core import Keep, Plan, Profile, apply
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
-from halfv_core.errors import DataError, PlanError
+from halfv_core.errors import DataError, PlanError, UnsupportedError
 from halfv_core.models import LoadedModel, load_model
 from halfv_core.processors import PromptProcessor
 from halfv_core.selectors import SELECTORS, ThresholdSelector, make_selector
+from halfv_core.selectors.base import SelectionContext, Selector
 from probe import calibrate, calibrate_in_full, load_samples
 from probe.calibration.calibrate import Settings
 from probe.calibration.observations import Observations
@@ -218,6 +220,30 @@ def test_answers_are_graded_where_all_samples_have_references_and_the_model_meet
     asked = [sample.model_copy(update={"answers": answers}) for sample, answers in zip(samples, given, strict=True)]
     profile = calibrate(loaded.model, loaded.processor, asked, settings)
     assert profile.certificate is not None and profile.certificate.score == score
+
+
+def test_a_selector_that_cannot_run_on_the_model_takes_no_part(
+    tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those that look at single heads cannot, where tensor parallelism has split them."""
+    tried = []
+
+    @dataclass(frozen=True)
+    class Unable(Selector):
+        def select(self, context: SelectionContext, counts: Sequence[int]) -> torch.Tensor:
+            tried.append(counts)
+            raise UnsupportedError("this selector cannot run here")
+
+    monkeypatch.setitem(SELECTORS._items, "unable", Unable)
+    loaded = load("llava", tmp_path)
+    settings = Settings(samples=5, held_out=0.2, certify=0, max_new_tokens=2, entropy_k=5, examples=0, target_flops=2.0)
+    profile = calibrate(loaded.model, loaded.processor, samples, settings)
+    assert tried
+    assert not [keep for test in profile.pruning_tests for keep in test.plan.keeps if keep.selector == "unable"]
+    with pytest.raises(UnsupportedError, match="this selector cannot run here"):
+        calibrate(
+            loaded.model, loaded.processor, samples, settings.model_copy(update={"selector": "unable", "options": {}})
+        )
 
 
 def test_too_few_samples(tmp_path: Path, samples: list[Sample]) -> None:
