@@ -131,7 +131,9 @@ def instance_forwards(model: PreTrainedModel) -> dict[str, int]:
     return {name: id(module.__dict__.get("forward")) for name, module in model.named_modules()}
 
 
-def calibrated(model: PreTrainedModel, folder: Path, settings: Settings = SETTINGS, journal: str = "journal") -> Profile:
+def calibrated(
+    model: PreTrainedModel, folder: Path, settings: Settings = SETTINGS, journal: str = "journal"
+) -> Profile:
     processor = load_processor(str(folder / "checkpoint"), False, True)
     samples = load_samples(str(folder / "data.jsonl"))
     return calibrate(model, processor, samples, settings, model_id="m", journal=folder / journal)

@@ -161,10 +161,10 @@ class Search:
         missing = [entrant for entrant in entrants if not self.results.has(entrant, samples)]
         if missing and samples:
             falls = self.measure(name, [entrant.plan for entrant in missing], samples)
-            able = ~np.isnan(falls).any(1)
-            self.results.add([one for one, runs in zip(missing, able, strict=True) if runs], samples, falls[able])
-            for one in (one for one, runs in zip(missing, able, strict=True) if not runs):
-                del self.entrants[one.key]
+            able = [index for index, row in enumerate(falls) if not np.isnan(row).any()]
+            self.results.add([missing[index] for index in able], samples, falls[able])
+            for index in set(range(len(missing))) - set(able):
+                del self.entrants[missing[index].key]
 
     def _leaders(self, samples: Sequence[int], count: int) -> list[Entrant]:
         """The best at each goal, of those that have run on all of the samples."""

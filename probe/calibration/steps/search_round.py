@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from halfv_core.errors import UnsupportedError
+from halfv_core.errors import ModelError, PlanError, UnsupportedError
 from halfv_core.plan import Plan
 from probe.calibration.steps.step import Item, ProbedModel, key_with_plans
 from probe.calibration.steps.trial_step import TrialStep
@@ -41,13 +41,14 @@ class SearchRound(TrialStep[NDArray[np.float64]]):
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         case = self.answers[sample.id].case(model, sample)
-        inputs, results = case.inputs(), []
+        inputs = case.inputs()
+        results: list[list[float | None]] = []
         replay = Replay(model.model, inputs, family=model.family)
         for plan in self.tried:
             try:
                 with under(plan, case, replay, model.model, model.family):
                     reading = read_answer(model.model, inputs, case.answer)
-            except UnsupportedError:
+            except (ModelError, PlanError, UnsupportedError):
                 results.append([False, None])
             else:
                 results.append([reading.agrees, case.log_likelihood - reading.log_likelihood])
