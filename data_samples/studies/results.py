@@ -76,8 +76,8 @@ def families_table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _in_short(intervention: str) -> str:
-    """An intervention in words, without the selector's options."""
-    return re.sub(r" \([^)]*\)", "", intervention)
+    """An intervention in words, without the selector's options and without what it is about."""
+    return re.sub(r" \([^)]*\)| of the visual tokens| the visual tokens| visual tokens", "", intervention)
 
 
 def _proven(ratio: float | None) -> str:
