@@ -218,13 +218,11 @@ def _sentence(certificate: Certificate, taken: int | None, proven: int, *, teste
         return "No sample was held out, so nothing is proven about the plan."
     needed = certificate.samples_needed
     if taken is None:
-        why = (
-            f"No plan that was tested is proven to keep {target} by {count} held-out samples, so the"
-            if tested
-            else "The"
-        )
+        if not tested:
+            return "The plan changes nothing, so that it keeps everything."
         more = f"; about {needed} samples would prove it for the one that was chosen" if needed else ""
-        return f"{why} plan changes nothing{more}."
+        tried = f"No plan that was tested is proven to keep {target} by {count} held-out samples"
+        return f"{tried}, so the plan changes nothing{more}."
     assert certificate.retention is not None and certificate.proven is not None
     start = (
         f"With {certificate.confidence:.0%} confidence, the plan keeps at least {certificate.proven:.1%} of the full "

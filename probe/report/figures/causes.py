@@ -132,8 +132,8 @@ def _draw_starts(fig: go.Figure, profile: Profile, causes: Causes) -> None:
 def _starts(found: int | None, proposed: int | None) -> Iterator[tuple[int, str, str]]:
     """Layer, label and dash of each vertical line; one line if both are at the same layer."""
     if found is not None:
-        also = ", as by the entropy curve" if found == proposed else ""
-        yield found, f"Stage III from layer {found}{also}", "solid"
+        # Short enough for a phone from the middle on.
+        yield found, "Stage III, by entropy too" if found == proposed else f"Stage III from layer {found}", "solid"
     if proposed is not None and proposed != found:
         yield proposed, f"by the entropy curve: layer {proposed}", "dot"
 

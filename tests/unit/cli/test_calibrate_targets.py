@@ -65,7 +65,9 @@ def test_an_unreachable_target_is_reported(ask: Ask, folder: Path) -> None:
     code, printed = ask("--target-flops", "50", "--samples", "6")
     assert code == 0
     profile = Profile.load(folder / "p.json")
-    assert profile.expected.flops_ratio == max(test.flops_ratio for test in profile.pruning_tests)
+    assert profile.expected.flops_ratio == max(
+        test.flops_ratio for test in profile.pruning_tests if not test.compared_only
+    )
     assert "No plan that was tried reaches 50x fewer FLOPs; the one taken comes closest." in printed
 
 

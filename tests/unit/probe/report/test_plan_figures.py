@@ -186,7 +186,7 @@ def test_causes_that_show_nothing_are_drawn_and_say_so() -> None:
 @pytest.mark.parametrize(
     ("proposed", "found", "expected"),
     [
-        (9, 9, ["90% kept", "Stage III from layer 9, as by the entropy curve"]),
+        (9, 9, ["90% kept", "Stage III, by entropy too"]),
         (None, 9, ["90% kept", "Stage III from layer 9"]),
         (15, None, ["90% kept", "by the entropy curve: layer 15"]),
         (None, None, ["90% kept"]),

@@ -137,7 +137,6 @@ def test_the_page_says_what_is_proven_and_what_is_only_estimated() -> None:
         "Another plan is proven to keep 97 % of the score, at 2.10× fewer FLOPs:",
         *profile.certificate.proven_plan.describe(),
         profile.certificate.sentence,
-        profile.causes.sentence,
         "Where the picture stops mattering",
     ):
         assert part in rest
