@@ -104,10 +104,15 @@ def judged_tests(
     return tests
 
 
-def doing_nothing(samples: int) -> PruningTest:
-    """The test of the plan that does nothing, whose result is known."""
+def doing_nothing(samples: int, *, timed: bool = False) -> PruningTest:
+    """The test of the plan that does nothing, whose result is known.
+
+    Args:
+        timed: whether the other plans' prefill times are known.
+    """
     same = {"agreement": 1.0, "log_likelihood_drop": 0.0, "safe": True, "safe_share": 1.0, "retention": 1.0}
-    return PruningTest(plan=NOTHING, flops_ratio=1.0, kv_ratio=1.0, samples=samples, **same)
+    ratios = {"flops_ratio": 1.0, "kv_ratio": 1.0, "latency_ratio": 1.0 if timed else None}
+    return PruningTest(plan=NOTHING, samples=samples, **ratios, **same)
 
 
 def choose(tests: Sequence[PruningTest], goal: Goal) -> PruningTest:

@@ -116,7 +116,7 @@ class PlanFinder:
         if not evidence.picture_needed:
             left_out = self.run.budget.work
             self.run.settle("search", "plan", search=left_out.search, plans=left_out.plans)
-            nothing = doing_nothing(len(self.samples))
+            nothing = self._doing_nothing(len(self.samples))
             return FoundPlan(self._certified([nothing], nothing), None)
         work = self.run.decide("search")
         pool = self.samples[: max(2, work.plans)]
@@ -130,7 +130,7 @@ class PlanFinder:
         priced = list(map(self._price, entrants))
         expected = [search.expectation(entrant) for entrant in finalists]
         tests = judged_tests(priced, judged, self._goal, self.settings.seed, expected)
-        nothing = doing_nothing(len(judged.samples))
+        nothing = self._doing_nothing(len(judged.samples))
         chosen = choose([*tests[: len(finalists)], nothing], self._goal)
         runs = search.results.runs + len(entrants) * len(judged.samples)
         effort = SearchEffort(
@@ -182,6 +182,9 @@ class PlanFinder:
 
     def _rows(self, plan: Plan) -> tuple[LayerTokens, ...]:
         return tokens_by_layer(plan, self.shape.layers, *self.tokens)
+
+    def _doing_nothing(self, samples: int) -> PruningTest:
+        return doing_nothing(samples, timed=self.settings.latency_table is not None)
 
     def _price(self, entrant: Entrant) -> Priced:
         cost, table = cost_of(self.shape, self._rows(entrant.plan)), self.settings.latency_table

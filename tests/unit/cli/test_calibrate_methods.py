@@ -104,7 +104,9 @@ def test_a_budget_too_short_for_everything(method: str, ask: Ask, folder: Path) 
     assert code == 0, printed
     profile = Profile.load(folder / "p.json")
     assert profile.plan == METHODS[method]().default(target_of(profile, folder))
-    assert not [sentence for sentence in profile.provenance.dropped if "plans" in sentence.lower() or "Stage III" in sentence]
+    assert not [
+        sentence for sentence in profile.provenance.dropped if "plans" in sentence.lower() or "Stage III" in sentence
+    ]
 
 
 @pytest.mark.parametrize(

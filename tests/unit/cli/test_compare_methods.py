@@ -76,7 +76,20 @@ def test_the_bundled_model_is_compared_and_drawn(
 def test_methods_are_tuned_on_the_samples_that_a_calibration_draws(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    draw = ["--samples", "5", "--certify", "0", "--seed", "3", "--output", "c.json", "--max-new-tokens", "2", "--examples", "0"]
+    draw = [
+        "--samples",
+        "5",
+        "--certify",
+        "0",
+        "--seed",
+        "3",
+        "--output",
+        "c.json",
+        "--max-new-tokens",
+        "2",
+        "--examples",
+        "0",
+    ]
     calibrate = ["--model", "./model", "--data", "data.jsonl", *draw]
     assert run(*calibrate, monkeypatch=monkeypatch, folder=folder, command="calibrate") == 0
     provenance = Profile.load(folder / "c.json").provenance
