@@ -5,6 +5,8 @@
 #   make results   all bundled models side by side: the tables of README.md and docs/results.md, and the shipped profiles
 #   make ablation  what each part of the shipped plans brings: the table of docs/results.md
 #   make methods   every published method at the same budgets on the bundled models: the table of docs/results.md
+#   make sample-sizes   how good the plan is after a calibration on 20 to 200 samples: the table of docs/results.md
+#   make methods-tuned   the same with each method's settings chosen on 100 calibration scenes (2 hours of CPU time)
 #   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
 #   make fuzz      damage what the commands read, 3000 times, and look for anything but a clear end (some minutes)
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
@@ -13,7 +15,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation methods picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
+.PHONY: venv demo results ablation methods methods-tuned sample-sizes picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -33,6 +35,12 @@ ablation: venv
 
 methods: venv
 	$(BIN)/python -m data_samples.studies.methods
+
+sample-sizes: venv
+	$(BIN)/python -m data_samples.studies.sample_sizes
+
+methods-tuned: venv
+	$(BIN)/python -m data_samples.studies.methods --tuned
 
 picture: venv
 	$(BIN)/python -m data_samples.studies.picture

@@ -2,6 +2,7 @@
 
 halfv-probe bench --random-weights --model qwen2.5-vl-7b --layers 8 --vision-layers 8
 halfv-probe bench --model /path/to/Qwen2.5-VL-7B-Instruct --profile profile.json --dtype bfloat16
+halfv-probe bench --model /path/to/Qwen2.5-VL-7B-Instruct --latency-table latency.json --dtype bfloat16
 """
 
 from pathlib import Path
@@ -24,6 +25,9 @@ from cli.outputs import Output, prepare
 from cli.plan_options import FreezeOption, KeepOption, MethodOptions, parse_plan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import JsonValue
     from transformers import PreTrainedConfig, PreTrainedModel
 
     from halfv_core import Plan, Profile
@@ -58,41 +62,42 @@ def bench(
         int | None, typer.Option(min=1, max=4096, help="Threads of the CPU. [default: torch's own]")
     ] = None,
     output: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("bench.json"),
+    latency_table: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of a record, measure a table that predicts the latency of every plan into this file."
+        ),
+    ] = None,
     loading: LoadingOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Measure speed and memory with and without a plan."""
-    import torch
-
     from cli.bench_table import bench_tables
     from halfv_core import HalfVError, Profile
-    from halfv_core.placement import device_of
     from probe.bench import bench as run
     from probe.bench import synthetic_inputs
     from probe.bench.inputs import check_text
     from probe.bench.run import check_clock
-    from probe.bench.synthetic import depths
 
     _check(random_weights, layers, vision_layers, profile, keep, freeze)
+    if latency_table is not None:
+        _check_table(given_arguments(context))
     published.check()
     if published.method is not None and (keep or freeze):
         raise HalfVError("two plans were given", remedy="leave out --method, or --keep and --freeze")
     typed_plan = parse_plan(keep or [], freeze or []) if keep or freeze else None
-    prepare([Output("--output", output)], [profile])
+    written = Output("--output", output) if latency_table is None else Output("--latency-table", latency_table)
+    prepare([written], [profile])
     given_profile = None if profile is None else Profile.load(profile)
     check_clock(clock)
     check_text(text_tokens)
-    if random_weights:
-        loaded_model, whole = _random(model, layers, vision_layers, loading)
-    else:
-        loaded_model = loading.load(model).model
-        whole = depths(loaded_model.config)
-    check_clock(clock, device_of(loaded_model))
+    loaded_model, whole = _model(model, random_weights, layers, vision_layers, loading, threads)
+    if latency_table is not None:
+        _measure_table(loaded_model, model, latency_table, visual_tokens, text_tokens, rounds, clock, as_json)
+        return
     typed_plan = typed_plan or published.plan(loaded_model.config, visual_tokens, text_tokens, given_profile)
     plan = typed_plan or _plan(model, loaded_model.config, whole[0], given_profile, random_weights)
     plan.check_depth(loaded_model.config.get_text_config().num_hidden_layers)
-    if threads is not None:
-        torch.set_num_threads(threads)
     inputs = synthetic_inputs(loaded_model, visual_tokens=visual_tokens, text_tokens=text_tokens, batch=batch)
     with progress_bar() as on_progress, writing(output), claimed(output):
         benchmark = run(
@@ -135,6 +140,83 @@ def _check(
         )
     if profile is not None and (keep or freeze):
         raise HalfVError("two plans were given", remedy="leave out --profile, or --keep and --freeze")
+
+
+_OF_RECORD = ("profile", "keep", "freeze", "method", "flops", "batch", "new_tokens", "output")
+"""The options that a latency table does not depend on."""
+
+
+def _check_table(given: "Mapping[str, JsonValue]") -> None:
+    from halfv_core.errors import HalfVError
+
+    others = [f"--{name.replace('_', '-')}" for name in given if name in _OF_RECORD]
+    if others:
+        raise HalfVError(
+            "a latency table is of many plans, and is written instead of a record",
+            got=", ".join(others),
+            remedy="leave them out, or leave out --latency-table",
+        )
+
+
+def _measure_table(
+    loaded: "PreTrainedModel",
+    name: str,
+    path: Path,
+    visual_tokens: int,
+    text_tokens: int,
+    rounds: int,
+    clock: str,
+    as_json: bool,
+) -> None:
+    """Measure a latency table, write it, and say how well it predicts."""
+    from probe.bench.latency_table import measure_latency
+
+    with progress_bar() as on_progress, writing(path, "--latency-table"), claimed(path):
+        table = measure_latency(
+            loaded,
+            visual_tokens=visual_tokens,
+            text_tokens=text_tokens,
+            rounds=rounds,
+            clock=clock,
+            name=name,
+            on_progress=on_progress,
+        )
+        table.save(path)
+    if as_json:
+        print_json(table.model_dump(mode="json"))
+        return
+    full = table.prefills[0]
+    stdout.print(f"{len(table.prefills)} plans and prompts measured in {rounds} rounds, {table.seconds:.0f} s")
+    stdout.print(
+        f"without a plan: {full.median_ms:.1f} ms for {full.visual_tokens} visual and {full.text_tokens} text tokens"
+    )
+    stdout.print(
+        f"each predicted from the others: wrong by {table.error:.1%} in the median, {table.worst_error:.1%} at worst"
+    )
+    stdout.print(f"latency table: {path}", markup=False, highlight=False)
+
+
+def _model(
+    name: str,
+    random_weights: bool,
+    layers: int | None,
+    vision_layers: int | None,
+    loading: LoadingOptions,
+    threads: int | None,
+) -> tuple["PreTrainedModel", tuple[int, int]]:
+    """The model, and the depths of decoder and vision tower in the complete model."""
+    import torch
+
+    from probe.bench.synthetic import depths
+
+    if random_weights:
+        model, whole = _random(name, layers, vision_layers, loading)
+    else:
+        model = loading.load(name).model
+        whole = depths(model.config)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return model, whole
 
 
 def _random(

@@ -15,6 +15,7 @@ from cli.common import (
     journal_path,
     print_json,
     progress_bar,
+    stderr,
     stdout,
     writing,
 )
@@ -26,7 +27,7 @@ from cli.outputs import Output, prepare
 if TYPE_CHECKING:
     from probe.calibration.settings import Settings
 
-OPTIONS = {"keep_ratios": "--keep-ratio", "max_log_likelihood_drop": "--max-drop"}
+OPTIONS = {"keep_ratios": "--keep-ratio"}
 """Settings whose option has another name."""
 
 
@@ -47,14 +48,26 @@ def calibrate(
     selector: Annotated[str, typer.Option(help="How visual tokens are chosen at Stage II.")] = "anchor_coverage",
     option: Annotated[list[str] | None, typer.Option(help="Setting of the selector, NAME=VALUE, repeatable.")] = None,
     top_share: Annotated[float, typer.Option(help="Share kept in Stage III under token sparsity.")] = 0.05,
-    min_agreement: Annotated[float, typer.Option(help="Agreement from which on a plan is safe.")] = 0.95,
-    max_drop: Annotated[float, typer.Option(help="Largest safe fall in log-likelihood, nats a token.")] = 0.05,
     target_retention: Annotated[
-        float | None, typer.Option(help="Share of the full model's answers that must stay; the cheapest plan is taken.")
+        float | None,
+        typer.Option(help="Share of the full model's score to keep; the cheapest plan is taken. [default: 0.97]"),
     ] = None,
     target_flops: Annotated[
-        float | None, typer.Option(help="FLOPs ratio to reach; the plan that changes least is taken.")
+        float | None, typer.Option(help="FLOPs ratio to reach; the plan that keeps most is taken.")
     ] = None,
+    target_kv: Annotated[float | None, typer.Option(help="KV cache ratio to reach, likewise.")] = None,
+    target_latency: Annotated[
+        float | None, typer.Option(help="Prefill time ratio to reach by the latency table, likewise.")
+    ] = None,
+    latency_table: Annotated[
+        Path | None, typer.Option(help="Prefill times of this machine, from `halfv-probe bench --latency-table`.")
+    ] = None,
+    certify: Annotated[
+        int, typer.Option(help="Further samples of the data that are kept apart, to prove what the plan keeps.")
+    ] = 200,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Take a plan only if the target is proven for it; else exit with 1.")
+    ] = False,
     method: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +84,7 @@ def calibrate(
     ] = 6,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer that is compared.")] = 32,
     entropy_k: Annotated[int, typer.Option(help="Eigenvalues in the entropy.")] = 50,
+    kl_samples: Annotated[int, typer.Option(help="Samples whose KL curve is measured, the slowest curve.")] = 16,
     release_curve: Annotated[
         bool, typer.Option("--release-curve", help="Also compute the visual entropy as the public code does; slow.")
     ] = False,
@@ -79,6 +93,7 @@ def calibrate(
 ) -> None:
     """Find the stages of a model's visual information and write a profile that `halfv_core.apply` takes."""
     from cli.summary import summary_table
+    from halfv_core.latency import LatencyTable
     from probe.calibration.budget.budget import parse_budget
     from probe.calibration.calibrate import calibrate_in_full
     from probe.calibration.observations import beside
@@ -92,15 +107,19 @@ def calibrate(
         held_out=held_out,
         seed=seed,
         entropy_k=entropy_k,
+        kl_samples=kl_samples,
         release_curve=release_curve,
         keep_ratios=tuple(keep_ratio) if keep_ratio else None,
         selector=selector,
         options=selector_options(option or []),
         top_share=top_share,
-        min_agreement=min_agreement,
-        max_log_likelihood_drop=max_drop,
         target_retention=target_retention,
         target_flops=target_flops,
+        target_kv=target_kv,
+        target_latency=target_latency,
+        latency_table=None if latency_table is None else LatencyTable.load(latency_table),
+        certify=certify,
+        strict=strict,
         max_new_tokens=max_new_tokens,
         method=method,
         budget=None if budget is None else parse_budget(budget),
@@ -130,9 +149,12 @@ def calibrate(
             write_report([Subject(profile, observations)], report)
     if as_json:
         print_json(profile.model_dump(mode="json"))
-        return
-    stdout.print(summary_table(profile))
-    stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), markup=False, highlight=False)
+    else:
+        stdout.print(summary_table(profile))
+        stdout.print(f"profile: {output}" + (f"\nreport:  {report}" if report else ""), markup=False, highlight=False)
+    if strict and profile.certificate is not None and profile.certificate.proven_plan is None:
+        stderr.print(f"--strict: {profile.certificate.sentence}", markup=False, highlight=False)
+        raise typer.Exit(1)
 
 
 def _settings(**values: object) -> "Settings":

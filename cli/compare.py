@@ -23,6 +23,8 @@ ROW_LABELS = {
     "kv_ratio": "KV cache, x smaller",
     "agreement": "held-out agreement",
     "log_likelihood_drop": "held-out fall, nats",
+    "retention": "held-out retention",
+    "proven": "proven retention",
 }
 
 
@@ -64,7 +66,7 @@ def comparison_table(comparison: "ProfileComparison") -> Table:
         in_a, in_b = (f"{_text(side.layer)} ({interval_label(side.low, side.high)})" for side in (pair.a, pair.b))
         add(ROW_LABELS[pair.name], in_a, in_b, pair.agree)
     add("saturation type", *comparison.types, comparison.types[0] == comparison.types[1])
-    add("share kept at Stage II", *comparison.keep_ratios, comparison.keep_ratios[0] == comparison.keep_ratios[1])
+    add("share kept at Stage II", *comparison.keep_ratios)
     for number in comparison.expected:
         add(ROW_LABELS[number.name], number.a, number.b)
     for name, (value_a, value_b) in comparison.differs.items():

@@ -19,7 +19,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the profile, the report and the results.")] = Path(
         "runs/demo"
     ),
-    samples: Annotated[int, typer.Option(help="Scenes to calibrate on; 100 are bundled.")] = 100,
+    samples: Annotated[int, typer.Option(help="Scenes to calibrate on; 400 are bundled.")] = 100,
     questions: Annotated[int, typer.Option(help="Held-out scenes to test the plan on; 300 are bundled.")] = 300,
     as_json: JsonOption = False,
 ) -> None:

@@ -28,6 +28,21 @@ def methods_table(comparison: MethodComparison) -> Table:
     return table
 
 
+def settings_table(comparison: MethodComparison) -> Table:
+    """What tuning chose for each method and budget; methods without further settings are left out."""
+    on = comparison.tuned_on
+    title = "" if on is None else escape(f"tuned on {on.samples} samples of {on.data or 'the data'}, seed {on.seed}")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), title=title)
+    for column in ("method", "setting", "accuracy", "by default", "tried"):
+        table.add_column(column, justify="left" if column in ("method", "setting") else "right")
+    for row in comparison.rows:
+        if row.candidates:
+            found, default = (None if one is None else one.accuracy for one in (row.chosen, row.by_default))
+            numbers = ("-" if number is None else f"{number:.3f}" for number in (found, default))
+            table.add_row(*map(escape, (row.label, row.setting or "default", *numbers, str(len(row.candidates)))))
+    return table
+
+
 def _cells(row: Row) -> list[str]:
     low_high = "-" if row.retention_interval is None else "{:.0%}-{:.0%}".format(*row.retention_interval)
     return [
@@ -49,5 +64,8 @@ def remarks(comparison: MethodComparison) -> list[str]:
     if comparison.calibrated_on:
         count = f"{comparison.calibrated_on} of {comparison.samples} samples"
         flattering = [f"the profile's plan was chosen on {count}, by their ids: on those it looks better than it is"]
+    on = comparison.tuned_on
+    if on is not None and on.shared:
+        flattering.append(f"{on.shared} of the {on.samples} samples of the tuning are also in the comparison")
     resumed = [f"{comparison.resumed} samples were done by an earlier run"] if comparison.resumed else []
     return [LEGEND, *(f"not run: {line}" for line in not_run(comparison)), *flattering, *resumed]

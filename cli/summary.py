@@ -5,7 +5,8 @@ from rich.table import Table
 
 from halfv_core.profile import Profile
 from probe.calibration.certainty import certainty, remaining_cautions
-from probe.report.labels import stage_spans
+from probe.report.facts import proof_rows
+from probe.report.labels import search_sentence, stage_spans
 
 
 def summary_table(profile: Profile) -> Table:
@@ -20,26 +21,17 @@ def summary_table(profile: Profile) -> Table:
 
 def summary_rows(profile: Profile) -> list[tuple[str, str]]:
     """Label and text of each line; an empty label continues the line above."""
-    expected, evidence, method = profile.expected, profile.stages.evidence, profile.method
-    spans = [(f"{span.numeral} {span.name}", span.layers) for span in stage_spans(profile.stages, profile.layers)]
-    lines = [
-        *spans,
-        ("why", evidence["aggregation_start"]),
-        ("", evidence["saturation_start"]),
-        ("saturation type", profile.saturation.type),
-        ("", profile.saturation.reason),
-        *(("" if index else "how sure", text) for index, text in enumerate(certainty(profile))),
-        *([] if method is None else [("method", method.name)]),
-        *(("" if index else "plan", text) for index, text in enumerate(profile.plan.describe())),
-        ("prefill FLOPs", f"{expected.flops_ratio:.2f}x fewer, at {expected.visual_tokens:.0f} visual tokens a prompt"),
-        ("KV cache", f"{expected.kv_ratio:.2f}x smaller"),
-    ]
+    proof, plan = proof_rows(profile), _plan_rows(profile)
+    lines = [*plan, *proof, *_stage_rows(profile)] if proof else [*_stage_rows(profile), *plan]
+    expected = profile.expected
     if expected.agreement is not None and expected.log_likelihood_drop is not None:
         answers = f"{expected.agreement:.1%} of {expected.held_out} answers as the full model gives them"
         lines.append(
             ("held-out samples", f"{answers}, log-likelihood {-expected.log_likelihood_drop:+.3f} nats a token")
         )
     lines += [("" if index else "mind", text) for index, text in enumerate(remaining_cautions(profile))]
+    if profile.search is not None:
+        lines.append(("search", search_sentence(profile.search)))
     steps = sorted(profile.provenance.seconds_by_step.items(), key=lambda item: -item[1])
     if steps:
         spent = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in steps if seconds >= 0.5)
@@ -48,3 +40,25 @@ def summary_rows(profile: Profile) -> list[tuple[str, str]]:
         first = "; ".join(profile.provenance.rejected_first)
         lines.append(("rows not used", f"{profile.provenance.rejected}, among them {first}"))
     return lines
+
+
+def _stage_rows(profile: Profile) -> list[tuple[str, str]]:
+    spans = [(f"{span.numeral} {span.name}", span.layers) for span in stage_spans(profile.stages, profile.layers)]
+    return [
+        *spans,
+        ("why", profile.stages.evidence["aggregation_start"]),
+        ("", profile.stages.evidence["saturation_start"]),
+        ("saturation type", profile.saturation.type),
+        ("", profile.saturation.reason),
+        *(("" if index else "how sure", text) for index, text in enumerate(certainty(profile))),
+    ]
+
+
+def _plan_rows(profile: Profile) -> list[tuple[str, str]]:
+    expected, method = profile.expected, profile.method
+    return [
+        *([] if method is None else [("method", method.name)]),
+        *(("" if index else "plan", text) for index, text in enumerate(profile.plan.describe())),
+        ("prefill FLOPs", f"{expected.flops_ratio:.2f}x fewer, at {expected.visual_tokens:.0f} visual tokens a prompt"),
+        ("KV cache", f"{expected.kv_ratio:.2f}x smaller"),
+    ]

@@ -1,19 +1,45 @@
-"""The devices of this machine, whether one that the user names is one of them, and how much of their memory is used."""
+"""The devices of this machine, how a model runs on one, and how much of their memory is used."""
 
 import os
+import platform
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from halfv_core.errors import ModelError
 from halfv_core.failures import is_out_of_memory
+from halfv_core.families import parts_of
+from halfv_core.latency import Setting
+from halfv_core.placement import device_of
 
 
 def available_devices() -> list[str]:
     """Names that a model can be moved to: cpu, and the accelerators that torch can use."""
     names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     return names + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def processor_name() -> str:
+    """Name of this machine's processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), platform.processor() or platform.machine())
+
+
+def setting_of(model: PreTrainedModel) -> Setting:
+    """How the model runs now: on which device, and in which way."""
+    device = device_of(model)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return Setting(
+        device=processor_name() if device.type == "cpu" else name,
+        dtype=str(model.dtype).removeprefix("torch."),
+        kernel=parts_of(model).decoder.config._attn_implementation,
+        threads=torch.get_num_threads() if device.type == "cpu" else None,
+    )
 
 
 def memory_of(device: torch.device) -> int | None:

@@ -124,6 +124,15 @@ class Profile(Record):
         """Number of decoder layers of the model that the profile was made for."""
         return len(self.curves.kl.mean)
 
+    def best_at(self, flops_ratio: float) -> PruningTest | None:
+        """The plan that keeps most of those that were judged and save at least this; None if none saves as much.
+
+        Plans that keep the same by `retention` (by `agreement` in older profiles) are ranked by likelihood. Published
+        methods that only stand beside the finalists take no part.
+        """
+        reaching = [test for test in self.pruning_tests if test.flops_ratio >= flops_ratio and not test.compared_only]
+        return max(reaching, key=lambda test: (_kept(test), -test.log_likelihood_drop, test.flops_ratio), default=None)
+
     def save(self, path: str | Path) -> None:
         """Write the profile as JSON, atomically."""
         write_atomically(Path(path), self.model_dump_json(indent=1) + "\n")
@@ -195,6 +204,10 @@ class Profile(Record):
                 f"{self.provenance.config_fingerprint[:12]})",
                 remedy="run `halfv-probe calibrate` on this model, or apply `profile.plan` if you know it fits",
             )
+
+
+def _kept(test: PruningTest) -> float:
+    return test.agreement if test.retention is None else test.retention
 
 
 _ARCHITECTURE = (

@@ -3,7 +3,7 @@
 `Profile` (profile.py) joins them. A new field needs a default or a new schema version (see CONTRIBUTING).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -79,16 +79,27 @@ class Curves(Record):
     @model_validator(mode="after")
     def _same_depth(self) -> "Curves":
         layers = len(self.kl.mean)
-        points = {
+        points: dict[str, tuple[Any, ...]] = {
             "visual": self.visual.mean,
             "text": self.text.mean,
             "joint": self.joint.mean,
             "spectrum": self.spectrum,
         }
+        for group in ("visual_sinks", "text_sinks"):
+            sinks: Sinks | None = getattr(self, group)
+            if sinks is not None:
+                points |= {f"{group}.{name}": getattr(sinks, name) for name in Sinks.model_fields}
         for name, values in points.items():
             if len(values) != layers + 1:
                 raise ValueError(f"{name} has {len(values)} points, expected {layers + 1} for {layers} layers")
+        if len(self.redundancy) != layers:
+            raise ValueError(f"kl_typical has {len(self.redundancy)} points, expected one for each of {layers} layers")
         return self
+
+    @property
+    def redundancy(self) -> tuple[float, ...]:
+        """The KL curve that decisions take: `kl_typical`, or the mean in profiles made before that was measured."""
+        return self.kl.mean if self.kl_typical is None else self.kl_typical
 
 
 class Stages(Record):
@@ -209,6 +220,16 @@ class Causes(Record):
     by_curves: Layer | None
     """Start of Stage III as the entropy curve alone proposes it."""
 
+    @model_validator(mode="after")
+    def _same_length(self) -> "Causes":
+        for curve in self.curves:
+            for name, values in (("loss", curve.loss), ("use_kept", curve.use_kept)):
+                if len(values) != len(self.layers):
+                    raise ValueError(
+                        f"{name} of {curve.treatment} has {len(values)} points for {len(self.layers)} layers"
+                    )
+        return self
+
 
 class PruningTest(Record):
     """One complete plan, tried on the calibration samples."""
@@ -231,7 +252,7 @@ class PruningTest(Record):
     samples: int | None = None
     """Number of samples on which the plan was judged."""
     retention: float | None = None
-    """Estimated share of the full model's score that the plan keeps (see probe.calibration.scores)."""
+    """Estimated share of the full model's score that the plan keeps (see probe.calibration.choose_plan)."""
     held_out_retention: float | None = None
     """The same on the held-out samples; null if the plan was not tried on them."""
     proven: float | None = None
@@ -240,6 +261,8 @@ class PruningTest(Record):
     """Predicted prefill time of the decoder without the plan divided by that with it, if a latency table was given."""
     method: str | None = None
     """The published method whose plan this is, if it is one."""
+    compared_only: bool = False
+    """Whether the plan only stands beside those among which the choice was made."""
 
 
 class Certificate(Record):
@@ -254,18 +277,22 @@ class Certificate(Record):
     samples: int
     """Number of held-out samples."""
     noise_floor: float | None
-    """Mean loss of the full model against itself under another attention kernel, 0..1; null if not measured."""
+    """Mean loss of the full model against itself under another attention kernel, 0..1; null if not measured. On these
+    samples under `likelihood`, which takes it into account, else on those that plans were judged on."""
     retention: float | None
     """Retention of the profile's plan on these samples: an estimate; null without samples."""
     proven: float | None
-    """Retention that they prove for the profile's plan."""
+    """Retention that they prove for the profile's plan. If they refuted the plan that was chosen, this is the target,
+    as proven for `proven_plan`, which took its place. Each of the two statements holds by itself; that the samples also
+    pick which of them is made can add up to three points to how often it is false."""
     proven_plan: Plan | None
     """The cheapest plan that is proven to reach the target; null if no plan is that saves anything."""
     proven_flops_ratio: float | None
     """As in `Expected`, of that plan."""
     samples_needed: int | None
-    """How many samples would prove the target for the profile's plan in four of five draws, if `retention` is its true
-    one; null if none would, or if it is proven."""
+    """How many samples would prove the target for the profile's plan in four of five draws, if it keeps as much as on
+    these; null if none would, or if it is proven. If the plan changes nothing because no other is proven, for the one
+    that was chosen before."""
     sentence: str
     """The same in words."""
 
@@ -274,7 +301,7 @@ class SearchEffort(Record):
     """How many plans the search looked at, and what that cost."""
 
     considered: int
-    """Plans whose loss was predicted."""
+    """Plans whose loss was predicted, or that were run without."""
     plans: int
     """Plans that were run."""
     plan_samples: int
@@ -282,7 +309,8 @@ class SearchEffort(Record):
     exhaustive: int
     """The same for running every plan considered on every sample."""
     passes: float | None = None
-    """Plain forward passes of the prompt that the whole calibration took for each sample, by the clock."""
+    """Forward passes of the prompt through the decoder that the calibration took, for each calibration sample; parts
+    of layers and of tokens count as parts, held-out samples are included, decoding is not."""
 
 
 class Saturation(Record):

@@ -79,6 +79,8 @@ class Demo(NamedTuple):
     def results(self) -> dict[str, Any]:
         """The content of results.json: the stages, the plan, and its effect on the answers."""
         profile, full, fast = self.profile, self.full, self.fast
+        certificate, search = profile.certificate, profile.search
+        estimated = next((test.retention for test in profile.pruning_tests if test.plan == profile.plan), None)
         return {
             "model": self.model,
             "visual_tokens": profile.expected.visual_tokens,
@@ -92,6 +94,14 @@ class Demo(NamedTuple):
             "accuracy_full": full.accuracy,
             "accuracy_accelerated": fast.accuracy,
             "retention": fast.retention,
+            "retention_estimated": estimated,
+            "retention_certified_on": None if certificate is None else certificate.retention,
+            "retention_proven": None if certificate is None else certificate.proven,
+            "certified_on": None if certificate is None else certificate.samples,
+            "proven_flops_ratio": None if certificate is None else certificate.proven_flops_ratio,
+            "plans_considered": None if search is None else search.considered,
+            "plans_run": None if search is None else search.plans,
+            "passes": None if search is None else search.passes,
             "flops_ratio": fast.flops_ratio,
             "kv_ratio": fast.kv_ratio,
             "by_family": {family: [full.by_family[family], fast.by_family[family]] for family in full.by_family},
@@ -121,7 +131,7 @@ def run_demo(
 
     Args:
         folder: folder for the files (see `Files`); created if it does not exist.
-        samples: number of calibration scenes, drawn from the 100 bundled ones.
+        samples: number of calibration scenes, drawn from the 400 bundled ones.
         questions: number of held-out scenes, drawn from the 300 bundled ones.
         arguments: options of `halfv-probe calibrate` that the user gave, for the profile's provenance.
         on_progress: called as each step advances.

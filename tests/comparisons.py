@@ -2,7 +2,7 @@
 
 from halfv_core.plan import Keep, Plan
 from probe.evaluation.methods import MethodComparison, Refusal, Row
-from probe.evaluation.methods.records import Question
+from probe.evaluation.methods.records import Candidate, Question, TunedOn
 
 BUDGETS = (2.0, 3.0, 4.0)
 
@@ -56,6 +56,35 @@ def comparison(methods: int = 3, model_id: str = "tiny-llava", text: str = "") -
         samples=1,
         questions=(question,),
     )
+
+
+def tuned(methods: int = 1, text: str = "") -> MethodComparison:
+    """The same after tuning: of the first method at 2x, `layer 4` is best, and the last setting failed."""
+    found = comparison(methods, text=text)
+    on = TunedOn(
+        data=f"scenes{text}",
+        data_fingerprint="1" * 64,
+        samples=100,
+        sample_ids=("c0", "c1"),
+        seed=0,
+        accuracy=0.9,
+        runs=300,
+    )
+    scores = (("", 0.81, None), (f"layer 4{text}", 0.85, None), ("layer 9", None, f"sample 'c0': no layer 9{text}"))
+
+    def settings(plan: Plan) -> tuple[Candidate, ...]:
+        return tuple(
+            Candidate(setting=name, plan=plan, accuracy=score, log_likelihood=score and -score, failure=failure)
+            for name, score, failure in scores
+        )
+
+    rows = tuple(
+        row.model_copy(update={"setting": f"layer 4{text}", "candidates": settings(row.plan)})
+        if row.label == "method-0 2x"
+        else row
+        for row in found.rows
+    )
+    return found.model_copy(update={"rows": rows, "tuned_on": on})
 
 
 def _row(method: str, budget: float | None, flops: float, kept: float) -> Row:

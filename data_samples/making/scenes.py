@@ -1,4 +1,4 @@
-"""Builds the shipped scenes: 100 calibration and 300 held-out samples, one picture and one question each.
+"""Builds the shipped scenes: 400 calibration and 300 held-out samples, one picture and one question each.
 
     python -m data_samples.making.scenes --out data_samples/scenes --seed 0
 
@@ -17,12 +17,12 @@ import PIL
 import typer
 from PIL import Image
 
-from data_samples.making.generator.content import Bucket, Difficulty, scenes
+from data_samples.making.generator.content import Bucket, Difficulty, Scene, scenes
 from data_samples.making.generator.drawing import draw
 from data_samples.making.generator.questions import Question, ask
 
 VERSION = 2
-SIZES: dict[Bucket, int] = {"calibration": 100, "heldout": 300}
+SIZES: dict[Bucket, int] = {"calibration": 400, "heldout": 300}
 SHIPPED = ("existence", "attribute", "place", "where", "counting", "relation", "reading")
 
 
@@ -30,6 +30,7 @@ class Sample(NamedTuple):
     """A picture, and a question about it."""
 
     id: str
+    scene: Scene
     image: Image.Image
     question: Question
 
@@ -40,7 +41,7 @@ def _sample(name: str, family: str, bucket: Bucket, refused: str, rng: Random) -
     for scene in scenes(rng, difficulty, bucket):
         question = ask(family, scene, rng)
         if question and question.answer != refused:
-            return Sample(name, draw(scene, rng).image, question)
+            return Sample(name, scene, draw(scene, rng).image, question)
     raise AssertionError("scenes never end")
 
 
@@ -69,24 +70,22 @@ def _write(samples: list[Sample], bucket: Bucket, out: Path) -> list[Path]:
     return written
 
 
-def build(out: Path, seed: int) -> None:
-    """Write both sets and the manifest."""
+def build(out: Path, seed: int) -> dict[Bucket, list[Sample]]:
+    """Write both sets and the manifest; what was written is returned, too."""
     (out / "images").mkdir(parents=True, exist_ok=True)
-    counts, written = {}, []
-    for bucket in SIZES:
-        samples = build_samples(bucket, seed)
-        counts[bucket] = dict(Counter(sample.question.family for sample in samples))
-        written += _write(samples, bucket, out)
+    built = {bucket: build_samples(bucket, seed) for bucket in SIZES}
+    written = [path for bucket, samples in built.items() for path in _write(samples, bucket, out)]
     manifest = {
         "generator": "data_samples.making.scenes",
         "version": VERSION,
         "seed": seed,
         "licence": "CC0-1.0",
         "pillow": PIL.__version__,
-        "counts": counts,
+        "counts": {bucket: dict(Counter(s.question.family for s in samples)) for bucket, samples in built.items()},
         "sha256": {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(written)},
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return built
 
 
 def main(out: Annotated[Path, typer.Option(help="Folder to write.")], seed: int = 0) -> None:

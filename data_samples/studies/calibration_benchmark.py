@@ -5,7 +5,9 @@
 `shared` is what `calibrate` does: the variants of a prompt start at the layer they change, and the curves need few
 eigenvalues. `separate` measures the same one by one: a whole run for each variant, and every Gram matrix decomposed in
 float64. Both take turns on each prompt and must agree. Times are the processor's, of one thread, so that others on the
-machine do not count. Prints a table, and writes docs/benchmarks/calibration.json and the table of docs/benchmarks.md.
+machine do not count. In the sum, the KL curve counts for the samples that have one, and the judged plans as often as
+the search runs a plan on a sample; samples that are kept apart do not count. Prints a table, and writes
+docs/benchmarks/calibration.json and the table of docs/benchmarks.md.
 """
 
 import json
@@ -29,12 +31,11 @@ from halfv_core.plan import Plan
 from halfv_core.profile import write_atomically
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from probe.analyzers.causal_curves import causal_plans, tried_layers
 from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.marginal_utility import grid_plans
-from probe.analyzers.saturation import treatment_grid
 from probe.analyzers.tme import entropy_curves
-from probe.calibration.grids import stage_three_grid, utility_grid
-from probe.calibration.search import candidate_plans
+from probe.calibration.grids import utility_grid
 from probe.calibration.settings import Settings
 from probe.capture.hidden_states import capture
 from probe.data.samples import Sample, load_samples
@@ -44,6 +45,8 @@ from probe.trials.try_plans import Case, try_plans
 COMMAND = "python -m data_samples.studies.calibration_benchmark"
 OUTPUT = RECORDS / "calibration.json"
 PLAIN, CAPTURE, ENTROPIES, REDUNDANCY, ANSWER = "plain pass", "hidden states", "entropies", "KL curve", "answer"
+JUDGED = "judged plans"
+"""The plans of the shipped frontier, which stand for all that the search runs."""
 NATS = 1e-3
 """How far the two ways may differ."""
 
@@ -77,11 +80,16 @@ def measure(loaded: LoadedModel, samples: Sequence[Sample]) -> dict[str, Any]:
     """
     profile, layers = Profile.load(PROFILES / f"{loaded.name}.json"), len(parts_of(loaded.model).layers)
     settings = Settings()
-    grid = treatment_grid(*stage_three_grid(profile.stages, layers, settings))
     tried = {
         "marginal utility": grid_plans(*utility_grid(layers, settings), settings.selector, settings.options),
-        "Stage III": [plan for _, plan in grid],
-        "plans": candidate_plans(profile.stages, profile.saturation, layers, settings),
+        "causal curves": causal_plans(tried_layers(layers), layers, settings.top_share),
+        JUDGED: [test.plan for test in profile.pruning_tests if test.plan.interventions],
+    }
+    assert profile.search is not None
+    count = len(profile.provenance.sample_ids)
+    weights = {
+        REDUNDANCY: settings.kl_samples / count,
+        JUDGED: profile.search.plan_samples / count / len(tried[JUDGED]),
     }
     costs: Costs = {}
     for number, sample in enumerate([samples[0], *samples]):
@@ -97,6 +105,7 @@ def measure(loaded: LoadedModel, samples: Sequence[Sample]) -> dict[str, Any]:
         "layers": layers,
         "prompts": len(samples),
         "variants": {REDUNDANCY: layers} | {name: len(plans) for name, plans in tried.items()},
+        "weights": {name: round(weight, 3) for name, weight in weights.items()},
         "plain_pass_ms": round(1e3 * plain / len(samples), 2),
         "plain_passes": {
             name: {way: round(seconds / plain, 2) for way, seconds in ways.items()} for name, ways in costs.items()
@@ -190,12 +199,16 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     for name in steps[1:]:
         variants = results[0]["variants"].get(name)
         cells = [_cell(one["plain_passes"][name]) for one in results]
-        lines.append([f"{name} ({variants} variants)" if variants else name, *cells])
+        varying = "" if len({one["variants"].get(name) for one in results}) > 1 else f" ({variants} variants)"
+        lines.append([f"{name}{varying}" if variants else name, *cells])
     sums = [
-        {way: sum(one["plain_passes"][name][way] for name in steps[1:]) for way in ("shared", "separate")}
+        {
+            way: sum(one["weights"].get(name, 1.0) * one["plain_passes"][name][way] for name in steps[1:])
+            for way in ("shared", "separate")
+        }
         for one in results
     ]
-    lines.append(["**all**", *(f"**{_cell(one)}**" for one in sums)])
+    lines.append(["**a calibration, per sample**", *(f"**{_cell(one)}**" for one in sums)])
     lines.append(["a plain pass", *(f"{one['plain_pass_ms']:.0f} ms" for one in results)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 

@@ -1,6 +1,10 @@
 """Every method at the same budgets on the bundled models and the held-out scenes, with the shipped profiles.
 
     make methods            # or: python -m data_samples.studies.methods --model tiny-llava
+    make methods-tuned      # or: python -m data_samples.studies.methods --tuned
+
+Tuned methods have the settings that are best at each budget on the 100 scenes that a calibration draws, which takes
+about 25 minutes of CPU time more for each model.
 
 The whole records, with the page that shows them, go to runs/methods; without the single answers they are
 data_samples/methods, which the table of docs/results.md comes from. A run that was stopped goes on where it was. The
@@ -12,7 +16,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -23,66 +27,91 @@ from halfv_core import Profile
 from halfv_core.bundled import BUNDLED
 from halfv_core.models import bundled_models
 from probe import load_samples
+from probe.data.draw import draw_readable
 from probe.evaluation.methods import MethodComparison, Row, compare_methods
+from probe.evaluation.methods.tuning import TuningSet, tuning_journal
 from probe.report.methods_page import write_methods_page
 from probe.report.methods_words import verdicts
 
-COMMAND = "make methods"
 DATA = "scenes-heldout"
+TUNED_ON = "scenes"
+TUNING_SAMPLES = 100
+TUNING_SEED = 0
 BUDGETS = (2.0, 3.0, 4.0)
 BATCH = 10
-OUTPUT = Path("runs/methods")
-RECORDS = BUNDLED / "methods"
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+
+
+class Study(NamedTuple):
+    """A comparison of methods on all bundled models, and where it goes."""
+
+    command: str
+    output: Path
+    records: Path
+    tuned: bool = False
+
+
+DEFAULTS = Study("make methods", Path("runs/methods"), BUNDLED / "methods")
+TUNED = Study("make methods-tuned", Path("runs/methods-tuned"), BUNDLED / "methods" / "tuned", tuned=True)
 
 
 def main(
     model: Annotated[list[str] | None, typer.Option(help="May be repeated. [default: all bundled models]")] = None,
+    tuned: Annotated[bool, typer.Option("--tuned", help="Choose each method's settings at each budget first.")] = False,
 ) -> None:
     """Run all methods, and write the records, the page and the table."""
-    models = model or sorted(bundled_models())
-    running = [get_context("spawn").Process(target=compare, args=(name,)) for name in models]
+    models, study = model or sorted(bundled_models()), TUNED if tuned else DEFAULTS
+    running = [get_context("spawn").Process(target=compare, args=(name, study)) for name in models]
     for process in running:
         process.start()
     for process in running:
         process.join()
     if any(process.exitcode for process in running):
         raise typer.Exit(1)
-    found = [MethodComparison.load(OUTPUT / f"{name}.json") for name in models]
+    found = [MethodComparison.load(study.output / f"{name}.json") for name in models]
+    study.records.mkdir(exist_ok=True)
     for one in found:
-        one.without_questions().save(RECORDS / f"{one.model_id}.json")
-        _journal(one.model_id).unlink()
-    write_methods_page(found, OUTPUT / "methods.html")
-    write_table(COMMAND, table(read_records()), PAGE)
+        one.without_questions().save(study.records / f"{one.model_id}.json")
+        _journal(study, one.model_id).unlink()
+        tuning_journal(_journal(study, one.model_id)).unlink(missing_ok=True)
+    write_methods_page(found, study.output / "methods.html")
+    write_table(study.command, table(read_records(study)), PAGE)
 
 
-def compare(model: str) -> None:
+def compare(model: str, study: Study = DEFAULTS) -> None:
     """Run all methods on one bundled model, and write the record into the folder of runs. The journal stays."""
     loaded = load_quietly(model, "auto", "cpu", False)
+    tuning, options = None, {}
+    if study.tuned:
+        drawn, _ = draw_readable(load_samples(TUNED_ON), TUNING_SAMPLES, TUNING_SEED)
+        tuning = TuningSet(drawn, TUNED_ON, TUNING_SEED)
+        options = {"tune_on": TUNED_ON}
     found = compare_methods(
         loaded.model,
         loaded.processor,
         load_samples(DATA),
         budgets=BUDGETS,
         profile=Profile.load(PROFILES / f"{model}.json"),
+        tuning=tuning,
         batch=BATCH,
         model_id=model,
         profile_id=f"{model}.json",
         data=DATA,
-        arguments={"model": model, "data": DATA, "flops": "2,3,4", "batch": BATCH, "profile": f"{model}.json"},
-        journal=_journal(model),
+        arguments={"model": model, "data": DATA, "flops": "2,3,4", "batch": BATCH, "profile": f"{model}.json"}
+        | options,
+        journal=_journal(study, model),
         on_progress=_progress(model),
     )
-    found.save(OUTPUT / f"{model}.json")
+    found.save(study.output / f"{model}.json")
 
 
-def _journal(model: str) -> Path:
-    return OUTPUT / f"{model}.json.unfinished"
+def _journal(study: Study, model: str) -> Path:
+    return study.output / f"{model}.json.unfinished"
 
 
-def read_records() -> list[MethodComparison]:
+def read_records(study: Study = DEFAULTS) -> list[MethodComparison]:
     """The shipped comparisons, by model."""
-    return [MethodComparison.load(path) for path in sorted(RECORDS.glob("*.json"), key=lambda path: path.stem)]
+    return [MethodComparison.load(path) for path in sorted(study.records.glob("*.json"), key=lambda path: path.stem)]
 
 
 def table(records: Sequence[MethodComparison]) -> str:
@@ -96,7 +125,15 @@ def table(records: Sequence[MethodComparison]) -> str:
     rows = [[f"`{name}`", *(_cell(one, name, budget) for one in records for budget in one.budgets)] for name in names]
     lines = [head, ["---"] * len(head), full, *rows]
     markdown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{markdown}\n\n{_uncertainty(records)}\n\n{_findings(records)}\n{_others(records)}\n{_missing(records)}"
+    parts = (
+        markdown,
+        _uncertainty(records),
+        _findings(records),
+        _settings(records),
+        _others(records),
+        _missing(records),
+    )
+    return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
 
 
 def _order(records: Sequence[MethodComparison]) -> Callable[[str], tuple[bool, float, str]]:
@@ -136,9 +173,25 @@ def _findings(records: Sequence[MethodComparison]) -> str:
     return "".join(f"- `{one.model_id}`: {sentence}\n" for one in records for sentence in verdicts(one))
 
 
+def _settings(records: Sequence[MethodComparison]) -> str:
+    """What tuning set otherwise than by default; empty without tuning."""
+    lines = []
+    for one in records:
+        changed = [f"{row.label} {row.setting}" for row in one.rows if row.setting]
+        if one.tuned_on is not None:
+            on = f"{one.tuned_on.samples} of `{one.tuned_on.data}`"
+            lines.append(f"- `{one.model_id}`, tuned on {on}: {'; '.join(changed) or 'the defaults are best'}.\n")
+    return "Settings that tuning chose; all others are the defaults:\n\n" + "".join(lines) if lines else ""
+
+
 def _others(records: Sequence[MethodComparison]) -> str:
     """Methods with settings of their own, at none of the budgets."""
-    rows = [(one, row) for one in records for row in one.rows[1:] if row.budget is None and row.method != "profile"]
+    rows = [
+        (one, row)
+        for one in records
+        for row in one.rows[1:]
+        if row.budget is None and not row.method.startswith("profile")
+    ]
     if not rows:
         return ""
     return f"With settings of their own: {', '.join(_own(one, row) for one, row in rows)}.\n"

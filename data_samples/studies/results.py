@@ -8,6 +8,7 @@ observations.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,13 @@ def models_table(results: Sequence[dict[str, Any]]) -> str:
         "Stage II begins at": lambda one: _layer(one["aggregation_start"]),
         "Stage III begins at": lambda one: _layer(one["saturation_start"]),
         "saturation type": lambda one: f"`{one['saturation_type']}`",
-        "kept at Stage II": lambda one: f"{one['keep_ratio']:g} of the visual tokens",
+        "plan": lambda one: "; ".join(map(_in_short, one["plan"])),
         "held-out accuracy, full model": lambda one: f"{one['accuracy_full']:.3f}",
         "held-out accuracy under the plan": lambda one: f"{one['accuracy_accelerated']:.3f}",
         "retention": lambda one: f"{one['retention']:.1%}",
+        "estimated by the calibration": lambda one: f"{one['retention_estimated']:.1%}",
+        "proven with 90 % confidence": lambda one: f"at least {one['retention_proven']:.1%}",
+        "proven to keep 97 %": lambda one: _proven(one["proven_flops_ratio"]),
         "prefill FLOPs of the decoder": lambda one: f"{one['flops_ratio']:.2f}x fewer",
         "KV cache": lambda one: f"{one['kv_ratio']:.2f}x smaller",
     }
@@ -69,6 +73,15 @@ def families_table(results: Sequence[dict[str, Any]]) -> str:
     return _markdown(
         results, {name: ["{:.3f} / {:.3f}".format(*one["by_family"][name]) for one in results] for name in families}
     )
+
+
+def _in_short(intervention: str) -> str:
+    """An intervention in words, without the selector's options and without what it is about."""
+    return re.sub(r" \([^)]*\)| of the visual tokens| the visual tokens| visual tokens", "", intervention)
+
+
+def _proven(ratio: float | None) -> str:
+    return "no plan" if ratio is None else f"a plan at {ratio:.2f}x"
 
 
 def _layer(layer: int | None) -> str:

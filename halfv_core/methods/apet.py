@@ -1,13 +1,16 @@
 """Method `apet`: tokens that a few basis tokens explain worst stay, and the others are merged into them."""
 
+from dataclasses import dataclass, replace
+
 from halfv_core.methods.base import METHODS, Staged, Target
-from halfv_core.methods.settings import QWEN, QWEN_LAYERS, layer_at, of_576, staged
+from halfv_core.methods.settings import DEPTHS, LLAVA_LAYERS, QWEN, QWEN_LAYERS, distinct, layer_at, of_576, staged
 from halfv_core.plan import Keep, Plan
 
 BASIS = 10
 
 
 @METHODS.register("apet")
+@dataclass(frozen=True)
 class ApET(Staged):
     """A Keep at layer 0 by the tower's features, and one in the middle by hidden states, both with a merge."""
 
@@ -18,9 +21,17 @@ class ApET(Staged):
     question_aware = False
     note = "96 and then 32 of 576 tokens, its README's example; the first basis token is fixed, not drawn"
 
+    depth: float = 1.0
+    """Factor on the published layer in the decoder."""
+
+    def variants(self, target: Target) -> "tuple[ApET, ...]":
+        """By the layer in the decoder, which its code sets for each model."""
+        return distinct(target, (self, *(replace(self, depth=depth) for depth in DEPTHS)))
+
     def default(self, target: Target) -> Plan:
         """96 of 576 tokens, 32 in the second half."""
-        middle = layer_at(target, 14, QWEN_LAYERS) if target.model_type in QWEN else layer_at(target, 16)
+        middle, depth = (14, QWEN_LAYERS) if target.model_type in QWEN else (16, LLAVA_LAYERS)
+        second = layer_at(target, self.depth * middle, depth)
         return staged(
             Keep(
                 layer=layer,
@@ -30,5 +41,5 @@ class ApET(Staged):
                 merge="apet",
                 merge_options={"basis": BASIS, "of": of},
             )
-            for layer, tokens, of in ((0, 96, "features"), (middle, 32, "states"))
+            for layer, tokens, of in ((0, 96, "features"), (second, 32, "states"))
         )

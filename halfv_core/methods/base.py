@@ -1,8 +1,9 @@
 """What a method is, and how it is made to fit a budget of FLOPs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, ClassVar
 
 from halfv_core.cost import Cost, DecoderShape, cost_of, tokens_by_layer
@@ -110,6 +111,23 @@ class Method(ABC):
             PlanError: see `default`; or the method has no knob, because it decides in the run how much it prunes.
         """
 
+    def variants(self, target: Target) -> "Sequence[Method]":
+        """This method, and then the same with other settings that its paper or code leaves to the user.
+
+        They are for tuning at a budget: about eight at most, no two with the same default plan. The knob is none of
+        these settings. A method that has nothing but its knob, or about which no more is published, is its only one.
+        """
+        return (self,)
+
+    @property
+    def setting(self) -> str:
+        """What is set otherwise than by default, such as "layer 4"; empty for nothing."""
+        if not is_dataclass(self):
+            return ""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = [field.name for field in fields(self) if given[field.name] != field.default]
+        return ", ".join(f"{name.replace('_', ' ')} {given[name]}" for name in changed)
+
     def refusal(self, target: Target) -> str | None:
         """Why the method cannot be used with this model, in a few words; None if it can.
 
@@ -127,12 +145,15 @@ class Method(ABC):
 
 
 class Staged(Method):
-    """A method that prunes once or several times; its knob scales what is kept at all of its layers together."""
+    """A method that prunes once or several times; its knob scales what is kept at all of its layers together.
+
+    A last stage of one token is more than an earlier stage's share of a short prompt. It then counts as that share.
+    """
 
     def scaled(self, target: Target, knob: float) -> Plan:
         """The default plan, with all shares times the same factor and none above 1, up to the full model."""
         keeps = self.default(target).keeps
-        shares = [keep.share(target.visual) for keep in keeps]
+        shares = list(accumulate((keep.share(target.visual) for keep in keeps), min))
         factor = knob / min(share for share in shares if share)
         return Plan(with_share(keep, min(1.0, share * factor)) for keep, share in zip(keeps, shares, strict=True))
 

@@ -3,12 +3,17 @@
 These are the settings of the paper's release. A calibration finds the layers and the treatment by measuring.
 """
 
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import NamedTuple
+
 from halfv_core.methods.base import METHODS, Method, Target
-from halfv_core.methods.settings import QWEN, QWEN_LAYERS, layer_at
-from halfv_core.plan import Freeze, Keep, Plan
+from halfv_core.methods.settings import QWEN, QWEN_LAYERS, distinct, layer_at
+from halfv_core.plan import Freeze, Keep, Option, Plan
 
 
 @METHODS.register("halfv")
+@dataclass(frozen=True)
 class HalfV(Method):
     """A Keep by anchors and coverage, then a Freeze, or a Keep by attention for decoders of the Qwen kind."""
 
@@ -22,6 +27,22 @@ class HalfV(Method):
         "at the same depth. Its released code runs for Qwen2.5-VL only, and scores text as visual tokens in late layers"
     )
 
+    early: int | None = None
+    """First layer of Stage II, where tokens are pruned; None for the release's."""
+    late: int | None = None
+    """First layer of Stage III, likewise."""
+    treatment: str | None = None
+    """What happens to the tokens in Stage III: `freeze`, or `few`, a second pruning; None for the release's."""
+
+    def variants(self, target: Target) -> "tuple[HalfV, ...]":
+        """By where Stage II and Stage III begin and by the treatment, which the paper finds for each model."""
+        layers = target.shape.layers
+        places = product((None, max(1, layers // 6)), (layers * 5 // 12, layers * 7 // 12), ("freeze", "few"))
+        return distinct(
+            target,
+            (self, *(replace(self, early=early, late=late, treatment=treatment) for early, late, treatment in places)),
+        )
+
     def default(self, target: Target) -> Plan:
         """The release's settings for the most similar of its three models."""
         return self._plan(target, 0.25 if target.model_type in QWEN else 0.5)
@@ -31,19 +52,35 @@ class HalfV(Method):
         return self._plan(target, knob)
 
     def _plan(self, target: Target, share: float) -> Plan:
-        layers = target.shape.layers
-        if target.model_type in QWEN:
-            early, late = (layer_at(target, layer, QWEN_LAYERS) for layer in (2, 21))
-            options = {"scoring": "release"}
-            last = Keep(layer=late, keep_ratio=min(share, 0.05), selector="attention", options=options)
-            return Plan((_early(early, share, 0.1), last) if late > early else (last,))
-        if target.model_type == "llava":  # the same layers for 7B and 13B
-            early, late, anchors = (3, 15, 0.2) if layers == 40 else (layer_at(target, 3), layer_at(target, 15), 0.2)
-        elif target.model_type == "llava_next":
-            early, late, anchors = layer_at(target, 2), layer_at(target, 16), 0.1
-        else:
-            early, late, anchors = layer_at(target, 3), layer_at(target, 15), 0.2
-        return Plan((_early(early, share, anchors), Freeze(layers=range(late, layers))))
+        release = _release(target)
+        early = release.early if self.early is None else self.early
+        late = release.late if self.late is None else self.late
+        first = _early(early, share, release.anchors)
+        if (self.treatment or release.treatment) == "freeze":
+            return Plan((first, Freeze(layers=range(late, target.shape.layers))))
+        options: dict[str, Option] = {"scoring": "release"}
+        last = Keep(layer=late, keep_ratio=min(share, 0.05), selector="attention", options=options)
+        return Plan((first, last) if late > early else (last,))
+
+
+class Release(NamedTuple):
+    """The settings of the release for a model."""
+
+    early: int
+    late: int
+    anchors: float
+    """Share of the kept tokens that are anchors."""
+    treatment: str
+
+
+def _release(target: Target) -> Release:
+    if target.model_type in QWEN:
+        return Release(layer_at(target, 2, QWEN_LAYERS), layer_at(target, 21, QWEN_LAYERS), 0.1, "few")
+    if target.model_type == "llava_next":
+        return Release(layer_at(target, 2), layer_at(target, 16), 0.1, "freeze")
+    if target.model_type == "llava" and target.shape.layers == 40:  # the same layers for 7B and 13B
+        return Release(3, 15, 0.2, "freeze")
+    return Release(layer_at(target, 3), layer_at(target, 15), 0.2, "freeze")
 
 
 def _early(layer: int, share: float, anchors: float) -> Keep:

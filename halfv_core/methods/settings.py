@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterable
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, TypeVar
 
-from halfv_core.methods.base import Target
+from halfv_core.methods.base import Method, Target
 from halfv_core.plan import Keep, Plan
 
 LLAVA_TOKENS = 576
@@ -19,6 +19,12 @@ SEVERAL_ROTARIES = QWEN | {"gemma3"}
 """Families in which a token's position is more than one number, or is encoded in more than one way."""
 
 
+DEPTHS = (0.25, 0.5, 0.75, 1.25)
+"""Factors on published layers that are tried in tuning."""
+
+M = TypeVar("M", bound=Method)
+
+
 class Amount(TypedDict, total=False):
     """How much a Keep keeps."""
 
@@ -31,9 +37,27 @@ def of_576(target: Target, tokens: int) -> Amount:
     return {"tokens": tokens} if target.visual == LLAVA_TOKENS else {"keep_ratio": tokens / LLAVA_TOKENS}
 
 
-def layer_at(target: Target, layer: int, of: int = LLAVA_LAYERS, first: int = 1) -> int:
+def layer_at(target: Target, layer: float, of: int = LLAVA_LAYERS, first: int = 1) -> int:
     """The layer at the same depth as `layer` in a decoder of `of` layers, rounded; at least `first`."""
     return min(max(first, round(layer * target.shape.layers / of)), target.shape.layers - 1)
+
+
+def early_layers(target: Target) -> tuple[int, ...]:
+    """Up to eight layers of the first half, without the first: all of them, or the closer together the earlier."""
+    half = target.shape.layers // 2
+    return tuple(range(1, half + 1)) if half <= 8 else tuple(n for n in (1, 2, 3, 4, 6, 8, 12, 16) if n <= half)
+
+
+def distinct(target: Target, methods: Iterable[M]) -> tuple[M, ...]:
+    """The methods whose default plans differ; of equal ones the first."""
+    plans: list[Plan] = []
+    found = []
+    for method in methods:
+        plan = method.default(target)
+        if plan not in plans:
+            plans.append(plan)
+            found.append(method)
+    return tuple(found)
 
 
 def staged(keeps: Iterable[Keep]) -> Plan:

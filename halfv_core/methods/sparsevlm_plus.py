@@ -1,11 +1,17 @@
 """Method `sparsevlm+`: version 2 of SparseVLM's code, without a merge, by the heads that look at the image most."""
 
+from dataclasses import dataclass, replace
+
 from halfv_core.methods.base import METHODS, Staged, Target
-from halfv_core.methods.settings import layer_at, of_576, staged
+from halfv_core.methods.settings import distinct, layer_at, of_576, staged
 from halfv_core.plan import Keep, Plan
+
+SCHEDULES = {192: (300, 200, 118), 128: (238, 108, 60), 96: (246, 54, 28), 64: (66, 34, 20)}
+"""Average number of tokens -> those that each stage of its code keeps for it, of 576."""
 
 
 @METHODS.register("sparsevlm+")
+@dataclass(frozen=True)
 class SparseVLMPlus(Staged):
     """Three Keeps."""
 
@@ -19,6 +25,13 @@ class SparseVLMPlus(Staged):
         "left, not once"
     )
 
+    schedule: int = 192
+    """Which of the published schedules is scaled to the budget."""
+
+    def variants(self, target: Target) -> "tuple[SparseVLMPlus, ...]":
+        """By the schedule: those of its code are not multiples of each other."""
+        return distinct(target, (self, *(replace(self, schedule=tokens) for tokens in SCHEDULES)))
+
     def default(self, target: Target) -> Plan:
         """300, 200 and 118 of 576 tokens, 192 on average over layers."""
         return staged(
@@ -28,5 +41,5 @@ class SparseVLMPlus(Staged):
                 selector="sparsevlm",
                 options={"version": 2},
             )
-            for layer, tokens in ((3, 300), (7, 200), (16, 118))
+            for layer, tokens in zip((3, 7, 16), SCHEDULES[self.schedule], strict=True)
         )

@@ -1,6 +1,7 @@
 """Runs a model with and without a plan, in alternation, and measures each run."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from statistics import median
 from typing import NamedTuple, TypeVar
 
@@ -78,6 +79,18 @@ def planned_request(
     """Measure one request under a plan; also returns its analytic cost."""
     with apply(model, plan) as run:
         return request(model, inputs, new_tokens, clock), run.cost
+
+
+@torch.no_grad()
+def prefill_seconds(model: PreTrainedModel, plan: Plan, inputs: Inputs, clock: Clock = CLOCKS["wall"]) -> float:
+    """Time of the decoder's forward pass over the prompt, without the LM head, under a plan or plain if it is empty."""
+    prefill = Stopwatch(device_of(model), clock)
+    with (
+        apply(model, plan) if plan.interventions else nullcontext(),
+        wrapped([Wrap(parts_of(model).decoder, "forward", prefill.around)]),
+    ):
+        model(**inputs, use_cache=True, logits_to_keep=1)
+    return prefill.seconds
 
 
 class Selection(NamedTuple):

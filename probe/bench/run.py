@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from pydantic import JsonValue
 from transformers import PreTrainedModel
 
 from halfv_core.cost import Cost
+from halfv_core.devices import processor_name
 from halfv_core.errors import UnsupportedError
 from halfv_core.families import parts_of
 from halfv_core.placement import device_of
@@ -195,11 +195,8 @@ def _subject(
 
 def machine(device: torch.device) -> Machine:
     """The present machine, without host or user names."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return Machine(
-        processor=next(iter(names), platform.processor() or platform.machine()),
+        processor=processor_name(),
         cores=os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else _device_type(device),

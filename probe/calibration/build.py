@@ -1,6 +1,6 @@
 """Builds the profile and the observations from what a calibration found; runs no model and reads no file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
 from halfv_core.plan import Plan
 from halfv_core.profile import Expected, Profile, Provenance
-from halfv_core.records import Check, PublishedMethod, Saturation, Uncertainty
+from halfv_core.records import Causes, Check, PublishedMethod, Saturation, SearchEffort, Uncertainty
 from probe.analyzers.marginal_utility import UtilitySurface
 from probe.calibration.cautions import cautions
 from probe.calibration.choose_plan import ChosenPlan
@@ -40,6 +40,10 @@ class Findings:
     examples: tuple[Example, ...]
     method: PublishedMethod | None = None
     """The published method that the plan is, with what was measured for it."""
+    causes: Causes | None = None
+    """The causal curves; None if a published method's plan was asked for."""
+    search: SearchEffort | None = None
+    """What the search cost; None if there was none."""
 
 
 def profile_of(findings: Findings, provenance: Provenance) -> Profile:
@@ -58,6 +62,9 @@ def profile_of(findings: Findings, provenance: Provenance) -> Profile:
         utility=None if surface is None else surface.record(findings.decision.candidates),
         checks=findings.checks,
         method=findings.method,
+        causes=findings.causes,
+        certificate=chosen.certificate,
+        search=findings.search,
         provenance=provenance,
     )
     return profile.model_copy(update={"cautions": cautions(profile)})
@@ -86,18 +93,18 @@ def expected(
 
 def observations_of(findings: Findings, profile: Profile) -> Observations:
     """Build the observations: the curves of every sample, and the examples."""
-    curves = zip(*(getattr(findings.measurements, kind) for kind in _CURVES), strict=True)
+    rows = zip(*(getattr(findings.measurements, kind) for kind in _CURVES), strict=True)
     return Observations(
         config_fingerprint=profile.provenance.config_fingerprint,
         created=profile.provenance.created,
         samples=tuple(
-            SampleCurves(id=name, **_rounded(dict(zip(_CURVES, own, strict=True))))
-            for name, own in zip(profile.provenance.sample_ids, curves, strict=True)
+            SampleCurves(id=name, **{kind: _rounded(curve) for kind, curve in zip(_CURVES, own, strict=True)})
+            for name, own in zip(profile.provenance.sample_ids, rows, strict=True)
         ),
         examples=findings.examples,
     )
 
 
-def _rounded(curves: Mapping[str, Iterable[float]]) -> dict[str, tuple[float, ...]]:
-    """Round to 4 significant digits; charts show no more, and the file stays small."""
-    return {kind: tuple(float(f"{value:.4g}") for value in curve) for kind, curve in curves.items()}
+def _rounded(curve: Iterable[float] | None) -> tuple[float, ...]:
+    """Round to 4 significant digits; charts show no more, and the file stays small. Empty if it was not measured."""
+    return tuple(float(f"{value:.4g}") for value in (() if curve is None else curve))

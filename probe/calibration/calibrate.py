@@ -15,29 +15,28 @@ from pydantic import JsonValue
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from halfv_core.cost import DecoderShape
+from halfv_core.devices import setting_of
 from halfv_core.errors import DataError, ModelError
 from halfv_core.families import Family, parts_of
 from halfv_core.methods import Measured
-from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
 from probe.calibration.build import Findings, observations_of, profile_of
-from probe.calibration.choose_plan import choose_plan, given_plan
-from probe.calibration.decide import decide_stages
+from probe.calibration.causes import CausalEvidence
+from probe.calibration.decide import decide_stages, with_causes
 from probe.calibration.drawn import DrawnSamples
+from probe.calibration.find_plan import Evidence, Grading, PlanFinder
 from probe.calibration.identity import Identity
 from probe.calibration.method_plan import check_method, measuring_step, method_plan, untried
 from probe.calibration.observations import Observations
 from probe.calibration.provenance import provenance_of
 from probe.calibration.runner import Runner
 from probe.calibration.settings import Settings
+from probe.calibration.steps.causal_curves import CausalCurves
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.examples import Examples, attended_layers, choose_examples
 from probe.calibration.steps.held_out_answers import HeldOutAnswers
-from probe.calibration.steps.held_out_check import HeldOutCheck, HeldOutResult
-from probe.calibration.steps.plans import Plans
 from probe.calibration.steps.self_checks import SelfChecks
-from probe.calibration.steps.stage_three import StageThree
 from probe.calibration.steps.step import ProbedModel
 from probe.calibration.steps.utility import MarginalUtility
 from probe.calibration.uncertainty import stage_uncertainty
@@ -96,6 +95,8 @@ def calibrate_in_full(
     started = time.monotonic()
     drawn = DrawnSamples.draw(samples, settings)
     probed, shape = ProbedModel(model, processor, family), _decoder_shape(model, family)
+    if settings.latency_table is not None:
+        settings.latency_table.check(model.config, setting_of(model))
     if settings.method is not None:
         check_method(settings.method, model.config, settings.target_flops)
     identity = Identity.of(model, processor, drawn.all, model_id)
@@ -128,53 +129,64 @@ def _run_steps(
     entropy_k, max_new_tokens = settings.entropy_k, settings.max_new_tokens
 
     # Curves of the calibration samples, and the full model's answers to all samples.
-    measurements, answers = run(Curves(entropy_k, max_new_tokens, settings.release_curve), drawn.calibration)
+    kl_ids = frozenset(sample.id for sample in drawn.calibration[: settings.kl_samples])
+    measurements, answers = run(Curves(entropy_k, max_new_tokens, settings.release_curve, kl_ids), drawn.calibration)
     check_enough("samples", len(answers), run.rejected, "give samples that the model can be measured on")
     if len(answers) < 2:
         raise DataError("too few samples to calibrate on", got=len(answers), expected="2 or more")
+    if not measurements.kl_rows:
+        got = f"none of the first {len(kl_ids)} that could be measured"
+        raise DataError("no sample has a KL curve", got=got, remedy="raise kl_samples (--kl-samples)")
     held_out_answers = run(HeldOutAnswers(max_new_tokens), drawn.held_out)
     calibration = [sample for sample in drawn.calibration if sample.id in answers]
     held_out = [sample for sample in drawn.held_out if sample.id in held_out_answers]
     checks = run(SelfChecks(entropy_k), calibration[:1])
 
-    # Where Stages II and III begin, and how certain that is.
-    utility = MarginalUtility(answers, settings, shape, measurements.mean_tokens)
+    # Where Stages II and III begin: proposed by curves, decided by what interventions do.
+    tokens = measurements.mean_tokens
+    utility = MarginalUtility(answers, settings, shape, tokens)
     surface = run(utility, calibration) if utility.plans else None
     curves = measurements.curves()
-    decision = decide_stages(curves.visual.mean, curves.text.mean, curves.kl.mean, surface, settings.seed)
-    stages = run.estimates.stages = decision.stages
-    with run.timed("uncertainty"):
-        uncertainty = stage_uncertainty(measurements, surface, settings.seed)
-
-    def check(plan: Plan, number: int) -> HeldOutResult | None:
-        return run(HeldOutCheck(held_out_answers, plan, number), held_out)
-
+    decision = decide_stages(curves.visual.mean, curves.text.mean, curves.redundancy, surface, settings.seed)
+    by_curves, causes = decision.stages.saturation_start, None
     if settings.method is None:
-        # The treatment of Stage III, and the plan.
-        saturation, method = run(StageThree(answers, settings, shape.layers, stages), calibration), None
-        run.estimates.saturation = saturation
-        tried = run(Plans(answers, settings, shape, measurements.mean_tokens, stages, saturation), calibration)
-        chosen = choose_plan(
-            tried,
-            settings,
-            check,
-            lambda plan, number: run.can_afford(HeldOutCheck(held_out_answers, plan), number, 2 * len(held_out)),
+        causal = CausalCurves(answers, shape.layers, settings.top_share, by_curves)
+        causes = CausalEvidence.of(*run(causal, calibration), shape, tokens)
+    if causes is not None and causes.is_conclusive:
+        start = causes.start()
+        decision = with_causes(decision, start and start.layer, causes.sentence)
+    with run.timed("uncertainty"):
+        deciding = causes if causes is not None and causes.is_conclusive else None
+        uncertainty = stage_uncertainty(measurements, surface, settings.seed, causes=deciding)
+
+    # The plan, and what is proven about it.
+    finder = PlanFinder(
+        run, settings, shape, config, tokens, calibration, answers, held_out, held_out_answers,
+        Grading.of(run.model, calibration, answers, held_out),
+    )  # fmt: skip
+    if causes is not None:
+        saturation, method = causes.saturation(by_curves, settings.seed), None
+        evidence = Evidence(
+            decision.stages, saturation, surface, causes.losses, curves.redundancy, causes.picture_needed
         )
+        chosen, effort = finder.find(evidence)
     else:
-        # What a published method needs, and its plan.
+        assert settings.method is not None
         measuring = measuring_step(settings.method, answers, shape)
         measured = run(measuring, calibration) if measuring else Measured()
         plan, method = method_plan(settings, config, measurements, measured, run.budget.work.method)
-        saturation, chosen = untried(settings), given_plan(plan, check(plan, 0))
+        saturation, chosen, effort = untried(settings), finder.given(plan), None
 
     # A few samples under the plan, for the report.
     shown = held_out_answers or answers
     pool = [sample for sample in drawn.all if sample.id in shown]
     example_samples = choose_examples(pool, chosen.changed_ids, settings.examples)
-    examples = run(Examples(shown, chosen.plan, attended_layers(stages), max_new_tokens), example_samples)
+    if effort is not None:
+        effort = effort.model_copy(update={"passes": round(run.passes / len(answers), 1)})
+    examples = run(Examples(shown, chosen.plan, attended_layers(decision.stages), max_new_tokens), example_samples)
     return Findings(
         shape, tuple(answers), tuple(held_out_answers), measurements, checks, surface, decision, uncertainty,
-        saturation, chosen, examples, method,
+        saturation, chosen, examples, method, causes and causes.record(by_curves), effort,
     )  # fmt: skip
 
 

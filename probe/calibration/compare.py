@@ -24,6 +24,10 @@ from probe.calibration.settings import Settings
 BoundaryName = Literal["aggregation_start", "saturation_start"]
 
 
+_NOT_CONDITIONS = ("examples", "kl_samples")
+"""Settings that affect only the report, or that are compared by what was measured."""
+
+
 class Interval(Record):
     """One boundary in one profile; null means "no such stage"."""
 
@@ -43,7 +47,7 @@ class BoundaryPair(Record):
 
 
 class NumberPair(Record):
-    """An expected value in both profiles."""
+    """An expected value, or one of the certificate, in both profiles."""
 
     name: str
     a: float | None
@@ -67,9 +71,11 @@ class ProfileComparison(Record):
 
     @property
     def agree(self) -> bool:
-        """Whether the results agree; conditions and the distance of the curves do not matter."""
-        same = self.types[0] == self.types[1] and self.keep_ratios[0] == self.keep_ratios[1]
-        return same and all(pair.agree for pair in self.boundaries)
+        """Whether the stages and the saturation type agree.
+
+        Conditions and the distance of the curves do not matter, nor do the plans: a search finds many that are alike.
+        """
+        return self.types[0] == self.types[1] and all(pair.agree for pair in self.boundaries)
 
 
 def compare(a: Profile, b: Profile) -> ProfileComparison:
@@ -83,18 +89,22 @@ def compare(a: Profile, b: Profile) -> ProfileComparison:
         keep_ratios=(keep_ratio(a), keep_ratio(b)),
         same_plan=a.plan == b.plan,
         curves=tuple(curve_distances(a.curves, b.curves)),
-        expected=tuple(
-            NumberPair(name=name, a=getattr(a.expected, name), b=getattr(b.expected, name)) for name in names
+        expected=(
+            *(NumberPair(name=name, a=getattr(a.expected, name), b=getattr(b.expected, name)) for name in names),
+            *(NumberPair(name=name, a=_certified(a, name), b=_certified(b, name)) for name in ("retention", "proven")),
         ),
     )
 
 
+def _certified(profile: Profile, name: str) -> float | None:
+    """A number of the certificate, which older profiles do not have."""
+    return None if profile.certificate is None else getattr(profile.certificate, name)
+
+
 def verdict(comparison: ProfileComparison) -> str:
     """Say in a sentence or two what agrees, or what does not."""
-    types, ratios = comparison.types, comparison.keep_ratios
     phrases = [_boundary_phrase(pair) for pair in comparison.boundaries]
-    phrases.append(_phrase("the saturation type is", *types))
-    phrases.append(_phrase("the share kept at Stage II is", *(f"{ratio:g}" for ratio in ratios)))
+    phrases.append(_phrase("the saturation type is", *comparison.types))
     findings = "; ".join(phrase.text for phrase in phrases if phrase.agree == comparison.agree)
     sentence = f"The profiles {'agree' if comparison.agree else 'disagree'}: {findings}."
     if comparison.same_model:
@@ -161,14 +171,15 @@ def _conditions(profile: Profile) -> dict[str, JsonValue]:
         "data": provenance.data,
         "data fingerprint": provenance.data_fingerprint[:12],
         "samples": len(provenance.sample_ids),
+        "samples with a KL curve": profile.curves.kl_samples or "all",
         "held-out samples": len(provenance.held_out_ids),
         "dtype": provenance.dtype,
         "device": provenance.device,
     }
     conditions |= {f"images: {name}": value for name, value in provenance.image_processor.items()}
-    # A setting that an older version did not have counts as today's default; `examples` affects only the report.
+    # A setting that an older version did not have counts as today's default, but it measured KL on all samples.
     settings = Settings().model_dump(mode="json") | provenance.arguments_resolved
-    conditions |= {f"setting {name}": value for name, value in settings.items() if name != "examples"}
+    conditions |= {f"setting {name}": value for name, value in settings.items() if name not in _NOT_CONDITIONS}
     return conditions | {f"version of {name}": value for name, value in provenance.versions.items()}
 
 

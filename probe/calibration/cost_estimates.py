@@ -1,26 +1,33 @@
 """CostEstimator: predicts the cost of the steps still to come from what is known so far.
 
-Each step estimates its own cost per sample (`Step.cost`). Until the stages are found, Stage II is assumed to begin
-after a third of the layers, and Stage III, with idle layers, after half.
+Each step estimates its own cost per sample (`Step.cost`). Which plans the search will run is not known; they are taken
+to prune to a quarter of the tokens after a quarter of the layers, and to freeze the others from the middle on.
 """
 
+from dataclasses import replace
+
 from halfv_core.cost import DecoderShape
-from halfv_core.plan import Plan
-from halfv_core.records import Saturation, Stages
+from halfv_core.plan import Freeze, Keep, Plan
 from probe.calibration.budget.budget import CostEstimates
 from probe.calibration.budget.mean_sample import MeanSample
+from probe.calibration.choose_plan import MILDER
 from probe.calibration.method_plan import measuring_step
 from probe.calibration.settings import Settings
+from probe.calibration.steps.causal_curves import CausalCurves
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.examples import Examples
 from probe.calibration.steps.held_out_answers import HeldOutAnswers
 from probe.calibration.steps.held_out_check import HeldOutCheck
 from probe.calibration.steps.plans import Plans
+from probe.calibration.steps.search_round import SearchRound
 from probe.calibration.steps.self_checks import SelfChecks
-from probe.calibration.steps.stage_three import StageThree
 from probe.calibration.steps.step import Item
 from probe.calibration.steps.utility import MarginalUtility
 
+SEARCHED = 30
+"""Plans that the search runs, divided by the samples of the search and of the choice."""
+JUDGED = 12
+"""Plans that are judged, likewise."""
 RESAMPLING = 1.0
 """Seconds for the uncertainty, which runs no model."""
 
@@ -32,12 +39,6 @@ class CostEstimator:
         self._settings = settings
         self._shape = shape
         self._items: list[Item] = []
-        self.stages = Stages(aggregation_start=shape.layers // 3, saturation_start=shape.layers // 2, evidence={})
-        """As found, or assumed before that."""
-        self.saturation = Saturation(
-            type="layer_inactivity", reason="", tests=(), min_agreement=1.0, max_log_likelihood_drop=0.0
-        )
-        """As found, or assumed before that."""
 
     def add(self, item: Item) -> None:
         """Add an item of the step `Curves`."""
@@ -52,18 +53,26 @@ class CostEstimator:
         """Expected seconds for each kind of work."""
         settings, shape, mean = self._settings, self._shape, self.mean
         tokens = mean.visual, mean.text
-        stage_three = StageThree({}, settings, shape.layers, self.stages)
-        deciding_tests = StageThree({}, settings, shape.layers, self.stages, with_grid=False).cost(mean)
+        causal = CausalCurves({}, shape.layers, settings.top_share, None)
+        treatments = replace(causal, everywhere=False).cost(mean)
+        typical = _typical_plan(shape.layers)
         measuring = measuring_step(settings.method or "", {}, shape)
         return CostEstimates(
             sample=Curves(settings.entropy_k, settings.max_new_tokens).cost(mean),
             answer=HeldOutAnswers(settings.max_new_tokens).cost(mean),
             surface=MarginalUtility({}, settings, shape, tokens).cost(mean),
-            test=deciding_tests,
-            grid=stage_three.cost(mean) - deciding_tests,
-            plan=Plans({}, settings, shape, tokens, self.stages, self.saturation).cost(mean),
-            check=HeldOutCheck({}, Plan(())).cost(mean),
+            test=treatments,
+            causes=causal.cost(mean) - treatments,
+            search=SearchRound({}, (typical,) * SEARCHED, "").cost(mean),
+            plan=Plans({}, (typical,) * JUDGED, "graded", settings.max_new_tokens).cost(mean),
+            check=HeldOutCheck({}, (typical,) * (MILDER + 1), "graded", settings.max_new_tokens).cost(mean),
             once=SelfChecks(settings.entropy_k).cost(mean) + RESAMPLING,
             example=Examples({}, Plan(()), (), settings.max_new_tokens).cost(mean),
             method=0.0 if measuring is None else measuring.cost(mean),
+            kl=mean.kl,
         )
+
+
+def _typical_plan(layers: int) -> Plan:
+    keep = Keep(layer=max(1, layers // 4), keep_ratio=0.25, selector="uniform")
+    return Plan((keep, Freeze(layers=range(max(1, layers // 2), layers))))

@@ -2,8 +2,11 @@
 
 Each signal proposes a start of Stage II (probe.stages.detect): the end of the text entropy's collapse, the end of the
 KL curve's collapse, and the early peak of the visual curve. The later of text and KL is chosen, unless the marginal
-utility of pruning there is clearly worse than at another candidate (probe.analyzers.marginal_utility); then the
-candidate with the best marginal utility is chosen.
+utility of pruning there is clearly worse than at another layer of the first third (probe.analyzers.marginal_utility);
+then the layer with the best marginal utility is chosen, whether a signal names it or not.
+
+Stage III begins where the causes say (probe.calibration.causes), if the samples can show it, else where the visual
+entropy stops falling.
 """
 
 from typing import NamedTuple
@@ -30,17 +33,21 @@ def decide_stages(
     """Find both boundaries.
 
     Args:
-        visual, text, kl: mean curves, as `detect_stages` takes them.
+        visual, text: mean curves, as `detect_stages` takes them.
+        kl: typical curve, likewise (`probe.calibration.measurements.typical_kl`).
         surface: marginal utility on the same samples; None if it was not measured.
         seed: seed of the resamples that compare the candidates.
     """
     signals = aggregation_candidates(visual, text, kl)
     candidates = {name: boundary.layer for name, boundary in signals.items() if boundary.layer is not None}
-    layers, by_curves = sorted(set(candidates.values())), detect_stages(visual, text, kl)
-    if surface is None or len(layers) < 2 or not set(layers) <= set(surface.layers):
+    by_curves = detect_stages(visual, text, kl)
+    preferred = by_curves.aggregation_start
+    if surface is None or preferred not in surface.layers:
         return Decision(by_curves, candidates)
-    layer, worse = choose_aggregation_start(layers, surface, by_curves.aggregation_start, seed)
-    chosen = Boundary(layer, _evidence(candidates, by_curves.aggregation_start, layer, worse, surface))
+    layer, worse = choose_aggregation_start(surface.layers, surface, preferred, seed)
+    if layer == preferred and len(set(candidates.values())) < 2:
+        return Decision(by_curves, candidates)
+    chosen = Boundary(layer, _evidence(candidates, preferred, layer, worse, surface))
     return Decision(detect_stages(visual, text, kl, settled=chosen), candidates)
 
 
@@ -50,10 +57,27 @@ def _evidence(
     placements = ", ".join(f"{SIGNALS[name]} says layer {candidate}" for name, candidate in candidates.items())
     means = dict(zip(surface.layers, surface.utility.mean(1).tolist(), strict=True))
     costs = ", ".join(f"{means[candidate]:.3g} at layer {candidate}" for candidate in worse)
-    comparison = f"{placements}. Marginal utility of pruning, nats a token for the whole prefill saved: {costs}"
+    named = placements or "No signal names a layer"
+    comparison = f"{named}. Marginal utility of pruning, nats a token for the whole prefill saved: {costs}"
     if layer == by_curves:
         return f"Signals differ: {comparison}. It does not speak against layer {layer}, the later of text and KL."
     return (
-        f"Signals differ: {comparison}. At layer {by_curves} it is worse than at layer {layer} in "
+        f"{comparison}. At layer {by_curves} it is worse than at layer {layer} in "
         f"{worse[by_curves]:.0%} of the resamples, so Stage II starts at layer {layer}."
     )
+
+
+def with_causes(decision: Decision, start: int | None, sentence: str) -> Decision:
+    """The decision with Stage III where the causes put it: at the earliest one layer after the start of Stage II.
+
+    Args:
+        start: first layer of Stage III; None if there is none.
+        sentence: what the causes say.
+    """
+    stages = decision.stages
+    by_curves = stages.saturation_start
+    layer = None if start is None else max(start, stages.aggregation_start + 1)
+    said = "no Stage III" if by_curves is None else f"layer {by_curves}"
+    later = "" if layer == start else f" Stage II begins at layer {stages.aggregation_start}, so Stage III follows it."
+    evidence = stages.evidence | {"saturation_start": f"{sentence}{later} The visual entropy alone says {said}."}
+    return decision._replace(stages=stages.model_copy(update={"saturation_start": layer, "evidence": evidence}))

@@ -18,7 +18,10 @@ class DrawnSamples(NamedTuple):
     all: list[Sample]
     calibration: list[Sample]
     held_out: list[Sample]
-    """Samples that the plan is checked on, after it was chosen on the calibration samples."""
+    """Samples that the plan is checked on, after it was chosen on the calibration samples: a share of those asked for,
+    then further ones."""
+    further: int
+    """Number of the further ones."""
     unreadable: list[Rejected]
     """Samples skipped in the draw because an image cannot be opened."""
 
@@ -29,19 +32,24 @@ class DrawnSamples(NamedTuple):
         Raises:
             DataError: too few samples, too few that can be opened, or two with the same id.
         """
-        drawn, unreadable = draw_readable(samples, settings.samples, settings.seed)
+        drawn, unreadable = draw_readable(samples, settings.samples + settings.certify, settings.seed)
         duplicates = [name for name, count in Counter(sample.id for sample in drawn).items() if count > 1]
         if duplicates:
             raise DataError("ids of samples must differ", got=f"{duplicates[0]!r} more than once")
-        calibration, held_out = hold_out(drawn, settings.held_out)
+        calibration, held_out = hold_out(drawn[: settings.samples], settings.held_out)
+        further = drawn[settings.samples :]
         if len(calibration) < 2:
             raise DataError("too few samples to calibrate on", got=len(calibration), expected="2 or more")
-        return cls(drawn, calibration, held_out, unreadable)
+        return cls(drawn, calibration, [*held_out, *further], len(further), unreadable)
 
     def requested_work(self, settings: Settings) -> Work:
         """The work of a calibration on these samples if no budget limits it."""
-        count, held_out, examples = len(self.calibration), len(self.held_out), settings.examples
+        count, held_out, examples = len(self.calibration), len(self.held_out) - self.further, settings.examples
+        kl = min(settings.kl_samples, count)
         if settings.method is None:
-            return Work(count, held_out, count, count, examples=examples)
+            return Work(count, held_out, count, count, certify=self.further, examples=examples, kl=kl)
         measured = count if settings.method in MEASURING else 0
-        return Work(count, held_out, 0, 0, surface=False, grid=False, examples=examples, method=measured)
+        return Work(
+            count, held_out, 0, 0, surface=False, causes=False, search=False, certify=self.further,
+            examples=examples, method=measured, kl=kl,
+        )  # fmt: skip

@@ -90,6 +90,4 @@ def untried(settings: Settings) -> Saturation:
         type="none",
         reason=f"Treatments of Stage III were not tried, because the plan is {METHODS[settings.method].title}'s.",
         tests=(),
-        min_agreement=settings.min_agreement,
-        max_log_likelihood_drop=settings.max_log_likelihood_drop,
     )

@@ -23,7 +23,7 @@ class SampleCurves(Record):
     text: tuple[float, ...]
     joint: tuple[float, ...]
     kl: tuple[float, ...]
-    """L points."""
+    """L points; none if the KL curve was not measured on this sample."""
 
 
 class Picture(Record):

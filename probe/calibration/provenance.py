@@ -53,7 +53,7 @@ def provenance_of(
         image_processor=model.processor.image_limits(),
         seed=settings.seed,
         arguments_given=dict(arguments),
-        arguments_resolved=settings.model_dump(mode="json"),
+        arguments_resolved=settings.model_dump(mode="json", exclude={"latency_table"}),
         versions=identity.versions,
         device=identity.device,
         dtype=identity.dtype,

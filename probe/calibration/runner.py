@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from halfv_core.cost import DecoderShape
 from halfv_core.errors import DataError, HalfVError
@@ -17,6 +18,7 @@ from probe.calibration.budget.budget import Work
 from probe.calibration.budget.control import BudgetControl
 from probe.calibration.cost_estimates import CostEstimator
 from probe.calibration.settings import Settings
+from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.step import Item, ProbedModel, Result, Step
 from probe.common.journal import Journal
 from probe.common.progress import OnProgress, counter
@@ -47,7 +49,7 @@ class Runner:
             requested: how much of each step is done if the budget allows all of it.
             started: the start of the budget, on the clock of `time.monotonic`.
         """
-        self._model = model
+        self.model = model
         self._on_progress = on_progress or (lambda *_: None)
         self._cache = ResultCache(journal, parts_of(model.model, model.family).ranks)
         self.estimates = CostEstimator(settings, shape)
@@ -56,6 +58,7 @@ class Runner:
         """Wall-clock time of each step."""
         self.rejected: list[Rejected] = []
         """Samples that could not be measured, in the order in which they were rejected."""
+        self._done: list[tuple[Step[Any], int]] = []
 
     def __call__(self, step: Step[Result], samples: Sequence[Sample]) -> Result:
         """Run a step on as many of the samples as the budget allows.
@@ -73,11 +76,26 @@ class Runner:
             items = self._measure_all(step, samples[: step.sample_count(work)])
             bad_samples = {step.work_field: len(self.rejected) - rejected_before}
             self.budget.finish_step(step.cost_fields, step.settled_work(self.budget.work, len(items)), bad_samples)
+        self._done.append((step, len(items)))
         return step.combine(items)
 
-    def can_afford(self, step: Step[Result], number: int, measurements: int) -> bool:
-        """Whether there is time for this many measurements of the step, which the estimates do not include."""
-        return self.budget.can_afford_check(number, lambda: measurements * step.cost(self.estimates.mean))
+    def decide(self, name: str) -> Work:
+        """How much is done from here on, for work that is not a single step."""
+        return self.budget.decide(name)
+
+    def settle(self, *cost_fields: str, **settled: int | bool) -> None:
+        """Such work is over; nothing more is spent on these fields of `CostEstimates`, and these of `Work` stay."""
+        self.budget.finish_step(cost_fields, settled, {})
+
+    @property
+    def passes(self) -> float:
+        """Forward passes of the prompt through the decoder so far, all samples together; decoding is not counted.
+
+        Passes of a part of the layers or of the tokens count as that part. The steps' own cost estimates say how many.
+        """
+        unit = self.estimates.mean.in_passes()
+        kl = unit.kl * sum(min(count, self.budget.work.kl) for step, count in self._done if isinstance(step, Curves))
+        return kl + sum(step.cost(unit) * count for step, count in self._done)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -112,7 +130,7 @@ class Runner:
 
         def measure() -> Item:
             try:
-                return step.measure(self._model, sample)
+                return step.measure(self.model, sample)
             except DataError as error:
                 if not step.skips_bad_samples:
                     raise

@@ -6,10 +6,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from halfv_core.errors import DataError, PlanError, first_fault
+from halfv_core.latency import LatencyTable
 from halfv_core.methods import METHODS
 from halfv_core.plan import Option
 from halfv_core.selectors import ThresholdSelector, make_selector
-from probe.trials.readings import Thresholds
+
+DEFAULT_RETENTION = 0.97
+"""Share of the full model's score that a plan has to keep, unless another target is given."""
 
 
 class Settings(BaseModel):
@@ -24,6 +27,8 @@ class Settings(BaseModel):
     seed: int = Field(default=0, ge=0)
     entropy_k: int = Field(default=50, ge=1, le=10_000)
     """Number of eigenvalues in the truncated matrix entropy."""
+    kl_samples: int = Field(default=16, ge=1)
+    """Number of samples whose KL curve is measured, the most expensive curve; the first ones of the draw."""
     release_curve: bool = False
     """Also compute the visual entropy as the public HalfV code does, for comparison. Slow, and affects no decision."""
     keep_ratios: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = (0.1, 0.25, 0.5, 0.75)
@@ -34,17 +39,22 @@ class Settings(BaseModel):
     """Options of the selector; omitted ones take the selector's defaults, which are written out in the plan."""
     top_share: float = Field(default=0.05, gt=0.0, le=1.0)
     """Share of the visual tokens that `token_sparsity` keeps in Stage III."""
-    min_agreement: float = Field(default=0.95, ge=0.0, le=1.0)
-    """Smallest agreement with the full model's answers at which a plan is safe."""
-    max_log_likelihood_drop: float = Field(default=0.05, ge=0.0)
-    """Largest drop in the log-likelihood of those answers, in nats per token, at which a plan is safe."""
     max_new_tokens: int = Field(default=32, ge=1, le=1_000_000)
     """Maximum length of the full model's answers that are compared, in tokens."""
     target_retention: float | None = Field(default=None, gt=0.0, le=1.0)
-    """Share of the full model's answers to keep, on calibration and held-out samples alike. The cheapest plan around
-    the detected stages that does so is chosen, instead of the cheapest safe plan at the stages themselves."""
+    """Share of the full model's score to keep; the cheapest plan that does so is chosen. Without any target, 0.97."""
     target_flops: float | None = Field(default=None, gt=1.0)
-    """Reduction of the decoder's prefill FLOPs to reach; of the plans that do, the one that changes least is chosen."""
+    """Reduction of the decoder's prefill FLOPs to reach; of the plans that do, the one that keeps most is chosen."""
+    target_kv: float | None = Field(default=None, gt=1.0)
+    """Reduction of the KV cache to reach, likewise."""
+    target_latency: float | None = Field(default=None, gt=1.0)
+    """Reduction of the decoder's prefill time to reach, as `latency_table` predicts it, likewise."""
+    latency_table: LatencyTable | None = None
+    """Measured prefill times of this model on this machine (see halfv_core.latency)."""
+    certify: int = Field(default=200, ge=0)
+    """Number of further samples, if the data have them, that are held out as well: the more, the more can be proven."""
+    strict: bool = False
+    """Whether the plan must be proven to reach the target retention on the held-out samples."""
     method: str | None = None
     """A published method, whose plan is taken instead of one that is searched for: with its paper's settings, or at
     `target_flops`."""
@@ -67,8 +77,12 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _one_target(self) -> "Settings":
-        if self.target_retention is not None and self.target_flops is not None:
-            raise ValueError("a target for retention and one for FLOPs exclude each other")
+        if len([target for target in (self.target_retention, *self.cost_targets) if target is not None]) > 1:
+            raise ValueError("targets for retention, FLOPs, KV cache and latency exclude each other")
+        if self.target_latency is not None and self.latency_table is None:
+            raise ValueError(
+                "a target for latency needs a latency table; `halfv-probe bench --latency-table` makes one"
+            )
         return self
 
     @model_validator(mode="after")
@@ -78,6 +92,8 @@ class Settings(BaseModel):
         METHODS[self.method]  # an unknown one raises PlanError
         if self.target_retention is not None:
             raise ValueError("a method's plan is not searched for by retention; give target_flops, or no target")
+        if self.target_kv is not None or self.target_latency is not None:
+            raise ValueError("a method's plan is set by FLOPs; give target_flops, or no target")
         return self
 
     @classmethod
@@ -93,6 +109,11 @@ class Settings(BaseModel):
             raise DataError(f"bad setting: {first_fault(error)}") from None
 
     @property
-    def thresholds(self) -> Thresholds:
-        """The limits within which a plan counts as safe."""
-        return Thresholds(self.min_agreement, self.max_log_likelihood_drop)
+    def retention(self) -> float:
+        """Share of the full model's score that plans have to keep."""
+        return DEFAULT_RETENTION if self.target_retention is None else self.target_retention
+
+    @property
+    def cost_targets(self) -> tuple[float | None, ...]:
+        """The cost ratios that may be asked for, at most one of which is."""
+        return self.target_flops, self.target_kv, self.target_latency

@@ -8,8 +8,11 @@ Stage III" is such a value and counts as later than every layer. Half of the sam
 differs from the mean of all N by a variance of s^2 (1/n - 1/N), which for n = N/2 is s^2/N: as much as the mean of all
 N differs from the truth. A resample adds noise to a mean that is already noisy, so the intervals are rather too wide.
 They cover chance in the draw of samples; `compare` shows the effect of other data.
+
+Not all samples have a KL curve: a resample takes those of its samples, or all of them if none of its samples has one.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,8 +23,9 @@ import numpy as np
 from halfv_core.errors import DataError
 from halfv_core.records import BoundaryUncertainty, SampleSize, Uncertainty, Winner
 from probe.analyzers.marginal_utility import UtilitySurface
-from probe.calibration.decide import decide_stages
-from probe.calibration.measurements import Measurements
+from probe.calibration.causes import CausalEvidence
+from probe.calibration.decide import decide_stages, with_causes
+from probe.calibration.measurements import Measurements, typical_kl
 from probe.common.resamples import RESAMPLES, Indices, with_replacement, without_replacement
 
 TAIL_SHARE = 0.05
@@ -42,7 +46,12 @@ class StageStarts(NamedTuple):
 
 
 def stage_uncertainty(
-    measurements: Measurements, surface: UtilitySurface | None = None, seed: int = 0, resamples: int = RESAMPLES
+    measurements: Measurements,
+    surface: UtilitySurface | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    *,
+    causes: CausalEvidence | None = None,
 ) -> Uncertainty:
     """Decide the stages on resamples and on subsets of the measurements; no model is run.
 
@@ -51,6 +60,7 @@ def stage_uncertainty(
         surface: marginal utility on the same samples, in the same order.
         seed: determines the result for a given order of the samples.
         resamples: number of bootstrap resamples.
+        causes: the causal curves of the same samples, in the same order, if they decide where Stage III begins.
 
     Raises:
         DataError: a single sample, which cannot vary.
@@ -58,7 +68,7 @@ def stage_uncertainty(
     count = len(measurements.visual)
     if count < 2:
         raise DataError("one sample cannot say how sure it is", got=count, expected="2 samples or more")
-    detector = _Detector(measurements, surface)
+    detector = _Detector(measurements, surface, causes)
     resampled = list(detector.of_draws(with_replacement(count, seed, resamples)))
     sizes = tuple(_sample_sizes(detector, count, seed))
     half = sizes[-2]
@@ -95,17 +105,28 @@ def boundary_uncertainty(answers: Iterable[int | None]) -> BoundaryUncertainty:
 class _Detector:
     """Finds the stages on any choice of samples, given by indices."""
 
-    def __init__(self, measurements: Measurements, surface: UtilitySurface | None) -> None:
+    def __init__(
+        self, measurements: Measurements, surface: UtilitySurface | None, causes: CausalEvidence | None
+    ) -> None:
         self._surface = surface
-        self._curves = [
-            np.stack(curves) for curves in (measurements.visual, measurements.text, measurements.kl)
-        ]  # each (samples, points)
+        self._causes = causes
+        self._entropies = [np.stack(curves) for curves in (measurements.visual, measurements.text)]  # (samples, L+1)
+        self._kl = np.stack(measurements.kl_rows)  # (samples with a KL curve, L)
+        numbers = itertools.count()
+        self._kl_row = np.array([-1 if row is None else next(numbers) for row in measurements.kl])
 
     def __call__(self, indices: Indices) -> StageStarts:
         # A mean over rows, not a product with weights: it sums all columns in the same order, so flat curves stay flat.
-        visual, text, kl = (curves[indices].mean(0) for curves in self._curves)
+        visual, text = (curves[indices].mean(0) for curves in self._entropies)
+        rows = self._kl_row[indices]
+        drawn = rows[rows >= 0]
+        kl = typical_kl(self._kl[drawn] if len(drawn) else self._kl)
         surface = None if self._surface is None else self._surface.resampled(indices)
-        stages = decide_stages(visual, text, kl, surface).stages
+        decision = decide_stages(visual, text, kl, surface)
+        if self._causes is not None:
+            start = self._causes.start(indices)
+            decision = with_causes(decision, start and start.layer, "")
+        stages = decision.stages
         return StageStarts(stages.aggregation_start, stages.saturation_start)
 
     def of_draws(self, draws: Indices) -> Iterator[StageStarts]:

@@ -59,6 +59,12 @@ def capture(
             states.append(decoder.layers[-1].output.save())
     real = layout.real[0]
     hidden = torch.cat([state.to(real.device) for state in states])[:, real]  # (L+1, N, D)
-    if normed:
-        hidden = torch.stack([parts.norm(state) for state in hidden])
-    return Capture(hidden, layout.visual[0, real])
+    states_of_prompt = Capture(hidden, layout.visual[0, real])
+    return final_normed(model, states_of_prompt, family=family) if normed else states_of_prompt
+
+
+@torch.no_grad()
+def final_normed(model: PreTrainedModel, states: Capture, *, family: Family | None = None) -> Capture:
+    """The same states after the model's final norm, bit for bit those of `capture(..., normed=True)`."""
+    norm = parts_of(model, family).norm
+    return states._replace(hidden=torch.stack([norm(state) for state in states.hidden]))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from halfv_core.errors import HalfVError
 from halfv_core.plan import AnyIntervention, Keep, Plan
-from halfv_core.profile import Profile, Saturation
+from halfv_core.profile import Profile
 
 FULL = "full"
 """The model without a plan."""
@@ -47,11 +47,9 @@ class Variants(NamedTuple):
 
 def variants_of(profile: Profile) -> Variants:
     """Derive the variants from the plan of a profile."""
-    start = profile.stages.saturation_start
-    last = profile.layers if start is None else start
-    ivr = tuple(item for item in profile.plan.keeps if item.layer < last)
+    ivr = tuple(item for item in profile.plan.keeps if item.layer < _end_of_pruning(profile))
     ssr = tuple(item for item in profile.plan.interventions if item not in ivr)
-    wrong = _wrong_treatment(profile.saturation, ivr) if ssr else None
+    wrong = _wrong_treatment(profile, ivr, Plan(ssr).first_layer) if ssr else None
     plans_or_reasons = {
         FULL: Plan(()),
         "ivr": Plan(ivr) if ivr else _NO_IVR,
@@ -65,12 +63,28 @@ def variants_of(profile: Profile) -> Variants:
     )
 
 
-def _wrong_treatment(saturation: Saturation, ivr: tuple[Keep, ...]) -> Plan | str:
-    """IVR, and in Stage III the treatment that was tested at the same layer and not chosen; or why there is none."""
-    others = [test.plan for test in saturation.tests if test.treatment != saturation.type]
+def _end_of_pruning(profile: Profile) -> int:
+    """The first layer at which a Keep is no longer IVR: behind the first frozen one, or where Stage III begins."""
+    if profile.plan.frozen_layers:
+        return min(profile.plan.frozen_layers) + 1
+    start = profile.stages.saturation_start
+    return profile.layers if start is None else start
+
+
+def _wrong_treatment(profile: Profile, ivr: tuple[Keep, ...], start: int) -> Plan | str:
+    """IVR, and from layer `start` on the treatment that was tested and not chosen; or why there is none."""
+    others = [test.plan for test in profile.saturation.tests if test.treatment != profile.saturation.type]
     if len(others) != 1:
         return "the profile does not say what else was tried in Stage III"
-    return Plan((*ivr, *(_at_most(item, ivr) for item in others[0].interventions)))
+    moved = [_from_layer(item, start, profile.layers) for item in others[0].interventions]
+    taken = {item.layer for item in moved if isinstance(item, Keep)}
+    return Plan((*(keep for keep in ivr if keep.layer not in taken), *(_at_most(item, ivr) for item in moved)))
+
+
+def _from_layer(item: AnyIntervention, start: int, layers: int) -> AnyIntervention:
+    """The same treatment from another layer on: a search may place it elsewhere than where it was tested."""
+    moved = {"layer": start} if isinstance(item, Keep) else {"layers": tuple(range(start, layers))}
+    return item.model_copy(update=moved)
 
 
 def _at_most(item: AnyIntervention, ivr: tuple[Keep, ...]) -> AnyIntervention:

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from probe.report.drawing import Drawing
 from probe.report.embed import embed
+from probe.report.facts import percent
 
 PARTS = Path(__file__).parent / "parts"
 SCRIPTS = ("views.js", "charts.js", "files.js")
@@ -66,6 +67,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda share: f"{100 * share:.3g} %"
+    environment.filters["percent"] = percent
     environment.filters["compact"] = lambda value: json.dumps(value, ensure_ascii=False)
     return environment

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from halfv_core.profile import Profile, Stages
+from halfv_core.profile import Profile, SearchEffort, Stages
+from probe.report.facts import comparison_rows, in_words, percent
 
 TYPE_LABELS = {
     "layer_inactivity": "Stage III barely changes visual tokens, so they can be frozen there",
@@ -39,6 +40,14 @@ def stage_spans(stages: Stages, layers: int) -> list[Span]:
     return [span for span in spans if span.first <= span.last]
 
 
+def search_sentence(search: SearchEffort) -> str:
+    """What the search for the plan cost, in one sentence."""
+    ran = f"The search predicted {search.considered:,} plans and ran {search.plans:,} of them"
+    runs = f"{search.plan_samples:,} runs of a plan on a sample instead of {search.exhaustive:,}"
+    passes = "" if search.passes is None else f"; the calibration took {search.passes:.3g} plain passes a sample"
+    return f"{ran}, {runs}{passes}."
+
+
 def verdict_rows(profiles: Sequence[Profile]) -> list[tuple[str, list[str]]]:
     """Decisions and gains of the profiles as table rows: a heading, and one cell for each profile."""
     rows: dict[str, Callable[[Profile], str]] = {
@@ -51,13 +60,14 @@ def verdict_rows(profiles: Sequence[Profile]) -> list[tuple[str, list[str]]]:
         "Prefill FLOPs": lambda profile: f"{profile.expected.flops_ratio:.2f}× fewer",
         "KV cache": lambda profile: f"{profile.expected.kv_ratio:.2f}× smaller",
         "Same answers, held out": lambda profile: _agreement(profile.expected.agreement),
-        "Cautions": lambda profile: " ".join(profile.cautions) or "nothing",
     }
-    return [(name, [cell(profile) for profile in profiles]) for name, cell in rows.items()]
+    found = [(name, [cell(profile) for profile in profiles]) for name, cell in rows.items()]
+    cautions = [" ".join(profile.cautions) or "nothing" for profile in profiles]
+    return [*found, *comparison_rows(profiles), ("Cautions", cautions)]
 
 
 def _plan(profile: Profile) -> str:
-    described = "; ".join(profile.plan.describe())
+    described = in_words(profile.plan)
     return described if profile.method is None else f"{profile.method.name}: {described}"
 
 
@@ -66,4 +76,4 @@ def _begins(layer: int | None) -> str:
 
 
 def _agreement(share: float | None) -> str:
-    return "not measured" if share is None else f"{100 * share:.3g} %"
+    return "not measured" if share is None else percent(share)

@@ -9,6 +9,7 @@ from probe.evaluation.methods import MethodComparison, Row
 from probe.report.figures import Cell, Table
 from probe.report.figures._controls import Change, add_buttons
 from probe.report.figures._style import INK, MODELS, apply_layout, escaped
+from probe.report.methods_words import tuned
 
 SYMBOLS = {
     "circle": "●",
@@ -109,12 +110,15 @@ def table(comparison: MethodComparison) -> Table:
         "prefill, ms",
         "choosing",
         *families,
+        *(["tuned"] if comparison.tuned_on else []),
         "plan",
     )
-    return Table(columns, tuple(tuple(_cells(row, families)) for row in comparison.rows))
+    return Table(
+        columns, tuple(tuple(_cells(row, families, comparison.tuned_on is not None)) for row in comparison.rows)
+    )
 
 
-def _cells(row: Row, families: Sequence[str]) -> Iterator[Cell]:
+def _cells(row: Row, families: Sequence[str], with_settings: bool) -> Iterator[Cell]:
     low, high = row.retention_interval or (None, None)
     yield from (row.method, row.budget)
     numbers = (
@@ -134,6 +138,8 @@ def _cells(row: Row, families: Sequence[str]) -> Iterator[Cell]:
     )
     for number in numbers:
         yield None if number is None else float(f"{number:.4g}")
+    if with_settings:
+        yield tuned(row)
     yield in_words(row)
 
 
@@ -203,6 +209,7 @@ def _hover(row: Row) -> str:
         f"<b>{escaped(row.label)}</b>",
         f"{row.retention:.1%} kept{interval}",
         f"{row.flops_ratio:.2f}x fewer FLOPs, KV {row.kv_ratio:.2f}x, prefill {row.prefill_ratio:.2f}x",
+        *map(escaped, [tuned(row)] if tuned(row) else []),
         *map(escaped, row.plan.describe()),
     ]
     return "<br>".join(parts)

@@ -3,18 +3,30 @@
 from collections.abc import Sequence
 
 from probe.evaluation.methods import MethodComparison, Row
+from probe.evaluation.methods.records import NO_DEARER
 
-OWN = ("profile", "halfv")
-"""This project's own plans: a profile's, and the method at a budget."""
-NO_DEARER = 0.98
-"""Plans whose FLOPs ratios differ by less than this factor cost the same."""
+OWN = ("profile", "calibrated", "halfv")
+"""This project's own plans: a profile's, the best of its frontier at a budget, and the method at a budget."""
 
 
 def verdicts(comparison: MethodComparison) -> list[str]:
     """A sentence for each budget, and one for each plan of this project."""
     by_budget = [_at_budget(comparison, budget) for budget in comparison.budgets]
-    own = [_own(comparison, row) for row in comparison.rows if row.method in OWN]
+    own = [_own(comparison, row) for row in comparison.rows if row.method.partition(":")[0] in OWN]
     return [sentence for sentence in (*by_budget, *own) if sentence]
+
+
+def tuned(row: Row) -> str:
+    """What tuning set otherwise than by default, and what it found; empty without tuning."""
+    chosen, default = row.chosen, row.by_default
+    if chosen is None or chosen.accuracy is None:
+        return row.setting
+    if default is None:
+        before = "the default does not reach the budget"
+    else:
+        before = "the default failed" if default.accuracy is None else f"default {default.accuracy:.3f}"
+    found = f"{chosen.accuracy:.3f} on the tuning samples"
+    return f"{row.setting}: {found}, {before}" if row.setting else f"default: {found}, best of {len(row.candidates)}"
 
 
 def not_run(comparison: MethodComparison) -> list[str]:

@@ -14,6 +14,7 @@ from probe.report.command import reproduce
 from probe.report.depth import Cell, Mark, boundary_marks, depth_bar
 from probe.report.drawing import Drawing, drawings
 from probe.report.examples import Card, cards
+from probe.report.facts import Fact, facts
 from probe.report.figures import Subject
 from probe.report.filling import filled
 from probe.report.labels import TYPE_LABELS, Span, stage_spans, verdict_rows
@@ -34,6 +35,7 @@ class Model(NamedTuple):
     cells: list[Cell]
     marks: list[Mark]
     type_label: str
+    facts: list[Fact]
     certainty: list[str]
     command: str
     charts: list[Drawing]
@@ -93,6 +95,7 @@ def _model(subject: Subject, id: str) -> Model:
         cells=depth_bar(profile),
         marks=boundary_marks(profile),
         type_label=TYPE_LABELS[profile.saturation.type] if profile.method is None else "not tested",
+        facts=facts(profile),
         certainty=certainty(profile),
         command=reproduce(profile),
         charts=[drawing for name, drawing in drawn.items() if name not in (*CERTAINTY_CHARTS, *TIME_CHARTS)],

@@ -19,6 +19,11 @@ INACTIVE_KL = 3e-3
 """KL, nats, below which a layer counts as inactive: leaving the visual tokens unchanged there changes nothing."""
 
 
+ONLY_CURVES = (
+    "Only curves were seen. They propose layers; what interventions do to answers decides, which `calibrate` measures."
+)
+
+
 class StagesOfCurves(NamedTuple):
     """Stages and saturation type according to the curves, with a sentence of evidence for each."""
 
@@ -56,6 +61,7 @@ def stages_of_curves(
         curve = as_curve("joint", joint, len(visual))
         ends = f"starts at {curve[0]:.3g}, is lowest at layer {int(curve.argmin())} ({curve.min():.3g})"
         evidence["joint"] = f"The joint entropy {ends} and ends at {curve[-1]:.3g}; no rule uses it."
+    evidence["basis"] = ONLY_CURVES
     return StagesOfCurves(found.aggregation_start, found.saturation_start, guess and guess.type, evidence)
 
 

@@ -1,7 +1,7 @@
 """Trials of many plans on the same prompts: each prompt runs once in full, each plan from its first intervention on."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -70,14 +70,39 @@ def try_on(
     inputs, results = case.inputs(), []
     replay = Replay(model, inputs, family=family)
     for plan in plans:
-        whole = plan.reads() & {"vision", "grids", "transitions"}  # of what does not run again in a replay
-        with nullcontext() if whole else replay.from_layer(plan.first_layer), apply(model, plan, family=family):
-            try:
-                reading = read_answer(model, inputs, case.answer)
-            except DataError as error:
-                raise DataError(f"{case.id} under the plan '{'; '.join(plan.describe())}': {error}") from None
+        with under(plan, case, replay, model, family):
+            reading = read_answer(model, inputs, case.answer)
         results.append((reading.agrees, case.log_likelihood - reading.log_likelihood))
     return results
+
+
+@contextmanager
+def under(
+    plan: Plan, case: Case, replay: Replay, model: PreTrainedModel, family: Family | None = None
+) -> Iterator[None]:
+    """Inside the block, the model runs the case's prompt under a plan, from the plan's first intervention on.
+
+    Args:
+        replay: of the case's prompt.
+
+    Raises:
+        DataError: what the block raises, naming the case and the plan.
+    """
+    with replayed(replay, plan), apply(model, plan, family=family):
+        try:
+            yield
+        except DataError as error:
+            raise DataError(f"{case.id} under the plan '{'; '.join(plan.describe())}': {error}") from None
+
+
+@contextmanager
+def replayed(replay: Replay, plan: Plan) -> Iterator[None]:
+    """In the block, a prefill under the plan starts at its first layer, unless it reads what a replay leaves out."""
+    if plan.reads() & {"vision", "grids", "transitions"}:
+        yield
+        return
+    with replay.from_layer(plan.first_layer):
+        yield
 
 
 def readings_of(rows: Sequence[Sequence[tuple[bool, float]]], plans: int) -> tuple[Readings, ...]:

@@ -8,13 +8,15 @@ from selenium.webdriver.common.keys import Keys
 
 from halfv_core.profile import Profile
 from probe.report import Subject
-from tests import profiles
+from probe.report.labels import verdict_rows
+from tests import profiles, proven_profiles
 from tests.browser.window import LAPTOP, PHONE, Window
 
 SHIPPED = sorted((Path(__file__).parents[2] / "data_samples" / "profiles").glob("*[!s].json"))
 QWEN = profiles.qwen_like()
 SEEN = Subject(QWEN, profiles.observations(QWEN))
 SMALL = Subject(QWEN)
+PROVEN = Subject(proven_profiles.proven())
 
 LABELS = """
 return [...document.querySelectorAll(".chart")].map(chart => {
@@ -61,9 +63,19 @@ def test_every_chart_of_a_profile_without_stage_three_is_drawn(window: Window) -
     assert window.errors() == []
 
 
+def test_profiles_with_and_without_a_proof_are_drawn_side_by_side(window: Window) -> None:
+    window.open([SMALL, PROVEN, Subject(proven_profiles.not_needed())])
+    window.run("for (const part of document.querySelectorAll('details.model')) part.open = true")
+    for chart in ("all-frontier", "m1-treatments", "m2-frontier", "m2-causes", "m3-causes"):
+        window.draw(chart)
+    assert not {"m2-treatments", "m1-causes"} & set(window.charts())
+    assert window.errors() == []
+
+
 def test_several_models_are_compared_and_each_has_its_own_part(window: Window) -> None:
     window.open(shipped())
-    assert window.value("document.querySelectorAll('.versus tbody tr').length") == 10
+    rows = verdict_rows([subject.profile for subject in shipped()])
+    assert window.value("document.querySelectorAll('.versus tbody tr').length") == len(rows)
     assert window.value("document.querySelectorAll('details.model[open]').length") == 0
     window.chrome.find_element("css selector", ".contents a[href='#m2']").click()
     window.wait("document.querySelectorAll('details.model[open]').length == 1")
@@ -133,10 +145,16 @@ def test_pointing_at_a_layer_shows_its_values(window: Window) -> None:
 
 @pytest.mark.parametrize(
     ("subject", "width", "scheme"),
-    [("deep", PHONE, "light"), ("measured", PHONE, "dark"), ("deep", LAPTOP, "dark")],
+    [
+        ("deep", PHONE, "light"),
+        ("measured", PHONE, "dark"),
+        ("deep", LAPTOP, "dark"),
+        ("proven", PHONE, "light"),
+        ("proven", LAPTOP, "light"),
+    ],
 )
 def test_the_page_fits_and_its_labels_can_be_read(window: Window, subject: str, width: int, scheme: str) -> None:
-    window.open([SEEN if subject == "deep" else shipped()[-1]], width, scheme=scheme)
+    window.open([{"deep": SEEN, "measured": shipped()[-1], "proven": PROVEN}[subject]], width, scheme=scheme)
     window.draw_all()
     assert window.value("document.documentElement.scrollWidth") <= width
     ink, paper = window.run(

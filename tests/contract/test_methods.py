@@ -32,6 +32,12 @@ TARGETS = {
 }
 TARGET = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 
+TUNABLE = {
+    *("aim", "apet", "dart", "divprune", "fastv", "halfv", "hiprune", "holov", "ivcprune", "priortr", "pyramiddrop"),
+    *("random", "sparsevlm", "sparsevlm+", "transprune", "uniform", "v2drop", "visiondrop", "visionzip", "vispruner"),
+}
+"""Methods that publish more settings than their knob."""
+
 
 tiny = cache(tiny_model)
 
@@ -83,6 +89,52 @@ def test_a_budget_is_met_or_the_range_is_named(name: str, target: Target) -> Non
             assert re.search(r"cannot be set to this budget.*expected \d+\.\d\d to \d+\.\d\d|has no budget", str(error))
         else:
             assert abs(target.flops_ratio(plan) / ratio - 1) <= TOLERANCE
+
+
+@METHOD
+@TARGET
+def test_variants_differ_and_the_method_itself_comes_first(name: str, target: Target) -> None:
+    method = METHODS[name]()
+    variants = method.variants(target)
+    assert variants[0] is method and method.setting == ""
+    assert 1 <= len(variants) <= 9
+    assert {type(variant) for variant in variants} == {type(method)}
+    plans = [variant.default(target) for variant in variants]
+    assert all(plan not in plans[:index] for index, plan in enumerate(plans))
+    settings = [variant.setting for variant in variants]
+    assert len(set(settings)) == len(settings) and all(settings[1:])
+
+
+@METHOD
+@TARGET
+def test_every_variant_meets_a_budget_or_names_its_range(name: str, target: Target) -> None:
+    """Where more than the knob is published, several settings are within reach, so that there is something to tune."""
+    ratio = 2.0 if target.shape.layers < 28 else 3.0
+    variants, met = METHODS[name]().variants(target), 0
+    for variant in variants:
+        try:
+            plan = plan_at(variant, target, ratio)
+        except PlanError as error:
+            assert re.search(r"cannot be set to this budget.*expected \d+\.\d\d to|has no budget", str(error))
+            continue
+        plan.check_depth(target.shape.layers)
+        assert abs(target.flops_ratio(plan) / ratio - 1) <= TOLERANCE
+        assert Plan.model_validate_json(plan.model_dump_json()) == plan
+        met += 1
+    assert (len(variants) > 1) == (name in TUNABLE)
+    if name in TUNABLE:
+        assert met >= (1 if target.shape.layers < 28 else 3)
+
+
+@METHOD
+@pytest.mark.parametrize("model_type", ["llava", "qwen2_5_vl"])
+def test_every_variant_runs(name: str, model_type: str) -> None:
+    model, inputs = tiny(model_type), tiny_prompt(model_type)
+    target = Target.of(model.config, 16, 10, measured(5))
+    for variant in METHODS[name]().variants(target)[1:]:
+        with torch.no_grad(), apply(model, variant.default(target)) as run:
+            logits = model(**inputs, logits_to_keep=1).logits
+        assert bool(logits.isfinite().all()) and run.cost.flops_ratio > 1
 
 
 @METHOD

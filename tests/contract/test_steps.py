@@ -14,11 +14,11 @@ import probe.calibration.calibrate  # noqa: F401 - the steps that it takes are t
 from halfv_core.cost import DecoderShape
 from halfv_core.models import load_model
 from halfv_core.plan import Freeze, Keep, Plan
-from halfv_core.records import Saturation, Stages
 from probe.calibration.budget.budget import CostEstimates, Work
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.settings import Settings
 from probe.calibration.steps.answer import Answer
+from probe.calibration.steps.causal_curves import CausalCurves
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.examples import Examples
 from probe.calibration.steps.head_importance import HeadImportance
@@ -26,8 +26,8 @@ from probe.calibration.steps.held_out_answers import HeldOutAnswers
 from probe.calibration.steps.held_out_check import HeldOutCheck
 from probe.calibration.steps.method_step import MethodStep
 from probe.calibration.steps.plans import Plans
+from probe.calibration.steps.search_round import SearchRound
 from probe.calibration.steps.self_checks import SelfChecks
-from probe.calibration.steps.stage_three import StageThree
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.calibration.steps.token_removal import TokenRemoval
 from probe.calibration.steps.utility import MarginalUtility
@@ -37,18 +37,17 @@ from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
 
 SETTINGS = Settings(entropy_k=5, max_new_tokens=3, keep_ratios=(0.25, 0.5))
-STAGES = Stages(aggregation_start=1, saturation_start=3, evidence={})
-IDLE = Saturation(type="layer_inactivity", reason="", tests=(), min_agreement=1.0, max_log_likelihood_drop=0.0)
 PLAN = Plan((Keep(layer=1, keep_ratio=0.5), Freeze(layers=[3])))
+MILD = Plan((Keep(layer=2, keep_ratio=0.75),))
 MEAN = MeanSample(layers=5, visual=16, text=8, inputs=0.25, prefill=1.0, reading=0.5, answer=2.0, sample=4.0)
-WHOLE, NOTHING = Work(8, 2, 8, 8, examples=6, method=8), Work(0, 0, 0, 0, surface=False, grid=False)
+WHOLE, NOTHING = Work(8, 2, 8, 8, examples=6, method=8), Work(0, 0, 0, 0, surface=False, causes=False, search=False)
 
 
 def concrete_steps(kind: type[Step[Any]]) -> Iterator[type[Step[Any]]]:
-    """All concrete subclasses."""
+    """All concrete subclasses; a base class has no name."""
     for subclass in kind.__subclasses__():
         yield from concrete_steps(subclass)
-        if not subclass.__abstractmethods__ and subclass.__module__.startswith("probe."):
+        if not subclass.__abstractmethods__ and hasattr(subclass, "name") and subclass.__module__.startswith("probe."):
             yield subclass
 
 
@@ -70,16 +69,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ProbedModel:
 def steps(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], Step[Any]]:
     """One instance of each step."""
     shape = DecoderShape.of(model.model.config.get_text_config(), 4)
+    curves = Curves(5, 3, release_curve=True, kl_ids=frozenset({samples[0].id, samples[2].id}))
+    answers = curves.combine({sample.id: curves.measure(model, sample) for sample in samples}).answers
     answering = HeldOutAnswers(3)
-    answers = answering.combine({sample.id: answering.measure(model, sample) for sample in samples})
+    unread = answering.combine({sample.id: answering.measure(model, sample) for sample in samples})
     steps: list[Step[Any]] = [
-        Curves(5, 3, release_curve=True),
+        curves,
         answering,
         SelfChecks(5),
         MarginalUtility(answers, SETTINGS, shape, (16, 8)),
-        StageThree(answers, SETTINGS, shape.layers, STAGES),
-        Plans(answers, SETTINGS, shape, (16, 8), STAGES, IDLE),
-        HeldOutCheck(answers, PLAN),
+        CausalCurves(answers, shape.layers, 0.05, 3),
+        SearchRound(answers, (MILD, PLAN), "1"),
+        Plans(answers, (MILD, PLAN), "likelihood", 3),
+        HeldOutCheck(unread, (MILD, PLAN), "graded", 3),
         Examples(answers, PLAN, (0, 3), 3),
         Withdrawal(),
         HeadImportance(answers, shape),
@@ -144,23 +146,48 @@ def test_budget_fields_exist(kind: type[Step[Any]], steps: Mapping[type[Step[Any
     assert step.work_field in Work._fields
     if step.budgeted != "never":
         assert step.sample_count(WHOLE) == getattr(WHOLE, step.work_field)
-        assert step.reduced_to(NOTHING).sample_count(NOTHING) == 0
+        least = 1 if kind is Plans else 0  # a plan is always chosen among some that were judged
+        assert step.reduced_to(NOTHING).sample_count(NOTHING) == least
         assert set(step.settled_work(WHOLE, 1)) <= set(Work._fields)
 
 
 def test_every_cost_is_paid_by_one_step() -> None:
-    """Time for a cost that no step pays would be reserved for ever. A method's step runs in place of Stage III's."""
+    """Time for a cost that no step pays would be reserved for ever. A method's step runs in place of the causal curves.
+
+    The rounds of the search are one cost, which whoever runs them settles.
+    """
     of_methods = [step for step in STEPS if issubclass(step, MethodStep)]
     spent = [field for step in STEPS if step not in of_methods for field in step.cost_fields]
-    assert sorted([*spent, "method"]) == sorted(CostEstimates._fields)
+    assert sorted([*spent, "method", "search"]) == sorted(CostEstimates._fields)
     assert {step.cost_fields for step in of_methods} == {("method", "once")}
 
 
-def test_a_reduced_step_costs_less(steps: Mapping[type[Step[Any]], Step[Any]]) -> None:
-    step = steps[StageThree]
-    reduced = step.reduced_to(WHOLE._replace(grid=False))
-    assert reduced == replace(step, with_grid=False)  # type: ignore[type-var]
+def test_reduced_causal_curves_have_one_layer_and_cost_less(steps: Mapping[type[Step[Any]], Step[Any]]) -> None:
+    step = steps[CausalCurves]
+    assert isinstance(step, CausalCurves)
+    reduced = step.reduced_to(WHOLE._replace(causes=False))
+    assert reduced == replace(step, everywhere=False)
+    assert (step.starts, reduced.starts) == ((1, 2, 3, 4), (3,))
     assert 0.0 < reduced.cost(MEAN) < step.cost(MEAN)
+
+
+def test_plans_are_judged_on_the_samples_that_did_not_propose_them(
+    steps: Mapping[type[Step[Any]], Step[Any]],
+) -> None:
+    whole: Any = steps[Plans]
+    step = replace(whole, proposing=3)
+    assert step.sample_count(WHOLE) == WHOLE.plans - 3
+    assert step.settled_work(WHOLE, WHOLE.plans - 3) == {"plans": WHOLE.plans}
+
+
+@pytest.mark.parametrize("kind", [SearchRound, Plans, HeldOutCheck], ids=lambda kind: kind.name)
+def test_results_of_other_plans_have_another_key(
+    kind: type[Step[Any]], steps: Mapping[type[Step[Any]], Step[Any]]
+) -> None:
+    """What a journal has of a search that found other plans is not taken for theirs."""
+    step: Any = steps[kind]
+    others = [replace(step, tried=tried) for tried in ((PLAN, MILD), (MILD,), (MILD, PLAN))]
+    assert [other.key == step.key for other in others] == [False, False, True]
 
 
 def test_answers_survive_as_plain_values() -> None:

@@ -15,8 +15,9 @@ import pyarrow
 from PIL import Image
 from pyarrow import parquet
 
-from tests import profiles
+from tests import profiles, proven_profiles
 from tests.checkpoints import save_checkpoint
+from tests.latency_tables import known_table
 from tests.pictures import noise
 
 ROWS = 6
@@ -52,8 +53,8 @@ def rows() -> list[dict[str, Any]]:
 
 def profile(folder: Path) -> None:
     """A profile with observations beside it, and another one."""
-    profiles.qwen_like().save(folder / "p.json")
-    profiles.observations(profiles.qwen_like()).save(folder / "p.observations.json")
+    proven_profiles.proven().save(folder / "p.json")
+    profiles.observations(proven_profiles.proven()).save(folder / "p.observations.json")
     profiles.llava_like().save(folder / "other.json")
 
 
@@ -270,6 +271,11 @@ def benchmark(folder: Path) -> None:
     """The record of a benchmark."""
     source = Path(__file__).parents[2] / "docs" / "benchmarks" / "tiny-qwen2.5-vl.json"
     (folder / "b.json").write_bytes(source.read_bytes())
+
+
+def latency_table(folder: Path) -> None:
+    """A latency table."""
+    known_table().save(folder / "t.json")
 
 
 def writer(write: Callable[[Path, list[dict[str, Any]]], None]) -> Callable[[Path], None]:

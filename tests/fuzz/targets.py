@@ -42,6 +42,15 @@ def read_benchmark() -> None:
     Benchmark.load("b.json")
 
 
+def read_latency_table() -> None:
+    """Read a table that `bench --latency-table` wrote, and predict from it."""
+    from halfv_core import Keep, Plan
+    from halfv_core.latency import LatencyTable, latency_ratio
+
+    table = LatencyTable.load("t.json")
+    latency_ratio(table, Plan((Keep(layer=0, keep_ratio=0.5, selector="uniform"),)), visual=100, text=20)
+
+
 def make_random() -> None:
     """Make a model with random weights, as `bench --random-weights` does."""
     from probe.bench import config_of, random_model
@@ -123,6 +132,7 @@ TARGETS: tuple[Target, ...] = (
     Target("observations", inputs.profile, "p.observations.json", damaged_json, _PROFILE_READS[::3], 100),
     *(Target(f"curves-{n}", inputs.curves, f"{n}.csv", damaged_table, (STAGES,), 40) for n in ("visual", "text", "kl")),
     Target("benchmark", inputs.benchmark, "b.json", damaged_json, (read_benchmark,), 60),
+    Target("latency-table", inputs.latency_table, "t.json", damaged_json, (read_latency_table,), 60),
     Target("journal-calibrate", inputs.calibration_journal, "o.json.unfinished", _LINES, (CALIBRATE,), 60),
     Target("journal-evaluate", inputs.evaluation_journal, "o.json.unfinished", _LINES, (EVALUATE,), 60),
     _data("json-lines", inputs.json_lines, "d.jsonl", damaged_json_lines, count=100),

@@ -16,10 +16,10 @@ def test_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     for block in blocks[:-1]:
         exec(compile(block, "serving.md", "exec"), names)  # noqa: S102 - our own page
     said = capsys.readouterr().out
-    assert "2.50x fewer FLOPs" in said
-    assert "[49, 49] visual tokens kept, by row" in said
+    assert "3.78x fewer FLOPs" in said
+    assert "[194, 194] visual tokens kept, by row" in said
     assert "pixel_values" not in names["inputs"], "the second turn goes on with the cache of the first"
-    kept = names["run"].kept[4]
+    kept = names["run"].kept[1]
     layer = names["model"].model.language_model.layers[4]
     assert len(kept) == 1
     assert "forward" in layer.__dict__

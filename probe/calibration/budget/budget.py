@@ -3,13 +3,15 @@
 Work is dropped in this order, and only as much as necessary:
 
 1. examples for the report
-2. the grid of Stage III beyond the two deciding tests
-3. the marginal utility surface
-4. samples for the tests of Stage III and for the whole plans, or for what a published method measures, down to
-   `MIN_SAMPLES`
-5. samples for the curves together with held-out samples, down to `MIN_SAMPLES` each
+2. held-out samples beyond the share that is kept apart, which only prove more
+3. the rounds of the search, after which plans are taken as predicted
+4. causal curves at other layers than the one where Stage III seems to begin
+5. the marginal utility surface
+6. samples for the causal curves and for the search, or for what a published method measures, down to `MIN_SAMPLES`
+7. samples for the curves together with held-out samples, down to `MIN_SAMPLES` each
 
-The curves, the two deciding tests, the plans and the held-out check always run, so a very small budget is exceeded.
+The curves, the treatments of Stage III, some plans and the held-out check always run, so a very small budget is
+exceeded.
 The examples run last, so they may use time that other steps turned out not to need.
 Everything here is pure: no clock, no model.
 """
@@ -50,25 +52,32 @@ class Work(NamedTuple):
     samples: int
     """Samples whose curves are measured."""
     held_out: int
-    """Held-out samples on which plans are checked."""
+    """Samples of the share that is held out, on which plans are checked."""
     tests: int
-    """Samples for the tests of Stage III."""
+    """Samples for the causal curves."""
     plans: int
-    """Samples for the whole plans."""
+    """Samples for the search, and for the choice among its finalists."""
     surface: bool = True
     """Whether marginal utility is measured."""
-    grid: bool = True
-    """Whether treatments of Stage III are tried beyond the two deciding tests."""
+    causes: bool = True
+    """Whether treatments are tried at other layers than the one where Stage III seems to begin."""
+    search: bool = True
+    """Whether the plans that are judged are searched for, in rounds."""
+    certify: int = 0
+    """Further held-out samples."""
     examples: int = 0
     """Samples shown in the report with the tokens that they keep."""
     method: int = 0
     """Samples on which a published method measures what its plan needs."""
+    kl: int = 0
+    """Samples whose KL curve is measured, the first of `samples`."""
 
     def minimum(self) -> "Work":
         """The amount that no budget goes below."""
         samples, held_out, tests, plans = (min(count, MIN_SAMPLES) for count in self[:4])
         method = min(self.method, MIN_SAMPLES)
-        return Work(samples, held_out, tests, plans, surface=False, grid=False, method=method)
+        least = Work(samples, held_out, tests, plans, method=method, kl=self.kl)
+        return least._replace(surface=False, causes=False, search=False)
 
     def limited_to(self, samples: int) -> "Work":
         """The same work, with plans tried and methods measured on no more samples than have curves."""
@@ -80,34 +89,39 @@ class CostEstimates(NamedTuple):
     """Expected seconds for one unit of each kind of work."""
 
     sample: float
-    """Curves of one sample, and the full model's answer to it."""
+    """Curves of one sample, but for the KL curve, and the full model's answer to it."""
     answer: float
     """The full model's answer to one held-out sample."""
     surface: float
     """Marginal utility on one sample."""
     test: float
-    """The two deciding tests of Stage III on one sample."""
-    grid: float
-    """The other tests of Stage III on one sample."""
+    """The treatments at the start of Stage III on one sample."""
+    causes: float
+    """The treatments at other layers on one sample."""
+    search: float
+    """The rounds of the search, for one sample of the search and of the choice."""
     plan: float
-    """All whole plans on one sample."""
+    """The choice among the finalists, likewise."""
     check: float
-    """The chosen plan on one held-out sample."""
+    """The plan, and milder ones, on one held-out sample."""
     once: float
     """Work that does not grow with the number of samples."""
     example: float = 0.0
     """One example for the report."""
     method: float = 0.0
     """What a published method measures on one sample."""
+    kl: float = 0.0
+    """KL curve of one of the samples that get one."""
 
     def of(self, work: Work, measured: int = 0) -> float:
         """Total seconds of the work, given that the curves of `measured` samples are done."""
         return (
             max(0, work.samples - measured) * self.sample
-            + work.held_out * (self.answer + self.check)
+            + max(0, min(work.kl, work.samples) - measured) * self.kl
+            + (work.held_out + work.certify) * (self.answer + self.check)
             + work.surface * work.samples * self.surface
-            + work.tests * (self.test + work.grid * self.grid)
-            + work.plans * self.plan
+            + work.tests * (self.test + work.causes * self.causes)
+            + work.plans * (self.plan + work.search * self.search)
             + work.examples * self.example
             + work.method * self.method
             + self.once
@@ -134,7 +148,10 @@ def _reductions(requested: Work, minimum: Work) -> Iterator[Work]:
     """Yield ever smaller amounts of work, from `requested` down to `minimum`; nothing dropped is taken up again."""
     work = requested
     yield work
-    for names in (("examples",), ("grid",), ("surface",), ("tests", "plans", "method"), ("samples", "held_out")):
+    for names in (
+        ("examples",), ("certify",), ("search",), ("causes",), ("surface",), ("tests", "plans", "method"),
+        ("samples", "held_out"),
+    ):  # fmt: skip
         highest, lowest = ([int(getattr(amount, name)) for name in names] for amount in (work, minimum))
         steps = max((high - low for high, low in zip(highest, lowest, strict=True)), default=0)
         for step in range(1, steps + 1):
@@ -150,13 +167,18 @@ def dropped_sentences(requested: Work, actual: Work) -> tuple[str, ...]:
     sentences = []
     if actual.examples < requested.examples:
         sentences.append(f"What is kept is shown for {actual.examples} of {requested.examples} samples.")
-    if requested.grid and not actual.grid:
-        sentences.append("Stage III's treatments were not tried beyond the two tests that decide.")
+    got, wanted = actual.held_out + actual.certify, requested.held_out + requested.certify
+    if actual.certify < requested.certify and got < wanted:
+        sentences.append(f"What is proven rests on {got} of {wanted} held-out samples.")
+    if requested.search and not actual.search:
+        sentences.append("Plans were not searched for in rounds; those that were predicted to be best were judged.")
+    if requested.causes and not actual.causes:
+        sentences.append("Treatments of Stage III were tried only where it seems to begin, not at other layers.")
     if requested.surface and not actual.surface:
         sentences.append("Marginal utility was not measured, so it settles no doubt about where Stage II begins.")
     for name, sentence in (
-        ("tests", "The tests of Stage III ran on {} of {} samples."),
-        ("plans", "The whole plans were tried on {} of {} samples."),
+        ("tests", "The treatments of Stage III ran on {} of {} samples."),
+        ("plans", "The plans were searched for and judged on {} of {} samples."),
         ("method", "What the method needs was measured on {} of {} samples."),
         ("samples", "The curves come from {} of {} samples."),
         ("held_out", "The plan was checked on {} of the {} samples kept apart."),

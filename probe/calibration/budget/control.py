@@ -15,8 +15,6 @@ from probe.common.result_cache import ResultCache
 MIN_BEFORE_DECIDING = 3
 """Samples that are measured before the first decision."""
 
-UNCHECKED_PLANS = "Plans that may keep enough answers were passed over, unchecked, for the one that changes least."
-
 
 class BudgetControl:
     """Decides how much work is done. `work` is the current decision; without a budget it is all the requested work."""
@@ -44,14 +42,12 @@ class BudgetControl:
         self._started = started
         self._requested = self._maximum = self.work = requested
         self._minimum = requested.minimum()
-        self._plans_unchecked = False
         self._paid_costs: dict[str, float] = {}
 
     @property
     def dropped(self) -> tuple[str, ...]:
         """What was left out, one sentence each."""
-        sentences = dropped_sentences(self._requested, self.work)
-        return (*sentences, UNCHECKED_PLANS) if self._plans_unchecked else sentences
+        return dropped_sentences(self._requested, self.work)
 
     def decide(self, step: str, measured: int = 0) -> Work:
         """Decide how much is done from this step on; called before the step.
@@ -69,14 +65,6 @@ class BudgetControl:
         if self._budget is None or measured < MIN_BEFORE_DECIDING:
             return False
         return measured >= self.decide(f"{step}/{sample}", measured).samples
-
-    def can_afford_check(self, number: int, seconds: Callable[[], float]) -> bool:
-        """Whether there is time to check another plan on the held-out samples; estimates include only one check."""
-        if self._budget is None:
-            return True
-        fits = bool(self._cache(f"budget/held-out {number}", lambda: seconds() <= self._seconds_left()))
-        self._plans_unchecked = self._plans_unchecked or not fits
-        return fits
 
     def finish_step(
         self, paid_costs: Sequence[str], settled_work: Mapping[str, Any], bad_samples: Mapping[str, int]

@@ -17,16 +17,17 @@ class Answer(NamedTuple):
 
     ids: tuple[int, ...]
     """Token ids, T >= 1."""
-    log_likelihood: float
-    """Mean log-probability of the answer's tokens under the full model, nats per token."""
+    log_likelihood: float | None
+    """Mean log-probability of the answer's tokens under the full model, nats per token; None if it was not read."""
 
     @classmethod
     def of(cls, item: Item) -> "Answer":
         """Read an answer from an item that contains the values of `full_model_answer`."""
-        return cls(tuple(item["answer"]), item["log_likelihood"])
+        return cls(tuple(item["answer"]), item.get("log_likelihood"))
 
     def case(self, model: ProbedModel, sample: Sample) -> Case:
-        """The sample and its answer as a case for trials."""
+        """The sample and its answer, which was read, as a case for trials."""
+        assert self.log_likelihood is not None
         ids = torch.tensor(self.ids, device=device_of(model.model))  # (T,)
         return Case(lambda: model.inputs(sample), ids, self.log_likelihood, sample.id)
 

@@ -51,7 +51,7 @@ class SelfChecks(Step[tuple[Check, ...]]):
 
     def cost(self, mean: MeanSample) -> float:
         # Two captures, a KL curve and a few forward passes.
-        return 2.0 * mean.sample
+        return 2.0 * (mean.sample + mean.kl)
 
 
 @torch.no_grad()

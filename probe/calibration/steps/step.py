@@ -13,8 +13,9 @@ be measured wherever the model is: `measure` depends only on the step, the model
             return sum(items.values())
 """
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 
@@ -22,6 +23,7 @@ from transformers import PreTrainedModel
 
 from halfv_core.families import Family
 from halfv_core.placement import device_of
+from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from probe.calibration.budget.budget import Work
 from probe.calibration.budget.mean_sample import MeanSample
@@ -110,3 +112,12 @@ class Step(ABC, Generic[Result]):
             measured: number of samples measured, without the skipped ones.
         """
         return {self.work_field: measured if self.skips_bad_samples else self.sample_count(work)}
+
+
+def key_with_plans(name: str, plans: Sequence[Plan]) -> str:
+    """A key under which the items of these plans are stored, and those of no others.
+
+    Plans that were searched for may differ in a resumed run, where other selectors or methods may be registered.
+    """
+    digest = hashlib.sha256("\n".join(plan.model_dump_json() for plan in plans).encode())
+    return f"{name} {digest.hexdigest()[:8]}"

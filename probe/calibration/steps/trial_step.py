@@ -4,6 +4,9 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from halfv_core.plan import Plan
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.steps.answer import Answer
@@ -34,3 +37,10 @@ class TrialStep(Step[Result]):
     def readings(self, items: Mapping[str, Item]) -> tuple[Readings, ...]:
         """The readings of each plan, in the order of `plans`."""
         return readings_of(list(items.values()), len(self.plans))
+
+    def falls(self, items: Mapping[str, Item]) -> NDArray[np.float64]:
+        """(plans, samples), by how much the answer's log-likelihood falls, nats, summed over its tokens."""
+        rows = [[fall for _, fall in item] for item in items.values()]
+        per_token = np.array(rows, dtype=np.float64).reshape(-1, len(self.plans))
+        tokens = np.array([len(self.answers[name].ids) for name in items], dtype=np.float64)
+        return (per_token * tokens[:, None]).T

@@ -42,5 +42,5 @@ class MarginalUtility(TrialStep[UtilitySurface | None]):
         return work.samples if work.surface and self.plans else 0
 
     def settled_work(self, work: Work, measured: int) -> dict[str, int | bool]:
-        # A budget that drops the surface has dropped the grid of Stage III before; that must not come back later.
-        return {"surface": True} if work.surface else {"surface": False, "grid": False}
+        # A budget that drops the surface has dropped search and causes before; they must not come back later.
+        return {"surface": True} if work.surface else {"surface": False, "causes": False, "search": False}

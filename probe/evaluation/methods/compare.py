@@ -30,6 +30,7 @@ from probe.evaluation.methods.entrants import (
 )
 from probe.evaluation.methods.records import MethodComparison, Question, Refusal, Row
 from probe.evaluation.methods.runs import Batch, Outcome, Runner
+from probe.evaluation.methods.tuning import Tuner, TuningSet, tuning_journal
 from probe.evaluation.outcomes import cost_ratios, retentions
 from probe.evaluation.session import Given, Session
 from probe.evaluation.variants import FULL
@@ -43,6 +44,8 @@ def compare_methods(
     budgets: Sequence[float],
     methods: Sequence[str] = (),
     profile: Profile | None = None,
+    more_profiles: Mapping[str, Profile] = {},
+    tuning: TuningSet | None = None,
     grading: Grading = "auto",
     max_new_tokens: int = 32,
     batch: int = 1,
@@ -62,17 +65,22 @@ def compare_methods(
     Args:
         budgets: how many times fewer FLOPs of the decoder's prefill, each above 1.
         methods: registered names; by default all. The controls always take part.
-        profile: a calibration of this model: its plan takes part as it is, and methods use its measurements.
+        profile: a calibration of this model: its plan takes part as it is, and so does the best plan of its frontier at
+            each budget. Methods use its measurements.
+        more_profiles: further calibrations of this model, by name: their plans take part likewise.
+        tuning: samples on which each method's settings are chosen at each budget; without them methods have their
+            default settings.
         grading: metric for the answers.
         batch: how many samples run together, which changes neither answers nor FLOPs but for rounding.
         seed: seed of the bootstrap.
         model_id, profile_id, data, arguments: recorded in the result.
         family: description of the model, if no registered family fits.
-        journal: file in which finished samples are stored, and from which an interrupted run resumes. It is not
-            deleted; do that once the result is saved.
+        journal: file in which finished samples are stored, and from which an interrupted run resumes; tuning has one
+            beside it (see `tuning_journal`). They are not deleted; do that once the result is saved.
 
     Raises:
-        DataError: no samples, a sample without a reference answer, or one that cannot be graded with this metric.
+        DataError: no samples, a sample without a reference answer, or one that cannot be graded with this metric, among
+            those to compare or to tune on.
         ProfileError: the profile was made for another model.
         PlanError: an unknown method.
         HalfVError: a budget that is not above 1, or the journal belongs to other work.
@@ -80,8 +88,9 @@ def compare_methods(
     check_references(samples)
     for sample in samples:
         metric_of(sample, grading)
-    if profile is not None:
-        profile.check_model(model.config)
+    profiles = ({} if profile is None else {"": profile}) | dict(more_profiles)
+    for one in profiles.values():
+        one.check_model(model.config)
     wanted, names = budgets_of(budgets), chosen_methods(methods)
     given = Given(model_id, profile_id, data, arguments or {})
     session = Session(model, samples, given, grading=grading, max_new_tokens=max_new_tokens, seed=seed)
@@ -89,7 +98,17 @@ def compare_methods(
     prompt = _typical_prompt(model, processor, samples, report, family)
     measured = None if profile is None else measured_by(profile)
     target = Target.of(model.config, *prompt, measured)
-    found, refused = entrants(names, target, wanted, profile, counter(report, "plans", len(names)))
+    found, refused = entrants(
+        names, target, wanted, profiles, counter(report, "plans", len(names)), tuning=tuning is not None
+    )
+    if tuning is not None:
+        beside = None if journal is None else tuning_journal(journal)
+        tuner = Tuner(model, processor, grading, max_new_tokens, family)
+        found, tuned_on = tuner.tune(found, tuning, model_id=model_id, journal=beside, on_progress=on_progress)
+        shared = {sample.id for sample in samples} & set(tuned_on.sample_ids) if data == tuning.data else ()
+        tuned_on = tuned_on.model_copy(update={"shared": len(shared)})
+    else:
+        tuned_on = None
     runner = Runner(model, processor, grading, max_new_tokens, family)
     failures = runner.try_out(found, samples[:1])
     ran_on = session.measured(
@@ -116,6 +135,7 @@ def compare_methods(
         rows=summarise(ran, ran_on, seed),
         refused=_in_order([*refused, *(one.refused(failures[one.key]) for one in found if one.key in failures)]),
         samples=len(samples),
+        tuned_on=tuned_on,
         questions=tuple(question for one in ran_on for question in _questions(one, ran)),
     )
 
@@ -142,6 +162,8 @@ def summarise(ran: Sequence[Entrant], batches: Sequence[Batch], seed: int = 0) -
             is_control=entrant.is_control,
             budget=entrant.budget,
             plan=entrant.plan,
+            setting=entrant.setting,
+            candidates=entrant.candidates,
             by_family=by_family(grades[row], families),
             accuracy=family_mean(grades[row], families),
             retention=retained[row].share,

@@ -1,6 +1,6 @@
 """Which plans take part in a comparison: every method at every budget, and why some of them do not."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,11 +12,13 @@ from halfv_core.methods import METHODS, Method, Target, plan_at
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from halfv_core.profile import Profile
-from probe.evaluation.methods.records import Refusal
+from probe.evaluation.methods.records import NO_DEARER, Candidate, Refusal
 from probe.evaluation.variants import FULL
 
 PROFILE = "profile"
 """The name of a profile's plan."""
+CALIBRATED = "calibrated"
+"""The name of the plans of a profile's frontier."""
 CONTROLS = ("random", "uniform")
 """Methods that always take part; so do others whose source is `control`."""
 ALL = "all"
@@ -30,11 +32,20 @@ class Entrant(NamedTuple):
     is_control: bool
     budget: float | None
     plan: Plan
+    setting: str = ""
+    """What is set otherwise than by default; empty for nothing."""
+    candidates: tuple[Candidate, ...] = ()
+    """The settings among which this one was chosen."""
+
+    @property
+    def label(self) -> str:
+        """Name and budget."""
+        return self.method if self.budget is None else f"{self.method} {self.budget:g}x"
 
     @property
     def key(self) -> str:
         """Its name in the journal."""
-        return self.method if self.budget is None else f"{self.method} {self.budget:g}x"
+        return f"{self.label} ({self.setting})" if self.setting else self.label
 
     def refused(self, reason: str) -> Refusal:
         """The refusal that takes its place."""
@@ -88,8 +99,10 @@ def entrants(
     names: Sequence[str],
     target: Target,
     budgets: Sequence[float],
-    profile: Profile | None = None,
+    profiles: Mapping[str, Profile] = {},
     on_method: Callable[[], None] = lambda: None,
+    *,
+    tuning: bool = False,
 ) -> tuple[list[Entrant], list[Refusal]]:
     """The plans of a comparison, and the methods that have none, with the reason.
 
@@ -97,38 +110,85 @@ def entrants(
 
     Args:
         names: registered methods.
-        profile: one whose plan takes part as it is.
+        profiles: those whose plans take part, by what tells them apart, which is empty for the first.
+        tuning: whether all settings that a method offers take part at each budget, next to each other.
     """
     found, refused = [Entrant(FULL, "full model", False, None, Plan(()))], []
-    if profile is not None:
-        found.append(Entrant(PROFILE, "this profile", False, None, profile.plan))
+    for place, profile in profiles.items():
+        plans, reasons = _plans_of(profile, f":{place}" if place else "", budgets)
+        found += plans
+        refused += reasons
     for name in names:
         method = METHODS[name]()
-        plans, reasons = _plans(name, method, target, budgets)
+        plans, reasons = _plans(name, method, target, budgets, tuning)
         found += plans
         refused += reasons
         on_method()
     return found, refused
 
 
-def _plans(name: str, method: Method, target: Target, budgets: Sequence[float]) -> tuple[list[Entrant], list[Refusal]]:
+def _plans_of(profile: Profile, suffix: str, budgets: Sequence[float]) -> tuple[list[Entrant], list[Refusal]]:
+    """A profile's own plan, and the best of its frontier at each budget."""
+    whose = f"the profile {suffix[1:]}" if suffix else "this profile"
+    own = Entrant(f"{PROFILE}{suffix}", whose, False, None, profile.plan)
+    base = Entrant(f"{CALIBRATED}{suffix}", f"frontier of {whose}", False, None, Plan(()))
+    found, refused = [own], []
+    for budget in budgets:
+        plan = plan_of_frontier(profile, budget)
+        if plan is None:
+            most = max((test.flops_ratio for test in profile.pruning_tests), default=1.0)
+            reason = f"the plans that the calibration tried save up to {most:.2f}x"
+            refused.append(base._replace(budget=budget).refused(reason))
+        else:
+            found.append(base._replace(budget=budget, plan=plan))
+    return found, refused
+
+
+def plan_of_frontier(profile: Profile, flops_ratio: float) -> Plan | None:
+    """The plan with the highest retention among those that a calibration tried and that cost no more than a budget.
+
+    See `Profile.best_at`. None if no plan is as cheap as that.
+    """
+    best = profile.best_at(NO_DEARER * flops_ratio)
+    return None if best is None else best.plan
+
+
+def _plans(
+    name: str, method: Method, target: Target, budgets: Sequence[float], tuning: bool
+) -> tuple[list[Entrant], list[Refusal]]:
     base = Entrant(name, method.title, _is_control(name), None, Plan(()))
     reason = method.refusal(target)
     if reason is not None:
         return [], [base.refused(reason)]
-    plans, refused = [], []
+    found, refused = [], []
+    variants = method.variants(target) if tuning else (method,)
     for budget in budgets:
         entrant = base._replace(budget=budget)
+        plans, reasons = _plans_at(variants, target, budget)
+        found += [entrant._replace(plan=plan, setting=setting) for setting, plan in plans.items()]
+        if not plans:
+            refused.append(entrant.refused(reasons[0]))
+    if not found:
         try:
-            plans.append(entrant._replace(plan=plan_at(method, target, budget)))
-        except HalfVError as error:
-            refused.append(entrant.refused(str(error)))
-    if not plans:
-        try:
-            plans.append(base._replace(plan=method.default(target)))
+            found.append(base._replace(plan=method.default(target)))
         except HalfVError as error:
             return [], [base.refused(str(error))]
-    return plans, refused
+    return found, refused
+
+
+def _plans_at(variants: Sequence[Method], target: Target, budget: float) -> tuple[dict[str, Plan], list[str]]:
+    """The different plans of variants at a budget, by setting; and why the others have none."""
+    plans: dict[str, Plan] = {}
+    reasons = []
+    for variant in variants:
+        try:
+            plan = plan_at(variant, target, budget)
+        except HalfVError as error:
+            reasons.append(str(error))
+            continue
+        if plan not in plans.values():
+            plans[variant.setting] = plan
+    return plans, reasons
 
 
 def _is_control(name: str) -> bool:

@@ -15,6 +15,43 @@ from probe.evaluation.grading import Metric
 _REMEDY = "make it again with `halfv-probe compare-methods`"
 
 
+NO_DEARER = 0.98
+"""Plans whose FLOPs ratios differ by less than this factor cost the same."""
+
+
+class Candidate(Record):
+    """One setting of a method at a budget, as tuning found it."""
+
+    setting: str
+    """What is set otherwise than by default; empty for nothing."""
+    plan: Plan
+    accuracy: float | None
+    """Mean grade on the tuning samples, over the question families' means; null if it failed."""
+    log_likelihood: float | None
+    """Mean log-likelihood of the full model's answers on them, nats per token; null if it failed."""
+    failure: str | None = None
+    """Why it could not be run."""
+
+
+class TunedOn(Record):
+    """The samples on which settings were chosen."""
+
+    data: str
+    """Name or path of the data, as the user gave it."""
+    data_fingerprint: str
+    samples: int
+    sample_ids: tuple[str, ...]
+    """In the order of the draw."""
+    seed: int
+    """Of the draw, which is that of `halfv-probe calibrate` with as many samples."""
+    accuracy: float
+    """Mean grade of the full model on them."""
+    runs: int
+    """Number of settings times samples that were run."""
+    shared: int = 0
+    """Number of them that are also in the comparison, as far as their ids tell; results on those are optimistic."""
+
+
 class Row(Record):
     """One plan over all samples.
 
@@ -23,7 +60,8 @@ class Row(Record):
     """
 
     method: str
-    """Registered name; `full` for the model without a plan, `profile` for a profile's plan."""
+    """Registered name; `full` for the model without a plan, `profile` for a profile's plan, `calibrated` for the best
+    of its frontier at a budget, and the same with `:NAME` for a further profile."""
     title: str
     is_control: bool
     """Whether it is a control, which every method has to be above."""
@@ -55,6 +93,20 @@ class Row(Record):
     """The full model's time divided by this one, for the same samples in the same run; median of the batches."""
     selection_share: float
     """Share of that time that is spent choosing and dropping tokens, median of the batches."""
+    setting: str = ""
+    """What tuning set otherwise than by default, such as "layer 4"; empty for nothing."""
+    candidates: tuple[Candidate, ...] = ()
+    """The settings that were tried in tuning, the default first if it is within reach; empty without tuning."""
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """What tuning found of the setting that was chosen; None without tuning."""
+        return next((one for one in self.candidates if one.setting == self.setting), None)
+
+    @property
+    def by_default(self) -> Candidate | None:
+        """What tuning found of the default setting; None without tuning, or if it cannot reach the budget."""
+        return next((one for one in self.candidates if not one.setting), None)
 
     @property
     def label(self) -> str:
@@ -102,9 +154,11 @@ class MethodComparison(Conditions):
     batch: int
     """Number of samples that ran together."""
     rows: tuple[Row, ...]
-    """The full model, the profile if there is one, the controls, then the other methods, by name and budget."""
+    """The full model, the plans of profiles, the controls, then the other methods, by name and budget."""
     refused: tuple[Refusal, ...]
     samples: int
+    tuned_on: TunedOn | None = None
+    """Null if all methods have their default settings."""
     questions: tuple[Question, ...] = ()
     """All samples; left out of records that are only for tables and charts."""
 

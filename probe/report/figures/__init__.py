@@ -9,6 +9,7 @@ from halfv_core.errors import HalfVError
 from halfv_core.profile import Profile
 from probe.report.figures import (
     boundaries,
+    causes,
     entropy,
     frontier,
     redundancy,
@@ -27,6 +28,7 @@ _FILES = (
     redundancy,
     utility,
     frontier,
+    causes,
     treatments,
     spectrum,
     spectrum_3d,

@@ -64,3 +64,27 @@ def band(name: str, curve: Curve, x: Sequence[float], style: Style, scale: Scale
         legendgroup=name,
         showlegend=False,
     )
+
+
+def sample_lines(curves: Sequence[Sequence[float]], style: Style, scale: Scale, *, legend: bool) -> go.Scatter:
+    """The curves of single samples, hidden until chosen in the legend.
+
+    They are one trace with a gap after each, since one trace per sample would be slow.
+    """
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for curve in curves:
+        x += [*range(len(curve)), None]
+        y += [*scale.of(curve), None]
+    return go.Scatter(
+        name="single samples",
+        legendgroup="single samples",
+        showlegend=legend,
+        x=x,
+        y=y,
+        mode="lines",
+        line={"color": style.color, "width": 0.8},
+        opacity=0.45,
+        visible="legendonly",
+        hoverinfo="skip",
+    )

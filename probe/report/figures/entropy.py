@@ -1,14 +1,15 @@
 """Truncated matrix entropy over the layers: one model with deviations, stages and intervals, or several compared."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 import plotly.graph_objects as go
 
 from halfv_core.profile import Curve, Curves, Profile
-from probe.calibration.observations import SampleCurves
+from halfv_core.records import Sinks
+from probe.calibration.sink_effect import SINK_GROUPS, sink_effect
 from probe.report.figures._controls import Change, add_buttons
-from probe.report.figures._curves import Scale, band, line, x_positions, z_score
+from probe.report.figures._curves import Scale, band, line, sample_lines, x_positions, z_score
 from probe.report.figures._entropies import NATS, Z_SCORE, comparison_figure
 from probe.report.figures._stages import LABEL_HEIGHT, add_intervals, shade_stages
 from probe.report.figures._style import STYLES, Style, apply_layout, model_names
@@ -25,15 +26,24 @@ def table(subjects: Sequence[Subject]) -> Table:
     columns = ["model", "layer", "depth %"]
     groups = [group for group in ("visual", "text", "joint", "visual_release") if _any(subjects, group)]
     columns += [f"{group} {what}" for group in groups for what in ("mean", "std")]
+    with_sinks = [group for group in SINK_GROUPS if _any(subjects, f"{group}_sinks")]
+    columns += [f"{group} {what}" for group in with_sinks for what in ("sinks", "norm ratio", "without sinks")]
     rows = []
     for name, (profile, _) in zip(model_names(subjects), subjects, strict=True):
         depths = x_positions(profile.layers + 1, profile.layers, depth=True)
         for layer, depth in enumerate(depths):
             curves = (getattr(profile.curves, group) for group in groups)
             values = ((curve.mean[layer], curve.std[layer]) if curve else (None, None) for curve in curves)
-            row: list[Cell] = [name, layer, depth, *chain.from_iterable(values)]
+            sinks = (_sink_cells(getattr(profile.curves, f"{group}_sinks"), layer) for group in with_sinks)
+            row: list[Cell] = [name, layer, depth, *chain.from_iterable(values), *chain.from_iterable(sinks)]
             rows.append(tuple(row))
     return Table(tuple(columns), tuple(rows))
+
+
+def _sink_cells(sinks: Sinks | None, layer: int) -> tuple[Cell, ...]:
+    if sinks is None:
+        return (None, None, None)
+    return (sinks.tokens[layer], sinks.norm_ratio[layer], sinks.entropy_without[layer])
 
 
 def summary(profile: Profile) -> str:
@@ -89,32 +99,33 @@ def _traces(subject: Subject, z: bool) -> list[go.Scatter]:
     known = [(*group, z_score(group[1]) if z else Scale()) for group in measured_curves(profile.curves)]
     traces = [band(name, curve, x, style, scale) for name, curve, style, scale in known]
     traces += [line(name, curve, x, style, scale, ".3f") for name, curve, style, scale in known]
+    traces += _without_sinks(profile.curves, {name: scale for name, _, _, scale in known})
     samples = subject.observations.samples if subject.observations is not None else ()
     if samples:
-        traces += [_samples(samples, name, style, scale) for name, _, style, scale in known[:3]]
+        traces += [
+            sample_lines([getattr(sample, name) for sample in samples], style, scale, legend=name == "visual")
+            for name, _, style, scale in known[:3]
+        ]
     return traces
 
 
-def _samples(samples: Sequence[SampleCurves], name: str, style: Style, scale: Scale) -> go.Scatter:
-    """All samples in one trace with a gap after each, since one trace per sample would be slow."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    for sample in samples:
-        values = scale.of(getattr(sample, name))
-        x += [*range(len(values)), None]
-        y += [*values, None]
-    return go.Scatter(
-        name="single samples",
-        legendgroup="single samples",
-        showlegend=name == "visual",
-        x=x,
-        y=y,
-        mode="lines",
-        line={"color": style.color, "width": 0.8},
-        opacity=0.45,
-        visible="legendonly",
-        hoverinfo="skip",
-    )
+def _without_sinks(curves: Curves, scales: Mapping[str, Scale]) -> Iterator[go.Scatter]:
+    """The curves without sinks, on the scale of those with them, where they differ noticeably."""
+    for group in SINK_GROUPS:
+        effect = sink_effect(curves, group)
+        if effect is None:
+            continue
+        name, values = f"{group}, without sinks", effect.sinks.entropy_without
+        yield go.Scatter(
+            name=name,
+            legendgroup=name,
+            x=list(range(len(values))),
+            y=scales[group].of(values),
+            customdata=values,
+            mode="lines",
+            line={"color": STYLES[group].color, "dash": "longdash", "width": 1.5},
+            hovertemplate="%{customdata:.3f} nats",
+        )
 
 
 def _any(subjects: Sequence[Subject], group: str) -> bool:
@@ -128,7 +139,8 @@ CHART = Chart(
         "How many directions the tokens spread over at the input of each layer (truncated matrix entropy): the mean "
         "over the calibration samples, with one standard deviation as a band. The tints are the stages, the bars below "
         "their beginnings with 90 % intervals. When models are compared, each has one colour: solid lines "
-        "are visual, dashed ones text, and large markers stand where a stage begins."
+        "are visual, dashed ones text, and large markers stand where a stage begins. Where sink tokens, whose hidden "
+        "states are more than ten times as long as usual, change an entropy, a thin dashed line shows it without them."
     ),
     make=figure,
     table=table,

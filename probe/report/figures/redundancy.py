@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from halfv_core.profile import Curve, Profile
-from probe.report.figures._curves import Scale, band, line, x_positions
+from halfv_core.profile import Profile
+from probe.calibration.observations import Observations
+from probe.report.figures._curves import Scale, band, line, sample_lines, x_positions
 from probe.report.figures._stages import add_intervals, shade_stages
 from probe.report.figures._style import STYLES, Style, apply_layout, escaped, log_axis, model_names, model_styles
 from probe.report.figures.chart import Chart, Subject, Table
@@ -15,12 +16,14 @@ from probe.report.figures.chart import Chart, Subject, Table
 def figure(subjects: Sequence[Subject]) -> go.Figure:
     """One model over layers, with deviations and stages; several over depth, one colour each."""
     single = len(subjects) == 1
-    floor = min(floor_of(profile.curves.kl) for profile, _ in subjects)
-    highest = max(max(profile.curves.kl.mean) for profile, _ in subjects)
+    floor = min(_floor_of(profile.curves.redundancy) for profile, _ in subjects)
+    highest = max(max(profile.curves.redundancy) for profile, _ in subjects)
     fig = go.Figure()
     if single:
-        profile = subjects[0].profile
+        profile, observations = subjects[0]
         _draw(fig, "KL", profile, STYLES["KL"], floor, depth=False)
+        if observations is not None:
+            fig.add_trace(_samples(observations, floor))
         shade_stages(fig, profile, points=profile.layers)
         fig.update_xaxes(range=[-0.5, profile.layers - 0.5])
     for name, (profile, _), style in zip(model_names(subjects), subjects, model_styles(), strict=False):
@@ -37,16 +40,23 @@ def figure(subjects: Sequence[Subject]) -> go.Figure:
 def table(subjects: Sequence[Subject]) -> Table:
     """One row for each model and layer."""
     rows = [
-        (name, layer, depth, profile.curves.kl.mean[layer], profile.curves.kl.std[layer])
+        (name, layer, depth, typical, curves.kl.mean[layer], curves.kl.std[layer])
         for name, (profile, _) in zip(model_names(subjects), subjects, strict=True)
-        for layer, depth in enumerate(x_positions(profile.layers, profile.layers, depth=True))
+        for curves in [profile.curves]
+        for layer, (depth, typical) in enumerate(
+            zip(
+                x_positions(profile.layers, profile.layers, depth=True),
+                curves.kl_typical or [None] * profile.layers,
+                strict=True,
+            )
+        )
     ]
-    return Table(("model", "layer", "depth %", "KL mean", "KL std"), tuple(rows))
+    return Table(("model", "layer", "depth %", "KL typical", "KL mean", "KL std"), tuple(rows))
 
 
 def summary(profile: Profile) -> str:
     """The peak, and the last layer that reaches a hundredth of it."""
-    kl = profile.curves.kl.mean
+    kl = profile.curves.redundancy
     peak = max(range(len(kl)), key=kl.__getitem__)
     if kl[peak] <= 0:
         return "No layer changes the answer when it leaves the visual tokens as they are: KL is 0 everywhere."
@@ -55,30 +65,32 @@ def summary(profile: Profile) -> str:
     return f"{most}; layer {active} is the last that reaches a hundredth of that."
 
 
-def floor_of(curve: Curve) -> float:
-    """The height at which zeros are drawn: a power of ten at least half a decade below every positive mean."""
-    smallest = min((value for value in curve.mean if value > 0), default=1e-6)
+def _floor_of(curve: Sequence[float]) -> float:
+    """The height at which zeros are drawn: a power of ten at least half a decade below every positive value."""
+    smallest = min((value for value in curve if value > 0), default=1e-6)
     return float(10.0 ** math.floor(math.log10(smallest) - 0.5))
 
 
 def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, floor: float, *, depth: bool) -> None:
     """Draw a curve; a log axis cannot show 0, so zeros are hollow markers on a floor below all other values."""
-    curve = profile.curves.kl
+    curve, values, typical = profile.curves.kl, profile.curves.redundancy, profile.curves.kl_typical is not None
     x = x_positions(profile.layers, profile.layers, depth)
-    if not depth:
+    if not depth and not typical:
         fig.add_trace(band(name, curve, x, style, Scale(floor=floor)))
-    mean = line(name, curve, x, style, Scale(), ".2e")
-    mean.y = [value if value > 0 else None for value in curve.mean]
-    mean.hovertemplate = "layer %{customdata[0]}: " + mean.hovertemplate
-    fig.add_trace(mean)
-    zeros = [layer for layer, value in enumerate(curve.mean) if value <= 0]
+    shown = line(name, curve, x, style, Scale(), ".2e")
+    shown.y = [value if value > 0 else None for value in values]
+    if typical:
+        shown.hovertemplate = f"%{{y:.2e}} nats (mean {shown.hovertemplate})"
+    shown.hovertemplate = "layer %{customdata[0]}: " + shown.hovertemplate
+    fig.add_trace(shown)
+    zeros = [layer for layer, value in enumerate(values) if value <= 0]
     if zeros:
         fig.add_scatter(
             name=f"{name} is 0 (at the floor)",
             showlegend=not depth,
             x=[x[layer] for layer in zeros],
             y=[floor] * len(zeros),
-            customdata=[(layer, curve.mean[layer]) for layer in zeros],
+            customdata=[(layer, values[layer]) for layer in zeros],
             mode="markers",
             marker={"symbol": "triangle-down-open", "size": 10, "color": style.color, "line": {"width": 2}},
             legendgroup=name,
@@ -87,13 +99,19 @@ def _draw(fig: go.Figure, name: str, profile: Profile, style: Style, floor: floa
         )
 
 
+def _samples(observations: Observations, floor: float) -> go.Scatter:
+    measured = [sample.kl for sample in observations.samples if sample.kl]
+    return sample_lines(measured, STYLES["KL"], Scale(floor=floor), legend=bool(measured))
+
+
 CHART = Chart(
     name="redundancy",
     title="Redundancy of each layer",
     caption=(
         "How far the next token's distribution moves when one layer leaves the visual tokens as they are (KL "
-        "divergence, log axis): low means that the layer does nothing for them that the answer needs. A hollow "
-        "triangle on the floor is an exact 0."
+        "divergence, log axis): low means that the layer does nothing for them that the answer needs. The curve is the "
+        "geometric mean over samples, because a few of them make up most of the mean; older profiles show the mean "
+        "and one standard deviation. A hollow triangle on the floor is 0."
     ),
     make=figure,
     table=table,

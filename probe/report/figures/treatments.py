@@ -60,9 +60,11 @@ def table(subjects: Sequence[Subject]) -> Table | None:
 def summary(profile: Profile) -> str:
     """The results of the tests that decided the saturation type."""
     tests = profile.saturation.tests
+    if not by_treatment(profile):
+        return ""
     if not tests:
         count = len(profile.saturation.grid)
-        return f"No test decided; {count} treatments from other layers were tried." if count else ""
+        return f"No test decided; {count} treatments from other layers were tried."
     results = (
         f"{_name(test)} from layer {test.plan.first_layer} keeps {test.agreement:.1%} of the answers"
         f" ({'safe' if test.safe else 'not safe'})"
@@ -73,7 +75,9 @@ def summary(profile: Profile) -> str:
 
 
 def by_treatment(profile: Profile) -> dict[str, list[CausalTest]]:
-    """Name of the treatment -> its tests in the order of layers, each plan once."""
+    """Name of the treatment -> its tests in the order of layers, each plan once; none where causes were measured."""
+    if profile.causes is not None:
+        return {}
     curves: dict[str, dict[int, CausalTest]] = {}
     for test in (*profile.saturation.grid, *profile.saturation.tests):
         curves.setdefault(_name(test), {})[test.plan.first_layer] = test
@@ -92,10 +96,12 @@ def _draw_limits(fig: go.Figure, profile: Profile) -> None:
     saturation, start = profile.saturation, profile.stages.saturation_start
     quiet = {"color": INK, "dash": "dash", "width": 1.5}
     small = {"annotation_font_size": 11, "annotation_position": "bottom right"}
-    fig.add_hline(saturation.min_agreement, line=quiet, row=1, col=1, annotation_text="safe above", **small)
+    if saturation.min_agreement is not None:
+        fig.add_hline(saturation.min_agreement, line=quiet, row=1, col=1, annotation_text="safe above", **small)
     small["annotation_position"] = "top right"
     most = saturation.max_log_likelihood_drop
-    fig.add_hline(most, line=quiet, row=2, col=1, annotation_text="safe below", **small)
+    if most is not None:
+        fig.add_hline(most, line=quiet, row=2, col=1, annotation_text="safe below", **small)
     if start is not None:
         fig.add_vline(start, line={"color": INK, "dash": "dot", "width": 1.5})
         at = {"x": start, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": "left"}

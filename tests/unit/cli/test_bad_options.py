@@ -59,11 +59,15 @@ FINE: dict[str, set[str]] = {
     "--seed": {"0", HUGE},
     "--samples": {HUGE},
     "--questions": {HUGE},
+    "--kl-samples": {HUGE},
     "--examples": {"0", HUGE},
     "--held-out": {"0"},
-    "--min-agreement": {"0"},
-    "--max-drop": {"0", "1.5"},
     "--target-flops": {"1.5"},
+    "--target-kv": {"1.5"},
+    "--certify": {"0", HUGE},
+    "--tune-samples": {HUGE},
+    "--tune-seed": {"0", HUGE},
+    "--tune-on": set(VALUES[str]),
     "--instruction": set(VALUES[str]),
     "--prompt": set(VALUES[str]),
     "--images": {"", "closed"},
@@ -73,7 +77,9 @@ FINE: dict[str, set[str]] = {
     "--report": {ENDLESS, "text.txt", "\udcff/\n"},
     "--export": {"", "closed", "\udcff/\n"},
 }
-"""Option -> values that look bad and are not: devices and new folders may be written to, texts may be anything."""
+"""Option -> values that look bad and are not: devices and new folders may be written to, texts may be anything, and
+further data are read after the first.
+"""
 
 
 def _name(command: CommandInfo) -> str:
@@ -229,7 +235,13 @@ def names(line: str, given: Given, value: str) -> bool:
         ("calibrate", ["--option", "anchor_share=many"], "anchor_share"),
         ("calibrate", ["--option", "anchor_share=[1]"], "anchor_share"),
         ("calibrate", ["--keep-ratio", "0.5", "--keep-ratio", "1.5"], "bad --keep-ratio"),
-        ("calibrate", ["--max-drop", "-1"], "bad --max-drop"),
+        ("calibrate", ["--target-kv", "2", "--target-flops", "2"], "exclude each other"),
+        ("calibrate", ["--target-latency", "2"], "a target for latency needs a latency table; `halfv-probe bench"),
+        ("calibrate", ["--target-latency", "2", "--latency-table", "gone.json"], "gone.json"),
+        ("calibrate", ["--target-latency", "2", "--latency-table", "text.txt"], "latency table text.txt"),
+        ("calibrate", ["--target-latency", "2", "--latency-table", "p.json"], "latency table p.json"),
+        ("calibrate", ["--method", "fastv", "--target-kv", "2"], "a method's plan is set by FLOPs"),
+        ("calibrate", ["--certify", "-1"], "bad --certify"),
         ("calibrate", ["--seed", "-1"], "bad --seed"),
         ("calibrate", ["--budget", "5 parsecs"], "bad budget; got '5 parsecs'"),
         ("calibrate", ["--dtype", "float8"], "unknown dtype; got float8"),

@@ -12,6 +12,7 @@ from rich.console import Console
 from cli.bench_table import bench_tables
 from cli.common import claimed
 from cli.main import main
+from halfv_core.latency import LatencyTable
 from probe.bench import Benchmark
 from tests.tiny import tiny_model
 
@@ -96,9 +97,28 @@ def test_the_tables_fit_80_columns(run: Bench, shape: str, tmp_path: Path) -> No
     assert max(map(len, lines)) <= 80 and not any("…" in line for line in lines)
 
 
+def test_a_latency_table_is_written_instead_of_a_record(
+    run: Bench, shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--random-weights", "--model", shape, "--layers", "4", "--dtype", "float32", "--threads", "1"]
+    options += ["--visual-tokens", "16", "--text-tokens", "8", "--rounds", "1", "--latency-table", "latency.json"]
+    assert run(*options) == 0
+    table = LatencyTable.load("latency.json")
+    printed = capsys.readouterr().out
+    assert (table.layers, table.model, table.most_tokens, table.setting.threads) == (4, shape, 24, 1)
+    assert "each predicted from the others" in printed and "latency table: latency.json" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["latency.json"]
+    assert run(*options, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == LatencyTable.load("latency.json").model_dump(mode="json")
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
+        (["--latency-table", "t.json", "--keep", "1=0.5"], "a latency table is of many plans"),
+        (["--latency-table", "t.json", "--batch", "2"], "got --batch, --output; leave them out"),
+        (["--latency-table", ".", "--random-weights"], "got --output"),
         (["--random-weights", "--model", "qwen9"], "no model 'qwen9'"),
         (["--random-weights", "--layers", "6"], "cannot be cut to so many layers; got 6; expected 1..5"),
         (["--random-weights", "--keep", "1:0.5"], "bad --keep"),

@@ -16,7 +16,7 @@ from probe.calibration.observations import Observations
 from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
 
-FAST = ["--samples", "4", "--max-new-tokens", "2", "--entropy-k", "5"]
+FAST = ["--samples", "4", "--certify", "2", "--max-new-tokens", "2", "--entropy-k", "5"]
 
 
 def run(*arguments: str, folder: Path) -> Result:
@@ -65,7 +65,8 @@ def test_calibrate_writes_profile_and_report_and_says_what_it_found(folder: Path
     seen = Observations.of(folder / "profile.json")
     assert seen is not None
     assert len(seen.samples) == len(profile.provenance.sample_ids)
-    assert [example.id for example in seen.examples] == list(profile.provenance.sample_ids)
+    assert len(profile.provenance.held_out_ids) == 2
+    assert [example.id for example in seen.examples] == list(profile.provenance.held_out_ids)
 
 
 def test_without_examples_no_image_is_kept(folder: Path) -> None:
@@ -84,11 +85,13 @@ def test_calibrate_prints_the_profile_as_json(folder: Path) -> None:
 
 def test_calibrate_takes_any_selector_and_its_settings(folder: Path) -> None:
     start = ["calibrate", "--model", "./model", "--data", "data.jsonl", *FAST]
-    lax = ["--min-agreement", "0", "--max-drop", "99"]
     chosen = ["--selector", "attention", "--option", "scoring=release", "--option", "rope=false"]
-    run(*start, *lax, *chosen, "--output", "s.json", folder=folder)
-    keep = Profile.load(folder / "s.json").plan.keeps[0]
-    assert (keep.selector, keep.options) == ("attention", {"scoring": "release", "rope": False})
+    run(*start, *chosen, "--output", "s.json", folder=folder)
+    profile = Profile.load(folder / "s.json")
+    settings = profile.provenance.arguments_resolved
+    assert (settings["selector"], settings["options"]) == ("attention", {"scoring": "release", "rope": False})
+    tried = [test.plan.keeps[0] for test in profile.pruning_tests if test.plan.keeps and test.method is None]
+    assert ("attention", settings["options"]) in [(keep.selector, keep.options) for keep in tried]
 
 
 def test_generate_compares_both_runs(folder: Path) -> None:

@@ -73,6 +73,55 @@ def test_the_bundled_model_is_compared_and_drawn(
     assert (tmp_path / "later.html").read_text() == page
 
 
+def test_methods_are_tuned_on_the_samples_that_a_calibration_draws(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    draw = [
+        "--samples",
+        "5",
+        "--certify",
+        "0",
+        "--seed",
+        "3",
+        "--output",
+        "c.json",
+        "--max-new-tokens",
+        "2",
+        "--examples",
+        "0",
+    ]
+    calibrate = ["--model", "./model", "--data", "data.jsonl", *draw]
+    assert run(*calibrate, monkeypatch=monkeypatch, folder=folder, command="calibrate") == 0
+    provenance = Profile.load(folder / "c.json").provenance
+    capfd.readouterr()
+
+    tuning = ["--tune-on", "data.jsonl", "--tune-samples", "5", "--tune-seed", "3"]
+    options = ["--samples", "12", "--output", "tuned.json", "--more-profiles", "profile.json"]
+    assert run(*TINY, *tuning, *options, monkeypatch=monkeypatch, folder=folder) == 0
+    printed, found = capfd.readouterr().out, MethodComparison.load(folder / "tuned.json")
+    assert found.tuned_on is not None
+    assert found.tuned_on.sample_ids == (*provenance.held_out_ids, *provenance.sample_ids)
+    assert (found.tuned_on.data, found.tuned_on.seed) == ("data.jsonl", 3)
+    assert "tuned on 5 samples of data.jsonl, seed 3" in printed and "\nprofile:profile " in printed
+    row = next(row for row in found.rows if row.label == "random 1.5x")
+    assert row.chosen is not None and f"{row.chosen.accuracy:.3f}" in printed
+    assert "5 of the 5 samples of the tuning are also in the comparison" in printed
+    assert not list(folder.glob("tuned.json.*"))
+
+
+def test_samples_to_tune_on_without_an_answer_are_left_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answered, blank = (folder / name for name in ("data.jsonl", "blank.jsonl"))
+    some = [*answered.read_text().splitlines()[:2], *blank.read_text().splitlines()[2:]]
+    (folder / "some.jsonl").write_text("\n".join(some))
+    options = ["--tune-on", "some.jsonl", "--samples", "2", "--output", "some-tuned.json"]
+    assert run(*TINY, *options, monkeypatch=monkeypatch, folder=folder) == 0
+    assert "10 of 12 samples to tune on have no reference answer and are left out" in capfd.readouterr().err
+    tuned_on = MethodComparison.load(folder / "some-tuned.json").tuned_on
+    assert tuned_on is not None and sorted(tuned_on.sample_ids) == ["s0", "s1"]
+
+
 def test_json_is_the_record(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     options = ["--samples", "2", "--output", "j.json", "--json"]
     assert run(*TINY, *options, monkeypatch=monkeypatch, folder=folder) == 0
@@ -94,6 +143,12 @@ def test_json_is_the_record(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd
         (["--output", "m.txt"], "bad --output; got m.txt; expected a name that ends in .json or .html"),
         (["--output", "data.jsonl/m.json"], "cannot write data.jsonl/m.json"),
         (["--profile", "profile.json", "--output", "profile.html"], "would overwrite another file of this command"),
+        (["--tune-on", "data.jsonl", "--tune-samples", "0"], "at least one sample is needed; got 0"),
+        (["--tune-on", "blank.jsonl"], "no sample has a reference answer; got 12 without"),
+        (["--tune-on", "gone.jsonl"], "cannot read data gone.jsonl"),
+        (["--more-profiles", "gone.json"], "cannot read profile gone.json"),
+        (["--more-profiles", "other.json"], "made for another model; got llava"),
+        (["--more-profiles", "profile.json", "--more-profiles", "./profile.json"], "got profile twice"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_exit_code_2(

@@ -65,7 +65,8 @@ def test_completion_is_quick_and_knows_every_option(folder: Path) -> None:
     typed = {"_HALFV_PROBE_COMPLETE": "complete_bash", "COMP_WORDS": "halfv-probe calibrate --t", "COMP_CWORD": "2"}
     done = run(folder, "", **typed)
     assert (done.returncode, done.stderr) == (0, "imported: []\n"), done.stderr
-    assert done.stdout.split() == ["--top-share", "--target-retention", "--target-flops", "--trust-remote-code"]
+    targets = ["--target-retention", "--target-flops", "--target-kv", "--target-latency"]
+    assert done.stdout.split() == ["--top-share", *targets, "--trust-remote-code"]
 
 
 def test_completion_can_be_shown(folder: Path) -> None:

@@ -52,6 +52,16 @@ def _frozen(text: str, layers: str) -> str:
     return json.dumps(json.loads(text) | {"plan": plan})
 
 
+def _with_curves(text: str, **curves: object) -> str:
+    """The profile with other curves of KL or sinks."""
+    profile = json.loads(text)
+    return json.dumps(profile | {"curves": profile["curves"] | curves})
+
+
+def _sinks(points: int) -> dict[str, list[float]]:
+    return {"tokens": [0.0] * 29, "norm_ratio": [1.0] * points, "entropy_without": [0.5] * 29}
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -80,6 +90,11 @@ def _frozen(text: str, layers: str) -> str:
         (lambda text: _frozen(text, "[2000000000]"), "layers"),
         (lambda text: text.replace('"keep_ratio": 0.25', '"keep_ratio": 7'), "keep_ratio"),
         (lambda text: text.replace('"selector": "anchor_coverage"', '"selector": "magic"'), "unknown selector"),
+        (
+            lambda text: _with_curves(text, kl_typical=[0.1] * 27),
+            "kl_typical has 27 points, expected one for each of 28",
+        ),
+        (lambda text: _with_curves(text, text_sinks=_sinks(28)), "text_sinks.norm_ratio has 28 points, expected 29"),
     ],
 )
 def test_a_damaged_profile_is_one_clear_line(tmp_path: Path, damage: object, said: str) -> None:

@@ -7,15 +7,16 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import PIL
 import pytest
 from PIL import Image
 
-from data_samples.making.generator.content import Cell, Difficulty, Item, Scene, Text, draw_content, scenes
+from data_samples.making.generator.content import Bucket, Cell, Difficulty, Item, Scene, Text, draw_content, scenes
 from data_samples.making.generator.drawing import SIZE
 from data_samples.making.generator.questions import FAMILIES, ask
-from data_samples.making.scenes import SHIPPED, build
+from data_samples.making.scenes import SHIPPED, Sample, build
 from data_samples.making.training.samples import step_rng, training_scenes
 
 SCENES = Path(__file__).parents[4] / "data_samples" / "scenes"
@@ -31,11 +32,22 @@ def pixels(path: Path) -> bytes:
         return image.tobytes()
 
 
+class Built(NamedTuple):
+    """The scenes, drawn again."""
+
+    folder: Path
+    samples: dict[Bucket, list[Sample]]
+
+
 @pytest.fixture(scope="module")
-def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("scenes")
-    build(folder, seed=0)
-    return folder
+    return Built(folder, build(folder, seed=0))
+
+
+@pytest.fixture
+def rebuilt(built: Built) -> Path:
+    return built.folder
 
 
 def test_same_seed_rebuilds_every_picture_and_listing(rebuilt: Path) -> None:
@@ -60,13 +72,30 @@ def test_manifest_hashes_every_file() -> None:
         assert hashlib.sha256((SCENES / name).read_bytes()).hexdigest() == digest, name
 
 
-@pytest.mark.parametrize(("name", "size"), [("calibration", 100), ("heldout", 300)])
+@pytest.mark.parametrize(("name", "size"), [("calibration", 400), ("heldout", 300)])
 def test_families_are_balanced_and_as_listed(name: str, size: int) -> None:
     counts = Counter(row["family"] for row in listing(name))
     assert counts == MANIFEST["counts"][name]
     assert sum(counts.values()) == size
     assert set(counts) == set(SHIPPED)
     assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_no_scene_is_shipped_twice_and_none_is_of_another_set(built: Built) -> None:
+    """Calibration, certification and test need different scenes, and all of them others than training."""
+    for bucket, samples in built.samples.items():
+        assert [sample.id for sample in samples] == [row["id"] for row in listing(bucket)]
+        assert {sample.scene.bucket for sample in samples} == {bucket}
+    shipped = [sample.scene for samples in built.samples.values() for sample in samples]
+    assert len(set(shipped)) == len(shipped) == 700
+
+
+def test_more_calibration_scenes_left_the_first_100_as_they_were() -> None:
+    """The digest is of the listing and the pixels when there were 100, on which the first profiles were calibrated."""
+    digest = hashlib.sha256()
+    for line in (SCENES / "calibration.jsonl").read_bytes().splitlines(keepends=True)[:100]:
+        digest.update(line + pixels(SCENES / json.loads(line)["image"]))
+    assert digest.hexdigest() == "6a6c263273e80535b9054729e28be9c05a9ce3512f46c0577f1e6e04a43ace3a"
 
 
 def test_pictures_are_small_rgb() -> None:

@@ -44,7 +44,7 @@ def test_the_table_in_the_document_is_that_of_the_records(command: str, table: s
 def test_the_two_ways_of_calibrating_agree_and_sharing_costs_less() -> None:
     found = calibration_benchmark.measure(load_model("tiny-qwen2.5-vl"), load_samples("scenes")[:1])
     assert found["variants"]["KL curve"] == found["layers"] == 12
-    for name in ("KL curve", "marginal utility", "Stage III"):
+    for name in ("KL curve", "marginal utility", "causal curves"):
         ways = found["plain_passes"][name]
         assert ways["shared"] < ways["separate"]
 

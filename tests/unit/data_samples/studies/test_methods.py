@@ -6,15 +6,24 @@ from data_samples.studies import methods
 from data_samples.studies.tables import read_table
 from halfv_core.models import bundled_models
 from probe.evaluation.methods import MethodComparison
-from tests.comparisons import comparison
+from tests.comparisons import comparison, tuned
 
 
-def test_the_page_has_the_table_of_the_records() -> None:
-    records = methods.read_records()
+@pytest.mark.parametrize("study", [methods.DEFAULTS, methods.TUNED], ids=lambda study: study.command)
+def test_the_page_has_the_table_of_the_records(study: methods.Study) -> None:
+    records = methods.read_records(study)
     assert [one.model_id for one in records] in ([], sorted(bundled_models()))
-    assert read_table(methods.COMMAND, methods.PAGE) == methods.table(records)
+    assert read_table(study.command, methods.PAGE) == methods.table(records)
     for one in records:
         assert one.budgets == methods.BUDGETS and one.samples == 300 and not one.questions
+        assert (one.tuned_on is not None) == study.tuned
+        assert one.tuned_on is None or (one.tuned_on.samples, one.tuned_on.shared) == (methods.TUNING_SAMPLES, 0)
+
+
+def test_the_table_says_what_tuning_chose() -> None:
+    text = methods.table([tuned(), comparison(1, "tiny-qwen2.5-vl")])
+    assert "- `tiny-llava`, tuned on 100 of `scenes`: method-0 2x layer 4.\n" in text
+    assert "Settings that tuning chose" not in methods.table([comparison()])
 
 
 def test_the_table_has_every_method_and_budget_and_what_is_missing() -> None:

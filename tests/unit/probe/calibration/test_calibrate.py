@@ -2,7 +2,8 @@
 
 import json
 import weakref
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 
 from halfv_core import Keep, Plan, Profile, apply
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
-from halfv_core.errors import DataError, PlanError
+from halfv_core.errors import DataError, PlanError, UnsupportedError
 from halfv_core.models import LoadedModel, load_model
 from halfv_core.processors import PromptProcessor
 from halfv_core.selectors import SELECTORS, ThresholdSelector, make_selector
+from halfv_core.selectors.base import SelectionContext, Selector
 from probe import calibrate, calibrate_in_full, load_samples
 from probe.calibration.calibrate import Settings
 from probe.calibration.observations import Observations
@@ -53,7 +55,7 @@ def load(family: str, folder: Path) -> LoadedModel:
 def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sample]) -> None:
     loaded = load(family, tmp_path)
     progress: list[tuple[str, int, int]] = []
-    settings = Settings(samples=5, held_out=0.4, max_new_tokens=3, entropy_k=5)
+    settings = Settings(samples=5, held_out=0.4, certify=3, max_new_tokens=3, entropy_k=5)
     profile, observations = calibrate_in_full(
         loaded.model,
         loaded.processor,
@@ -67,29 +69,26 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     assert profile.layers == LAYERS
     check_observations(profile, observations)
     assert len(profile.provenance.sample_ids) == 3
-    assert len(profile.provenance.held_out_ids) == profile.expected.held_out == 2
+    assert len(profile.provenance.held_out_ids) == profile.expected.held_out == 2 + 3
     assert not set(profile.provenance.sample_ids) & set(profile.provenance.held_out_ids)
     assert profile.curves.kl.mean[-1] == profile.curves.kl.std[-1] == 0.0
     assert all(sum(row) == pytest.approx(1.0) for row in profile.curves.spectrum)
     visual = round(profile.expected.visual_tokens)
     assert visual == {"llava_next": 10, "llava_onevision": 10}.get(family, 16)
-    chosen = next(test for test in profile.pruning_tests if test.plan == profile.plan)
-    cheaper = [test for test in profile.pruning_tests if test.flops_ratio > chosen.flops_ratio]
-    assert chosen.held_out_agreement == profile.expected.agreement
-    assert not any(test.safe for test in cheaper)
-    assert chosen.safe or chosen == profile.pruning_tests[-1]
+    check_plan(profile)
     assert [check.name for check in profile.checks if not check.passed] == []
     assert len(profile.checks) == 6
     assert profile.utility is not None
     assert (profile.utility.layers, profile.utility.samples) == ((1,), 3)
-    assert {test.treatment for test in profile.saturation.grid} == {"layer_inactivity", "token_sparsity"}
     assert profile.provenance.arguments_resolved["entropy_k"] == 5
     assert "size" in profile.provenance.image_processor
     assert profile.uncertainty is not None
     assert [size.samples for size in profile.uncertainty.sample_sizes] == [1, 3]
     assert all(test.safe_share is not None for test in profile.pruning_tests)
-    assert (profile.saturation.confidence is None) == (profile.stages.saturation_start is None)
-    steps = {"curves", "held-out answers", "marginal utility", "Stage III", "plans", "held-out", "examples"}
+    assert profile.saturation.confidence is not None
+    steps = {"curves", "held-out answers", "marginal utility", "causal curves", "search", "plans", "examples"}
+    if "held-out" in profile.provenance.seconds_by_step:  # not for the plan that does nothing
+        steps.add("held-out")
     assert steps == {step for step, _, _ in progress}
     assert set(profile.provenance.seconds_by_step) == steps | {"self-checks", "uncertainty"}
     assert all(0 <= done <= total for _, done, total in progress)
@@ -100,6 +99,28 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     text = round(profile.expected.text_tokens)
     assert run.cost == cost_of(shape, tokens_by_layer(profile.plan, LAYERS, visual, text))
     assert run.cost.flops_ratio == pytest.approx(profile.expected.flops_ratio)
+
+
+def check_plan(profile: Profile) -> None:
+    """The plan is the cheapest that is estimated to keep enough, unless the held-out samples refute it."""
+    tests, certificate, search, causes = profile.pruning_tests, profile.certificate, profile.search, profile.causes
+    assert certificate is not None and search is not None and causes is not None
+    assert [test.flops_ratio for test in tests] == sorted((test.flops_ratio for test in tests), reverse=True)
+    assert all(test.safe == (test.retention is not None and test.retention >= 0.97) for test in tests)
+    assert tests[-1].plan == Plan(()) and tests[-1].safe
+    cheapest = next(test for test in tests if test.safe and test.method is None)
+    found = next(test for test in tests if test.plan == profile.plan)
+    if cheapest.plan.interventions:
+        assert cheapest.held_out_retention is not None
+        assert (found == cheapest) or found.flops_ratio < cheapest.flops_ratio
+    assert (certificate.target, certificate.confidence, certificate.samples) == (0.97, 0.9, 5)
+    assert certificate.retention == (1.0 if found.plan == Plan(()) else found.held_out_retention)
+    assert (certificate.proven_plan is None) == (certificate.proven_flops_ratio is None)
+    assert search.considered >= search.plans > 0
+    assert search.exhaustive == 3 * search.considered > search.plan_samples
+    assert (causes.layers, causes.samples, causes.verdict) == ((1, 2, 3, 4), 3, "too_few_samples")
+    assert causes.by_curves == profile.stages.saturation_start
+    assert causes.sentence in profile.cautions
 
 
 def check_observations(profile: Profile, found: Observations) -> None:
@@ -114,6 +135,26 @@ def check_observations(profile: Profile, found: Observations) -> None:
         assert example.regions
         assert [selection.layer for selection in example.selections] == [keep.layer for keep in profile.plan.keeps]
         assert len(example.attentions) == 1 + (profile.stages.saturation_start is not None)
+
+
+def test_kl_on_fewer_samples_changes_no_other_curve(tmp_path: Path, samples: list[Sample]) -> None:
+    loaded = load("llava", tmp_path)
+    settings = Settings(samples=6, held_out=0.2, max_new_tokens=2, entropy_k=5)
+    (whole, every), (few, some) = (
+        calibrate_in_full(loaded.model, loaded.processor, samples, settings.model_copy(update={"kl_samples": count}))
+        for count in (99, 2)
+    )
+    same = {"visual", "text", "joint", "spectrum", "visual_sinks", "text_sinks", "entropy_k"}
+    assert few.curves.model_dump(include=same) == whole.curves.model_dump(include=same)
+    assert (whole.curves.kl_samples, few.curves.kl_samples) == (None, 2)
+    assert [bool(sample.kl) for sample in some.samples] == [True, True, False, False, False]
+    assert [sample.kl for sample in some.samples[:2]] == [sample.kl for sample in every.samples[:2]]
+    rows = np.array([sample.kl for sample in some.samples[:2]])
+    assert few.curves.kl.mean == pytest.approx(rows.mean(0).tolist(), rel=1e-3)
+    assert few.curves.kl_typical == pytest.approx(np.sqrt(rows.prod(0)).tolist(), rel=1e-3)
+    assert few.provenance.arguments_resolved["kl_samples"] == 2
+    few.save(tmp_path / "few.json")
+    assert Profile.load(tmp_path / "few.json") == few
 
 
 @pytest.mark.parametrize("family", ["gemma3", "qwen2_5_vl"])
@@ -152,8 +193,57 @@ def test_memory_stays_flat_in_the_number_of_samples(
 
 def test_without_held_out_samples_nothing_is_claimed(tmp_path: Path, samples: list[Sample]) -> None:
     loaded = load("llava", tmp_path)
-    profile = calibrate(loaded.model, loaded.processor, samples, Settings(samples=3, held_out=0.0, max_new_tokens=2))
+    settings = Settings(samples=3, held_out=0.0, certify=0, max_new_tokens=2)
+    profile = calibrate(loaded.model, loaded.processor, samples, settings)
     assert (profile.expected.agreement, profile.expected.held_out) == (None, 0)
+    certificate = profile.certificate
+    assert certificate is not None
+    assert (certificate.samples, certificate.retention, certificate.proven) == (0, None, None)
+    assert certificate.proven_plan is None
+    assert certificate.sentence == "No sample was held out, so nothing is proven about the plan."
+
+
+@pytest.mark.parametrize(
+    ("reference", "score"),
+    [("its own", "graded"), ("another", "likelihood"), ("one without", "likelihood")],
+)
+def test_answers_are_graded_where_all_samples_have_references_and_the_model_meets_some(
+    reference: str, score: str, tmp_path: Path, samples: list[Sample]
+) -> None:
+    loaded = load("llava", tmp_path)
+    settings = Settings(samples=5, held_out=0.4, certify=2, max_new_tokens=2, entropy_k=5, examples=0)
+    own = evaluate(loaded.model, loaded.processor, samples, Plan(()), max_new_tokens=2).answers
+    given = [("never",) if reference == "another" else (answer,) for answer in own]
+    if reference == "one without":
+        last = calibrate(loaded.model, loaded.processor, samples, settings).provenance.held_out_ids[-1]
+        given[[sample.id for sample in samples].index(last)] = ()
+    asked = [sample.model_copy(update={"answers": answers}) for sample, answers in zip(samples, given, strict=True)]
+    profile = calibrate(loaded.model, loaded.processor, asked, settings)
+    assert profile.certificate is not None and profile.certificate.score == score
+
+
+def test_a_selector_that_cannot_run_on_the_model_takes_no_part(
+    tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those that look at single heads cannot, where tensor parallelism has split them."""
+    tried = []
+
+    @dataclass(frozen=True)
+    class Unable(Selector):
+        def select(self, context: SelectionContext, counts: Sequence[int]) -> torch.Tensor:
+            tried.append(counts)
+            raise UnsupportedError("this selector cannot run here")
+
+    monkeypatch.setitem(SELECTORS._items, "unable", Unable)
+    loaded = load("llava", tmp_path)
+    settings = Settings(samples=5, held_out=0.2, certify=0, max_new_tokens=2, entropy_k=5, examples=0, target_flops=2.0)
+    profile = calibrate(loaded.model, loaded.processor, samples, settings)
+    assert tried
+    assert not [keep for test in profile.pruning_tests for keep in test.plan.keeps if keep.selector == "unable"]
+    with pytest.raises(UnsupportedError, match="this selector cannot run here"):
+        calibrate(
+            loaded.model, loaded.processor, samples, settings.model_copy(update={"selector": "unable", "options": {}})
+        )
 
 
 def test_too_few_samples(tmp_path: Path, samples: list[Sample]) -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from halfv_core.plan import Freeze, Keep, Plan, Selection, When
 from halfv_core.profile import Profile
-from halfv_core.records import CausalTest, Check, PublishedMethod, UtilitySurface
+from halfv_core.records import CausalTest, Check, PublishedMethod, Sinks, UtilitySurface
 from probe.calibration.cautions import cautions
+from tests import proven_profiles
 from tests.profiles import llava_like, uncertainty, unsaturated
 
 
@@ -128,7 +129,8 @@ def test_a_plan_that_changes_nothing_although_others_were_tried() -> None:
     idle = profile.pruning_tests[0].model_copy(update={"plan": Plan(())})
     alone = profile.model_copy(update={"plan": Plan(()), "pruning_tests": (idle,)})
     assert cautions(alone) == ()
-    assert cautions(alone.model_copy(update={"pruning_tests": (*clean().pruning_tests, idle)})) == (
+    harmful = tuple(test.model_copy(update={"safe": False}) for test in clean().pruning_tests)
+    assert cautions(alone.model_copy(update={"pruning_tests": (*harmful, idle)})) == (
         "Every plan that was tried and saves anything changes too many answers, so this one changes nothing.",
     )
 
@@ -224,3 +226,142 @@ def test_a_plan_that_is_safe_by_chance_is_reported(share: float, expected: int) 
     chosen = profile.pruning_tests[-1].model_copy(update={"plan": profile.plan, "safe_share": share})
     found = cautions(profile.model_copy(update={"pruning_tests": (chosen,)}))
     assert sum(sentence.startswith("The plan is safe in 89% of the resamples") for sentence in found) == expected
+
+
+def with_sinks(profile: Profile, **off: float) -> Profile:
+    """Set how far each group's entropy without sinks is from the one with them at layer 7; half as far at layer 8."""
+    curves, sinks = profile.curves, {}
+    for group, distance in off.items():
+        without = list(getattr(curves, group).mean)
+        without[7] += distance
+        without[8] += distance / 2
+        points = len(without)
+        sinks[f"{group}_sinks"] = Sinks(
+            tokens=(1.5,) * points, norm_ratio=(87.5,) * points, entropy_without=tuple(without)
+        )
+    return profile.model_copy(update={"curves": curves.model_copy(update=sinks)})
+
+
+def test_sinks_that_change_an_entropy_are_named_by_group() -> None:
+    assert cautions(with_sinks(clean(), visual=0.19, text=-0.19)) == ()
+    assert cautions(with_sinks(clean(), text=0.43)) == (
+        "Sink tokens change the text entropy: at layer 7 it is 0.43 nats higher without them (1.5 a prompt, whose "
+        "hidden states are up to 87.5 times as long as the median).",
+    )
+    visual, text = cautions(with_sinks(clean(), visual=-0.5, text=1.0))
+    assert "the visual entropy: at layer 7 it is 0.5 nats lower without them" in visual
+    assert "the text entropy: at layer 7 it is 1 nats higher" in text
+
+
+def test_the_kl_caution_takes_the_typical_curve() -> None:
+    """One sample may make the mean of Stage III large where every other sample is idle."""
+    profile = with_kl_share(clean(), 0.4, safe=True)
+    assert "The KL curve says" in cautions(profile)[0]
+    typical = (2.0,) * 15 + (1e-4,) * 17
+    curves = profile.curves.model_copy(update={"kl_typical": typical})
+    assert cautions(profile.model_copy(update={"curves": curves})) == ()
+
+
+def certified(**change: Any) -> Profile:
+    """A profile without cautions whose plan is proven; `change` is of its certificate."""
+    profile = proven_profiles.proven()
+    assert profile.causes is not None and profile.certificate is not None
+    sure = {"retention": 0.975, "proven": 0.971, "proven_plan": profile.plan}
+    return profile.model_copy(
+        update={
+            "causes": profile.causes.model_copy(update={"by_curves": 9}),
+            "certificate": profile.certificate.model_copy(update=sure | change),
+        }
+    )
+
+
+def with_verdict(verdict: str) -> Profile:
+    profile = certified(noise_floor=0.02)
+    assert profile.causes is not None
+    causes = profile.causes.model_copy(update={"verdict": verdict, "sentence": f"It is {verdict}."})
+    return profile.model_copy(update={"causes": causes})
+
+
+def test_a_profile_that_is_proven_has_no_cautions() -> None:
+    profile = certified()
+    assert cautions(profile) == ()
+    old_rules = profile.expected.model_copy(update={"agreement": 0.1})  # greedy answers are no measure of the score
+    assert cautions(profile.model_copy(update={"expected": old_rules})) == ()
+
+
+UNPROVEN = "No plan that saves anything is proven to keep 97% of the score by 225 held-out samples"
+
+
+def test_nothing_could_be_proven() -> None:
+    assert cautions(certified(proven_plan=None, samples_needed=480)) == (
+        f"{UNPROVEN}; about 480 would prove it for the plan that was taken.",
+    )
+    assert cautions(certified(proven_plan=None)) == (
+        f"{UNPROVEN}; no number of them would, for what the plan that was taken keeps.",
+    )
+    idle = certified(proven_plan=None).model_copy(update={"plan": Plan(())})
+    assert cautions(idle) == (f"{UNPROVEN}.",)  # a plan is safe by estimate, and only a proven one was wanted
+    harmful = tuple(test.model_copy(update={"safe": not test.plan.interventions}) for test in idle.pruning_tests)
+    assert cautions(idle.model_copy(update={"pruning_tests": harmful})) == (
+        f"{UNPROVEN}.",
+        "Every plan that was tried and saves anything loses too much, so this one changes nothing.",
+    )
+
+
+def test_held_out_samples_below_the_target_that_the_estimate_reached() -> None:
+    assert cautions(certified(retention=0.97)) == ()
+    assert cautions(certified(retention=0.951)) == (
+        "The plan keeps 97.8% of the score on the samples that it was chosen on, but 95.1% on the 225 held out: "
+        "calibrate on more samples, or keep more.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "target", "expected"),
+    [
+        ("target_retention", 0.97, None),
+        ("target_retention", 0.985, "keeps 98.5% of the score; the one taken loses least."),
+        ("target_flops", 3.3, None),
+        ("target_flops", 3.5, "reaches 3.5x fewer FLOPs; the one taken comes closest."),
+        ("target_kv", 2.9, None),
+        ("target_kv", 3.0, "reaches a 3x smaller KV cache; the one taken comes closest."),
+        ("target_latency", 2.7, "reaches a 2.7x shorter prefill; the one taken comes closest."),
+    ],
+)
+def test_a_target_of_a_search_that_is_missed(argument: str, target: float, expected: str | None) -> None:
+    profile = certified()
+    resolved = profile.provenance.arguments_resolved | {argument: target}
+    provenance = profile.provenance.model_copy(update={"arguments_resolved": resolved})
+    found = cautions(profile.model_copy(update={"provenance": provenance}))
+    assert found == (() if expected is None else (f"No plan that was tried {expected}",))
+
+
+def test_questions_that_do_not_need_the_picture_come_first() -> None:
+    failed = (Check(name="one", passed=False, found=""),)
+    found = cautions(with_verdict("picture_not_needed").model_copy(update={"checks": failed}))
+    assert (found[0], len(found)) == ("It is picture_not_needed.", 3)
+    assert found[1].startswith("Self-checks failed")
+    assert cautions(with_verdict("too_few_samples"))[1] == "It is too_few_samples."
+
+
+def test_curves_and_interventions_that_disagree() -> None:
+    profile = certified()
+    assert profile.causes is not None
+    causes = profile.causes.model_copy(update={"by_curves": None})
+    assert cautions(profile.model_copy(update={"causes": causes})) == (
+        "The entropy curve shows no Stage III, but the interventions put it at layer 9 (interval 2–9); the "
+        "interventions decide.",
+    )
+
+
+@pytest.mark.parametrize(("floor", "expected"), [(None, 0), (0.01, 0), (0.011, 1)])
+def test_answers_that_change_by_rounding(floor: float | None, expected: int) -> None:
+    found = cautions(certified(noise_floor=floor))
+    assert len(found) == expected
+    assert all(sentence.startswith("The full model loses 1.1% against itself") for sentence in found)
+
+
+def test_a_wide_search_tries_later_layers_itself() -> None:
+    profile = with_utility(certified(), (0.9, 0.9), (0.4, 0.8), (0.3, 0.5), (0.01, 0.03))
+    assert cautions(profile) == ()
+    assert len(cautions(profile.model_copy(update={"search": None}))) == 1

@@ -83,15 +83,16 @@ def test_models_of_different_depth_are_compared_by_relative_depth(start: int, ag
     assert all(curve.mean is not None and curve.rank_correlation is not None for curve in found.curves)
 
 
-def test_type_and_share_kept_count_too() -> None:
+def test_the_type_counts_too_and_the_plan_does_not() -> None:
     keep = Keep(layer=4, keep_ratio=0.5)
     base = profiles.build(12, 4, 5, Plan((keep, Freeze(layers=range(5, 12)))), "layer_inactivity")
     kind = compare(base, profiles.build(12, 4, 5, base.plan, "none"))
     assert not kind.agree and kind.same_plan
     assert verdict(kind) == ("The profiles disagree: the saturation type is layer_inactivity in A and none in B.")
     ratio = compare(base, base.model_copy(update={"plan": Plan((Freeze(layers=range(5, 12)),))}))
-    assert not ratio.agree and not ratio.same_plan
-    assert verdict(ratio) == "The profiles disagree: the share kept at Stage II is 0.5 in A and 1 in B."
+    assert ratio.agree and not ratio.same_plan
+    assert ratio.keep_ratios == (0.5, 1.0)
+    assert "kept" not in verdict(ratio)
 
 
 def test_the_share_kept_at_stage_two_is_not_that_of_stage_three() -> None:
@@ -111,6 +112,19 @@ def test_what_the_calibrations_did_not_share_is_named() -> None:
         "setting entropy_k": (50, 4),
     }
     assert found.agree and found.same_model
+
+
+def test_the_samples_of_the_kl_curve_are_compared_by_what_was_measured() -> None:
+    """An older profile does not have the setting, and measured KL on all samples."""
+    base = profiles.qwen_like()
+    settings = base.provenance.arguments_resolved | {"kl_samples": 16}
+    newer = base.model_copy(
+        update={
+            "curves": base.curves.model_copy(update={"kl_samples": 16}),
+            "provenance": base.provenance.model_copy(update={"arguments_resolved": settings}),
+        }
+    )
+    assert compare(base, newer).differs == {"samples with a KL curve": ("all", 16)}
 
 
 def test_curve_distances_are_in_standard_deviations() -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
-from halfv_core import Profile, apply
+from halfv_core import Plan, Profile, apply
 from halfv_core.errors import DataError, ModelError
 from halfv_core.families import family_of, parts_of
 from halfv_core.models import LoadedModel, load_model
@@ -93,6 +93,27 @@ def test_layers_that_do_nothing_have_constant_curves(loaded: LoadedModel, sample
     assert profile.plan == max(profile.pruning_tests, key=lambda test: test.flops_ratio).plan
 
 
+def test_questions_that_do_not_need_the_picture(loaded: LoadedModel, tmp_path: Path) -> None:
+    """Without attention, no answer depends on visual tokens; every plan would look harmless, so none is taken."""
+    with torch.no_grad():
+        for layer in parts_of(loaded.model).layers:
+            layer.self_attn.o_proj.weight.zero_()
+    settings = SETTINGS.model_copy(update={"samples": 13, "held_out": 0.2, "certify": 1})
+    profile = run(loaded, load_samples(write_samples(tmp_path, 14)), settings)
+    causes, certificate = profile.causes, profile.certificate
+    assert causes is not None and certificate is not None
+    assert (causes.verdict, causes.control, causes.samples) == ("picture_not_needed", pytest.approx(0.0, abs=1e-5), 11)
+    assert causes.sentence.startswith("These questions do not need the picture: without any visual token, the answers")
+    assert profile.cautions[0] == causes.sentence
+    assert (profile.plan, profile.search) == (Plan(()), None)
+    assert [test.plan for test in profile.pruning_tests] == [Plan(())]
+    assert profile.saturation.type == "none" and "do not need the picture" in profile.saturation.reason
+    assert not {"search", "plans", "held-out"} & set(profile.provenance.seconds_by_step)
+    assert (certificate.samples, certificate.retention, certificate.proven_plan) == (3, 1.0, None)
+    assert certificate.sentence == "The plan changes nothing, so that it keeps everything."
+    assert (profile.expected.agreement, profile.expected.flops_ratio) == (1.0, 1.0)
+
+
 def test_pictures_that_all_look_alike(loaded: LoadedModel, tmp_path: Path, samples: list[Sample]) -> None:
     """Visual tokens that hardly differ have a finite entropy, not NaN."""
     for index in range(6):
@@ -159,3 +180,11 @@ def test_a_question_whose_picture_makes_no_visual_token_is_named(tmp_path: Path,
         ("line 3: no image; got columns id, question, answer, family",),
     )
     assert "s2" not in (*profile.provenance.sample_ids, *profile.provenance.held_out_ids)
+
+
+def test_without_any_kl_curve_there_is_one_clear_line(loaded: LoadedModel, samples: list[Sample]) -> None:
+    layer = parts_of(loaded.model).layers[1]
+    layer.mlp = torch.nn.Sequential(layer.mlp, _Overflow(1))
+    settings = SETTINGS.model_copy(update={"kl_samples": 1})
+    with pytest.raises(DataError, match=r"no sample has a KL curve; got none of the first 1 .*; raise kl_samples \("):
+        calibrate(loaded.model, loaded.processor, samples, settings)

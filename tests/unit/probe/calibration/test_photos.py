@@ -18,12 +18,12 @@ FAMILY = pytest.mark.parametrize("family", READABLE)
 @FAMILY
 def test_photos_calibrate_a_saved_checkpoint(family: str, tmp_path: Path) -> None:
     model, processor, _ = load_model(str(save_checkpoint(family, tmp_path / "model")), device="cpu")
-    settings = Settings(samples=3, held_out=0.34, examples=0, entropy_k=5, max_new_tokens=2)
+    settings = Settings(samples=3, held_out=0.34, certify=1, examples=0, entropy_k=5, max_new_tokens=2)
     profile = calibrate(model, processor, load_samples("photos"), settings, model_id=family, data="photos")
     profile.save(tmp_path / "profile.json")
     assert Profile.load(tmp_path / "profile.json") == profile
     assert profile.layers == LAYERS
-    assert len(profile.provenance.sample_ids) + len(profile.provenance.held_out_ids) == 3
+    assert (len(profile.provenance.sample_ids), len(profile.provenance.held_out_ids)) == (2, 2)
     assert profile.provenance.rejected == 0
     assert profile.provenance.data_columns["choices"] == "choices"
 

@@ -1,6 +1,7 @@
 """An interrupted calibration continues where it stopped: same profile, nothing measured twice, nothing mixed up."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import probe.calibration.steps.self_checks
 from halfv_core import Profile
 from halfv_core.errors import DataError, HalfVError
 from halfv_core.models import LoadedModel, load_model
+from halfv_core.selectors import SELECTORS
 from probe import calibrate, load_samples
 from probe.calibration.calibrate import Settings
 from probe.data.samples import Sample
@@ -20,10 +22,17 @@ from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
 
 SETTINGS = Settings(
-    samples=5, held_out=0.4, max_new_tokens=3, entropy_k=5, min_agreement=0.5, max_log_likelihood_drop=9
+    samples=5,
+    held_out=0.4,
+    certify=1,
+    kl_samples=2,
+    max_new_tokens=3,
+    entropy_k=5,
+    target_flops=1.5,
+    keep_ratios=(0.5,),
 )
-STEPS = {"curves": 3, "held-out answers": 2, "marginal utility": 3, "Stage III": 3, "plans": 3, "held-out": 2,
-         "examples": 2}  # fmt: skip
+STEPS = {"curves": 3, "held-out answers": 3, "marginal utility": 3, "causal curves": 3, "search": 2, "plans": 2,
+         "held-out": 3, "examples": 3}  # fmt: skip
 """The steps in order, with the number of samples of each."""
 MEASURES = {"fitprune": "token removal", "hawk": "head importance"}
 """Method -> the step that measures what it needs."""
@@ -109,9 +118,9 @@ def test_a_journal_does_not_change_the_profile(runs: CountedRuns, uninterrupted:
 
 
 def test_each_sample_is_recorded_once_per_step(uninterrupted: tuple[str, int, list[Any]]) -> None:
-    steps = Counter(name.rpartition("/")[0] for name in uninterrupted[2])
-    assert steps == {"curves": 3, "answer": 2, "marginal utility": 3, "Stage III": 3, "plans": 3, "held-out 0": 2,
-                     "examples": 2}  # fmt: skip
+    steps = Counter(re.sub("( [0-9a-f]{8})?/.*", "", name) for name in uninterrupted[2])
+    assert steps == {"curves": 3, "answer": 3, "marginal utility": 3, "causal curves": 3, "search 1": 1, "search 2": 1,
+                     "plans": 2, "held-out": 3, "examples": 3}  # fmt: skip
     assert len(set(uninterrupted[2])) == len(uninterrupted[2])
 
 
@@ -164,19 +173,58 @@ def test_a_finished_run_is_restored_without_the_model(
     assert runs.calls == 0
 
 
-def test_a_run_with_a_target_resumes(runs: CountedRuns, tmp_path: Path) -> None:
-    """Several plans are checked on the held-out samples, each as a step of its own."""
-    settings = Settings(**SETTINGS.model_dump() | {"target_retention": 1.0})
+def test_a_run_with_another_target_resumes(runs: CountedRuns, tmp_path: Path) -> None:
+    """The milder plans are checked on the held-out samples together with the chosen one."""
+    settings = Settings(**SETTINGS.model_dump() | {"target_flops": None, "target_retention": 0.2})
     whole = runs.run(tmp_path / "whole", settings)
+    assert len([test for test in whole.pruning_tests if test.held_out_retention is not None]) > 1
     with pytest.raises(Stopped):
         runs.run(tmp_path / "j", settings, on_progress=stop_in("held-out", 1))
     assert timeless(runs.run(tmp_path / "j", settings)) == timeless(whole)
     assert names(tmp_path / "j") == names(tmp_path / "whole")
 
 
+def test_a_search_that_was_interrupted_in_a_later_round_resumes(runs: CountedRuns, tmp_path: Path) -> None:
+    """Plans of later rounds follow from the results of earlier ones."""
+    settings = Settings(**SETTINGS.model_dump() | {"samples": 8, "held_out": 0.0, "certify": 0, "examples": 0})
+    runs.calls = 0
+    whole = runs.run(tmp_path / "whole", settings)
+    calls, rounds = runs.calls, [name for name in names(tmp_path / "whole") if name.startswith("search")]
+    assert rounds[0].startswith("search 1 ") and rounds[-1].startswith("search 3 ")
+    runs.calls, seen = 0, 0
+
+    def stop(step: str, done: int, total: int) -> None:
+        nonlocal seen
+        seen += step == "search" and done > 0
+        if seen == len(rounds) - 1:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        runs.run(tmp_path / "j", settings, on_progress=stop)
+    assert timeless(runs.run(tmp_path / "j", settings)) == timeless(whole)
+    assert names(tmp_path / "j") == names(tmp_path / "whole")
+    assert runs.calls == calls
+
+
+def test_results_of_another_search_are_not_taken(
+    runs: CountedRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A selector that is registered only in the second run takes part in it, and changes what was run before."""
+    settings = Settings(**SETTINGS.model_dump() | {"target_flops": 2.0})
+    with pytest.raises(Stopped):
+        runs.run(tmp_path / "j", settings, on_progress=stop_in("plans", 1))
+    before = {name.partition("/")[0] for name in names(tmp_path / "j") if name.startswith("search")}
+    monkeypatch.setitem(SELECTORS._items, "mine", type("Mine", (SELECTORS["uniform"],), {}))
+    resumed = runs.run(tmp_path / "j", settings)
+    after = {name.partition("/")[0] for name in names(tmp_path / "j") if name.startswith("search")}
+    assert before < after
+    assert timeless(resumed) == timeless(runs.run(None, settings))
+
+
 @pytest.mark.parametrize("method", ["fitprune", "hawk"])
 def test_a_run_with_a_method_resumes(method: str, runs: CountedRuns, tmp_path: Path) -> None:
-    settings, step = Settings(**SETTINGS.model_dump() | {"method": method}), MEASURES[method]
+    settings = Settings(**SETTINGS.model_dump() | {"target_flops": None, "method": method})
+    step = MEASURES[method]
     runs.calls = 0
     whole = runs.run(tmp_path / "whole", settings)
     calls, runs.calls = runs.calls, 0
@@ -202,9 +250,11 @@ def interrupt(runs: CountedRuns, journal: Path) -> bytes:
         ({"max_new_tokens": 4}, "another max_new_tokens; got 4; expected 3"),
         ({"seed": 1}, "another seed; got 1; expected 0"),
         ({"top_share": 0.1}, "another top_share; got 0.1; expected 0.05"),
-        ({"keep_ratios": (0.5,)}, r"another keep_ratios; got \[0.5\]; expected \[0.1, 0.25, 0.5, 0.75\]"),
+        ({"keep_ratios": (0.1, 0.25)}, r"another keep_ratios; got \[0.1, 0.25\]; expected \[0.5\]"),
         ({"options": {"anchor_share": 0.3}}, "another options"),
-        ({"target_flops": 2.0}, "another target_flops; got 2.0; expected null"),
+        ({"target_flops": 2.0}, "another target_flops; got 2.0; expected 1.5"),
+        ({"certify": 2}, "another certify; got 2; expected 1"),
+        ({"strict": True}, "another strict; got true; expected false"),
         ({"method": "vtw"}, 'another method; got "vtw"; expected null'),
     ],
 )

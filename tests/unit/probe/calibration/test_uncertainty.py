@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from halfv_core.errors import DataError
 from probe.calibration.measurements import Measurements
 from probe.calibration.uncertainty import boundary_uncertainty, stage_uncertainty
 from probe.common.resamples import with_replacement, without_replacement
+from probe.stages.curve_shapes import Array
 from probe.stages.detect import detect_stages
 from tests.unit.probe.stages.test_detect import Drawn, corners, mistral, noisy, qwen
 
@@ -35,17 +37,29 @@ def scattered(count: int, seed: int = 0) -> Measurements:
     return measurements_of(*(mistral(np.random.default_rng((seed, index)), 0.2) for index in range(count)))
 
 
-def stages_of(samples: list[Drawn]) -> tuple[int, int | None]:
-    mean = [sum(curves) / len(curves) for curves in zip(*samples, strict=True)]
-    found = detect_stages(*mean)
+def stages_of(samples: list[Drawn], kl: Sequence[Array] | None = None) -> tuple[int, int | None]:
+    visual, text, every_kl = zip(*samples, strict=True)
+    kl = kl or every_kl
+    product = np.prod([np.maximum(curve, 1e-8) ** (1 / len(kl)) for curve in kl], axis=0)
+    found = detect_stages(sum(visual) / len(visual), sum(text) / len(text), product)
     return found.aggregation_start, found.saturation_start
 
 
-def test_the_bootstrap_is_what_a_slow_one_gives() -> None:
+@pytest.mark.parametrize("with_kl", [12, 5, 1])
+def test_the_bootstrap_is_what_a_slow_one_gives(with_kl: int) -> None:
+    """With few KL curves, a resample takes those of its samples, or all of them."""
     found = scattered(12)
+    for index in range(0, 12, 3):  # so that Stage II depends on which samples a resample holds
+        found.kl[index] = np.array([1.0, *np.logspace(-1, -4, 5), *[1e-4] * (len(found.visual[0]) - 7)])
     samples = [Drawn(*curves) for curves in zip(found.visual, found.text, found.kl, strict=True)]
+    kl = [sample.kl for sample in samples[:with_kl]]
+    found.kl[with_kl:] = [None] * (12 - with_kl)
     rows = np.random.default_rng(7).integers(12, size=(40, 12)).tolist()
-    answers = [stages_of([samples[index] for index in row]) for row in rows]
+    drawn = [[kl[index] for index in row if index < with_kl] for row in rows]
+    assert any(not curves for curves in drawn) == (with_kl < 12)
+    answers = [
+        stages_of([samples[index] for index in row], curves or kl) for row, curves in zip(rows, drawn, strict=True)
+    ]
     uncertainty = stage_uncertainty(found, seed=7, resamples=40)
     assert uncertainty.resamples == 40
     for boundary, won in zip(

@@ -47,7 +47,7 @@ def test_a_row_may_be_short_or_long(tmp_path: Path) -> None:
 def test_bundled_names_are_files_of_the_repository() -> None:
     assert {"scenes", "scenes-heldout"} <= set(BUNDLED_DATA)
     found = load_samples("scenes")
-    assert len(found) >= 100
+    assert len(found) == 400
     assert found.rejected == ()
     assert {"question": "question", "answer": "answer", "family": "family"}.items() <= found.columns.given().items()
 

@@ -50,6 +50,17 @@ def test_without_pruning_there_is_the_treatment_alone() -> None:
     assert missing == dict.fromkeys(("ivr", "ivr+ssr"), "the plan prunes nothing at Stage II")
 
 
+def test_the_wrong_treatment_begins_where_the_right_one_does() -> None:
+    """A search may freeze from another layer on than the one where the treatments were tested, even from a Keep's."""
+    early, late = Keep(layer=2, keep_ratio=0.5, options=IVR), Keep(layer=6, keep_ratio=0.25, options=IVR)
+    drop = Keep(layer=30, keep_ratio=0.0, selector="uniform")
+    freeze = Freeze(layers=range(6, 30))
+    plans, missing = variants_of(replaced(llava_like(), Plan((early, late, freeze, drop))))
+    assert not missing
+    assert (plans["ivr"], plans["ssr"]) == (Plan((early, late)), Plan((freeze, drop)))
+    assert plans["wrong_ssr"] == Plan((early, Keep(layer=6, keep_ratio=0.05, selector="attention")))
+
+
 def test_a_plan_that_does_nothing_leaves_the_full_model() -> None:
     plans, missing = variants_of(replaced(llava_like(), Plan(())))
     assert list(plans) == ["full"]

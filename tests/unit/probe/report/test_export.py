@@ -13,9 +13,10 @@ from halfv_core import HalfVError
 from probe.report import export as module
 from probe.report.export import as_csv, as_json, export, for_paper
 from probe.report.figures import CHARTS, Subject, Table
-from tests import profiles
+from tests import profiles, proven_profiles
 
 SUBJECT = Subject(profiles.qwen_like())
+PROVEN = Subject(proven_profiles.proven())
 FEW = (CHARTS["boundaries"],)
 
 
@@ -74,12 +75,20 @@ def test_several_subjects_get_their_own_files_and_a_comparison(tmp_path: Path) -
     assert "llava-1.5-7b" in (tmp_path / "comparison-entropy.csv").read_text(encoding="utf-8")
 
 
+def test_profiles_with_and_without_a_proof_are_exported_together(tmp_path: Path) -> None:
+    charts = tuple(CHARTS[name] for name in ("frontier", "causes", "treatments"))
+    names = [path.name for path in export({"old": SUBJECT, "new": PROVEN}, "csv", tmp_path, charts)]
+    own = ["old-frontier.csv", "old-treatments.csv", "new-frontier.csv", "new-causes.csv"]
+    assert names == [*own, "comparison-frontier.csv"]
+
+
+@pytest.mark.parametrize("subject", [SUBJECT, PROVEN])
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_picture_stands_alone(name: str) -> None:
-    if CHARTS[name].make([SUBJECT]) is None:
+def test_a_picture_stands_alone(name: str, subject: Subject) -> None:
+    if CHARTS[name].make([subject]) is None:
         return
-    figure = for_paper(CHARTS[name], [SUBJECT])
-    assert figure.layout.title.text == f"{CHARTS[name].title} (qwen2.5-vl-7b)"
+    figure = for_paper(CHARTS[name], [subject])
+    assert figure.layout.title.text == f"{CHARTS[name].title} ({subject.profile.provenance.model_id})"
     assert (figure.layout.paper_bgcolor, figure.layout.updatemenus) == ("white", ())
 
 

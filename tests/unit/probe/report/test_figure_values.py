@@ -7,10 +7,8 @@ import pytest
 
 from halfv_core import Profile
 from probe.report.figures import CHARTS, Subject
-from probe.report.figures.frontier import pareto_frontier
-from probe.report.figures.treatments import by_treatment
 from tests import profiles
-from tests.unit.probe.report.figure_subjects import PROFILES, numbers, observed, shipped, trace_of
+from tests.unit.probe.report.figure_subjects import PROFILES, numbers, observed, shipped, trace_of, with_sinks
 
 
 @pytest.mark.parametrize("make", PROFILES)
@@ -84,13 +82,55 @@ def test_redundancy_shows_every_value_and_marks_zeros(make: Callable[[], Profile
     profile = make()
     figure, table = CHARTS["redundancy"].make([Subject(profile)]), CHARTS["redundancy"].table([Subject(profile)])
     assert figure is not None and table is not None
-    kl = profile.curves.kl
+    kl, typical = profile.curves.kl, profile.curves.kl_typical
+    drawn = kl.mean if typical is None else typical
     shown = next(trace for trace in figure.data if trace.name == "KL" and trace.customdata is not None)
-    assert shown.y == tuple(value if value > 0 else None for value in kl.mean)
+    assert shown.y == tuple(value if value > 0 else None for value in drawn)
     zeros = trace_of(figure, "KL is 0 (at the floor)")
-    assert zeros.x == tuple(layer for layer, value in enumerate(kl.mean) if value <= 0)
-    assert all(0 < zeros.y[0] < value for value in kl.mean if value > 0)
-    assert [row[3:] for row in table.rows] == list(zip(kl.mean, kl.std, strict=True))
+    assert zeros.x == tuple(layer for layer, value in enumerate(drawn) if value <= 0)
+    assert all(0 < zeros.y[0] < value for value in drawn if value > 0)
+    assert [row[3:] for row in table.rows] == list(zip(typical or [None] * len(drawn), kl.mean, kl.std, strict=True))
+    assert any(trace.fill == "toself" for trace in figure.data) == (typical is None)
+
+
+def test_samples_with_a_kl_curve_wait_in_the_legend_and_the_others_are_left_out() -> None:
+    profile = with_sinks()
+    observations = observed(profile)
+    one, other = observations.samples
+    few = observations.model_copy(update={"samples": (one, other.model_copy(update={"kl": ()}))})
+    figure = CHARTS["redundancy"].make([Subject(profile, few)])
+    assert figure is not None
+    lines, floor = trace_of(figure, "single samples"), trace_of(figure, "KL is 0 (at the floor)").y[0]
+    assert (lines.visible, lines.showlegend) == ("legendonly", True)
+    assert lines.y == (*one.kl[:-1], floor, None)
+    assert CHARTS["entropy"].make([Subject(profile, few)]) is not None
+
+
+def test_the_entropy_without_sinks_is_drawn_where_it_differs() -> None:
+    profile = with_sinks()
+    figure, table = CHARTS["entropy"].make([Subject(profile)]), CHARTS["entropy"].table([Subject(profile)])
+    sinks, names = profile.curves.text_sinks, [trace.name for trace in figure.data] if figure else []
+    assert figure is not None and table is not None and sinks is not None
+    assert "visual, without sinks" not in names
+    dashed = trace_of(figure, "text, without sinks")
+    assert (dashed.y, dashed.line.dash) == (sinks.entropy_without, "longdash")
+    scored = figure.layout.updatemenus[0].buttons[1].args[0]["y"][names.index(dashed.name)]
+    text = profile.curves.text.mean
+    mean, deviation = sum(text) / len(text), math.sqrt(sum((v - sum(text) / len(text)) ** 2 for v in text) / len(text))
+    assert scored == pytest.approx([(value - mean) / deviation for value in sinks.entropy_without])
+    columns = dict(zip(table.columns, zip(*table.rows, strict=True), strict=True))
+    assert columns["text sinks"] == sinks.tokens and columns["text norm ratio"] == sinks.norm_ratio
+    assert columns["text without sinks"] == sinks.entropy_without
+    small = sinks.model_copy(update={"entropy_without": tuple(value + 0.19 for value in text)})
+    curves = profile.curves.model_copy(update={"text_sinks": small})
+    unnoticed = CHARTS["entropy"].make([Subject(profile.model_copy(update={"curves": curves}))])
+    assert unnoticed is not None and "text, without sinks" not in [trace.name for trace in unnoticed.data]
+
+
+def test_profiles_with_and_without_sinks_share_a_table() -> None:
+    table = CHARTS["entropy"].table([Subject(with_sinks()), Subject(profiles.llava_like())])
+    assert table is not None
+    assert {row[-3:] for row in table.rows if row[0] == "llava-1.5-7b"} == {(None, None, None)}
 
 
 @pytest.mark.parametrize("make", PROFILES)
@@ -125,57 +165,10 @@ def test_the_utility_surface_is_whole_and_marked() -> None:
     assert numbers(figure.data[0].customdata) == everything
     assert numbers(table.rows) >= everything
     marks = dict(zip(figure.data[1].x, figure.data[1].text, strict=True))
-    assert marks == {"3": "text", "4": "kl", "1": "visual"}
+    assert marks == {"3": "text", "2": "kl", "1": "visual"}
     frames = {shape.name: (shape.x0, shape.x1, shape.y0, shape.y1) for shape in figure.layout.shapes}
-    assert frames == {"start of Stage II": (2.5, 3.5, -0.5, 2.5), "taken by the plan": (2.5, 3.5, 0.5, 1.5)}
-
-
-def test_the_frontier_shows_every_plan_and_what_is_unbeaten() -> None:
-    profile = shipped("tiny-llava")
-    figure, table = CHARTS["frontier"].make([Subject(profile)]), CHARTS["frontier"].table([Subject(profile)])
-    assert figure is not None and table is not None
-    tests = profile.pruning_tests
-    for name, safe in (("safe", True), ("not safe", False)):
-        points = list(zip(trace_of(figure, name).x, trace_of(figure, name).y, strict=True))
-        assert points == [(test.flops_ratio, test.agreement) for test in tests if test.safe == safe]
-    assert (trace_of(figure, "taken").x, trace_of(figure, "held-out samples").y) == (
-        (profile.expected.flops_ratio,),
-        (0.9,),
-    )
-    assert [row[2] for row in table.rows] == [test.flops_ratio for test in tests]
-    assert [row[-1] for row in table.rows] == [test.plan == profile.plan for test in tests]
-    front = pareto_frontier(tests)
-    for test in tests:
-        beaten = any(
-            other.flops_ratio >= test.flops_ratio and other.agreement >= test.agreement
-            for other in tests
-            if (other.flops_ratio, other.agreement) != (test.flops_ratio, test.agreement)
-        )
-        assert (test in front) != beaten
-
-
-def test_targets_are_lines_of_the_frontier() -> None:
-    profile = shipped("tiny-llava")
-    resolved = {**profile.provenance.arguments_resolved, "target_retention": 0.97, "target_flops": 2.5}
-    provenance = profile.provenance.model_copy(update={"arguments_resolved": resolved})
-    figure = CHARTS["frontier"].make([Subject(profile.model_copy(update={"provenance": provenance}))])
-    assert figure is not None
-    assert [note.text for note in figure.layout.annotations] == ["safe from 95%", "target 97%", "target 2.5x"]
-
-
-def test_the_treatments_show_every_test_once() -> None:
-    profile = shipped("tiny-qwen2.5-vl")
-    figure, table = CHARTS["treatments"].make([Subject(profile)]), CHARTS["treatments"].table([Subject(profile)])
-    assert figure is not None and table is not None
-    grid = profile.saturation.grid
-    assert len(table.rows) == len(grid) == sum(len(tests) for tests in by_treatment(profile).values())
-    assert {row[2] for row in table.rows} == {test.agreement for test in grid}
-    assert numbers([trace.y for trace in figure.data]) == numbers(
-        [(test.agreement, test.log_likelihood_drop) for test in grid]
-    )
-    frozen = [trace for trace in figure.data if trace.name == "freezing all visual tokens"]
-    assert frozen[0].x == (5, 6, 8, 10, 11) and set(frozen[0].marker.symbol) == {"circle"}
-    assert "Stage III from layer 5" in [note.text for note in figure.layout.annotations]
+    # The shipped plan only freezes, so that no cell of the surface is part of it.
+    assert frames == {"start of Stage II": (2.5, 3.5, -0.5, 2.5)}
 
 
 def test_the_boundaries_show_every_answer_none_last() -> None:

@@ -55,19 +55,22 @@ def test_text_from_the_data_stays_text(chart: Chart) -> None:
     subject = Subject(hostile(), observed(hostile()))
     for subjects in [[subject], [subject, subject]] if chart.many else [[subject]]:
         figure = chart.make(subjects)
-        assert figure is not None
+        if figure is None:
+            assert chart.name == "treatments"  # causes were measured instead
+            continue
         text = figure.to_json().encode().decode("unicode_escape")
         assert "<script" not in text and "<img" not in text and "alert(1)&gt;%{x}" not in text
 
 
 def test_the_names_are_what_other_programs_ask_for() -> None:
-    wanted = "entropy redundancy utility frontier treatments spectrum spectrum_3d boundaries sample_size time"
+    wanted = "entropy redundancy utility frontier causes treatments spectrum spectrum_3d boundaries sample_size time"
     assert list(CHARTS) == wanted.split()
 
 
 def test_the_shipped_profiles_show_everything() -> None:
     for name in bundled_models():
-        assert all(chart.make([Subject(shipped(name))]) for chart in CHARTS.values())
+        missing = [chart.name for chart in CHARTS.values() if not chart.make([Subject(shipped(name))])]
+        assert missing in (["causes"], ["treatments"])
 
 
 @pytest.mark.parametrize("background", [1.0, 0.006])  # luminance of white, and of near-black

@@ -5,7 +5,8 @@ import pytest
 from probe.report.methods_chart import figure, lines, table
 from probe.report.methods_page import render_methods, write_methods_page
 from probe.report.methods_words import better, listed, verdicts
-from tests.comparisons import BUDGETS, comparison
+from probe.report.methods_words import tuned as words_of_tuning
+from tests.comparisons import BUDGETS, comparison, tuned
 from tests.unit.probe.report.test_report import HOSTILE, Page
 
 
@@ -94,6 +95,29 @@ def test_the_page_says_everything() -> None:
     assert render_methods([found]) == render_methods([found])
 
 
+def test_what_tuning_chose_is_on_the_page() -> None:
+    found = tuned()
+    columns, rows = table(found)
+    said = {row[0:2]: row[columns.index("tuned")] for row in rows}
+    words = "layer 4: 0.850 on the tuning samples, default 0.810"
+    assert said["method-0", 2.0] == words and said["random", 2.0] == ""
+    assert any(words in text for trace in figure(found).data if trace.text is not None for text in trace.text)
+    text = " ".join(Page(render_methods([found])).text.split())
+    assert "chosen on 100 samples of scenes" in text and "Tuned on" in text and words in text
+    assert "tuned" not in table(comparison())[0] and "Tuned on" not in Page(render_methods([comparison()])).text
+
+
+def test_the_words_about_a_setting() -> None:
+    row = next(row for row in tuned().rows if row.candidates)
+    default, best, failed = row.candidates
+    assert words_of_tuning(row.model_copy(update={"setting": ""})) == "default: 0.810 on the tuning samples, best of 3"
+    assert words_of_tuning(row.model_copy(update={"candidates": (best,)})).endswith("default does not reach the budget")
+    broken = default.model_copy(update={"accuracy": None, "failure": "no"})
+    assert words_of_tuning(row.model_copy(update={"candidates": (broken, best)})).endswith("the default failed")
+    assert words_of_tuning(row.model_copy(update={"setting": "layer 9", "candidates": (failed,)})) == "layer 9"
+    assert words_of_tuning(row.model_copy(update={"setting": "", "candidates": ()})) == ""
+
+
 def test_several_models_have_a_part_each() -> None:
     text = render_methods([comparison(), comparison(2, "tiny-qwen2.5-vl")])
     page = Page(text)
@@ -104,7 +128,7 @@ def test_several_models_have_a_part_each() -> None:
 
 
 def test_text_from_outside_stays_text() -> None:
-    page = Page(render_methods([comparison(text=HOSTILE)]))
+    page = Page(render_methods([tuned(text=HOSTILE)]))
     tags = [tag for tag, _ in page.elements]
     assert "img" not in tags
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]

@@ -10,7 +10,7 @@ from halfv_core.plan import Freeze, Plan
 from halfv_core.profile import Profile, Stages
 from probe.report import CHARTS, Subject, render, stage_spans, write_report
 from probe.report.depth import depth_bar
-from tests import profiles
+from tests import profiles, proven_profiles
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 PROFILES = [profiles.qwen_like, profiles.llava_like, profiles.unsaturated]
@@ -118,6 +118,48 @@ def test_the_page_says_what_is_missing() -> None:
         "The calibration did not measure this.",
     ):
         assert text_part in text
+
+
+def test_the_page_says_what_is_proven_and_what_is_only_estimated() -> None:
+    profile = proven_profiles.proven()
+    assert profile.causes is not None and profile.certificate is not None
+    assert profile.certificate.proven_plan is not None
+    text = " ".join(Page(render([Subject(profile)])).text.split())
+    first, rest = text.split("What was found", maxsplit=1)
+    for part in (
+        "2.64× shorter predicted",
+        "Estimated retention 97.8 % of the score, on the 80 samples it was chosen on; the target is 97 %",
+        "Held-out retention 96.8 % of the score, on 225 samples kept apart; 95 % of the answers are the same",
+        "Proven, at least 94.1 % of the score, with 90% confidence; short of the target of 97 %",
+    ):
+        assert part in first
+    for part in (
+        "Another plan is proven to keep 97 % of the score, at 2.10× fewer FLOPs:",
+        *profile.certificate.proven_plan.describe(),
+        profile.certificate.sentence,
+        "Where the picture stops mattering",
+    ):
+        assert part in rest
+    assert "What Stage III can do without" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "facts", "plan"),
+    [
+        ({"proven": 0.975}, "which reaches the target of 97 %", None),
+        ({"proven": None}, "Proven retention nothing the target is 97 %", None),
+        ({"retention": None}, "Held-out retention not measured no samples were held out", None),
+        ({"proven_plan": None}, "", "No plan that saves anything is proven to keep 97 % of the score."),
+        ({"proven_plan": None, "samples_needed": 480}, "", "score; about 480 held-out samples would prove this one."),
+        ({"proven_plan": proven_profiles.TAKEN}, "", "This plan is proven to keep 97 % of the score."),
+    ],
+)
+def test_the_page_says_how_far_the_proof_goes(change: dict[str, object], facts: str, plan: str | None) -> None:
+    profile = proven_profiles.proven()
+    assert profile.certificate is not None
+    certificate = profile.certificate.model_copy(update=change)
+    text = " ".join(Page(render([Subject(profile.model_copy(update={"certificate": certificate}))])).text.split())
+    assert facts in text and (plan or "") in text
 
 
 def test_text_from_the_data_stays_text() -> None:

@@ -15,7 +15,7 @@ from probe.report.drawing import Drawing, drawings, file_name
 from probe.report.embed import embed
 from probe.report.figures import Subject, Table
 from probe.report.labels import verdict_rows
-from tests import profiles
+from tests import profiles, proven_profiles
 
 HOSTILE = "a b'; $(touch owned) </script><a href='javascript:1'>x</a>"
 
@@ -118,6 +118,16 @@ def test_verdicts_stand_side_by_side() -> None:
     rows = dict(verdict_rows([profiles.qwen_like(), profiles.unsaturated()]))
     assert rows["Stage III begins"] == ["layer 21", "never"]
     assert rows["Same answers, held out"] == ["95 %", "not measured"]
+
+
+def test_verdicts_of_old_and_new_profiles_stand_side_by_side() -> None:
+    new = [proven_profiles.proven(), proven_profiles.not_needed()]
+    rows = dict(verdict_rows([profiles.qwen_like(), *new]))
+    assert rows["Estimated retention"] == ["not measured", "97.8 %", "97.8 %"]
+    assert rows["Held-out retention"] == ["not measured", "96.8 %", "not measured"]
+    assert rows["Proven retention"] == ["not measured", "at least 94.1 %", "nothing"]
+    assert list(rows)[-1] == "Cautions"
+    assert "Proven retention" not in dict(verdict_rows([profiles.qwen_like()]))
 
 
 def test_file_names_are_tame() -> None:

@@ -317,7 +317,7 @@ def test_curves_alone_answer_all_three_fields() -> None:
     visual, text, kl = qwen(np.random.default_rng(1), 0.01)
     found = stages_of_curves(visual, text, visual, kl)
     assert found.saturation_type == "token_sparsity"
-    assert list(found.evidence) == ["aggregation_start", "saturation_start", "saturation_type", "joint"]
+    assert list(found.evidence) == ["aggregation_start", "saturation_start", "saturation_type", "joint", "basis"]
     assert stages_of_curves(visual).saturation_type is None
     assert stages_of_curves(np.ones(29), kl=kl).saturation_type == "none"
     with pytest.raises(DataError, match="the joint curve has the wrong number of points; got 28; expected 29"):
@@ -337,6 +337,6 @@ def test_command_prints_json_or_a_table(tmp_path: Path) -> None:
     answer = json.loads(printed.stdout)
     assert (answer["aggregation_start"], answer["saturation_start"]) == (2, 20)
     assert answer["saturation_type"] == "token_sparsity"
-    assert set(answer["evidence"]) == {"aggregation_start", "saturation_start", "saturation_type"}
+    assert set(answer["evidence"]) == {"aggregation_start", "saturation_start", "saturation_type", "basis"}
     table = CliRunner().invoke(app, arguments[:2]).stdout
     assert "aggregation start" in table and "saturation start" in table and "early peak" in table

@@ -3,24 +3,29 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from halfv_core.cost import DecoderShape
 from halfv_core.errors import HalfVError
 from halfv_core.families import parts_of
 from halfv_core.models import LoadedModel, load_model
 from halfv_core.profile import Profile
+from probe.calibration.budget.budget import CostEstimates
 from probe.calibration.calibrate import Settings, calibrate
+from probe.calibration.cost_estimates import CostEstimator
+from probe.calibration.drawn import DrawnSamples
+from probe.calibration.steps.curves import Curves
+from probe.calibration.steps.step import ProbedModel
 from probe.data.samples import Sample, load_samples
 from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
 
-SETTINGS = Settings(samples=30, held_out=0.4, max_new_tokens=2, entropy_k=5)
-WHOLE = (18, 12)
-"""Number of calibration samples and of held-out samples."""
+SETTINGS = Settings(samples=24, held_out=0.25, certify=6, max_new_tokens=2, entropy_k=5)
 ROW = 0.001
 """Seconds per token and layer."""
 
@@ -72,11 +77,29 @@ def run(loaded: LoadedModel, samples: list[Sample], budget: float | None, **give
     return calibrate(loaded.model, loaded.processor, samples, settings, **given)
 
 
-def amounts(profile: Profile) -> tuple[int, int, int, bool, int]:
-    """Numbers of calibration, held-out and surface samples; whether there is a grid; number of sentences on drops."""
-    where, surface = profile.provenance, profile.utility
-    grid = len(profile.saturation.grid) > len(profile.saturation.tests)
-    return len(where.sample_ids), len(where.held_out_ids), surface.samples if surface else 0, grid, len(where.dropped)
+class Amounts(NamedTuple):
+    """How much was done, the most important first."""
+
+    samples: int
+    surface: int
+    """Samples with marginal utility."""
+    layers: int
+    """Layers at which treatments were tried."""
+    in_rounds: bool
+    """Whether plans were searched for in rounds."""
+    held_out: int
+
+
+def amounts(profile: Profile) -> Amounts:
+    where, surface, causes = profile.provenance, profile.utility, profile.causes
+    assert causes is not None
+    searched = "search" in where.seconds_by_step
+    samples, held_out = len(where.sample_ids), len(where.held_out_ids)
+    return Amounts(samples, surface.samples if surface else 0, len(causes.layers), searched, held_out)
+
+
+WHOLE = Amounts(samples=18, surface=18, layers=4, in_rounds=True, held_out=12)
+LEAST = Amounts(samples=10, surface=0, layers=1, in_rounds=False, held_out=6)
 
 
 def test_a_budget_is_kept_and_the_least_important_work_is_dropped_first(
@@ -84,13 +107,14 @@ def test_a_budget_is_kept_and_the_least_important_work_is_dropped_first(
 ) -> None:
     whole = run(loaded, samples, None)
     needed = clock.now
-    assert amounts(whole) == (*WHOLE, 18, True, 0)
+    assert (amounts(whole), whole.provenance.dropped) == (WHOLE, ())
+    clock.now = 0.0
     ample = run(loaded, samples, 2 * needed)
     volatile = {"provenance", "cautions"}
     assert ample.model_dump(exclude=volatile) == whole.model_dump(exclude=volatile)
     assert (ample.provenance.dropped, ample.cautions) == ((), whole.cautions)
     profiles = []
-    for share in (0.8, 0.5):
+    for share in (0.95, 0.8, 0.5):
         clock.now = 0.0
         profiles.append(run(loaded, samples, share * needed))
         assert clock.now <= 1.05 * share * needed
@@ -98,20 +122,45 @@ def test_a_budget_is_kept_and_the_least_important_work_is_dropped_first(
         assert cautions
         assert set(cautions) <= set(profiles[-1].cautions)
     clock.now = 0.0
-    least = run(loaded, samples, 0.001)
-    assert amounts(least)[:4] == (10, 10, 0, False)
-    assert least.expected.agreement is not None
-    sizes = [amounts(profile) for profile in (whole, *profiles, least)]
-    assert sizes == sorted(sizes, key=lambda size: [-int(number) for number in size[:4]])
+    profiles.append(run(loaded, samples, 0.001))
+    assert amounts(profiles[-1]) == LEAST
+    assert profiles[-1].expected.agreement is not None
+    for profile in profiles:
+        for name, more_important in pairwise(reversed(Amounts._fields)):
+            least = getattr(amounts(profile), name) == getattr(LEAST, name)
+            assert least or getattr(amounts(profile), more_important) == getattr(WHOLE, more_important)
+    assert len({amounts(profile) for profile in (whole, *profiles)}) >= 4
+    for more, less in pairwise((whole, *profiles)):
+        assert all(one >= other for one, other in zip(amounts(more), amounts(less), strict=True))
+
+
+def test_curves_are_estimated_from_the_samples_with_a_kl_curve_and_those_without(
+    loaded: LoadedModel, samples: list[Sample], clock: Clock
+) -> None:
+    settings = SETTINGS.model_copy(update={"samples": 12, "held_out": 0.0, "kl_samples": 5})
+    drawn = DrawnSamples.draw(samples, settings)
+    work = drawn.requested_work(settings)
+    assert (work.samples, work.kl) == (12, 5)
+    step = Curves(5, 2, kl_ids=frozenset(sample.id for sample in drawn.calibration[:5]))
+    estimates = CostEstimator(settings, DecoderShape.of(loaded.model.config.get_text_config(), 4))
+    model, spent, expected = ProbedModel(loaded.model, loaded.processor), [0.0], []
+    for measured, sample in enumerate(drawn.calibration, start=1):
+        estimates.add(step.measure(model, sample))
+        spent.append(clock.now)
+        costs = CostEstimates(*[0.0] * 9)
+        costs = costs._replace(sample=estimates().sample, kl=estimates().kl)
+        expected.append(spent[measured] + costs.of(work, measured))
+    assert spent[5] / 5 > 1.5 * (spent[12] - spent[5]) / 7  # KL takes long, so that a wrong estimate is noticed
+    assert expected == pytest.approx([clock.now] * 12, rel=0.1)
 
 
 def test_a_resumed_run_keeps_earlier_decisions(
     loaded: LoadedModel, samples: list[Sample], clock: Clock, tmp_path: Path
 ) -> None:
     journal = tmp_path / "notes"
-    budget = 20.0
+    budget = 10.5
     straight = run(loaded, samples, budget)
-    assert straight.provenance.dropped
+    assert amounts(straight) == LEAST
 
     def stop(step: str, done: int, total: int) -> None:
         if step == "plans" and done == 3:
@@ -122,7 +171,7 @@ def test_a_resumed_run_keeps_earlier_decisions(
         run(loaded, samples, budget, journal=journal, on_progress=stop)
     clock.now = -1e6  # no shortage of time
     continued = run(loaded, samples, budget, journal=journal)
-    for name in ("curves", "stages", "utility", "saturation", "pruning_tests"):
+    for name in ("curves", "stages", "utility", "saturation", "causes", "search", "pruning_tests", "certificate"):
         assert getattr(continued, name) == getattr(straight, name)
     assert continued.provenance.held_out_ids == straight.provenance.held_out_ids
     examples, *others = straight.provenance.dropped
@@ -130,5 +179,23 @@ def test_a_resumed_run_keeps_earlier_decisions(
     assert continued.provenance.dropped == tuple(
         others
     )  # the first run had not decided on examples; the second has time for them
-    with pytest.raises(HalfVError, match="holds unfinished work with another budget; got 40.0; expected 20.0"):
+    with pytest.raises(HalfVError, match="holds unfinished work with another budget; got 21.0; expected 10.5"):
         run(loaded, samples, 2 * budget, journal=journal)
+
+
+def test_plans_are_proposed_on_no_more_samples_than_have_causal_curves(
+    loaded: LoadedModel, samples: list[Sample], clock: Clock, tmp_path: Path
+) -> None:
+    """A run that is resumed after hasty causal curves may have time to search on more samples than they have."""
+    settings = SETTINGS.model_copy(update={"samples": 30, "held_out": 0.0, "budget": 100.0})
+
+    def hurry(step: str, done: int, total: int) -> None:
+        if (step, done) == ("marginal utility", total):
+            clock.now = 1e6
+        if step == "causal curves" and done == total:
+            clock.now = 0.0
+
+    profile = calibrate(loaded.model, loaded.processor, samples, settings, on_progress=hurry)
+    assert profile.causes is not None and profile.causes.samples == 10
+    tried = {test.samples for test in profile.pruning_tests}
+    assert tried == {20}

@@ -85,7 +85,8 @@ def test_the_full_model_is_the_measure_and_budgets_are_reached(found: MethodComp
     assert (found.full.retention, found.full.retention_interval, found.full.flops_ratio) == (1.0, (1.0, 1.0), 1.0)
     assert (found.full.kv_ratio, found.full.prefill_ratio, found.full.agreement) == (1.0, 1.0, 1.0)
     assert found.rows[1].plan == profile.plan
-    for row in found.rows[2:]:
+    assert (found.rows[2].label, found.rows[2].plan) == ("calibrated 1.5x", profile.pruning_tests[-1].plan)
+    for row in found.rows[3:]:
         assert row.budget == BUDGET and row.is_control
         assert row.flops_ratio == pytest.approx(BUDGET, rel=0.1)
         assert row.visual_flops_ratio > row.flops_ratio > row.model_flops_ratio > 1

@@ -1,0 +1,59 @@
+"""Step `causal curves`: what is lost when all later layers freeze, thin out or drop the visual tokens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple, Self
+
+from halfv_core.plan import Plan
+from probe.analyzers.causal_curves import CausalLosses, causal_plans, tried_layers
+from probe.calibration.budget.budget import Work
+from probe.calibration.steps.step import Item
+from probe.calibration.steps.trial_step import TrialStep
+from probe.trials.readings import Readings
+
+
+class MeasuredCauses(NamedTuple):
+    """The result of the step."""
+
+    losses: CausalLosses
+    readings: tuple[Readings, ...]
+    """One for each of `causal_plans`."""
+
+
+@dataclass(frozen=True)
+class CausalCurves(TrialStep[MeasuredCauses]):
+    """Measures the losses of every sample."""
+
+    name = "causal curves"
+    budgeted = "before the step"
+    work_field = "tests"
+    cost_fields = ("test", "causes", "once")
+
+    layers: int
+    """Number of decoder layers."""
+    few: float
+    """Share of the visual tokens that the treatment `few` keeps."""
+    by_curves: int | None
+    """Start of Stage III as the curves propose it, which is tried in any case."""
+    everywhere: bool = True
+    """Whether treatments are tried at other layers, too."""
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """The layers at which treatments begin."""
+        proposed = max(1, 2 * self.layers // 3) if self.by_curves is None else self.by_curves
+        return tuple(sorted({proposed, *(tried_layers(self.layers) if self.everywhere else ())}))
+
+    @cached_property
+    def plans(self) -> tuple[Plan, ...]:
+        return tuple(causal_plans(self.starts, self.layers, self.few))
+
+    def combine(self, items: Mapping[str, Item]) -> MeasuredCauses:
+        return MeasuredCauses(CausalLosses.of(self.starts, self.few, self.falls(items)), self.readings(items))
+
+    def reduced_to(self, work: Work) -> Self:
+        return self if work.causes else replace(self, everywhere=False)
+
+    def settled_work(self, work: Work, measured: int) -> dict[str, int | bool]:
+        return {"tests": work.tests, "causes": work.causes}
