@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import typer
 
+from cli.analyze import analyze
 from cli.bench import bench
 from cli.calibrate import calibrate
 from cli.compare import compare
@@ -43,6 +44,7 @@ for command in (
     plot,
     compare,
     export,
+    analyze,
     generate,
     evaluate,
     compare_methods,

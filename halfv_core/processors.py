@@ -164,6 +164,10 @@ class PromptProcessor:
         """Text of (n,) generated token ids, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
+    def words(self, ids: Sequence[int]) -> list[str]:
+        """Text of each token by itself, with its spaces and special tokens."""
+        return [str(self.tokenizer.decode([token])) for token in ids]
+
 
 def load_processor(path: str, trust_remote_code: bool = False, offline: bool = False) -> PromptProcessor:
     """The processor of a checkpoint folder or hub id; with `offline`, nothing is requested from the hub.

@@ -9,6 +9,8 @@ from halfv_core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from halfv_core.models import load_model
+    from probe.analysis.analyze import analyze
+    from probe.analysis.records import Analysis
     from probe.analyzers.layer_redundancy import layer_redundancy
     from probe.analyzers.saturation import classify_saturation
     from probe.analyzers.tme import entropy_curves, truncated_matrix_entropy
@@ -21,9 +23,11 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "Analysis": "probe.analysis.records",
             "Calibrated": "probe.calibration.calibrate",
             "Settings": "probe.calibration.settings",
             "ablate": "probe.evaluation.ablation",
+            "analyze": "probe.analysis.analyze",
             "calibrate": "probe.calibration.calibrate",
             "calibrate_in_full": "probe.calibration.calibrate",
             "classify_saturation": "probe.analyzers.saturation",
@@ -37,9 +41,11 @@ else:
     )
 
 __all__ = [
+    "Analysis",
     "Calibrated",
     "Settings",
     "ablate",
+    "analyze",
     "calibrate",
     "calibrate_in_full",
     "classify_saturation",

@@ -100,8 +100,8 @@ def calibrate_in_full(
     if settings.method is not None:
         check_method(settings.method, model.config, settings.target_flops)
     identity = Identity.of(model, processor, drawn.all, model_id)
-    ranks = parts_of(model, family).ranks
-    with nullcontext(None) if journal is None else Journal.open(journal, identity.key(settings), ranks) as opened:
+    key, ranks = identity.key(settings.model_dump(mode="json")), parts_of(model, family).ranks
+    with nullcontext(None) if journal is None else Journal.open(journal, key, ranks) as opened:
         run = Runner(probed, settings, shape, drawn.requested_work(settings), opened, on_progress, started)
         findings = _run_steps(run, drawn, settings, shape, model.config)
     provenance = provenance_of(

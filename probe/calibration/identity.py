@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -14,7 +14,6 @@ from halfv_core.placement import device_of, stored_weight
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import config_fingerprint
 from halfv_core.wrappers import plain_model
-from probe.calibration.settings import Settings
 from probe.data.samples import Sample, data_fingerprint
 
 SAMPLED_VALUES = 256
@@ -59,13 +58,17 @@ class Identity:
             data=data_fingerprint(samples),
         )
 
-    def key(self, settings: Settings) -> dict[str, JsonValue]:
-        """The key of the journal; results stored under another key belong to another calibration."""
+    def key(self, settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """The key of the journal; results stored under another key belong to other work.
+
+        Args:
+            settings: what the results depend on beside the model and the samples.
+        """
         return {
             "model": self.model,
             "dtype": self.dtype,
             "device": self.device,
-            **settings.model_dump(mode="json"),
+            **settings,
             **self.versions,
             "config": self.config,
             "weights": self.weights,

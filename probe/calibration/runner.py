@@ -1,32 +1,22 @@
-"""Runner: measures the samples of any step.
+"""Runner: a StepRunner that follows the budget of a calibration, which decides which samples are measured."""
 
-The runner decides which samples are measured, restores results of an interrupted run, keeps times, follows the budget,
-reports progress, and collects samples that could not be used. The steps know about none of this.
-"""
-
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from halfv_core.cost import DecoderShape
-from halfv_core.errors import DataError, HalfVError
-from halfv_core.failures import failure_of, is_out_of_memory
-from halfv_core.families import parts_of
 from probe.calibration.budget.budget import Work
 from probe.calibration.budget.control import BudgetControl
 from probe.calibration.cost_estimates import CostEstimator
 from probe.calibration.settings import Settings
+from probe.calibration.step_runner import StepRunner
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.step import Item, ProbedModel, Result, Step
 from probe.common.journal import Journal
-from probe.common.progress import OnProgress, counter
-from probe.common.result_cache import ResultCache
-from probe.data.samples import Rejected, Sample
+from probe.common.progress import OnProgress
+from probe.data.samples import Sample
 
 
-class Runner:
+class Runner(StepRunner):
     """A running calibration.
 
     run = Runner(model, settings, shape, requested, journal, on_progress, started)
@@ -49,15 +39,9 @@ class Runner:
             requested: how much of each step is done if the budget allows all of it.
             started: the start of the budget, on the clock of `time.monotonic`.
         """
-        self.model = model
-        self._on_progress = on_progress or (lambda *_: None)
-        self._cache = ResultCache(journal, parts_of(model.model, model.family).ranks)
+        super().__init__(model, journal, on_progress)
         self.estimates = CostEstimator(settings, shape)
         self.budget = BudgetControl(settings.budget, requested, self.estimates, self._cache, started)
-        self.seconds: dict[str, float] = defaultdict(float)
-        """Wall-clock time of each step."""
-        self.rejected: list[Rejected] = []
-        """Samples that could not be measured, in the order in which they were rejected."""
         self._done: list[tuple[Step[Any], int]] = []
 
     def __call__(self, step: Step[Result], samples: Sequence[Sample]) -> Result:
@@ -97,50 +81,13 @@ class Runner:
         kl = unit.kl * sum(min(count, self.budget.work.kl) for step, count in self._done if isinstance(step, Curves))
         return kl + sum(step.cost(unit) * count for step, count in self._done)
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Add the time that the block takes to a step."""
-        started = time.monotonic()
-        yield
-        self.seconds[name] += time.monotonic() - started
-
     def _measure_all(self, step: Step[Result], samples: Sequence[Sample]) -> dict[str, Item]:
-        """Items by sample id, without the skipped samples."""
-        items: dict[str, Item] = {}
-        if not samples:
-            return items
-        on_sample = counter(self._on_progress, step.name, len(samples)) if step.recorded else lambda: None
-        with self.timed(step.name):
-            for sample in samples:
-                budgeted_by_sample = step.budgeted == "before each sample"
-                if budgeted_by_sample and self.budget.has_enough(step.name, sample.id, len(items)):
-                    break
-                item = self._measure(step, sample)
-                if step.skips_bad_samples and "rejected" in item:
-                    self.rejected.append(Rejected(sample.id, item["rejected"]))
-                else:
-                    items[sample.id] = item
-                    if budgeted_by_sample:
-                        self.estimates.add(item)
-                on_sample()
-        return items
-
-    def _measure(self, step: Step[Result], sample: Sample) -> Item:
-        """One item, from the journal if it is there."""
-
-        def measure() -> Item:
-            try:
-                return step.measure(self.model, sample)
-            except DataError as error:
-                if not step.skips_bad_samples:
-                    raise
-                return {"rejected": str(error)}
-            except HalfVError:
-                raise  # about the model or the plan, so every sample would fail
-            except Exception as error:
-                failure = failure_of(error)
-                if failure is None or is_out_of_memory(error) or not step.skips_bad_samples:
-                    raise
-                return {"rejected": str(failure)}
-
-        return self._cache(f"{step.key}/{sample.id}", measure) if step.recorded else self._cache.computed(measure)
+        """Items by sample id; where the step says so, the budget decides before each sample."""
+        if step.budgeted != "before each sample":
+            return self.measure_all(step, samples)
+        return self.measure_all(
+            step,
+            samples,
+            has_enough=lambda sample, measured: self.budget.has_enough(step.name, sample, measured),
+            on_item=self.estimates.add,
+        )

@@ -98,8 +98,8 @@ class Examples(Step[tuple[Example, ...]]):
             references=sample.answers,
             full=model.processor.decode(torch.tensor(self.answers[sample.id].ids)),
             accelerated=model.processor.decode(accelerated),
-            pictures=tuple(_picture(image) for image in images),
-            regions=tuple(_rounded(region) for region in regions),
+            pictures=tuple(picture_of(image) for image in images),
+            regions=tuple(rounded(region) for region in regions),
             selections=_selections(self.plan, run, visual),
             attentions=tuple(
                 Attention(layer=layer, shares=tuple(float(f"{share:.{SHARE_DIGITS}g}") for share in shares.tolist()))
@@ -133,7 +133,8 @@ def _selections(plan: Plan, run: Run, visual: torch.Tensor) -> tuple[Selection, 
     )
 
 
-def _picture(image: Image.Image) -> Picture:
+def picture_of(image: Image.Image) -> Picture:
+    """A small copy of an image."""
     resized = image.copy()
     resized.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
@@ -141,7 +142,8 @@ def _picture(image: Image.Image) -> Picture:
     return Picture(width=image.width, height=image.height, webp=base64.b64encode(file.getvalue()).decode())
 
 
-def _rounded(region: Region | None) -> Region | None:
+def rounded(region: Region | None) -> Region | None:
+    """The region with as many decimals as a picture needs."""
     if region is None:
         return None
     return Region(region.image, *(round(edge, EDGE_DIGITS) for edge in region[1:]))

@@ -1,0 +1,175 @@
+"""analyze(): run probes on samples.
+
+    model, processor, name = load_model("tiny-qwen2.5-vl")
+    analysis = analyze(model, processor, load_samples("scenes"), probes=["shares"], model_id=name, data="scenes")
+
+Each sample is measured by all probes at once, and may be skipped, stored and restored as in a calibration. With a
+budget, as many samples are measured as fit into it.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import JsonValue
+from transformers import PreTrainedModel
+
+from halfv_core.errors import DataError
+from halfv_core.families import Family, parts_of
+from halfv_core.processors import PromptProcessor
+from halfv_core.profile import Profile
+from halfv_core.records import Provenance
+from probe.analysis.records import Analysis
+from probe.analysis.step import Analysed, ProbeSamples
+from probe.analyzers import one_run, variants  # noqa: F401 - they register probes
+from probe.analyzers.probe import PROBES
+from probe.calibration.budget.budget import MIN_SAMPLES
+from probe.calibration.identity import Identity
+from probe.calibration.step_runner import StepRunner
+from probe.calibration.steps.examples import choose_examples
+from probe.calibration.steps.step import ProbedModel
+from probe.common.journal import Journal
+from probe.common.progress import OnProgress
+from probe.data.draw import draw_readable
+from probe.data.samples import SHOWN, Rejected, Sample, Samples, check_enough
+
+ALL = "all"
+
+
+def chosen_probes(names: Sequence[str]) -> tuple[str, ...]:
+    """The probes with these names, each once; all of them, by name, for `all` or for no name.
+
+    Raises:
+        HalfVError: an unknown name.
+    """
+    if not names or ALL in names:
+        return tuple(sorted(PROBES))
+    for name in names:
+        PROBES[name]  # refuses an unknown one
+    return tuple(dict.fromkeys(names))
+
+
+def analyze(
+    model: PreTrainedModel,
+    processor: PromptProcessor,
+    samples: Sequence[Sample],
+    *,
+    probes: Sequence[str] = (),
+    count: int = 100,
+    seed: int = 0,
+    examples: int = 6,
+    max_new_tokens: int = 32,
+    budget: float | None = None,
+    profile: Profile | None = None,
+    model_id: str = "",
+    data: str = "",
+    arguments: Mapping[str, JsonValue] | None = None,
+    family: Family | None = None,
+    journal: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> Analysis:
+    """Measure a model with probes on samples.
+
+    Args:
+        samples: the samples to draw from; those that cannot be used are skipped.
+        probes: registered names; by default all.
+        count: number of samples to draw.
+        examples: number of samples whose images and maps are kept, from as many question families as possible.
+        max_new_tokens: longest answer that probes follow.
+        budget: seconds; no further sample is measured when the next one would exceed them, but at least 10 are.
+        profile: a calibration of this model, whose stages are drawn beside what the probes found.
+        model_id, data, arguments: recorded in the result.
+        family: a description of the model, if no registered family fits it.
+        journal: a file that stores finished samples, so that an interrupted run continues where it stopped. It is not
+            deleted.
+
+    Raises:
+        DataError: no samples, too few that can be opened and measured, or two with the same id.
+        ModelError: the model cannot be probed.
+        ProfileError: the profile was made for another model.
+        HalfVError: an unknown probe, or the journal belongs to other work.
+    """
+    started = time.monotonic()
+    names = chosen_probes(probes)
+    if profile is not None:
+        profile.check_model(model.config)
+    drawn, unreadable = draw_readable(samples, count, seed)
+    if len({sample.id for sample in drawn}) < len(drawn):
+        raise DataError("ids of samples must differ", got="one more than once")
+    shown = frozenset(sample.id for sample in choose_examples(drawn[: _least(count)], (), examples))
+    step = ProbeSamples(names, max_new_tokens, shown)
+    identity = Identity.of(model, processor, drawn, model_id)
+    key = identity.key({"probes": ",".join(names), "examples": len(shown), "max_new_tokens": max_new_tokens})
+    parts = parts_of(model, family)
+
+    def has_enough(_: str, measured: int) -> bool:
+        if budget is None or measured < MIN_SAMPLES:
+            return False
+        elapsed = time.monotonic() - started
+        enough: bool = parts.ranks.agreed_value(elapsed + elapsed / measured > budget)
+        return enough
+
+    with nullcontext(None) if journal is None else Journal.open(journal, key, parts.ranks) as opened:
+        runner = StepRunner(ProbedModel(model, processor, family), opened, on_progress)
+        items = runner.measure_all(step, drawn, has_enough=has_enough)
+        check_enough("samples", len(items), runner.rejected, "give samples that the model can be measured on")
+        found: Analysed = step.combine(items)
+    return Analysis(
+        layers=len(parts.layers),
+        stages=None if profile is None else profile.stages,
+        results=found.results,
+        examples=found.examples,
+        provenance=_provenance(
+            identity, model, processor, samples, [*unreadable, *runner.rejected], found.sample_ids, started,
+            seed=seed, data=data, arguments=arguments or {},
+            resolved={"probes": list(names), "samples": count, "examples": examples, "max_new_tokens": max_new_tokens},
+            dropped=len(drawn) - len(runner.rejected) - len(items),
+        ),
+    )  # fmt: skip
+
+
+def _least(count: int) -> int:
+    return min(count, MIN_SAMPLES)
+
+
+def _provenance(
+    identity: Identity,
+    model: PreTrainedModel,
+    processor: PromptProcessor,
+    samples: Sequence[Sample],
+    skipped: Sequence[Rejected],
+    sample_ids: tuple[str, ...],
+    started: float,
+    *,
+    seed: int,
+    data: str,
+    arguments: Mapping[str, JsonValue],
+    resolved: Mapping[str, JsonValue],
+    dropped: int,
+) -> Provenance:
+    columns, bad_rows = (samples.columns.given(), samples.rejected) if isinstance(samples, Samples) else ({}, ())
+    rejected = [*bad_rows, *skipped]
+    return Provenance(
+        model_id=identity.model,
+        model_type=model.config.model_type,
+        config_fingerprint=identity.config,
+        data=data,
+        data_columns=columns,
+        data_fingerprint=identity.data,
+        rejected=len(rejected),
+        rejected_first=tuple(map(str, rejected[:SHOWN])),
+        sample_ids=sample_ids,
+        held_out_ids=(),
+        image_processor=processor.image_limits(),
+        seed=seed,
+        arguments_given=dict(arguments),
+        arguments_resolved=dict(resolved),
+        versions=identity.versions,
+        device=identity.device,
+        dtype=identity.dtype,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 1),
+        dropped=(f"the last {dropped} samples, to stay within the budget",) if dropped else (),
+    )

@@ -1,0 +1,91 @@
+"""Step `analysis`: all probes on one sample, which share its run; and for a few samples the images for the report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from halfv_core.errors import DataError
+from halfv_core.interleaving import in_words
+from halfv_core.placement import device_of
+from probe.analysis.records import AnalysedExample, ProbeResult
+from probe.analyzers.probe import PROBES, Probe
+from probe.calibration.steps.examples import picture_of, rounded
+from probe.calibration.steps.step import Item, ProbedModel, Step
+from probe.capture.prompt_run import PromptRun
+from probe.capture.regions import regions_of
+from probe.data.samples import Sample
+from probe.trials.answers import greedy_answer
+
+
+class Analysed(NamedTuple):
+    """The result of the step."""
+
+    results: tuple[ProbeResult, ...]
+    examples: tuple[AnalysedExample, ...]
+    sample_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProbeSamples(Step[Analysed]):
+    """Measures every sample with every probe."""
+
+    name = "analysis"
+    skips_bad_samples = True
+
+    probes: tuple[str, ...]
+    max_new_tokens: int
+    examples: frozenset[str] = frozenset()
+    """Ids of the samples whose maps are kept."""
+
+    def measure(self, model: ProbedModel, sample: Sample) -> Item:
+        images = sample.open_images()
+        inputs = model.processor.prompt(images, sample.prompt, device_of(model.model))
+        answer = greedy_answer(model.model, inputs, self.max_new_tokens).tolist()
+        run = PromptRun(model.model, inputs, answer=answer, words=model.processor.words, family=model.family)
+        if not run.visual.any():
+            raise DataError("there is no visual token", got=f"{len(run.visual)} tokens")
+        regions = None
+        if sample.id in self.examples:
+            sizes = [image.size for image in images]
+            regions = regions_of(model.model, model.processor, inputs, sizes, family=model.family)
+        probes = {name: PROBES[name]() for name in self.probes}
+        looked = _looked_at(probes, run)
+        item: dict[str, Any] = {
+            "probes": {
+                name: probe.measure(run, looked.get(name, []), example=regions is not None)
+                for name, probe in probes.items()
+            },
+        }
+        if regions is not None:
+            example = AnalysedExample(
+                id=sample.id,
+                question=in_words(sample.prompt),
+                references=sample.answers,
+                answer=model.processor.decode(torch.tensor(answer)),
+                pictures=tuple(map(picture_of, images)),
+                regions=tuple(map(rounded, regions)),
+            )
+            item["example"] = example.model_dump(mode="json")
+        return item
+
+    def combine(self, items: Mapping[str, Item]) -> Analysed:
+        results = []
+        for name in self.probes:
+            probe = PROBES[name]()
+            findings = probe.combine({id: item["probes"][name] for id, item in items.items()})
+            results.append(ProbeResult(name=name, title=probe.title, question=probe.question, findings=tuple(findings)))
+        examples = (AnalysedExample.model_validate(item["example"]) for item in items.values() if "example" in item)
+        return Analysed(tuple(results), tuple(examples), tuple(items))
+
+
+def _looked_at(probes: Mapping[str, Probe], run: PromptRun) -> dict[str, list[Any]]:
+    """What the probes that look see at each layer, in one run of the prompt."""
+    looking = {name: probe for name, probe in probes.items() if probe.looks}
+    if not looking:
+        return {}
+    seen = run.at_every_layer(
+        lambda layer, prompt: {name: probe.look(layer, prompt, run) for name, probe in looking.items()}
+    )
+    return {name: [at_layer[name] for at_layer in seen] for name in looking}

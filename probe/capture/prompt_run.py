@@ -1,0 +1,108 @@
+"""PromptRun: the full model's run of one prompt, as probes look at it; what several of them need is computed once.
+
+    run = PromptRun(model, inputs)
+    run.states                          # (L+1, N, D)
+    run.at_every_layer(lambda layer, prompt: prompt.attention(prompt.question[-1:], at="own"))
+
+Nothing runs before it is asked for. What is kept grows with the prompt, never with the number of prompts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from transformers import PreTrainedModel
+
+from halfv_core.families import Family, Parts, parts_of
+from halfv_core.runtime.layout import TokenLayout
+from halfv_core.runtime.prompt_view import PromptView
+from probe.capture.hidden_states import Capture, capture, final_normed
+from probe.capture.layer_views import at_every_layer
+from probe.capture.replay import Replay
+
+T = TypeVar("T")
+
+
+class PromptRun:
+    """One prompt of N tokens, V of them visual, in a decoder of L layers with H heads.
+
+    It is valid until the model runs another prompt, since some models remember the offset of positions.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        inputs: Mapping[str, torch.Tensor],
+        *,
+        answer: Sequence[int] = (),
+        words: Callable[[Sequence[int]], list[str]] = lambda ids: list(map(str, ids)),
+        family: Family | None = None,
+    ) -> None:
+        """Prepare the run.
+
+        Args:
+            inputs: model inputs, a batch of one without padding.
+            answer: token ids of the full model's greedy answer, for probes that follow it.
+            words: gives the text of each of some token ids, by default the id.
+
+        Raises:
+            ModelError: the model cannot be probed.
+        """
+        self.model = model
+        self.inputs = inputs
+        self.answer = tuple(answer)
+        self.words = words
+        self.family = family
+        self.parts: Parts = parts_of(model, family)
+
+    @cached_property
+    def layout(self) -> TokenLayout:
+        """Where the visual tokens are."""
+        return TokenLayout.find(self.inputs["input_ids"], self.parts.visual_ids, self.inputs.get("attention_mask"))
+
+    @cached_property
+    def visual(self) -> torch.Tensor:
+        """(N,) bool, True for visual tokens; on the CPU."""
+        return self.layout.visual[0].cpu()
+
+    @property
+    def layers(self) -> int:
+        """L."""
+        return len(self.parts.layers)
+
+    @cached_property
+    def _raw(self) -> Capture:
+        return capture(self.model, self.inputs, normed=False, family=self.family)
+
+    @property
+    def states(self) -> torch.Tensor:
+        """(L+1, N, D) hidden states before the final norm; entry i is the input of layer i, entry L the last output."""
+        return self._raw.hidden
+
+    @cached_property
+    def normed(self) -> torch.Tensor:
+        """(L+1, N, D) the same after the model's final norm."""
+        return final_normed(self.model, self._raw, family=self.family).hidden
+
+    @cached_property
+    def replay(self) -> Replay:
+        """For variants of the run that begin at a later layer."""
+        return Replay(self.model, self.inputs, family=self.family)
+
+    def at_every_layer(self, look: Callable[[int, PromptView], T]) -> list[T]:
+        """Run the prompt once, and look at it at the input of each layer.
+
+        Args:
+            look: gets the layer and the prompt there; of the prompt it may read `hidden("own")`, and queries, keys,
+                values and attention `at="own"`.
+
+        Returns:
+            What `look` returned at each of the L layers.
+        """
+        numbers = iter(range(self.layers))
+
+        def at_next(prompt: Any) -> T:
+            return look(next(numbers), prompt)
+
+        return at_every_layer(self.model, self.inputs, at_next, family=self.family)
