@@ -23,6 +23,8 @@ from probe.trials.readings import Quality
 
 MILDER = 2
 """Number of plans milder than the chosen one that are tested before it."""
+NEARLY = 1.05
+"""Plans that differ by less in what they save count as equally cheap: the one that loses least is taken."""
 NOTHING = Plan(())
 
 
@@ -116,17 +118,21 @@ def doing_nothing(samples: int, *, timed: bool = False) -> PruningTest:
 
 
 def choose(tests: Sequence[PruningTest], goal: Goal) -> PruningTest:
-    """The best of the tests: the cheapest that keeps enough, or the one that keeps most at the cost that is wanted.
+    """The best of the tests: of the cheapest that keep enough, or of those at the cost that is wanted, the one that
+    keeps most.
 
     If no plan reaches that cost, the cheapest is chosen.
     """
     ratio = {id(test): goal.ratio_of(_priced(test)) for test in tests}
     if goal.wanted is None:
-        return max((test for test in tests if test.safe), key=lambda test: ratio[id(test)])
-    reaching = [test for test in tests if ratio[id(test)] >= goal.wanted]
+        safe = [test for test in tests if test.safe]
+        cheapest = max(ratio[id(test)] for test in safe)
+        reaching = [test for test in safe if ratio[id(test)] * NEARLY >= cheapest]
+    else:
+        reaching = [test for test in tests if ratio[id(test)] >= goal.wanted]
     if not reaching:
         return max(tests, key=lambda test: ratio[id(test)])
-    return max(reaching, key=lambda test: (test.retention or 0.0, -test.log_likelihood_drop))
+    return max(reaching, key=lambda test: (test.retention or 0.0, -test.log_likelihood_drop, ratio[id(test)]))
 
 
 def testing_sequence(tests: Sequence[PruningTest], chosen: PruningTest, goal: Goal) -> list[PruningTest]:

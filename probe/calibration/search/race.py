@@ -52,7 +52,8 @@ class Entrant:
     candidate: Candidate | None = None
     """None for a plan that is not of the form that is searched."""
     predicted: float = 0.0
-    """Predicted loss, 0..1, which counts as much as `PRIOR_SAMPLES` samples."""
+    """Predicted loss, 0..1, which counts as much as `PRIOR_SAMPLES` samples. Of a published method's plan, of which
+    nothing is known before, it is the median of what plans of a similar cost lose on the first samples."""
     method: str | None = None
     """The published method whose plan it is."""
 
@@ -109,11 +110,15 @@ class Results:
         """Whether the plan has run on all of the samples."""
         return set(samples) <= self.falls.get(entrant.key, {}).keys()
 
-    def loss(self, entrant: Entrant, samples: Sequence[int]) -> float:
-        """Expected loss of a plan, 0..1: the mean over samples that it has run on, drawn towards its prediction."""
+    def measured(self, entrant: Entrant, samples: Sequence[int]) -> float:
+        """Mean loss of a plan over samples that it has run on, 0..1."""
         falls = np.array([self.falls[entrant.key][index] for index in samples])
         weights = self.weights[list(samples)]
         if weights.sum() == 0.0:
             weights = np.ones(len(falls))
-        measured = float((1.0 - np.exp(-np.maximum(0.0, falls))) @ weights / weights.sum())
-        return (len(falls) * measured + PRIOR_SAMPLES * entrant.predicted) / (len(falls) + PRIOR_SAMPLES)
+        return float((1.0 - np.exp(-np.maximum(0.0, falls))) @ weights / weights.sum())
+
+    def loss(self, entrant: Entrant, samples: Sequence[int]) -> float:
+        """Expected loss of a plan, 0..1: the measured one, drawn towards its prediction."""
+        count, measured = len(samples), self.measured(entrant, samples)
+        return (count * measured + PRIOR_SAMPLES * entrant.predicted) / (count + PRIOR_SAMPLES)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
+from statistics import median
 
 import numpy as np
 
@@ -30,7 +31,7 @@ PER_SHAPE = 2
 """Of them, candidates with the same number of Keeps and the same kinds of treatment."""
 GO_ON = 3
 """Plans that go on to more samples at each goal."""
-FINALISTS = 2
+FINALISTS = 4
 """Plans that are judged at each goal in the end."""
 NEIGHBOURS = 48
 """Neighbours of leaders that are run in a round."""
@@ -101,6 +102,7 @@ class Search:
         for name, published in methods.items():
             self._enter(self._entrant(plan, method=name) for plan in published)
         self._measure("1", self.entrants.values(), first)
+        self._expect_of_methods(first)
         self._enter_candidates(self._neighbours(self._leaders(first, 1)))
         self._enter_candidates(self._selector_variants(first))
         self._measure("2", self.entrants.values(), first)
@@ -152,6 +154,18 @@ class Search:
             cheaper = int(np.searchsorted(self._costs, -ratio, side="right"))
             own = float(self._least[max(0, cheaper - 1)]) if len(self._least) else 0.0
         return Entrant(plan, ratio, candidate, own, method)
+
+    def _expect_of_methods(self, samples: Sequence[int]) -> None:
+        """Expect of published methods' plans the median of what all plans in the race lose at a similar cost.
+
+        On few samples the best of many does well by chance, so that each is drawn towards all (an empirical prior).
+        """
+        known = self._known(samples)
+        lost = {entrant: self.results.measured(entrant, samples) for entrant in known}
+        for entrant in known:
+            if entrant.method is not None:
+                similar = [loss for other, loss in lost.items() if 1 / BAND < other.ratio / entrant.ratio < BAND]
+                self.entrants[entrant.key] = replace(entrant, predicted=median(similar))
 
     def _enter(self, entrants: Iterable[Entrant]) -> None:
         for entrant in entrants:

@@ -134,6 +134,20 @@ def test_of_plans_that_keep_the_same_the_one_that_changes_likelihood_least_is_be
     assert choose(tests, goal(2.0)) is tests[1]
 
 
+@pytest.mark.parametrize(("ratio", "kept", "drop", "index"), [
+    (2.9, 0.99, 0.1, 1),  # keeps more and is nearly as cheap
+    (2.8, 0.99, 0.1, 0),  # not as cheap
+    (2.9, 0.98, 0.1, 1),  # keeps the same and changes likelihood less
+    (2.9, 0.98, 0.3, 0),
+    (2.9, 0.975, 0.1, 0),
+])  # fmt: skip
+def test_of_plans_that_cost_nearly_the_same_the_one_that_loses_least_is_taken(
+    ratio: float, kept: float, drop: float, index: int
+) -> None:
+    tests = [pruning_test(3.0, 0.98, drop=0.2), pruning_test(ratio, kept, drop=drop), pruning_test(3.1, 0.9)]
+    assert choose([*tests, doing_nothing(50)], goal()) is tests[index]
+
+
 @pytest.mark.parametrize(
     ("ratios", "sequence"),
     [
