@@ -72,7 +72,8 @@ class Grading(NamedTuple):
 
     score: ScoreKind
     weights: Array
-    """(samples,), the full model's score on each calibration sample: how much it counts in the search."""
+    """(samples,), how much each calibration sample counts in the search. One that the full model gets wrong counts
+    half: its answer has no part in the score, but is among the first to change where something is lost."""
 
     @classmethod
     def of(
@@ -82,7 +83,7 @@ class Grading(NamedTuple):
         if all(sample.answers for sample in (*samples, *held_out)):
             grades = [grade_of(model, sample, torch.tensor(answers[sample.id].ids)) for sample in samples]
             if np.mean(grades) >= MIN_FULL_SCORE:
-                return cls("graded", np.array(grades))
+                return cls("graded", (1.0 + np.array(grades)) / 2.0)
         return cls("likelihood", np.ones(len(samples)))
 
 

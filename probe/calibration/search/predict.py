@@ -34,7 +34,7 @@ class Parts:
     treatments: Mapping[tuple[str, int], Array]
     """Treatment and first layer -> (samples,)."""
     weights: Array
-    """(samples,), how much each sample counts: the full model's score, or 1."""
+    """(samples,), how much each sample counts, above 0."""
 
     @classmethod
     def of(
@@ -66,10 +66,8 @@ class Parts:
 
     def loss(self, falls: Array) -> Array:
         """Mean losses, (...,), of falls (..., samples)."""
-        total = self.weights.sum()
-        if total == 0.0:
-            return np.zeros(falls.shape[:-1])
-        return (1.0 - np.exp(-np.maximum(0.0, falls))) @ self.weights / total  # type: ignore[no-any-return]
+        losses = 1.0 - np.exp(-np.maximum(0.0, falls))
+        return losses @ self.weights / self.weights.sum()  # type: ignore[no-any-return]
 
 
 def _prunings(form: Form, surface: UtilitySurface, tokens: Array) -> dict[tuple[int, float], Array]:

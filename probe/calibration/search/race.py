@@ -92,7 +92,7 @@ class Results:
     """The falls of all plans on all samples that they have run on so far."""
 
     weights: Array
-    """(samples,), how much each sample counts."""
+    """(samples,), how much each sample counts, above 0."""
     falls: dict[str, dict[int, float]] = field(default_factory=dict)
     """Key of an entrant -> index of a sample -> fall in the answer's log-likelihood, nats, summed over its tokens."""
 
@@ -114,8 +114,6 @@ class Results:
         """Mean loss of a plan over samples that it has run on, 0..1."""
         falls = np.array([self.falls[entrant.key][index] for index in samples])
         weights = self.weights[list(samples)]
-        if weights.sum() == 0.0:
-            weights = np.ones(len(falls))
         return float((1.0 - np.exp(-np.maximum(0.0, falls))) @ weights / weights.sum())
 
     def loss(self, entrant: Entrant, samples: Sequence[int]) -> float:

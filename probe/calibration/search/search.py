@@ -30,9 +30,9 @@ PER_GOAL = 6
 PER_SHAPE = 2
 """Of them, candidates with the same number of Keeps and the same kinds of treatment."""
 GO_ON = 3
-"""Plans that go on to more samples at each goal."""
+"""Candidates that go on to more samples at each goal, beside the best plan of a published method."""
 FINALISTS = 4
-"""Plans that are judged at each goal in the end."""
+"""Candidates that are judged at each goal in the end."""
 NEIGHBOURS = 48
 """Neighbours of leaders that are run in a round."""
 SELECTOR_GOALS = (2.0, 3.0)
@@ -106,15 +106,12 @@ class Search:
         self._enter_candidates(self._neighbours(self._leaders(first, 1)))
         self._enter_candidates(self._selector_variants(first))
         self._measure("2", self.entrants.values(), first)
-        self._measure("2 on more", self._leaders(first, GO_ON), second)
+        self._measure("2 on more", self._going_on(first), second)
         self._enter_candidates(self._neighbours(self._leaders(both, 1)))
         self._measure("3", self.entrants.values(), first)
-        self._measure("3 on more", self._leaders(first, GO_ON), second)
-        self._measure("3 on all", self._leaders(both, GO_ON), third)
-        best, leading = (self._leaders([*both, *third], count) for count in (1, FINALISTS))
-        # A published method's plan is a finalist only where nothing beats it.
-        finalists = [entrant for entrant in leading if entrant.method is None or entrant in best]
-        return sorted(finalists, key=lambda entrant: entrant.ratio)
+        self._measure("3 on more", self._going_on(first), second)
+        self._measure("3 on all", self._going_on(both), third)
+        return self._finalists([*both, *third])
 
     def leading_methods(self, count: int) -> list[Entrant]:
         """Of the published methods' plans, the `count` best at each of a few costs, by the samples of the first round.
@@ -180,9 +177,21 @@ class Search:
             for index in set(range(len(missing))) - set(able):
                 del self.entrants[missing[index].key]
 
-    def _leaders(self, samples: Sequence[int], count: int) -> list[Entrant]:
-        """The best at each goal, of those that have run on all of the samples."""
-        return leaders(self._known(samples), lambda entrant: self.results.loss(entrant, samples), self.goals, count)
+    def _leaders(self, samples: Sequence[int], count: int, *, published: bool = False) -> list[Entrant]:
+        """The best candidates, or published methods' plans, at each goal, of those that have run on all samples."""
+        known = [entrant for entrant in self._known(samples) if (entrant.method is not None) == published]
+        return leaders(known, lambda entrant: self.results.loss(entrant, samples), self.goals, count)
+
+    def _going_on(self, samples: Sequence[int]) -> list[Entrant]:
+        """What goes on to more samples. Methods are many, so some are lucky; they leave candidates their places."""
+        return [*self._leaders(samples, GO_ON), *self._leaders(samples, 1, published=True)]
+
+    def _finalists(self, samples: Sequence[int]) -> list[Entrant]:
+        """The leading candidates, and a published method's plan where nothing beats it; by cost, the dearest first."""
+        known = self._known(samples)
+        best = leaders(known, lambda entrant: self.results.loss(entrant, samples), self.goals, 1)
+        methods = [entrant for entrant in best if entrant.method is not None]
+        return sorted([*self._leaders(samples, FINALISTS), *methods], key=lambda entrant: entrant.ratio)
 
     def _known(self, samples: Sequence[int]) -> list[Entrant]:
         return [entrant for entrant in self.entrants.values() if self.results.has(entrant, samples)]

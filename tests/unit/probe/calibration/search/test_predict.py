@@ -101,10 +101,11 @@ def test_without_parts_nothing_but_doing_nothing_is_predicted() -> None:
     assert (only.candidate, only.ratio, only.loss) == (Candidate(), 1.0, 0.0)
 
 
-def test_samples_that_the_full_model_fails_on_do_not_count() -> None:
-    parts = Parts({}, {}, np.array([0.0, 2.0, 0.0]))
-    assert parts.loss(np.array([[9.0, 0.0, 9.0], [0.0, 9.0, 0.0]])) == pytest.approx([0.0, 1.0], abs=1e-3)
-    assert Parts({}, {}, np.zeros(3)).loss(np.ones((2, 3))).tolist() == [0.0, 0.0]
+def test_samples_count_by_their_weights() -> None:
+    parts = Parts({}, {}, np.array([0.5, 1.0, 0.5]))
+    assert parts.loss(np.array([[99.0, 0.0, 99.0], [0.0, 99.0, 0.0], [0.0, 0.0, 99.0]])) == pytest.approx(
+        [0.5, 0.5, 0.25]
+    )
 
 
 def test_between_measured_shares_falls_are_interpolated_in_the_logarithm() -> None:

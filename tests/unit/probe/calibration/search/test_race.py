@@ -75,7 +75,7 @@ def mean(results: Results, one: Entrant, samples: list[int]) -> float:
 
 
 def test_results_by_hand() -> None:
-    results, ln2 = Results(np.array([1.0, 3.0, 0.0, 2.0])), math.log(2)
+    results, ln2 = Results(np.array([1.0, 3.0, 0.5, 1.5])), math.log(2)
     one, other = entrant(0), entrant(1)
     results.add([one, other], [0, 1], np.array([[ln2, 0.0], [-5.0, 2 * ln2]]))
     assert results.runs == 4
@@ -85,8 +85,8 @@ def test_results_by_hand() -> None:
     assert results.has(one, [1, 0]) and results.has(one, []) and not results.has(one, [0, 3])
     results.add([one], [2, 3], np.array([[9.0, ln2]]))
     assert results.runs == 6
-    assert mean(results, one, [0, 1, 2, 3]) == pytest.approx((0.5 + 2 * 0.5) / 6)
-    assert mean(results, one, [2]) == pytest.approx(1 - math.exp(-9))  # weights of 0 alone count alike
+    assert mean(results, one, [0, 1, 2, 3]) == pytest.approx((0.5 + 0.5 * (1 - math.exp(-9)) + 1.5 * 0.5) / 6)
+    assert mean(results, one, [2]) == pytest.approx(1 - math.exp(-9))
     assert not results.has(entrant(2), [0])
 
 
