@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from transformers import PreTrainedModel
 
+from halfv_core.errors import DataError
 from halfv_core.families import Family, Parts, parts_of
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.prompt_view import PromptView
@@ -78,11 +79,17 @@ class PromptRun:
 
     @cached_property
     def _raw(self) -> Capture:
-        return capture(self.model, self.inputs, normed=False, family=self.family)
+        raw = capture(self.model, self.inputs, normed=False, family=self.family)
+        _check_finite("hidden states", bool(raw.hidden.isfinite().all()))
+        return raw
 
     @property
     def states(self) -> torch.Tensor:
-        """(L+1, N, D) hidden states before the final norm; entry i is the input of layer i, entry L the last output."""
+        """(L+1, N, D) hidden states before the final norm; entry i is the input of layer i, entry L the last output.
+
+        Raises:
+            DataError: a value is NaN or infinite.
+        """
         return self._raw.hidden
 
     @cached_property
@@ -120,15 +127,23 @@ class PromptRun:
 
         Returns:
             What `look` returned at each of the L layers.
+
+        Raises:
+            DataError: something that was looked at is NaN or infinite.
         """
         numbers = iter(range(self.layers))
         recorders = {name: self._recorder(name) for name in recording}
+        finite: list[tuple[str, torch.Tensor]] = []
 
         def at_next(prompt: Any) -> T:
-            return look(next(numbers), prompt)
+            seen = look(next(numbers), prompt)
+            finite.extend(prompt.finite)
+            return seen
 
         also = [wrap for recorder in recorders.values() for wrap in recorder.wraps()]
         found = at_every_layer(self.model, self.inputs, at_next, also=also, family=self.family)
+        for what, is_finite in finite:  # not sooner: the device would run idle meanwhile
+            _check_finite(what, bool(is_finite))
         self._recorded |= {name: recorder.result() for name, recorder in recorders.items()}
         return found
 
@@ -136,3 +151,8 @@ class PromptRun:
         if name == "grids":
             return GridRecorder(self.model, self.inputs["input_ids"], self.family)
         return SubLayerRecorder(self.parts)
+
+
+def _check_finite(what: str, is_finite: bool) -> None:
+    if not is_finite:
+        raise DataError(f"{what} are not finite", remedy="load the model in bfloat16 or float32")

@@ -23,7 +23,9 @@ def test_what_sublayers_add_is_what_changes_the_stream(family: str) -> None:
     parts, noted = parts_of(model), []
     with wrapped(sublayer_wraps(parts, lambda *seen: noted.append(seen)), plan=False):
         model(**inputs)
-    assert [(layer, sublayer) for layer, sublayer, *_ in noted] == [(at, part) for at in range(LAYERS) for part in (0, 1)]
+    assert [(layer, sublayer) for layer, sublayer, *_ in noted] == [
+        (at, part) for at in range(LAYERS) for part in (0, 1)
+    ]
     norms = ("input_layernorm", "pre_feedforward_layernorm" if "gemma" in family else "post_attention_layernorm")
     stream = run.states[0]
     for layer, sublayer, x, b, f in noted:
