@@ -67,10 +67,13 @@ def test_two_groups_of_tokens_that_both_layers_know() -> None:
     torch.testing.assert_close(linear_cka(torch.stack([groups, -2 * groups.flip(1)])), torch.ones(2, 2))
 
 
-@pytest.mark.parametrize("tokens", [torch.full((5, 3), 0.1), torch.eye(5)], ids=["identical", "equally far"])
-def test_tokens_that_leave_nothing_to_compare(tokens: torch.Tensor) -> None:
-    states = torch.stack([tokens, random(*tokens.shape).float()])
-    torch.testing.assert_close(linear_cka(states), torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
+NOTHING = {"identical": (random(1, 9) + 1e3).float().expand(7, -1), "equally far": torch.eye(5)}
+
+
+@pytest.mark.parametrize(("kind", "is_debiased"), [("identical", True), ("identical", False), ("equally far", True)])
+def test_tokens_that_leave_nothing_to_compare(kind: str, is_debiased: bool) -> None:
+    states = torch.stack([NOTHING[kind], random(*NOTHING[kind].shape).float()])
+    torch.testing.assert_close(linear_cka(states, debiased=is_debiased), torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
 
 
 def test_gram_matrices_may_be_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
