@@ -61,13 +61,13 @@ def detail(states: "torch.Tensor", grids: Sequence[tuple[int, int, int]]) -> "to
         widened(states).split([frames * height * width for frames, height, width in grids]), grids, strict=True
     ):
         spectrum = torch.fft.fft2(tokens.view(frames, height, width, -1), dim=(1, 2))
-        passed = _high_pass(height, width, states.device)[..., None]
+        passed = high_pass(height, width, states.device)[..., None]
         filtered = torch.fft.ifft2(spectrum * passed, dim=(1, 2))
         parts.append(filtered.abs().mean(-1).flatten())
     return torch.cat(parts)
 
 
-def _high_pass(height: int, width: int, device: "torch.device") -> "torch.Tensor":
+def high_pass(height: int, width: int, device: "torch.device") -> "torch.Tensor":
     """(h, w): 1 - exp(-f^2 / 2 c^2) at each frequency f; 0 at frequency 0 and else 1 for a grid too small for a c."""
     import torch
 

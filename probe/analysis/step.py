@@ -13,7 +13,7 @@ from probe.analysis.records import AnalysedExample, ProbeResult
 from probe.analyzers.probe import PROBES, Probe
 from probe.calibration.steps.examples import picture_of, rounded
 from probe.calibration.steps.step import Item, ProbedModel, Step
-from probe.capture.prompt_run import PromptRun
+from probe.capture.prompt_run import PromptRun, Recording
 from probe.capture.regions import regions_of
 from probe.data.samples import Sample
 from probe.trials.answers import greedy_answer
@@ -81,11 +81,13 @@ class ProbeSamples(Step[Analysed]):
 
 
 def _looked_at(probes: Mapping[str, Probe], run: PromptRun) -> dict[str, list[Any]]:
-    """What the probes that look see at each layer, in one run of the prompt."""
+    """What the probes that look see at each layer, in one run that also records what they read later."""
     looking = {name: probe for name, probe in probes.items() if probe.looks}
-    if not looking:
+    recording = frozenset[Recording]().union(*(probe.records for probe in probes.values()))
+    if not looking and not recording:
         return {}
     seen = run.at_every_layer(
-        lambda layer, prompt: {name: probe.look(layer, prompt, run) for name, probe in looking.items()}
+        lambda layer, prompt: {name: probe.look(layer, prompt, run) for name, probe in looking.items()},
+        recording=recording,
     )
     return {name: [at_layer[name] for at_layer in seen] for name in looking}

@@ -25,7 +25,7 @@ from halfv_core.errors import HalfVError
 from halfv_core.registry import Registry
 from halfv_core.runtime.prompt_view import PromptView
 from probe.analyzers.findings import AnyFinding
-from probe.capture.prompt_run import PromptRun
+from probe.capture.prompt_run import PromptRun, Recording
 
 Item = Any
 """What a probe measures on one sample: a JSON value."""
@@ -40,6 +40,8 @@ class Probe(ABC):
     """What it answers, one sentence."""
     looks: ClassVar[bool] = False
     """Whether `look` is to be called."""
+    records: ClassVar[frozenset[Recording]] = frozenset()
+    """What `measure` reads of the run that has to be recorded while the model runs; the shared run does so, too."""
 
     def look(self, layer: int, prompt: PromptView, run: PromptRun) -> Any:
         """Read something at the input of a layer; small, since it is kept for all layers.

@@ -1,6 +1,6 @@
 """The full model's prompt at every layer, as selectors look at it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ def at_every_layer(
     inputs: Mapping[str, torch.Tensor],
     look: Callable[[Prompt], T],
     *,
+    also: Sequence[Wrap] = (),
     family: Family | None = None,
 ) -> list[T]:
     """Run a prompt once, and look at it at the input of each layer.
@@ -33,6 +34,7 @@ def at_every_layer(
     Args:
         inputs: model inputs, batch of one.
         look: gets the prompt, of which it may read the layer's own states, queries, keys, values and attention.
+        also: other methods to wrap in this run, which must not change what the model computes.
 
     Returns:
         What `look` returned at each of the L layers.
@@ -50,7 +52,7 @@ def at_every_layer(
         return run
 
     looking = [Wrap(module, "forward", partial(around, layer)) for layer, module in enumerate(parts.layers)]
-    with wrapped(looking, plan=False):
+    with wrapped([*looking, *also], plan=False):
         model(**inputs, use_cache=False, logits_to_keep=1)
     return found
 

@@ -7,21 +7,26 @@
 Nothing runs before it is asked for. What is kept grows with the prompt, never with the number of prompts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from transformers import PreTrainedModel
 
+from halfv_core.errors import DataError
 from halfv_core.families import Family, Parts, parts_of
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.prompt_view import PromptView
+from probe.capture.grids import GridRecorder
 from probe.capture.hidden_states import Capture, capture, final_normed
 from probe.capture.layer_views import at_every_layer
 from probe.capture.replay import Replay
+from probe.capture.sublayers import SubLayerRecorder, SubLayers
 
 T = TypeVar("T")
+Recording = Literal["grids", "sublayers"]
+"""Properties of a `PromptRun` that are recorded while the model runs."""
 
 
 class PromptRun:
@@ -55,6 +60,7 @@ class PromptRun:
         self.words = words
         self.family = family
         self.parts: Parts = parts_of(model, family)
+        self._recorded: dict[Recording, Any] = {}
 
     @cached_property
     def layout(self) -> TokenLayout:
@@ -73,11 +79,17 @@ class PromptRun:
 
     @cached_property
     def _raw(self) -> Capture:
-        return capture(self.model, self.inputs, normed=False, family=self.family)
+        raw = capture(self.model, self.inputs, normed=False, family=self.family)
+        _check_finite("hidden states", bool(raw.hidden.isfinite().all()))
+        return raw
 
     @property
     def states(self) -> torch.Tensor:
-        """(L+1, N, D) hidden states before the final norm; entry i is the input of layer i, entry L the last output."""
+        """(L+1, N, D) hidden states before the final norm; entry i is the input of layer i, entry L the last output.
+
+        Raises:
+            DataError: a value is NaN or infinite.
+        """
         return self._raw.hidden
 
     @cached_property
@@ -90,19 +102,57 @@ class PromptRun:
         """For variants of the run that begin at a later layer."""
         return Replay(self.model, self.inputs, family=self.family)
 
-    def at_every_layer(self, look: Callable[[int, PromptView], T]) -> list[T]:
+    @property
+    def sublayers(self) -> SubLayers:
+        """What attention and MLP did to each token in each layer."""
+        return self._recording("sublayers")  # type: ignore[no-any-return]
+
+    @property
+    def grids(self) -> tuple[torch.Tensor, ...] | None:
+        """Of each image or tiling, (frames, height, width) indices into the V visual tokens; None if not known."""
+        return self._recording("grids")  # type: ignore[no-any-return]
+
+    def _recording(self, name: Recording) -> Any:
+        if name not in self._recorded:
+            self.at_every_layer(lambda *_: None, recording=[name])
+        return self._recorded[name]
+
+    def at_every_layer(self, look: Callable[[int, PromptView], T], *, recording: Collection[Recording] = ()) -> list[T]:
         """Run the prompt once, and look at it at the input of each layer.
 
         Args:
             look: gets the layer and the prompt there; of the prompt it may read `hidden("own")`, and queries, keys,
                 values and attention `at="own"`.
+            recording: properties to record in this run, which otherwise take a run of their own when they are read.
 
         Returns:
             What `look` returned at each of the L layers.
+
+        Raises:
+            DataError: something that was looked at is NaN or infinite.
         """
         numbers = iter(range(self.layers))
+        recorders = {name: self._recorder(name) for name in recording}
+        finite: list[tuple[str, torch.Tensor]] = []
 
         def at_next(prompt: Any) -> T:
-            return look(next(numbers), prompt)
+            seen = look(next(numbers), prompt)
+            finite.extend(prompt.finite)
+            return seen
 
-        return at_every_layer(self.model, self.inputs, at_next, family=self.family)
+        also = [wrap for recorder in recorders.values() for wrap in recorder.wraps()]
+        found = at_every_layer(self.model, self.inputs, at_next, also=also, family=self.family)
+        for what, is_finite in finite:  # not sooner: the device would run idle meanwhile
+            _check_finite(what, bool(is_finite))
+        self._recorded |= {name: recorder.result() for name, recorder in recorders.items()}
+        return found
+
+    def _recorder(self, name: Recording) -> GridRecorder | SubLayerRecorder:
+        if name == "grids":
+            return GridRecorder(self.model, self.inputs["input_ids"], self.family)
+        return SubLayerRecorder(self.parts)
+
+
+def _check_finite(what: str, is_finite: bool) -> None:
+    if not is_finite:
+        raise DataError(f"{what} are not finite", remedy="load the model in bfloat16 or float32")
