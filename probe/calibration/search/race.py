@@ -15,7 +15,7 @@ import numpy as np
 from halfv_core.plan import Plan
 from probe.calibration.search.candidate import Array, Candidate
 
-GOALS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
+GOALS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.3, 3.6, 4.0, 4.5, 5.0, 6.0)
 """Cost ratios at which plans are compared."""
 LOW_GOALS = (1.1, 1.25)
 """Likewise where plans save little, because most of the prompt is text."""

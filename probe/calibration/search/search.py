@@ -25,13 +25,13 @@ Measure = Callable[[str, Sequence[Plan], Sequence[int]], Array]
 
 Shape = tuple[int, str | None, bool]
 
-PER_GOAL = 6
+PER_GOAL = 4
 """Predicted candidates that are run at each goal."""
 PER_SHAPE = 2
 """Of them, candidates with the same number of Keeps and the same kinds of treatment."""
-GO_ON = 3
+GO_ON = 2
 """Candidates that go on to more samples at each goal, beside the best plan of a published method."""
-FINALISTS = 4
+FINALISTS = 2
 """Candidates that are judged at each goal in the end."""
 NEIGHBOURS = 48
 """Neighbours of leaders that are run in a round."""
