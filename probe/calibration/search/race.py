@@ -19,6 +19,8 @@ GOALS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.3, 3.6, 4.0, 4.5, 5.0, 6.0)
 """Cost ratios at which plans are compared."""
 LOW_GOALS = (1.1, 1.25)
 """Likewise where plans save little, because most of the prompt is text."""
+FEW_GOALS = 2.0
+"""Below this highest ratio, plans are also compared at `LOW_GOALS`."""
 BAND = 1.3
 """A plan that saves more than a goal times this is not compared there."""
 EXPECTED_WEIGHT = 0.5
@@ -70,7 +72,7 @@ def goals_up_to(highest: float, wanted: float | None = None) -> tuple[float, ...
         highest: cost ratio of the cheapest plan.
         wanted: the user's target.
     """
-    goals = {goal for goal in (*GOALS, *(LOW_GOALS if highest < GOALS[1] else ())) if goal <= highest}
+    goals = {goal for goal in (*GOALS, *(LOW_GOALS if highest < FEW_GOALS else ())) if goal <= highest}
     return tuple(sorted(goals | ({wanted} if wanted is not None else set())))
 
 
