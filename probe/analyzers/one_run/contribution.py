@@ -31,6 +31,8 @@ LONG = 0.2
 """Published length above which a token is kept."""
 LONG_SHARE = 0.1
 """The same as a share of the output's length."""
+DIGITS = 6
+"""Decimals of the cosines, from which the report finds the same layers as are found here."""
 
 
 @PROBES.register("contribution")
@@ -51,7 +53,7 @@ class Contribution(Probe):
         """(L,) of each; of an example also the (L, V) shares."""
         shares = [found.norms / found.output_norm.clamp(min=torch.finfo(torch.float32).tiny) for found in looked]
         item: dict[str, Any] = {
-            "min_cosine": [min(float(found.cosines.min()), 1.0) for found in looked],
+            "min_cosine": [round(min(float(found.cosines.min()), 1.0), DIGITS) for found in looked],
             "long": [int((found.norms > LONG).sum()) for found in looked],
             "long_share": [int((share > LONG_SHARE).sum()) for share in shares],
         }
@@ -73,7 +75,7 @@ class Contribution(Probe):
             layer_series(
                 "long_share", long_share, axis="layers", title=kept, group=f"longer than {LONG_SHARE} of the output"
             ),
-            SampleTable(name="min_cosines", title=cosine, axis="layers", values=lowest.round(6).tolist()),
+            SampleTable(name="min_cosines", title=cosine, axis="layers", values=lowest.tolist()),
             _by_sample("filter_layer", f"Layer at which VisiPruner prunes ({never})", filtered),
             _by_sample(
                 "exit_layer", f"Layer at which VisiPruner drops the rest ({never})", exit_layers(lowest, filtered)
