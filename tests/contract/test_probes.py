@@ -37,7 +37,7 @@ each_probe = pytest.mark.parametrize("name", sorted(PROBES))
 
 @cache
 def run_of(family: str, prompt: str, dtype: torch.dtype = torch.float32) -> PromptRun:
-    """Two images with text around them, or one that begins the prompt. Each has its own model, so that both are valid."""
+    """Two images with text around them, or one that begins the prompt; each of a model of its own, to stay valid."""
     model = tiny_model(family).to(dtype)
     inputs = tiny_prompt(family, images=2, seed=1) if prompt == "two" else tiny_prompt(family, before=0, seed=2)
     inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}

@@ -22,7 +22,7 @@ from scipy.stats import rankdata
 from halfv_core.runtime.prompt_view import PromptView
 from probe.analyzers.findings import AnyFinding, ScatterPoints, bars, layer_series, significant
 from probe.analyzers.probe import PROBES, Item, Probe
-from probe.analyzers.sink_channels import model_channels, normalised, visual_sinks
+from probe.analyzers.sink_channels import massiveness, model_channels, visual_sinks
 from probe.capture.prompt_run import PromptRun
 
 POINTS = 150
@@ -88,7 +88,7 @@ class Sinks(Probe):
     def measure(self, run: PromptRun, looked: Sequence[Seen], *, example: bool) -> Item:
         """Numbers by layer, the sink channels, and points of an example."""
         sinks, channels = visual_sinks(run), model_channels(run)
-        massive = normalised(run.states[:, 0], channels).median(0).values
+        massive = massiveness(run.states[:, 0], channels).median(0).values
         item: dict[str, Any] = {
             "count": sinks.sum(1).tolist(),
             "share": [float(seen.attention[own].sum()) for seen, own in zip(looked, sinks, strict=True)],
@@ -159,5 +159,5 @@ def _channels(found: Sequence[Mapping[str, float]]) -> AnyFinding:
     """The channels that most samples name. Those of samples differ only where the prompts begin differently."""
     names = [name for name, _ in Counter(name for own in found for name in own).most_common(SHOWN_CHANNELS)]
     rows = [[own.get(name, np.nan) for name in names] for own in found]
-    title = "Activation of the first token in the sink channels, RMS-normalised, median over the states"
+    title = "Activation of the first token in the sink channels, by the RMS of the others, median over the states"
     return bars("channels", [f"channel {name}" for name in names], rows, title=title)
