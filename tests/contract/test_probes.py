@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,9 +86,14 @@ def test_16_bits_are_enough(name: str) -> None:
 
 @each_probe
 def test_it_says_what_it_is(name: str) -> None:
+    """In a heading, in the code and in the documents."""
     probe = PROBES[name]()
     assert probe.title and probe.question.endswith("?")
     assert 0.0 <= probe.passes(32) < 1000
+    page = (Path(__file__).parents[2] / "docs" / "probes.md").read_text(encoding="utf-8")
+    [section] = [part for part in page.split("\n## ")[1:] if part.splitlines()[0].endswith(f": `{name}`")]
+    for point in ("Question", "Formula", "Cost", "How to read it", "When not to trust it"):
+        assert f"- **{point}:**" in section, point
 
 
 def check(found: Sequence[AnyFinding], samples: Sequence[str], visual: Mapping[str, int]) -> None:
