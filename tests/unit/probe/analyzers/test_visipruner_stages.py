@@ -46,12 +46,14 @@ def slow(row: list[float], below: float, above: float, first: int) -> tuple[int,
     return filtered, len(row)
 
 
-def test_samples_are_judged_one_by_one() -> None:
+@pytest.mark.parametrize(("below", "above"), [(0.998, 0.9995), (0.9999, 0.995)])
+def test_samples_are_judged_one_by_one(below: float, above: float) -> None:
+    """Also where a reader lets one token matter and none matter in the same layer."""
     generator = random.Random(0)
-    rows = [[generator.choice([A, B, C]) for _ in range(12)] for _ in range(200)]
-    filtered = filter_layers(rows, below=0.998, first=3)
-    left = exit_layers(rows, filtered, above=0.9995)
-    assert list(zip(filtered.tolist(), left.tolist(), strict=True)) == [slow(row, 0.998, 0.9995, 3) for row in rows]
+    rows = [[generator.choice([0.99995, A, B, C]) for _ in range(12)] for _ in range(200)]
+    filtered = filter_layers(rows, below=below, first=3)
+    left = exit_layers(rows, filtered, above=above)
+    assert list(zip(filtered.tolist(), left.tolist(), strict=True)) == [slow(row, below, above, 3) for row in rows]
     assert len(set(filtered.tolist())) > 3 and len(set(left.tolist())) > 3
 
 

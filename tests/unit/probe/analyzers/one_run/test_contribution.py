@@ -93,7 +93,7 @@ def test_only_the_published_threshold_depends_on_the_scale_of_values() -> None:
 def test_an_output_of_length_nothing_and_rounding_leave_finite_numbers() -> None:
     item = measured(found_in([[0.0]], [[0.0]], 0.0), example=True)
     assert item["shares"] == [[0.0]] and item["min_cosine"] == [0.0]
-    assert measured(found_in([[0.0]], [[1.0000002]]))["min_cosine"] == [1.0]
+    assert measured(found_in([[0.0]], [[1.000002]]))["min_cosine"] == [1.0]
 
 
 def test_what_the_report_recomputes_is_what_was_found() -> None:

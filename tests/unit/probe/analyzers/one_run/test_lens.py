@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from halfv_core.families import parts_of
 from probe.analyzers.findings import TokenWords, Words
 from probe.analyzers.one_run.lens import Lens, distribution_entropy, visual_words
 from probe.capture.prompt_run import PromptRun
@@ -19,8 +20,10 @@ def test_entropy_of_a_uniform_and_of_a_certain_distribution() -> None:
 
 @pytest.fixture(scope="module")
 def run() -> PromptRun:
-    """Visual tokens in two places."""
-    return PromptRun(tiny_model("qwen2_5_vl"), tiny_prompt("qwen2_5_vl", images=2))
+    """Visual tokens in two places, and a norm that changes what has been normed already."""
+    model = tiny_model("qwen2_5_vl")
+    torch.nn.init.uniform_(parts_of(model).norm.weight, 0.5, 2.0)
+    return PromptRun(model, tiny_prompt("qwen2_5_vl", images=2))
 
 
 def test_every_visual_token_gets_its_own_word(run: PromptRun) -> None:
