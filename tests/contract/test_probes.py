@@ -33,6 +33,9 @@ HEADS = 4
 OF_EXAMPLES = (TokenMap, Words, HeadWords, TokenWords, ScatterPoints)
 """Findings that hold something of single samples, of examples only."""
 
+WRITTEN: TypeAdapter[list[AnyFinding]] = TypeAdapter(list[AnyFinding])
+"""How findings are written and read."""
+
 each_probe = pytest.mark.parametrize("name", sorted(PROBES))
 
 
@@ -67,7 +70,7 @@ def test_findings_of_each_family_can_be_drawn(name: str, family: str) -> None:
     check(found, ["a", "b"], {"a": int(first.visual.sum())})
     read = json.loads(json.dumps(items, allow_nan=False))
     assert combined(name, read) == found
-    assert TypeAdapter(list[AnyFinding]).validate_json(TypeAdapter(list[AnyFinding]).dump_json(found)) == found
+    assert WRITTEN.validate_json(WRITTEN.dump_json(found)) == found
 
 
 @each_probe
