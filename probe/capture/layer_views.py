@@ -15,9 +15,24 @@ from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
 from halfv_core.runtime.prompt_view import PromptView, Surroundings
 from halfv_core.runtime.token_slots import TokenSlots
-from halfv_core.selectors.prompt import Prompt
+from halfv_core.selectors.prompt import At, Prompt
 
 T = TypeVar("T")
+
+
+class _SharedView(PromptView):
+    """Of all who look at a layer, only the first has its keys and values made."""
+
+    def __init__(self, around: Surroundings, row: int) -> None:
+        super().__init__(around, row)
+        self._made: dict[tuple[str, bool], torch.Tensor] = {}
+
+    def _projected(self, projection: str, at: At, slots: torch.Tensor | None, rope: bool) -> torch.Tensor:
+        if projection == "q":  # of some tokens; keys and values are of all, since none is pruned
+            return super()._projected(projection, at, slots, rope)
+        if (projection, rope) not in self._made:
+            self._made[projection, rope] = super()._projected(projection, at, slots, rope)
+        return self._made[projection, rope]
 
 
 @torch.no_grad()
@@ -95,4 +110,4 @@ def _view(parts: Parts, layer: int, layer_input: LayerInput) -> PromptView:
         grids=absent,
         unpruned=True,
     )
-    return PromptView(around, 0)
+    return _SharedView(around, 0)
