@@ -127,11 +127,12 @@ class Profile(Record):
     def best_at(self, flops_ratio: float) -> PruningTest | None:
         """The plan that keeps most of those that were judged and save at least this; None if none saves as much.
 
-        Plans that keep the same by `retention` (by `agreement` in older profiles) are ranked by likelihood. Published
+        Retentions are smoothed along the cost, so that equal ones cannot be told apart: then the plan that saves least
+        is taken. Older profiles have `agreement` instead, where the likelihood decides between equal ones. Published
         methods that only stand beside the finalists take no part.
         """
         reaching = [test for test in self.pruning_tests if test.flops_ratio >= flops_ratio and not test.compared_only]
-        return max(reaching, key=lambda test: (_kept(test), -test.log_likelihood_drop, test.flops_ratio), default=None)
+        return max(reaching, key=_rank, default=None)
 
     def save(self, path: str | Path) -> None:
         """Write the profile as JSON, atomically."""
@@ -206,8 +207,10 @@ class Profile(Record):
             )
 
 
-def _kept(test: PruningTest) -> float:
-    return test.agreement if test.retention is None else test.retention
+def _rank(test: PruningTest) -> tuple[float, float, float]:
+    if test.retention is not None:
+        return test.retention, -test.flops_ratio, -test.log_likelihood_drop
+    return test.agreement, -test.log_likelihood_drop, test.flops_ratio
 
 
 _ARCHITECTURE = (

@@ -118,21 +118,21 @@ def doing_nothing(samples: int, *, timed: bool = False) -> PruningTest:
 
 
 def choose(tests: Sequence[PruningTest], goal: Goal) -> PruningTest:
-    """The best of the tests: of the cheapest that keep enough, or of those at the cost that is wanted, the one that
-    keeps most.
+    """The plan to take: of the cheapest that keep enough, or of those at the cost that is wanted, what keeps most.
 
-    If no plan reaches that cost, the cheapest is chosen.
+    Retentions are smoothed along the cost, so that equal ones cannot be told apart: of such plans at a wanted cost, the
+    one that saves least is taken. If no plan reaches that cost, the cheapest is chosen.
     """
     ratio = {id(test): goal.ratio_of(_priced(test)) for test in tests}
     if goal.wanted is None:
         safe = [test for test in tests if test.safe]
         cheapest = max(ratio[id(test)] for test in safe)
-        reaching = [test for test in safe if ratio[id(test)] * NEARLY >= cheapest]
-    else:
-        reaching = [test for test in tests if ratio[id(test)] >= goal.wanted]
+        nearly = [test for test in safe if ratio[id(test)] * NEARLY >= cheapest]
+        return max(nearly, key=lambda test: (test.retention or 0.0, -test.log_likelihood_drop, ratio[id(test)]))
+    reaching = [test for test in tests if ratio[id(test)] >= goal.wanted]
     if not reaching:
         return max(tests, key=lambda test: ratio[id(test)])
-    return max(reaching, key=lambda test: (test.retention or 0.0, -test.log_likelihood_drop, ratio[id(test)]))
+    return max(reaching, key=lambda test: (test.retention or 0.0, -ratio[id(test)], -test.log_likelihood_drop))
 
 
 def testing_sequence(tests: Sequence[PruningTest], chosen: PruningTest, goal: Goal) -> list[PruningTest]:

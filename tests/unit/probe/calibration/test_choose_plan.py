@@ -129,9 +129,14 @@ def test_other_costs_can_count() -> None:
     assert choose(tests, Goal(TARGET, lambda priced: priced.kv_ratio, 2.0)) is tests[0]
 
 
-def test_of_plans_that_keep_the_same_the_one_that_changes_likelihood_least_is_best() -> None:
+def test_a_milder_plan_that_keeps_the_same_is_best() -> None:
     tests = [pruning_test(3.0, 0.98, drop=0.2), pruning_test(2.5, 0.98, drop=0.1)]
     assert choose(tests, goal(2.0)) is tests[1]
+
+
+def test_of_plans_that_keep_the_same_at_a_wanted_cost_the_one_that_saves_least_is_taken() -> None:
+    tests = [pruning_test(6.0, 0.96, drop=0.0), pruning_test(4.1, 0.96, drop=0.1), pruning_test(3.9, 0.97)]
+    assert choose(tests, goal(4.0)) is tests[1]
 
 
 @pytest.mark.parametrize(("ratio", "kept", "drop", "index"), [
