@@ -18,6 +18,7 @@ from halfv_core.families import Family, Parts, parts_of
 from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.prompt_view import PromptView
 from probe.capture.hidden_states import Capture, capture, final_normed
+from probe.capture.layer_calls import LayerCalls
 from probe.capture.layer_views import at_every_layer
 from probe.capture.replay import Replay
 
@@ -89,6 +90,11 @@ class PromptRun:
     def replay(self) -> Replay:
         """For variants of the run that begin at a later layer."""
         return Replay(self.model, self.inputs, family=self.family)
+
+    @cached_property
+    def calls(self) -> LayerCalls:
+        """For variants of the run that differ in some tokens of some layers; see `run_variants`."""
+        return LayerCalls.record(self.model, self.inputs, family=self.family)
 
     def at_every_layer(self, look: Callable[[int, PromptView], T]) -> list[T]:
         """Run the prompt once, and look at it at the input of each layer.
