@@ -54,7 +54,7 @@ def divergences(parts: Parts, states: Sequence[torch.Tensor], direction: Directi
     Raises:
         DataError: logits that are NaN or infinite.
     """
-    logits = _logits(parts, states)
+    logits = head_logits(parts, states)
     if not logits.isfinite().all():
         raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
     full, *changed = logits.double().log_softmax(-1)  # (n+1, vocabulary)
@@ -62,8 +62,12 @@ def divergences(parts: Parts, states: Sequence[torch.Tensor], direction: Directi
     return torch.stack([(p.exp() * (p - q)).sum() for p, q in pairs])
 
 
-def _logits(parts: Parts, states: Sequence[torch.Tensor]) -> torch.Tensor:
-    """What the final norm and the head make of n states (1, D), one at a time: equal states give bit-equal logits.
+def head_logits(parts: Parts, states: Sequence[torch.Tensor]) -> torch.Tensor:
+    """What the final norm and the head make of states, one tensor at a time: equal tensors give bit-equal logits.
+
+    Args:
+        parts: of the model.
+        states: (r, D) each, n rows together, before the final norm.
 
     Returns:
         (n, vocabulary), float32 if the head is a plain matrix of any dtype, else in the model's dtype.
