@@ -82,6 +82,8 @@ def run_variants(
     final = calls.states[-1]
     read = torch.tensor([calls.length - 1]) if read is None else read.cpu()
     rows = changed_rows(calls, variants) if rows is None else rows
+    if not rows.any():
+        return final[:, read.to(final.device)].repeat(len(variants), 1, 1)
     some = _Rows(calls, rows)
     size = max(1, tokens // calls.length)
     starts = [min(variant) for variant in variants]

@@ -73,6 +73,22 @@ def _up_to_end(answer: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
     return answer[: int(found[0]) + 1] if len(found) else answer
 
 
+def continued(inputs: Inputs, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A prompt with text after it, as one prompt.
+
+    Args:
+        inputs: a batch of one, without padding.
+        ids: (1, t) token ids.
+    """
+    longer = {  # whatever else has a number for each token says that it is text by 0
+        name: torch.nn.functional.pad(value, (0, ids.shape[1])) if value.shape == inputs["input_ids"].shape else value
+        for name, value in inputs.items()
+    }
+    longer["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
+    longer["attention_mask"] = torch.ones_like(longer["input_ids"])
+    return longer
+
+
 @torch.no_grad()
 def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) -> Reading:
     """Likelihood of an answer under the model in its present state, and whether greedy decoding would give it.
