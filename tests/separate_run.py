@@ -1,6 +1,8 @@
 """Slow and obvious: a variant of a prompt as a whole run of the model of its own, changed by hooks."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -73,3 +75,36 @@ def _as_seen(mask: torch.Tensor | None, length: int) -> torch.Tensor:
     if mask is None:
         return torch.ones(length, length).tril().bool()
     return mask[0, 0].clone() if mask.dtype == torch.bool else mask[0, 0] == 0
+
+
+@torch.no_grad()
+def separate_scores(model: PreTrainedModel, inputs: Mapping[str, Any], variants: Sequence[Variant]) -> torch.Tensor:
+    """(n+1, vocabulary) float64 log-probabilities of the next token: of the unchanged run, then of each variant."""
+    parts = parts_of(model)
+    states = [separate_run(model, inputs, variant)[-1:] for variant in ({}, *variants)]
+    return torch.cat([parts.head(parts.norm(state)) for state in states]).double().log_softmax(-1)
+
+
+def changes(scores: torch.Tensor) -> list[float]:
+    """From `separate_scores`: by how much the likeliest token's log-probability changes in each variant."""
+    token = int(scores[0].argmax())
+    return [float(row[token] - scores[0, token]) for row in scores[1:]]
+
+
+def divergences(scores: torch.Tensor) -> list[float]:
+    """From `separate_scores`: KL(unchanged || variant), term by term."""
+    pairs = [zip(scores[0].tolist(), row.tolist(), strict=True) for row in scores[1:]]
+    return [sum(math.exp(p) * (p - q) for p, q in pair) for pair in pairs]
+
+
+@contextmanager
+def evaluations(model: PreTrainedModel) -> Iterator[list[int]]:
+    """Inside the block, the number of tokens of each call of a layer is noted."""
+    counted: list[int] = []
+    hooks = [
+        layer.mlp.register_forward_pre_hook(lambda _, args: counted.append(args[0].shape[0] * args[0].shape[1]))
+        for layer in parts_of(model).layers
+    ]
+    yield counted
+    for hook in hooks:
+        hook.remove()

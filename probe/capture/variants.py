@@ -33,6 +33,10 @@ MAX_BATCH_TOKENS = 16_384
 7B shapes."""
 
 
+_MOST = 0.75
+"""If a larger share of the tokens may differ, all are computed: with the model's own mask, often none, it is faster."""
+
+
 class Change(NamedTuple):
     """What is different in one layer. All masks are (N,) bool."""
 
@@ -81,7 +85,7 @@ def run_variants(
     """
     final = calls.states[-1]
     read = torch.tensor([calls.length - 1]) if read is None else read.cpu()
-    rows = changed_rows(calls, variants) if rows is None else rows
+    rows = _rows_or_all(calls, variants) if rows is None else rows
     if not rows.any():
         return final[:, read.to(final.device)].repeat(len(variants), 1, 1)
     some = _Rows(calls, rows)
@@ -125,7 +129,7 @@ def with_vision(calls: LayerCalls, visual: torch.Tensor, change: Callable[[torch
         return states
 
     calls = replace(calls, features=tuple(map(changed, calls.features)))
-    some = _Rows(calls, changed_rows(calls, [{0: Change(put=(visual, calls.states[0][0]))}]))
+    some = _Rows(calls, _rows_or_all(calls, [{0: Change(put=(visual, calls.states[0][0]))}]))
     state = changed(calls.states[0])
     states = [state]
     for layer in range(calls.layers):
@@ -154,6 +158,11 @@ def changed_rows(calls: LayerCalls, variants: Sequence[Variant]) -> torch.Tensor
         if torch.equal(more, rows):
             return rows
         rows = more
+
+
+def _rows_or_all(calls: LayerCalls, variants: Sequence[Variant]) -> torch.Tensor:
+    rows = changed_rows(calls, variants)
+    return torch.ones_like(rows) if rows.float().mean() > _MOST else rows
 
 
 class _Rows:

@@ -20,9 +20,10 @@ import torch
 from probe.analyzers.findings import AnyFinding, layer_series
 from probe.analyzers.next_token import head_logits
 from probe.analyzers.probe import PROBES, Item, Probe
+from probe.analyzers.withdrawal import gone_from_each
 from probe.capture.layer_calls import LayerCalls
 from probe.capture.prompt_run import PromptRun
-from probe.capture.variants import Change, Variant, run_variants
+from probe.capture.variants import run_variants
 from probe.trials.answers import continued
 
 
@@ -41,8 +42,7 @@ class CacheRemoval(Probe):
         calls = LayerCalls.record(run.model, continued(run.inputs, ids), family=run.family)
         written = torch.arange(calls.length) >= len(run.visual)
         visual = torch.nn.functional.pad(run.visual, (0, ids.shape[1]))
-        change = Change(unseen=(written, visual))
-        variants: list[Variant] = [dict.fromkeys(range(first, run.layers), change) for first in range(run.layers)]
+        variants = gone_from_each(run.layers, written, visual)
         places = written.nonzero()[:, 0]
         states = run_variants(calls, variants, rows=written, read=places)  # (L, T-1, D)
         return _compared(calls, calls.states[-1][0, places.to(calls.states[-1].device)], states)
@@ -68,6 +68,7 @@ class CacheRemoval(Probe):
         return 1.0
 
 
+@torch.no_grad()
 def _compared(calls: LayerCalls, full: torch.Tensor, states: torch.Tensor) -> Item:
     """Of (T-1, D) states of the full model and (L, T-1, D) of the variants, each token's likeliest successor."""
     reference = head_logits(calls.parts, list(full.split(1))).double().log_softmax(-1)  # (T-1, vocabulary)

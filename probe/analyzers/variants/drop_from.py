@@ -28,16 +28,10 @@ from probe.analyzers.findings import AnyFinding, SampleTable, layer_series
 from probe.analyzers.probe import PROBES, Item, Probe
 from probe.analyzers.variants.effects import NextToken, effects_of
 from probe.analyzers.variants.groups import TEXT_SHARE, Groups
+from probe.analyzers.withdrawal import gone_from_each
 from probe.capture.prompt_run import PromptRun
-from probe.capture.variants import Change, Variant
 
 SLACK = 1.03
-
-
-def drops(groups: Groups, layers: int) -> list[Variant]:
-    """One variant for each layer from which on the visual tokens are gone."""
-    change = Change(unseen=(groups.after, groups.visual))
-    return [dict.fromkeys(range(first, layers), change) for first in range(layers)]
 
 
 def earliest_exit(harmless: ArrayLike) -> int:
@@ -60,7 +54,7 @@ class DropFrom(Probe):
     def measure(self, run: PromptRun, looked: Sequence[Any], *, example: bool) -> Item:
         """The full model's log-probability, and L divergences, changes, and whether the token is the same."""
         groups = Groups.of(run)
-        effects = effects_of(run, drops(groups, run.layers), rows=groups.after)
+        effects = effects_of(run, gone_from_each(run.layers, groups.after, groups.visual), rows=groups.after)
         return {
             "full": NextToken.of(run).log_probability,
             "divergence": effects.divergence.tolist(),

@@ -81,6 +81,7 @@ def effects_of(run: PromptRun, variants: Sequence[Variant], *, rows: torch.Tenso
     return NextToken.of(run).effects(run_variants(run.calls, variants, rows=rows))
 
 
+@torch.no_grad()
 def _log_probabilities(parts: Parts, states: Sequence[torch.Tensor]) -> torch.Tensor:
     """(1, D) each of n states -> (n, vocabulary) float64."""
     logits = head_logits(parts, states)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from probe.analyzers.findings import AnyFinding, layer_series
+from probe.analyzers.layer_redundancy import frozen_in_one
 from probe.analyzers.probe import PROBES, Item, Probe
 from probe.analyzers.variants.effects import effects_of
 from probe.analyzers.variants.groups import TEXT_SHARE, Groups
@@ -29,20 +30,6 @@ from probe.capture.prompt_run import PromptRun
 from probe.capture.variants import Change, Variant
 
 KINDS = ("freeze visual", "hide visual", "freeze text")
-
-
-def frozen_in_one(calls: LayerCalls, rows: torch.Tensor) -> list[Variant]:
-    """One variant for each layer, which leaves the tokens `rows`, (N,) bool, as they are.
-
-    What a model adds to visual tokens after a layer (`Family.deepstack`) is no part of the layer's update.
-    """
-    variants: list[Variant] = []
-    for layer in range(calls.layers):
-        states = calls.states[layer][0]
-        if layer < len(calls.features):
-            states = states + calls.features[layer][0].to(states.device)
-        variants.append({layer + 1: Change(put=(rows, states))})
-    return variants
 
 
 def hidden_in_one(calls: LayerCalls, rows: torch.Tensor, columns: torch.Tensor) -> list[Variant]:
