@@ -1,13 +1,12 @@
 """Gains of selectors over chance."""
 
-import numpy as np
 import pytest
 import torch
 
 from halfv_core import Keep, Plan, apply
 from probe.analyzers.findings import Bars
 from probe.analyzers.variants import selector_horizon as module
-from probe.analyzers.variants.selector_horizon import SelectorHorizon, best_gains, horizon, tried_layers
+from probe.analyzers.variants.selector_horizon import SelectorHorizon, tried_layers
 from probe.trials.answers import read_answer
 from tests.unit.probe.analyzers.variants.prompts import measured, prompt_of
 
@@ -35,26 +34,17 @@ def test_gains_equal_whole_runs_under_the_plans(monkeypatch: pytest.MonkeyPatch)
     assert max(abs(gain) for gains in item["gains"] for gain in gains) > 1e-3
 
 
-def test_the_best_selector_is_chosen_by_the_other_samples() -> None:
-    gains = np.array([[[9.0, 1.0]], [[-3.0, 1.0]], [[-3.0, 1.5]]])
-    assert best_gains(gains)[:, 0].tolist() == [1.0, -3.0, -3.0]  # by the sums -6, 2; 6, 2.5; 6, 2
-    noise = np.random.default_rng(0).normal(size=(200, 1, 3))
-    assert abs(best_gains(noise).mean()) < 0.15
-    assert noise.max(2).mean() > 0.7
-    assert best_gains(gains[:1]).tolist() == [[9.0]]
-
-
-def test_the_horizon_is_the_first_layer_at_which_the_interval_reaches_zero() -> None:
-    items = {
-        str(index): {"layers": [1, 3, 5], "gains": [[2.0 + index] * 3, [(-1.0) ** index] * 3, [0.5] * 3]}
-        for index in range(8)
-    }
-    found = {finding.name: finding for finding in SelectorHorizon().combine(items)}
-    best = found["best"]
-    assert isinstance(best, Bars)
-    assert best.conditions == ("layer 1", "layer 3", "layer 5")
-    assert best.mean == pytest.approx((5.5, 0.0, 0.5))
-    assert horizon((1, 3, 5), best) == 3
-    assert found["horizon"].mean == (3.0,)
+def test_the_horizon_is_the_first_layer_at_which_no_selector_is_better_than_chance() -> None:
+    gains = [[[-1.0, 2.0 + index, 0.0], [0.5, 0.0, 0.0], [(-1.0) ** index] * 3, [1.0] * 3] for index in range(8)]
+    found = SelectorHorizon().combine(
+        {str(index): {"layers": [1, 3, 5, 7], "gains": some} for index, some in enumerate(gains)}
+    )
+    assert [finding.name for finding in found] == ["attention", "anchor_coverage", "divprune", "horizon"]
+    attention, coverage, *_, last = found
+    assert isinstance(coverage, Bars)
+    assert coverage.conditions == ("layer 1", "layer 3", "layer 5", "layer 7")
+    assert coverage.mean == pytest.approx((5.5, 0.0, 0.0, 1.0))
+    assert attention.mean == pytest.approx((-1.0, 0.5, 0.0, 1.0))
+    assert last.mean == (5.0,)
     always = {name: {"layers": [1, 3], "gains": [[1.0] * 3, [2.0] * 3]} for name in "ab"}
     assert "horizon" not in {finding.name for finding in SelectorHorizon().combine(always)}
