@@ -147,10 +147,7 @@ def changed_rows(calls: LayerCalls, variants: Sequence[Variant]) -> torch.Tensor
         calls: the run that they are variants of.
         variants: at least one, each of at least one change.
     """
-    seen = calls.seen(0).cpu()
-    masks = {id(kwargs.get("attention_mask")): layer for layer, kwargs in enumerate(calls.arguments)}
-    for layer in masks.values():  # layers of one kind share a mask
-        seen = seen | calls.seen(layer).cpu()
+    seen = calls.seen(0).cpu()  # through a sliding window, step by step, all that the other layers see
     changes = {id(change): change for variant in variants for change in variant.values()}
     rows = torch.stack([change.rows for change in changes.values()]).any(0)
     while True:

@@ -78,8 +78,9 @@ def replaced(calls: LayerCalls, visual: torch.Tensor, some: torch.Tensor) -> tor
 def hidden(calls: LayerCalls, visual: torch.Tensor, some: torch.Tensor) -> torch.Tensor:
     """(1, D) likewise if no other token sees them in any layer."""
     gone = these(visual, some)
-    variant = dict.fromkeys(range(calls.layers), Change(unseen=(~gone, gone)))
-    return run_variants(calls, [variant], rows=changed_rows(calls, [variant]) & ~gone)[0]
+    rows = changed_rows(calls, [{0: Change(put=(gone, calls.states[0][0]))}]) & ~gone
+    variant = dict.fromkeys(range(calls.layers), Change(unseen=(rows, gone)))
+    return run_variants(calls, [variant], rows=rows)[0]
 
 
 @PROBES.register("token_ablation")

@@ -53,6 +53,10 @@ def test_each_equals_a_run_of_its_own(family: str, kernel: str) -> None:
     found = run_variants(calls, variants, read=everything)
     torch.testing.assert_close(found, references, atol=1e-5, rtol=1e-4)
     assert bool(((found - calls.states[-1]).abs().amax((1, 2)) > 1e-2).all())
+    text = ~visual & (visual.cumsum(0) > 0)  # in two pieces; what images see does not matter if nothing sees them
+    gone = dict.fromkeys(range(1, LAYERS), Change(unseen=(text, visual)))
+    alone = run_variants(calls, [gone], rows=text, read=text.nonzero()[:, 0])[0]
+    torch.testing.assert_close(alone, separate_run(model, inputs, gone)[text], atol=1e-5, rtol=1e-4)
     few = run_variants(calls, variants, tokens=3 * calls.length)
     torch.testing.assert_close(few, references[:, -1:], atol=1e-5, rtol=1e-4)
     for variant, reference in zip(variants, references, strict=True):
@@ -91,9 +95,9 @@ def test_gemma_beyond_its_window() -> None:
     visual = inputs["input_ids"][0] == IMAGE
     calls = LayerCalls.record(model, inputs)
     assert not torch.equal(calls.seen(0), calls.seen(1))
-    variants = all_kinds(calls, visual)
-    found = run_variants(calls, variants)
-    for variant, state in zip(variants, found, strict=True):
+    far = only(calls.length, calls.length - 12)  # the last token sees it through others, or in layers 1 and 4
+    for variant in [*all_kinds(calls, visual), {1: Change(unseen=(far, visual))}, {2: Change(unseen=(far, visual))}]:
+        (state,) = run_variants(calls, [variant])
         torch.testing.assert_close(state[0], separate_run(model, inputs, variant)[-1], atol=1e-5, rtol=1e-4)
 
 

@@ -1,8 +1,10 @@
 """What variants cost, counted in tokens that pass through layers, against a whole run of each."""
 
 import pytest
+import torch
 
 from probe.analyzers.probe import PROBES
+from probe.analyzers.variants.token_ablation import hidden, replaced
 from tests.separate_run import evaluations
 from tests.tiny import LAYERS
 from tests.unit.probe.analyzers.variants.prompts import measured, prompt_of
@@ -34,11 +36,12 @@ def test_at_most_six_tenths_of_separate_runs(name: str) -> None:
 
 def test_token_ablation_begins_at_layer_0_and_runs_only_what_is_left() -> None:
     prompt = prompt_of("llava", images=1)
-    whole = len(prompt.visual) * LAYERS
-    _ = prompt.run.calls
+    length, calls = len(prompt.visual), prompt.run.calls
     with evaluations(prompt.model) as counted:
-        measured("token_ablation", prompt.run)
-    assert sum(counted) <= whole + 12 * whole
+        hidden(calls, prompt.visual, torch.arange(16))
+        hidden(calls, prompt.visual, torch.arange(0, 16, 2))
+        replaced(calls, prompt.visual, torch.arange(4))
+    assert counted == [6] * LAYERS + [6 + 8] * LAYERS + [length] * LAYERS
 
 
 def test_every_probe_states_a_cost() -> None:
