@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from halfv_core.errors import DataError
+from halfv_core.errors import DataError, UnsupportedError
 from halfv_core.families import FAMILIES, parts_of
 from probe.capture.layer_calls import LayerCalls
 from probe.capture.variants import Change, Variant, run_variants, with_vision
@@ -159,3 +159,12 @@ def test_two_prompts_are_refused() -> None:
     inputs = {name: torch.cat([value, value]) for name, value in tiny_prompt("llava").items()}
     with pytest.raises(DataError, match="one prompt is recorded at a time; got a batch of 2"):
         LayerCalls.record(tiny_model("llava"), inputs)
+
+
+def test_flash_attention_beyond_the_window_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_flash(monkeypatch)
+    model = flash_model("gemma3")
+    config: Any = model.config.get_text_config()
+    config.sliding_window = 10
+    with pytest.raises(UnsupportedError, match="a window of 10 and FlashAttention; load the model with attn_impl"):
+        LayerCalls.record(model, tiny_prompt("gemma3"))
