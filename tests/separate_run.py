@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from halfv_core.families import parts_of
-from probe.capture.variants import Change, Variant
+from probe.capture.changes import Change, Variant
 
 
 @torch.no_grad()

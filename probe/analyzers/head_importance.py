@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 
 from halfv_core.families import Family
 from probe.analyzers.next_token import head_logits
+from probe.capture.changes import Change
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.variants import Change, run_variants
+from probe.capture.variants import run_variants
 from probe.trials.answers import Inputs, continued
 
 

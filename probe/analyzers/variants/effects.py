@@ -8,8 +8,9 @@ import torch
 from halfv_core.errors import DataError
 from halfv_core.families import Parts
 from probe.analyzers.next_token import head_logits
+from probe.capture.changes import Variant
 from probe.capture.prompt_run import PromptRun
-from probe.capture.variants import Variant, run_variants
+from probe.capture.variants import run_variants
 
 _AT_ONCE = 64
 """Distributions in memory: 150 MB of float64 at a vocabulary of 150,000, twice."""

@@ -18,8 +18,8 @@ import torch
 from probe.analyzers.findings import AnyFinding, head_map
 from probe.analyzers.probe import PROBES, Item, Probe
 from probe.analyzers.variants.effects import effects_of
+from probe.capture.changes import Change, Variant
 from probe.capture.prompt_run import PromptRun
-from probe.capture.variants import Change, Variant
 
 
 def heads_off(layers: int, heads: int, rows: torch.Tensor) -> list[Variant]:

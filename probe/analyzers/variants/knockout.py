@@ -25,8 +25,8 @@ from probe.analyzers.findings import AnyFinding, layer_series
 from probe.analyzers.probe import PROBES, Item, Probe
 from probe.analyzers.variants.effects import effects_of
 from probe.analyzers.variants.groups import TEXT_SHARE, Groups
+from probe.capture.changes import Change, Variant
 from probe.capture.prompt_run import PromptRun
-from probe.capture.variants import Change, Variant
 
 PAIRS = ("image -> last", "image -> question", "question -> last", "last -> last")
 

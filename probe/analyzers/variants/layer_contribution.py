@@ -25,9 +25,9 @@ from probe.analyzers.layer_redundancy import frozen_in_one
 from probe.analyzers.probe import PROBES, Item, Probe
 from probe.analyzers.variants.effects import effects_of
 from probe.analyzers.variants.groups import TEXT_SHARE, Groups
+from probe.capture.changes import Change, Variant
 from probe.capture.layer_calls import LayerCalls
 from probe.capture.prompt_run import PromptRun
-from probe.capture.variants import Change, Variant
 
 KINDS = ("freeze visual", "hide visual", "freeze text")
 

@@ -32,9 +32,10 @@ from probe.analyzers.findings import AnyFinding, bars, ratio_series
 from probe.analyzers.probe import PROBES, Item, Probe
 from probe.analyzers.variants.effects import NextToken
 from probe.analyzers.variants.groups import TEXT_SHARE, Groups
+from probe.capture.changes import Change, Variant
 from probe.capture.layer_calls import LayerCalls
 from probe.capture.prompt_run import PromptRun
-from probe.capture.variants import Change, Variant, run_variants, with_vision
+from probe.capture.variants import run_variants, with_vision
 
 GROUPS = ("visual", "question", "last")
 SEED = 0

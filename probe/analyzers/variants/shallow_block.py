@@ -26,8 +26,8 @@ from probe.analyzers.findings import AnyFinding, bars
 from probe.analyzers.probe import PROBES, Item, Probe
 from probe.analyzers.variants.effects import effects_of
 from probe.analyzers.variants.groups import TEXT_SHARE, Groups, these
+from probe.capture.changes import Change, Variant
 from probe.capture.prompt_run import PromptRun
-from probe.capture.variants import Change, Variant
 
 TOP = 0.1
 SEED = 0

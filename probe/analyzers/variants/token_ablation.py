@@ -32,9 +32,10 @@ from probe.analyzers.findings import AnyFinding, SampleTable, bars
 from probe.analyzers.probe import PROBES, Item, Probe
 from probe.analyzers.variants.effects import NextToken
 from probe.analyzers.variants.groups import TEXT_SHARE, Groups, these
+from probe.capture.changes import Change, changed_rows
 from probe.capture.layer_calls import LayerCalls
 from probe.capture.prompt_run import PromptRun
-from probe.capture.variants import Change, changed_rows, run_variants, with_vision
+from probe.capture.variants import run_variants, with_vision
 
 SETS = ("registers", "random, as many", "top 10 %", "bottom 10 %", "random 10 %", "all")
 TREATMENTS = ("mean", "hidden")

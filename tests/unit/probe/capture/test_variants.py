@@ -7,8 +7,9 @@ import torch
 
 from halfv_core.errors import DataError, UnsupportedError
 from halfv_core.families import FAMILIES, parts_of
+from probe.capture.changes import Change, Variant
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.variants import Change, Variant, run_variants, with_vision
+from probe.capture.variants import run_variants, with_vision
 from tests.flash import flash_model, use_flash
 from tests.separate_run import evaluations, separate_run
 from tests.tiny import IMAGE, LAYERS, tiny_model, tiny_prompt

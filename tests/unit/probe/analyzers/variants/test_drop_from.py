@@ -9,7 +9,7 @@ import torch
 from probe.analyzers.findings import SampleTable
 from probe.analyzers.variants.drop_from import DropFrom, earliest_exit
 from probe.analyzers.withdrawal import withdrawal
-from probe.capture.variants import Change
+from probe.capture.changes import Change
 from tests.separate_run import changes, separate_scores
 from tests.tiny import LAYERS
 from tests.unit.probe.analyzers.variants.prompts import FAMILIES, measured, prompt_of

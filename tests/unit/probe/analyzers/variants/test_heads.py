@@ -5,7 +5,7 @@ import torch
 
 from probe.analyzers.findings import HeadMap
 from probe.analyzers.variants.heads import Heads
-from probe.capture.variants import Change
+from probe.capture.changes import Change
 from tests.separate_run import changes, separate_scores
 from tests.tiny import LAYERS
 from tests.unit.probe.analyzers.variants.prompts import FAMILIES, measured, prompt_of

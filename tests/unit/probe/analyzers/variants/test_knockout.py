@@ -7,8 +7,8 @@ import torch
 from halfv_core.errors import DataError
 from probe.analyzers.findings import LayerSeries
 from probe.analyzers.variants.knockout import PAIRS, Knockout, window_of
+from probe.capture.changes import Change
 from probe.capture.prompt_run import PromptRun
-from probe.capture.variants import Change
 from tests.separate_run import changes, separate_scores
 from tests.tiny import LAYERS, tiny_model, tiny_prompt
 from tests.unit.probe.analyzers.variants.prompts import FAMILIES, measured, prompt_of

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from probe.analyzers.layer_redundancy import layer_redundancy
+from probe.capture.changes import Change
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.variants import Change
 from tests.separate_run import divergences, separate_scores
 from tests.tiny import LAYERS
 from tests.unit.probe.analyzers.variants.prompts import FAMILIES, measured, prompt_of

@@ -6,8 +6,8 @@ import torch
 
 from probe.analyzers.findings import Bars, LayerSeries
 from probe.analyzers.variants.patching import Patching, shuffled
+from probe.capture.changes import Change
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.variants import Change
 from tests.separate_run import separate_scores
 from tests.tiny import LAYERS
 from tests.unit.probe.analyzers.variants.prompts import measured, prompt_of

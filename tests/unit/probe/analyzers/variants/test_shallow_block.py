@@ -7,7 +7,7 @@ from halfv_core.runtime.prompt_view import PromptView
 from probe.analyzers.findings import Bars
 from probe.analyzers.variants.groups import Groups
 from probe.analyzers.variants.shallow_block import ShallowBlock, blocks, conditions, shallow_layers
-from probe.capture.variants import Change
+from probe.capture.changes import Change
 from tests.separate_run import changes, separate_scores
 from tests.unit.probe.analyzers.variants.prompts import FAMILIES, measured, prompt_of
 

@@ -5,8 +5,8 @@ import torch
 
 from probe.analyzers.findings import Bars, SampleTable
 from probe.analyzers.variants.token_ablation import SETS, TokenAblation, hidden, registers, replaced, token_sets
+from probe.capture.changes import Change
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.variants import Change
 from tests.separate_run import separate_run
 from tests.tiny import LAYERS
 from tests.unit.probe.analyzers.variants.prompts import measured, prompt_of
