@@ -209,13 +209,33 @@ def mean_and_interval(rows: ArrayLike) -> tuple[tuple[float, ...], tuple[float, 
     """
     table = np.asarray(rows, dtype=np.float64)
     known = np.isfinite(table)
-    filled = np.where(known, table, 0.0)
-    times = np.zeros((DRAWS, len(table)))
-    drawn = with_replacement(len(table), SEED, DRAWS)
+    return _ratio_and_interval(np.where(known, table, 0.0), known.astype(np.float64))
+
+
+def ratio_series(
+    name: str, above: ArrayLike, below: ArrayLike, *, axis: Axis, title: str, unit: str = "", group: str = ""
+) -> LayerSeries:
+    """A series of ratios of sums over samples, for shares that explode in single samples.
+
+    Args:
+        above: (samples, points).
+        below: (samples,), the same for all points; of a positive sum, also over nearly all resamples.
+    """
+    table = np.asarray(above, dtype=np.float64)
+    mean, low, high = _ratio_and_interval(table, np.asarray(below, dtype=np.float64)[:, None])
+    return LayerSeries(
+        name=name, title=title, unit=unit, axis=axis, group=group, mean=mean, low=low, high=high, samples=len(table)
+    )
+
+
+def _ratio_and_interval(above: Array, below: Array) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """(samples, points) or (samples, 1) each -> ratio of the sums over samples, and its interval over resamples."""
+    times = np.zeros((DRAWS, len(above)))
+    drawn = with_replacement(len(above), SEED, DRAWS)
     np.add.at(times, (np.arange(DRAWS)[:, None], drawn), 1.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = (times @ filled) / (times @ known)  # (draws, points)
-    mean = filled.sum(0) / known.sum(0)
+        means = (times @ above) / (times @ below)  # (draws, points)
+    mean = above.sum(0) / below.sum(0)
     edge = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(means, [edge, 1 - edge], axis=0)
     # Rounding may put the mean of equal values a little outside of the interval.

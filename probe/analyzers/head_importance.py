@@ -6,77 +6,49 @@ A head is off when its part of the attention's output is zero, in the prompt and
 weights heads by what benchmarks lose without them; the answer's likelihood needs no reference answers, and is finer
 than the number of right ones on a few samples.
 
-The vision tower runs once, and the decoder once for each head: H prefills, of which none can be shared, since layer 0
-is the first.
+The vision tower runs once, and the decoder once for each head, on prompt and answer: H passes, of which none can be
+shared, since layer 0 is the first.
 """
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import wraps
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from halfv_core.errors import UnsupportedError
-from halfv_core.families import Family, parts_of
-from halfv_core.families.base import Parts
-from halfv_core.runtime.patching import Forward, Wrap, wrapped
-from probe.capture.replay import Replay
-from probe.trials.answers import Inputs, read_answer
+from halfv_core.families import Family
+from probe.analyzers.next_token import head_logits
+from probe.capture.changes import Change
+from probe.capture.layer_calls import LayerCalls
+from probe.capture.variants import run_variants
+from probe.trials.answers import Inputs, continued
 
 
 @torch.no_grad()
 def head_importance(
-    model: PreTrainedModel,
-    inputs: Inputs,
-    answer: torch.Tensor,
-    log_likelihood: float,
-    *,
-    family: Family | None = None,
+    model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor, *, family: Family | None = None
 ) -> list[float]:
     """The importance of each of the H query heads of layer 0 on one prompt.
 
     Args:
         inputs: model inputs, batch of one, without padding.
         answer: (T,) ids of the full model's answer.
-        log_likelihood: mean log-probability of these tokens under the full model, nats per token.
 
     Returns:
         H numbers, nats per token; negative if the answer becomes more likely.
 
     Raises:
-        DataError: see `read_answer`.
+        DataError: the prompt is padded, or the answer is empty.
         UnsupportedError: tensor parallelism has put the heads into several processes.
     """
-    parts = parts_of(model, family)
-    if parts.ranks.group is not None:
-        raise UnsupportedError(
-            "single heads cannot be switched off where tensor parallelism has put them into several processes",
-            remedy="run the model in one process",
-        )
-    replay = Replay(model, inputs, family=family)
-    drops = []
-    for head in range(parts.decoder.config.num_attention_heads):
-        with _head_off(parts, head), replay.from_layer(0):
-            drops.append(log_likelihood - read_answer(model, inputs, answer).log_likelihood)
-    return drops
+    calls = LayerCalls.record(model, continued(inputs, answer[None, :-1]), family=family)
+    places = torch.arange(calls.length)[-len(answer) :]  # of the tokens that predict the answer's
+    everywhere = torch.ones(calls.length, dtype=torch.bool)
+    heads = calls.parts.decoder.config.num_attention_heads
+    states = run_variants(calls, [{0: Change(head_off=(everywhere, head))} for head in range(heads)], read=places)
+    full = calls.states[-1][0, -len(answer) :]
+    likelihoods = [_log_likelihood(calls, some, answer) for some in (full, *states)]
+    return [likelihoods[0] - other for other in likelihoods[1:]]
 
 
-@contextmanager
-def _head_off(parts: Parts, head: int) -> Iterator[None]:
-    """Inside the block, the output of one head of layer 0 is zero."""
-    attention = parts.layers[0].self_attn
-    first = head * attention.head_dim
-
-    def without(forward: Forward) -> Forward:
-        @wraps(forward)
-        def run(states: torch.Tensor) -> Any:
-            states = states.clone()  # (B, n, H * head_dim)
-            states[..., first : first + attention.head_dim] = 0.0
-            return forward(states)
-
-        return run
-
-    with wrapped([Wrap(attention.o_proj, "forward", without)]):
-        yield
+def _log_likelihood(calls: LayerCalls, states: torch.Tensor, answer: torch.Tensor) -> float:
+    """Mean log-probability of T tokens, nats, each predicted from one of (T, D) states."""
+    scores = head_logits(calls.parts, [states]).double().log_softmax(-1)
+    return float(scores.gather(1, answer.to(scores.device)[:, None]).mean())

@@ -20,6 +20,7 @@ from halfv_core.runtime.layout import TokenLayout
 from halfv_core.runtime.prompt_view import PromptView
 from probe.capture.grids import GridRecorder
 from probe.capture.hidden_states import Capture, capture, final_normed
+from probe.capture.layer_calls import LayerCalls
 from probe.capture.layer_views import at_every_layer
 from probe.capture.replay import Replay
 from probe.capture.sublayers import SubLayerRecorder, SubLayers
@@ -116,6 +117,11 @@ class PromptRun:
         if name not in self._recorded:
             self.at_every_layer(lambda *_: None, recording=[name])
         return self._recorded[name]
+
+    @cached_property
+    def calls(self) -> LayerCalls:
+        """For variants of the run that differ in some tokens of some layers; see `run_variants`."""
+        return LayerCalls.record(self.model, self.inputs, family=self.family)
 
     def at_every_layer(self, look: Callable[[int, PromptView], T], *, recording: Collection[Recording] = ()) -> list[T]:
         """Run the prompt once, and look at it at the input of each layer.

@@ -73,6 +73,26 @@ def _up_to_end(answer: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
     return answer[: int(found[0]) + 1] if len(found) else answer
 
 
+def continued(inputs: Inputs, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A prompt with text after it, as one prompt.
+
+    Args:
+        inputs: a batch of one.
+        ids: (1, t) token ids.
+
+    Raises:
+        DataError: the prompt is padded, which leaves the positions of a continuation undefined.
+    """
+    _check_unpadded(inputs)
+    longer = {  # whatever else has a number for each token says that it is text by 0
+        name: torch.nn.functional.pad(value, (0, ids.shape[1])) if value.shape == inputs["input_ids"].shape else value
+        for name, value in inputs.items()
+    }
+    longer["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
+    longer["attention_mask"] = torch.ones_like(longer["input_ids"])
+    return longer
+
+
 @torch.no_grad()
 def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) -> Reading:
     """Likelihood of an answer under the model in its present state, and whether greedy decoding would give it.
@@ -90,8 +110,7 @@ def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) ->
     """
     if len(answer) == 0:
         raise DataError("there is no answer to read", got="0 tokens", expected="1 or more")
-    if not bool(inputs["attention_mask"].all()):
-        raise DataError("answers are read after prompts without padding")
+    _check_unpadded(inputs)
     began = time.perf_counter()
     prefill = model(**inputs, use_cache=True, logits_to_keep=1)
     prefill.logits[0, -1].argmax().item()  # wait for the device, whichever it is
@@ -109,3 +128,8 @@ def read_answer(model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor) ->
     if not math.isfinite(likelihood):
         raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
     return Reading(likelihood, bool((scores.argmax(-1) == answer).all()), seconds)
+
+
+def _check_unpadded(inputs: Inputs) -> None:
+    if not bool(inputs["attention_mask"].all()):
+        raise DataError("answers are read after prompts without padding")

@@ -1,3 +1,25 @@
 """Probes that run variants of a prompt, which share the layers before their change; importing this registers them."""
 
-__all__: list[str] = []
+from probe.analyzers.variants import (
+    cache_removal,
+    drop_from,
+    heads,
+    knockout,
+    layer_contribution,
+    patching,
+    selector_horizon,
+    shallow_block,
+    token_ablation,
+)
+
+__all__ = [
+    "cache_removal",
+    "drop_from",
+    "heads",
+    "knockout",
+    "layer_contribution",
+    "patching",
+    "selector_horizon",
+    "shallow_block",
+    "token_ablation",
+]

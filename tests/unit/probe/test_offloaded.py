@@ -12,6 +12,7 @@ from halfv_core import Freeze, Keep, Plan
 from halfv_core.models import load_model
 from probe import calibrate, load_samples
 from probe.analyzers.layer_redundancy import layer_redundancy
+from probe.analyzers.withdrawal import withdrawal
 from probe.bench import bench, synthetic_inputs
 from probe.calibration.identity import weights_fingerprint
 from probe.calibration.settings import Settings
@@ -34,6 +35,7 @@ def measured(model: PreTrainedModel, prompt: dict[str, Any]) -> dict[str, torch.
         "states": capture(model, prompt).hidden,
         "attention": torch.stack(list(attention_of_last(model, prompt, (0, 2, 4)).values())),
         "redundancy": layer_redundancy(model, prompt),
+        "withdrawal": withdrawal(model, prompt),
         "reference": masked_logits(model, prompt, frozen, {}),
     }
 

@@ -15,7 +15,7 @@ def test_a_head_that_is_off_has_no_part_in_the_output_projection(family: str) ->
     model, inputs = tiny_model(family), tiny_prompt(family)
     answer = greedy_answer(model, inputs, 3)
     whole = read_answer(model, inputs, answer).log_likelihood
-    found = head_importance(model, inputs, answer, whole)
+    found = head_importance(model, inputs, answer)
     attention = parts_of(model).layers[0].self_attn
     weight, width = attention.o_proj.weight, attention.head_dim
     assert len(found) == weight.shape[1] // width

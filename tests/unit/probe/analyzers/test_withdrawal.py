@@ -5,9 +5,10 @@ import torch
 
 from halfv_core import Plan
 from halfv_core.errors import DataError
-from halfv_core.families import FAMILIES, parts_of
+from halfv_core.families import FAMILIES
 from probe.analyzers.withdrawal import withdrawal
 from tests.masked_reference import masked_logits
+from tests.separate_run import evaluations
 from tests.tiny import LAYERS, tiny_model, tiny_prompt
 from tests.unit.probe.analyzers.test_layer_redundancy import kl
 
@@ -28,19 +29,11 @@ def test_curve_equals_separate_masked_passes(family: str) -> None:
 
 
 @torch.no_grad()
-def test_half_of_the_layers_run_and_only_on_text() -> None:
-    model, inputs = tiny_model("llava"), tiny_prompt("llava")
-    rows: list[int] = []
-    hooks = [
-        layer.mlp.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[1]))
-        for layer in parts_of(model).layers
-    ]
-    withdrawal(model, inputs)
-    for hook in hooks:
-        hook.remove()
-    ids = inputs["input_ids"][0]
-    text = int((~torch.isin(ids, torch.tensor(parts_of(model).visual_ids))).sum())
-    assert rows == [len(ids)] * LAYERS + [text] * (LAYERS * (LAYERS + 1) // 2)
+def test_half_of_the_layers_run_and_only_on_text_behind_the_image() -> None:
+    model, inputs = tiny_model("llava"), tiny_prompt("llava", after=6)
+    with evaluations(model) as counted:
+        withdrawal(model, inputs)
+    assert counted == [inputs["input_ids"].shape[1]] * LAYERS + [6 * variants for variants in range(1, LAYERS + 1)]
 
 
 def test_a_prompt_without_visual_tokens_is_refused() -> None:

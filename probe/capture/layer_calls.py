@@ -1,0 +1,109 @@
+"""LayerCalls: one run of a prompt, layer by layer, from which any layer can be called again with something changed.
+
+    calls = LayerCalls.record(model, inputs)
+    calls.states[8]                      # (1, N, D), the input of layer 8
+
+It holds what the model itself passed to its layers, and the L+1 hidden states of the run; no KV cache.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from halfv_core.errors import DataError, UnsupportedError
+from halfv_core.families import Family, Parts, parts_of
+from halfv_core.runtime.patching import Forward, Wrap, wrapped
+
+
+@dataclass(frozen=True)
+class LayerCalls:
+    """The run of one prompt of N tokens in a decoder of L layers of width D."""
+
+    parts: Parts
+    states: tuple[torch.Tensor, ...]
+    """L+1 times (1, N, D), before the final norm; entry i is the input of layer i, entry L the last output."""
+    arguments: tuple[Mapping[str, Any], ...]
+    """The other arguments of each layer's call, without a cache."""
+    features: tuple[torch.Tensor, ...]
+    """(1, N, D) each: what the model adds to the outputs of layers 0, 1, ... (`Family.deepstack`); mostly empty."""
+
+    @classmethod
+    @torch.no_grad()
+    def record(
+        cls, model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, family: Family | None = None
+    ) -> "LayerCalls":
+        """Run the prompt once.
+
+        Args:
+            inputs: model inputs, batch of one.
+
+        Raises:
+            DataError: more than one prompt.
+            UnsupportedError: FlashAttention with a prompt longer than the sliding window, which its masks do not tell.
+        """
+        if inputs["input_ids"].shape[0] != 1:
+            raise DataError("one prompt is recorded at a time", got=f"a batch of {inputs['input_ids'].shape[0]}")
+        parts = parts_of(model, family)
+        length = inputs["input_ids"].shape[1]
+        if parts.flash and parts.window is not None and length > parts.window:
+            raise UnsupportedError(
+                "variants of a prompt beyond the sliding window need masks of queries by keys",
+                got=f"{length} tokens, a window of {parts.window} and FlashAttention",
+                remedy="load the model with attn_implementation='sdpa'",
+            )
+        states: list[torch.Tensor] = []
+        arguments: list[Mapping[str, Any]] = []
+        features: list[torch.Tensor] = []
+
+        def around_layer(forward: Forward) -> Forward:
+            @wraps(forward)
+            def run(hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+                states.append(hidden)
+                arguments.append(kwargs | {"past_key_values": None})
+                output: torch.Tensor = forward(hidden, **kwargs)
+                if len(states) == len(parts.layers):
+                    states.append(output)
+                return output
+
+            return run
+
+        def around_deepstack(add: Forward) -> Forward:
+            @wraps(add)
+            def run(hidden: torch.Tensor, *args: Any) -> Any:
+                features.append(add(torch.zeros_like(hidden), *args))
+                return add(hidden, *args)
+
+            return run
+
+        recording = [Wrap(layer, "forward", around_layer) for layer in parts.layers]
+        if parts.deepstack is not None:
+            recording.append(Wrap(parts.decoder, parts.deepstack, around_deepstack))
+        with wrapped(recording, plan=False):
+            model(**inputs, use_cache=False, logits_to_keep=1)
+        return cls(parts, tuple(states), tuple(arguments), tuple(features))
+
+    @property
+    def layers(self) -> int:
+        """L."""
+        return len(self.arguments)
+
+    @property
+    def length(self) -> int:
+        """N."""
+        return self.states[0].shape[1]
+
+    def seen(self, layer: int) -> torch.Tensor:
+        """(N, N) bool: which tokens, by column, each token sees in a layer."""
+        mask: torch.Tensor | None = self.arguments[layer].get("attention_mask")
+        causal = torch.ones(self.length, self.length, dtype=torch.bool, device=self.states[layer].device).tril()
+        if mask is None:
+            return causal
+        mask = mask.to(causal.device)
+        if mask.ndim == 2:  # padding alone, as FlashAttention takes it
+            return causal & mask.bool()
+        own = mask[0, 0]
+        return own if own.dtype == torch.bool else own > torch.finfo(own.dtype).min / 2

@@ -1,0 +1,120 @@
+"""Variants of a prompt's run, each of which changes something in some layers, computed only where they differ.
+
+    calls = LayerCalls.record(model, inputs)
+    blind = {layer: Change(unseen=(rows, columns)) for layer in range(8, 17)}      # `rows` do not see `columns` there
+    run_variants(calls, [blind, ...])                                              # (variants, 1, D), the last token
+
+Nothing differs before a variant's first changed layer, nor at tokens that see none of the changed ones. So a variant
+starts from the recorded input of that layer, and only the tokens that can differ go through it and the later layers;
+the others are keys and values, made anew from the recorded states. All variants that have started pass through a layer
+together, in batches.
+
+A run of one changed layer each costs L(L+1)/2 evaluations of a layer instead of L^2, and each of them is of some tokens
+only: of one, if nothing but what the last token sees has changed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from probe.capture.changes import Change, Variant, changed_rows
+from probe.capture.layer_calls import LayerCalls
+from probe.capture.some_rows import LayerOfRows, SomeRows
+
+MAX_BATCH_TOKENS = 16_384
+"""Keys of all variants that pass through a layer at once: enough to keep a device busy, and about 2 GB in bfloat16 at
+7B shapes."""
+_MOST = 0.75
+"""If a larger share of the tokens may differ, all are computed: with the model's own mask, often none, it is faster."""
+
+
+@torch.no_grad()
+def run_variants(
+    calls: LayerCalls,
+    variants: Sequence[Variant],
+    *,
+    read: torch.Tensor | None = None,
+    rows: torch.Tensor | None = None,
+    tokens: int = MAX_BATCH_TOKENS,
+) -> torch.Tensor:
+    """Run variants of one prompt together.
+
+    Args:
+        calls: the run that they are variants of.
+        variants: n of them, each of at least one change.
+        read: (k,) ascending indices of the tokens whose states are wanted; by default the last token.
+        rows: (N,) bool, tokens whose states may differ; by default all that see a changed token, directly or not. Of
+            others that differ, nothing may be read or seen.
+        tokens: maximum number of keys, over all variants, in one call of a layer; bounds the memory.
+
+    Returns:
+        (n, k, D) hidden states after the last layer, before the final norm; equal to those of separate runs.
+
+    Raises:
+        UnsupportedError: tensor parallelism has put the heads, one of which is off, into several processes.
+    """
+    final = calls.states[-1]
+    read = torch.tensor([calls.length - 1]) if read is None else read.cpu()
+    rows = _rows_or_all(calls, variants) if rows is None else rows
+    if not rows.any():
+        return final[:, read.to(final.device)].repeat(len(variants), 1, 1)
+    some = SomeRows(calls, rows)
+    size = max(1, tokens // calls.length)
+    starts = [min(variant) for variant in variants]
+    states: dict[int, torch.Tensor] = {}  # (r, D) of each variant that has started, by its index
+    for layer in range(min(starts), calls.layers + 1):
+        states |= {index: some.of(calls.states[layer]) for index, start in enumerate(starts) if start == layer}
+        changes = {index: variants[index].get(layer, Change()) for index in states}
+        states = {index: some.with_put(states[index], change) for index, change in changes.items()}
+        if layer < calls.layers:
+            here = LayerOfRows(some, layer)
+            for batch in _batches(list(states), size):
+                output = here.run(torch.stack([states[index] for index in batch]), [changes[index] for index in batch])
+                states |= dict(zip(batch, output, strict=True))
+    found = final[:, read.to(final.device)].repeat(len(variants), 1, 1)
+    differ = torch.isin(read, some.indices)
+    places = torch.searchsorted(some.indices, read[differ])
+    for index, state in states.items():
+        found[index, differ] = state[places].to(final.device)
+    return found
+
+
+@torch.no_grad()
+def with_vision(calls: LayerCalls, visual: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> LayerCalls:
+    """The same prompt's run, had the vision tower given other states for the visual tokens.
+
+    Args:
+        calls: the run.
+        visual: (N,) bool, the V visual tokens.
+        change: from (V, D) states to others; of the input of layer 0, and of the features that a model adds later.
+
+    Returns:
+        The changed run; it costs L evaluations of a layer, of all tokens from the first visual one on.
+    """
+    where = visual.nonzero()[:, 0]
+
+    def changed(states: torch.Tensor) -> torch.Tensor:
+        states, here = states.clone(), where.to(states.device)
+        states[0, here] = change(states[0, here]).to(states.dtype)
+        return states
+
+    calls = replace(calls, features=tuple(map(changed, calls.features)))
+    some = SomeRows(calls, _rows_or_all(calls, [{0: Change(put=(visual, calls.states[0][0]))}]))
+    state = changed(calls.states[0])
+    states = [state]
+    for layer in range(calls.layers):
+        output = LayerOfRows(some, layer).run(some.of(state)[None], [Change()])
+        state = calls.states[layer + 1].clone()
+        state[:, some.indices.to(state.device)] = output.to(state.device)
+        states.append(state)
+    return replace(calls, states=tuple(states))
+
+
+def _rows_or_all(calls: LayerCalls, variants: Sequence[Variant]) -> torch.Tensor:
+    rows = changed_rows(calls, variants)
+    return torch.ones_like(rows) if rows.float().mean() > _MOST else rows
+
+
+def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (indices[first : first + size] for first in range(0, len(indices), size))
