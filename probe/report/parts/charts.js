@@ -35,6 +35,15 @@ function moveCameraBack(eye) {
   for (const axis of ["x", "y", "z"]) eye[axis] *= 1.35;
 }
 
+// Plotly is embedded as text, since it takes longer to parse than the rest of the page takes to load and be painted.
+function loadPlotly() {
+  const text = document.getElementById("plotly");
+  if (!text) return;
+  const script = document.createElement("script");
+  script.textContent = text.textContent;
+  text.replaceWith(script);
+}
+
 let webGL;
 function hasWebGL() {
   if (webGL === undefined) {
@@ -93,6 +102,7 @@ function draw(box, style = styleOf(box)) {
   layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : layout.dragmode || "zoom";
   box.style.setProperty("--height", `${layout.height}px`);
   box.dataset.drawn = "";
+  loadPlotly();
   return Plotly.react(box, figure.data, layout, CONFIG);
 }
 
@@ -125,7 +135,7 @@ const near = new IntersectionObserver((entries) => {
     draw(target);
   }
 }, { rootMargin: "400px 0px" });
-for (const box of boxes) near.observe(box);
+addEventListener("load", () => boxes.forEach((box) => near.observe(box)));
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 matchMedia("print").addEventListener("change", (event) => (event.matches ? prepareForPrint() : restoreScreen()));
