@@ -18,6 +18,7 @@ from probe.analyzers.findings import (
     AnyFinding,
     Bars,
     HeadMap,
+    HeadWords,
     LayerSeries,
     SampleTable,
     ScatterPoints,
@@ -165,6 +166,11 @@ def _rows(finding: AnyFinding, sample_ids: tuple[str, ...]) -> Iterator[dict[str
         for layer, words in enumerate(finding.rows):
             for word, share in words:
                 yield {"sample": finding.example, "layer": layer, "word": word, "value": share}
+    elif isinstance(finding, HeadWords):
+        for layer, heads in enumerate(finding.rows):
+            for head, words in enumerate(heads):
+                for word, share in words:
+                    yield {"sample": finding.example, "layer": layer, "head": head, "word": word, "value": share}
     else:
         assert isinstance(finding, TokenWords)
         for layer, row_words in enumerate(finding.words):

@@ -6,7 +6,7 @@ Means come with 95 % bootstrap intervals over the samples. A finding holds no sa
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -133,6 +133,15 @@ class Words(Finding):
     """For each layer, the likeliest words first."""
 
 
+class HeadWords(Finding):
+    """The likeliest words of each head of each layer of one example, with their probabilities."""
+
+    kind: Literal["head_words"] = "head_words"
+    example: str
+    rows: tuple[tuple[tuple[tuple[str, float], ...], ...], ...]
+    """L rows of H heads, the likeliest words of each first."""
+
+
 class TokenWords(Finding):
     """The likeliest word of each visual token of one example at each layer."""
 
@@ -144,7 +153,16 @@ class TokenWords(Finding):
 
 
 AnyFinding = Annotated[
-    LayerSeries | HeadMap | StateMatrix | Bars | SampleTable | ScatterPoints | TokenMap | Words | TokenWords,
+    LayerSeries
+    | HeadMap
+    | StateMatrix
+    | Bars
+    | SampleTable
+    | ScatterPoints
+    | TokenMap
+    | Words
+    | HeadWords
+    | TokenWords,
     Field(discriminator="kind"),
 ]
 
@@ -175,6 +193,12 @@ def head_map(name: str, tables: ArrayLike, *, title: str, unit: str = "") -> Hea
     """A map from the tables of single samples, (samples, L, H)."""
     mean = np.asarray(tables, dtype=np.float64).mean(0)
     return HeadMap(name=name, title=title, unit=unit, mean=tuple(map(tuple, mean.tolist())))
+
+
+def significant(values: ArrayLike, digits: int = 4) -> Any:
+    """Nested lists of the values with so many significant digits: what a map needs, in a third of the space."""
+    rows = np.asarray(values, dtype=np.float64)
+    return [significant(row, digits) for row in rows] if rows.ndim else float(f"{rows:.{digits}g}")
 
 
 def mean_and_interval(rows: ArrayLike) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
