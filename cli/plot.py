@@ -88,7 +88,7 @@ def plot(
         typer.launch(output.resolve().as_uri())
 
 
-def _says(path: Path, recognises: Callable[[JsonValue], bool]) -> bool:
+def _says(path: Path, recognises: "Callable[[JsonValue], bool]") -> bool:
     """Whether a file says that it is a record of some kind; whatever else is wrong is found out later."""
     from halfv_core.files import read_text
 

@@ -177,7 +177,10 @@ def _misfit(finding: AnyFinding, layers: int, samples: int, tokens: Mapping[str,
         sizes = [("layers", len(finding.words), points), ("tokens", _length(finding.words), tokens[finding.example])]
     else:
         sizes = []
-    return next((f"{there} {what} instead of {expected}" for what, there, expected in sizes if there != expected), "")
+    for what, there, expected in sizes:
+        if there != expected:
+            return f"{'a varying number of' if there < 0 else there} {what} instead of {expected}"
+    return ""
 
 
 def _length(rows: Sequence[Sequence[Any]]) -> int:

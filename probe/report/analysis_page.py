@@ -15,7 +15,7 @@ from probe.report.embed import as_data
 from probe.report.filling import filled
 from probe.report.findings import Depth, FindingChart, charts_of
 from probe.report.labels import stage_spans
-from probe.report.two_stories import CAPTION, FINDING, PROBE, TITLE, TwoStories, two_stories
+from probe.report.two_stories import FINDING, PROBE, TwoStories, two_stories
 
 STORIES_ID = "stories"
 
@@ -91,9 +91,9 @@ def _drawing(analysis: Analysis, result: ProbeResult, chart: FindingChart, id: s
 def _stories(analysis: Analysis, stories: TwoStories) -> Drawing:
     return Drawing(
         id=STORIES_ID,
-        title=TITLE,
-        caption=CAPTION,
-        alt=f"{TITLE} on one layer axis, with histograms of the filter and exit layers of {stories.samples} samples.",
+        title=stories.title,
+        caption=stories.caption,
+        alt=f"{stories.title} on one layer axis, with filter and exit layers of {stories.samples} samples.",
         figure=stories.figure,
         table=stories.table,
         table_id=STORIES_ID,

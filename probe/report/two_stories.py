@@ -30,13 +30,17 @@ from probe.report.labels import stage_spans
 PROBE, FINDING = "contribution", "min_cosines"
 """The probe and its `SampleTable` that hold each sample's smallest cosine similarity at each layer."""
 TITLE = "HalfV's and VisiPruner's stages"
+QUESTION = "Where do two ways to find the stages of visual information agree?"
+ONE_TITLE = "VisiPruner's stages"
+ONE_QUESTION = "Where do visual tokens begin to matter to the last prompt token, and where do they stop?"
+"""Without a profile."""
+HALFV = "The tints and the upper bar are HalfV's stages, from the profile. "
 CAPTION = (
-    "The tints and the upper bar are HalfV's stages, from the profile. The lower bar shows VisiPruner's, split at the "
-    "median layers of its filter (a visual token matters for the first time) and of its exit (none has mattered at so "
-    "many layers since); their histograms over the samples are below. Both come from the curve: the smallest cosine "
-    "similarity of the last prompt token's attention output with and without one visual token, as the median of the "
-    "samples with bands of the middle half and of all but a tenth at either end. Its axis shows the distance from 1 in "
-    "powers of ten."
+    "The bar of VisiPruner's stages is split at the median layers of its filter (a visual token matters for the first "
+    "time) and of its exit (none has mattered at so many layers since); their histograms over the samples are below. "
+    "Both come from the curve: the smallest cosine similarity of the last prompt token's attention output with and "
+    "without one visual token, as the median of the samples with bands of the middle half and of all but a tenth at "
+    "either end. Its axis shows the distance from 1 in powers of ten."
 )
 COLORS = {"I": "#8c959f", "II": "#c98700", "III": "#3a8fc7"}
 """Of a stage in either story; text on them is dark."""
@@ -74,6 +78,9 @@ class Split(NamedTuple):
 class TwoStories(NamedTuple):
     """What the page shows of VisiPruner's stages."""
 
+    title: str
+    question: str
+    caption: str
     layers: int
     samples: int
     rules: Rules
@@ -107,6 +114,9 @@ def two_stories(analysis: Analysis) -> TwoStories | None:
     third = analysis.layers if stages is None or stages.saturation_start is None else stages.saturation_start
     distances = np.quantile(np.clip(1 - np.array(finding.values), LOWEST, None), QUANTILES, axis=0)
     return TwoStories(
+        title=ONE_TITLE if stages is None else TITLE,
+        question=ONE_QUESTION if stages is None else QUESTION,
+        caption=CAPTION if stages is None else HALFV + CAPTION,
         layers=analysis.layers,
         samples=len(finding.values),
         rules=rules,

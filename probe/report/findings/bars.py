@@ -22,7 +22,7 @@ def chart(finding: Bars, depth: Depth) -> FindingChart:
     return FindingChart(
         name=finding.name,
         title=finding.title,
-        caption=f"Mean over {finding.samples} {noun}, with its 95 % bootstrap interval.",
+        caption=f"Of {finding.samples} {noun}, with 95 % bootstrap intervals.",
         summary="; ".join(f"{condition}: {with_unit(mean, finding)}" for condition, mean in shown) + ".",
         figure=_figure(finding),
         table=Table(("condition", "mean", "from", "to"), tuple(cells)),

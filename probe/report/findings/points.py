@@ -10,7 +10,7 @@ from probe.analyzers.findings import ScatterPoints
 from probe.report.figures._style import MODELS, apply_layout, escaped
 from probe.report.findings.chart import LOG_FROM, Depth, FindingChart
 
-CELLS = 60
+CELLS = 50
 """Points of a layer that share a cell of a grid of so many columns and rows are drawn once: they would cover each
 other."""
 

@@ -51,8 +51,9 @@ def _figure(found: Sequence[LayerSeries], depth: Depth) -> go.Figure:
     for series, style in zip(found, _styles(found), strict=True):
         fig.add_trace(_band(series, style))
         fig.add_trace(_line(series, style))
-    over_layers(fig, depth, found[0].axis, height=380)
-    fig.update_layout(hovermode="x unified", showlegend=any(series.group for series in found))
+    with_legend = any(series.group for series in found)
+    over_layers(fig, depth, found[0].axis, height=380 if with_legend else 360, bottom=64 if with_legend else 44)
+    fig.update_layout(hovermode="x unified", showlegend=with_legend)
     fig.update_xaxes(unifiedhovertitle={"text": f"{axis_title(found[0].axis)} %{{x}}"})
     fig.update_yaxes(title_text=value_title(found[0]))
     values = [value for series in found for value in (*series.mean, *series.low)]

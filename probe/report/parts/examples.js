@@ -125,7 +125,7 @@ class Look {
     Object.assign(mark.style, { left: `${100 * left}%`, top: `${100 * top}%`, width: `${100 * (right - left)}%`, height: `${100 * (bottom - top)}%` });
     mark.hidden = false;
     const value = this.map ? `: ${short(this.shown.values[token])} ${this.map.unit}`.trimEnd() : "";
-    const words = this.words.map((found) => `; ${this.words.length > 1 ? `${found.title} ` : ""}“${this.wordAt(found, token)}”`);
+    const words = this.words.map((found) => `; ${this.words.length > 1 ? found.title : "word"} “${this.wordAt(found, token)}”`);
     this.status.textContent = `Patch ${token}, ${this.axis} ${this.layer}${value}${words.join("")}`;
   }
 
