@@ -26,8 +26,11 @@ function countsOf(layers, of) {
   return counts;
 }
 
-// A slider's steps are hundredths of a power of ten in the distance from 1, rounded to two digits.
-const thresholdAt = (position) => Number((1 - Number((10 ** (-position / 100)).toPrecision(2))).toFixed(6));
+// A slider's steps are the numbers of two digits, 0.99, 0.98, ..., 0.1, 0.099, ..., as distances from 1.
+function thresholdAt(position) {
+  const digits = 99 - (position % 90), power = Math.floor(position / 90) + 2;
+  return Number((1 - digits / 10 ** power).toFixed(6));
+}
 
 function addTwoStories(panel) {
   const { cosines, halfv } = JSON.parse(document.getElementById("stories-data").textContent);

@@ -14,7 +14,8 @@ from probe.analyzers.findings import AnyFinding, SampleTable, TokenMap, TokenWor
 from probe.analyzers.visipruner_stages import visipruner_stages
 from probe.report.analysed_examples import cards, visible
 from probe.report.analysis_page import render_analysis, write_analysis_page
-from probe.report.two_stories import PROBE, Rules, split, two_stories
+from probe.report.two_stories import PROBE, two_stories
+from probe.report.two_stories_rules import Rules, slider_position, split
 from tests.analyses import analysis
 from tests.unit.probe.report.test_report import HOSTILE, Page
 
@@ -133,6 +134,12 @@ def test_the_stages_are_those_of_the_rules() -> None:
     assert [row[0] for row in stories.table.rows] == [*range(12), "never"]
     for column, layers in ((1, by_default.filters), (2, by_default.exits)):
         assert [row[column] for row in stories.table.rows] == [layers.count(layer) for layer in range(13)]
+
+
+def test_a_slider_has_every_threshold_of_few_digits() -> None:
+    thresholds = [0.01, 0.5, 0.9, 0.93, 0.99, 0.995, 0.999, 0.9999, 0.99999]
+    positions = [slider_position(threshold) for threshold in thresholds]
+    assert positions == [0, 49, 89, 119, 179, 229, 269, 359, 449]
 
 
 def test_stages_that_never_begin_are_behind_the_last_layer() -> None:
