@@ -50,7 +50,7 @@ def test_everything_is_drawn_fits_and_can_be_read(window: Window, width: int, sc
 
 
 @pytest.mark.parametrize(
-    "rules", [Rules(5, 0.93, 0.99, 1), Rules(0, 0.9999, 0.9), Rules(11), Rules(2, 0.5, 0.99999, 3)]
+    "rules", [Rules(5, 0.93, 0.99, 1), Rules(1, 0.9999, 0.9), Rules(11), Rules(2, 0.5, 0.99999, 3)]
 )
 def test_moved_rules_give_the_stages_that_python_finds(window: Window, rules: Rules) -> None:
     window.open_text(PAGE)
@@ -187,6 +187,8 @@ def test_hostile_text_is_shown_and_does_nothing(window: Window) -> None:
     )
     assert all(link.startswith("#") for link in window.value(links))
     assert window.value("document.querySelectorAll('img').length") == 1
+    assert window.value("document.querySelectorAll('bdi').length") > 20
+    assert window.value("document.querySelectorAll('bdi *').length") == 0
     assert window.errors() == []
     assert window.requests() <= {"file", "data", "blob", "about"}
 
