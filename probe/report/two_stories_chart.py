@@ -75,7 +75,7 @@ def _lay_out(fig: go.Figure, layers: int, highest: float) -> None:
         row=3,
         col=1,
     )
-    fig.update_layout(barmode="group", bargap=0.1, hovermode="closest", uniformtext={"mode": "hide", "minsize": 10})
+    fig.update_layout(barmode="group", bargap=0.1, hovermode="closest")
 
 
 def _bar(story: str, parts: Sequence[tuple[str, str, int, int]]) -> go.Bar:

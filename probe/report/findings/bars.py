@@ -1,13 +1,11 @@
 """Charts of `Bars`: one bar with its interval for each condition."""
 
-import textwrap
-
 import plotly.graph_objects as go
 
 from probe.analyzers.findings import Bars
 from probe.report.figures import Table
 from probe.report.figures._style import INK, MODELS, apply_layout, escaped
-from probe.report.findings.chart import Depth, FindingChart, value_title, with_unit
+from probe.report.findings.chart import Depth, FindingChart, value_title, with_unit, wrapped
 
 LABEL_WIDTH = 20
 """Characters of a condition in one line, so that bars keep some room on a phone."""
@@ -30,7 +28,7 @@ def chart(finding: Bars, depth: Depth) -> FindingChart:
 
 
 def _figure(finding: Bars) -> go.Figure:
-    labels = ["<br>".join(textwrap.wrap(escaped(name), LABEL_WIDTH)) or " " for name in finding.conditions]
+    labels = [wrapped(name, LABEL_WIDTH) for name in finding.conditions]
     lines = sum(max(1.0, 0.6 * (label.count("<br>") + 1)) for label in labels)
     places = list(range(len(labels)))
     fig = go.Figure(

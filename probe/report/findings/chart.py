@@ -1,5 +1,6 @@
 """The parts of a chart of findings, and what all of these charts have in common."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -87,6 +88,11 @@ def heat_scale(values: Sequence[Sequence[float]]) -> dict[str, object]:
         end = max(-low, high)
         return {"colorscale": SIGNED_HEAT, "zmin": -end, "zmax": end, "colorbar": bar}
     return {"colorscale": HEAT, "zmin": low, "zmax": high, "colorbar": bar}
+
+
+def wrapped(text: str, width: int) -> str:
+    """Text in lines of so many characters, escaped, for labels that would not fit a phone."""
+    return "<br>".join(map(escaped, textwrap.wrap(text, width))) or " "
 
 
 def number(value: float) -> str:

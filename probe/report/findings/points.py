@@ -8,8 +8,10 @@ import plotly.graph_objects as go
 
 from probe.analyzers.findings import ScatterPoints
 from probe.report.figures._style import MODELS, apply_layout, escaped
-from probe.report.findings.chart import LOG_FROM, Depth, FindingChart
+from probe.report.findings.chart import LOG_FROM, Depth, FindingChart, wrapped
 
+TITLE_WIDTH = 34
+"""Characters of an axis title in one line."""
 CELLS = 50
 """Points of a layer that share a cell of a grid of so many columns and rows are drawn once: they would cover each
 other."""
@@ -46,10 +48,12 @@ def _figure(finding: ScatterPoints, layers: Sequence[int]) -> go.Figure:
             hovertemplate=f"{'%{text}<br>' if labels else ''}{x_title} %{{x:.3g}}<br>{y_title} %{{y:.3g}}"
             "<extra></extra>",
         )
-    apply_layout(fig, height=400, top=16, bottom=52)
+    across_title, along_title = (wrapped(title, TITLE_WIDTH) for title in (finding.x_title, finding.y_title))
+    below = 52 + 18 * across_title.count("<br>")
+    apply_layout(fig, height=348 + below, top=16, bottom=below)
     fig.update_layout(hovermode="closest", showlegend=False)
-    fig.update_xaxes(title_text=escaped(finding.x_title), **across.layout)
-    fig.update_yaxes(title_text=escaped(finding.y_title), **along.layout)
+    fig.update_xaxes(title_text=across_title, **across.layout)
+    fig.update_yaxes(title_text=along_title, **along.layout)
     if len(layers) > 1:
         steps = [
             {"label": str(layer), "method": "restyle", "args": [{"visible": [one == layer for one in layers]}]}

@@ -10,9 +10,20 @@ from probe.report.figures import Cell, Table
 from probe.report.figures._controls import Change, add_buttons
 from probe.report.figures._stages import LABEL_HEIGHT
 from probe.report.figures._style import MODELS, STYLES, SYMBOLS, Style, escaped
-from probe.report.findings.chart import LOG_FROM, Depth, FindingChart, axis_title, over_layers, value_title, with_unit
+from probe.report.findings.chart import (
+    LOG_FROM,
+    Depth,
+    FindingChart,
+    axis_title,
+    over_layers,
+    value_title,
+    with_unit,
+    wrapped,
+)
 
 DASHES = ("solid", "dash", "dot", "dashdot")
+NAME_WIDTH = 36
+"""Characters of a group's name in one line of the legend."""
 FIXED = {name: STYLES[name] for name in ("visual", "text", "joint")}
 """Groups that look the same in all charts of the report."""
 
@@ -86,7 +97,7 @@ def _translucent(color: str) -> str:
 
 def _line(series: LayerSeries, style: Style) -> go.Scatter:
     return go.Scatter(
-        name=escaped(series.group or series.title),
+        name=wrapped(series.group or series.title, NAME_WIDTH),
         legendgroup=escaped(series.name),
         x=list(range(len(series.mean))),
         y=series.mean,

@@ -12,6 +12,7 @@ function figureOf(box) {
   if (!figures.has(box)) {
     const figure = JSON.parse(embedded(box.id), (key, value) => (value?.$ === undefined ? value : shared[value.$]));
     figure.labels = (figure.layout.annotations || []).map((note) => note.text);
+    figure.names = figure.data.map((trace) => trace.text);
     figure.height = figure.layout.height;
     figure.room = figure.layout.margin.b;
     figure.menus = figure.layout.updatemenus || [];
@@ -65,15 +66,19 @@ function styleOf(box) {
   return { ink: style.color, ground: style.backgroundColor, width: box.clientWidth };
 }
 
-// Shortens a stage's label to its numeral, the annotation's name, where the stage is too narrow for it.
+// Shortens a stage's label to its numeral, the annotation's name, where the stage is too narrow for it, and leaves out
+// the names of bars that are too narrow for them.
 function fitLabels(figure, width) {
-  const { layout, labels } = figure;
+  const { data, layout, labels } = figure;
   const [first, last] = layout.xaxis?.range || [0, 1];
   const perUnit = (width - layout.margin.l - layout.margin.r - (layout.meta?.beside || 0)) / (last - first);
   (layout.annotations || []).forEach((note, index) => {
     const shape = note.name && (layout.shapes || []).find((shape) => (shape.x0 + shape.x1) / 2 === note.x);
     if (shape) note.text = (shape.x1 - shape.x0) * perUnit < 84 ? `<b>${note.name}</b>` : labels[index];
   });
+  for (const [index, names] of figure.names.entries()) {
+    if (data[index].base) data[index].text = names.map((name, bar) => (data[index].x[bar] * perUnit < 8 * name.length ? "" : name));
+  }
 }
 
 // Makes room for a legend below the chart that needs several lines; plotly sets entries of a long one in columns.
@@ -81,9 +86,10 @@ const pen = document.createElement("canvas").getContext("2d");
 function fitLegend({ data, layout, room }, width, font) {
   if (layout.legend?.yref !== "container" || layout.showlegend === false) return 0;
   pen.font = `13px ${font}`;
-  const widths = data.filter((trace) => trace.showlegend !== false && trace.name).map(({ name }) => 50 + pen.measureText(name).width);
+  const entries = data.filter((trace) => trace.showlegend !== false && trace.name).map(({ name }) => name.split("<br>"));
+  const widths = entries.map((parts) => 50 + Math.max(...parts.map((part) => pen.measureText(part).width)));
   const whole = widths.reduce((sum, one) => sum + one, 0), columns = Math.max(1, Math.floor(width / Math.max(...widths)));
-  const lines = whole <= width ? 1 : Math.ceil(widths.length / columns);
+  const lines = Math.max(...entries.map((parts) => parts.length)) * (whole <= width ? 1 : Math.ceil(widths.length / columns));
   layout.margin.b = room + 19 * Math.max(0, lines - 2);
   return layout.margin.b - room;
 }
