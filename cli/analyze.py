@@ -1,6 +1,6 @@
 """`halfv-probe analyze`: probe how a model looks at its images, and write what was found as one file.
 
-halfv-probe analyze --model qwen2.5-vl-7b --data photos --probes shares,lens --output analysis.json
+halfv-probe analyze --model qwen2.5-vl-7b --data photos --probes shares,lens --output analysis.json --report report.html
 """
 
 from pathlib import Path
@@ -34,6 +34,7 @@ def analyze(
     samples: Annotated[int, typer.Option(min=1, help="Samples to draw from the data.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
     output: Annotated[Path, typer.Option(help="Where the analysis goes.")] = Path("analysis.json"),
+    report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML report here.")] = None,
     profile: Annotated[
         Path | None, typer.Option(help="Profile of this model, whose stages are shown beside the probes.")
     ] = None,
@@ -51,9 +52,10 @@ def analyze(
     from probe.analysis.analyze import analyze as run_probes
     from probe.analysis.analyze import chosen_probes
     from probe.calibration.budget.budget import parse_budget
+    from probe.report.analysis_page import write_analysis_page
 
     journal = journal_path(output)
-    prepare([Output("--output", output, beside=(journal,))], [data, *([profile] if profile else [])])
+    prepare([Output("--output", output, beside=(journal,)), Output("--report", report)], [data, profile])
     names = chosen_probes([name.strip() for name in probes.split(",") if name.strip()])
     seconds = None if budget is None else parse_budget(budget)
     loaded_profile = None if profile is None else Profile.load(profile)
@@ -81,10 +83,13 @@ def analyze(
     with writing(output):
         analysis.save(output)
         journal.unlink(missing_ok=True)
+    if report is not None:
+        with writing(report, "--report"):
+            write_analysis_page(analysis, report)
     for sentence in analysis.provenance.dropped:
         stderr.print(f"not measured: {sentence}", markup=False, highlight=False)
     if as_json:
         print_json(analysis.model_dump(mode="json"))
     else:
         stdout.print(analysis_table(analysis))
-        stderr.print(f"wrote {output}", markup=False, highlight=False)
+        stderr.print(f"wrote {output}{f' and {report}' if report else ''}", markup=False, highlight=False)

@@ -3,9 +3,11 @@
 halfv-probe plot profile.json --output report.html --open
 halfv-probe plot A.json B.json --export csv,png figures
 halfv-probe plot methods.json
+halfv-probe plot analysis.json
 """
 
 import json
+from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,12 +18,15 @@ from cli.common import JsonOption, print_json, stdout, writing
 from cli.outputs import Output, prepare
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from probe.report.export import Format
 
 ProfilesArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="Made by `halfv-probe calibrate`; or records of `halfv-probe compare-methods`.", show_default=False
+        help="Made by `halfv-probe calibrate`; or records of `halfv-probe compare-methods`; or one of `analyze`.",
+        show_default=False,
     ),
 ]
 ExportOption = Annotated[
@@ -45,14 +50,17 @@ def plot(
 ) -> None:
     """Draw curves, stages, tests and provenance of one or several profiles as one HTML page."""
     from halfv_core.profile import Profile
+    from probe.analysis.records import is_analysis
     from probe.calibration.observations import Observations, beside
+    from probe.evaluation.methods.records import is_comparison
     from probe.report import Subject, write_report
     from probe.report.export import chart_files
     from probe.report.export import export as write_charts
 
-    if any(map(_is_comparison, profiles)):
-        _plot_methods(profiles, output, export[0], open_page, as_json)
-        return
+    for draw, recognises in ((_draw_methods, is_comparison), (_draw_analysis, is_analysis)):
+        if any(_says(path, recognises) for path in profiles):
+            _plot_records(profiles, draw, output, export[0], open_page, as_json)
+            return
     names, folder = export
     formats = [_format(name) for name in names.split(",")] if names else []
     loaded = [Profile.load(path) for path in profiles]
@@ -80,34 +88,51 @@ def plot(
         typer.launch(output.resolve().as_uri())
 
 
-def _is_comparison(path: Path) -> bool:
-    """Whether a file says that it is a record of `compare-methods`; whatever else is wrong is found out later."""
+def _says(path: Path, recognises: "Callable[[JsonValue], bool]") -> bool:
+    """Whether a file says that it is a record of some kind; whatever else is wrong is found out later."""
     from halfv_core.files import read_text
-    from probe.evaluation.methods.records import is_comparison
 
     try:
-        return is_comparison(json.loads(read_text(path)))
+        return recognises(json.loads(read_text(path)))
     except (OSError, ValueError, RecursionError):
         return False
 
 
-def _plot_methods(records: list[Path], output: Path, export: str, open_page: bool, as_json: bool) -> None:
+def _plot_records(
+    records: list[Path], draw: Callable[[list[Path]], str], output: Path, export: str, open_page: bool, as_json: bool
+) -> None:
     from halfv_core.errors import HalfVError
-    from probe.evaluation.methods import MethodComparison
-    from probe.report.methods_page import write_methods_page
+    from halfv_core.files import write_atomically
 
     if export:
-        raise HalfVError("--export is for profiles", got="records of compare-methods", remedy="use the page's buttons")
-    comparisons = [MethodComparison.load(path) for path in records]
+        raise HalfVError("--export is for profiles", got=str(records[0]), remedy="use the page's buttons")
+    page = draw(records)
     prepare([Output("--output", output)], records)
     with writing(output):
-        write_methods_page(comparisons, output)
+        write_atomically(output, page)
     if as_json:
         print_json({"report": str(output), "bytes": output.stat().st_size})
     else:
         stdout.print(f"report: {output}", markup=False, highlight=False, soft_wrap=True)
     if open_page:
         typer.launch(output.resolve().as_uri())
+
+
+def _draw_methods(records: list[Path]) -> str:
+    from probe.evaluation.methods import MethodComparison
+    from probe.report.methods_page import render_methods
+
+    return render_methods([MethodComparison.load(path) for path in records])
+
+
+def _draw_analysis(records: list[Path]) -> str:
+    from halfv_core.errors import HalfVError
+    from probe.analysis.records import Analysis
+    from probe.report.analysis_page import render_analysis
+
+    if len(records) > 1:
+        raise HalfVError("a page shows one analysis", got=f"{len(records)} files", remedy="plot them one by one")
+    return render_analysis(Analysis.load(records[0]))
 
 
 def stems(profiles: list[Path]) -> list[str]:

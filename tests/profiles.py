@@ -202,7 +202,7 @@ def example(id: str, text: str, *, same: bool) -> Example:
         references=(text,),
         full=text,
         accelerated=text if same else f"no {text}",
-        pictures=(Picture(width=64, height=48, webp=_webp()),),
+        pictures=(Picture(width=64, height=48, webp=tiny_webp()),),
         regions=regions,
         selections=(second, third),
         attentions=tuple(Attention(layer=layer, shares=(0.05,) * 16) for layer in (1, 21)),
@@ -216,7 +216,7 @@ def _sample(id: str, curves: Curves, offset: float) -> SampleCurves:
     return SampleCurves(id=id, visual=visual, text=text, joint=joint, kl=curves.kl.mean)
 
 
-def _webp() -> str:
+def tiny_webp() -> str:
     file = BytesIO()
     noise(64, 48, 60).save(file, "WEBP")
     return base64.b64encode(file.getvalue()).decode()

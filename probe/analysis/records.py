@@ -5,11 +5,11 @@ analysis.to_frame()                              # one row for each number
 analysis.result("shares").finding("share_visual").mean
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError, model_validator
 
 from halfv_core.errors import DataError, first_fault
 from halfv_core.files import read_text, write_atomically
@@ -73,6 +73,7 @@ class ProbeResult(Record):
 class Analysis(Record):
     """The results of all probes on the same samples. `Analysis.load(path) == analysis` after `analysis.save(path)`."""
 
+    kind: Literal["analysis"] = "analysis"
     schema_version: Literal[1] = 1
     layers: int
     """Number of decoder layers."""
@@ -82,6 +83,15 @@ class Analysis(Record):
     """In the order in which the probes were asked for."""
     examples: tuple[AnalysedExample, ...]
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "Analysis":
+        tokens = {example.id: len(example.regions) for example in self.examples}
+        for result in self.results:
+            for finding in result.findings:
+                if fault := _misfit(finding, self.layers, len(self.provenance.sample_ids), tokens):
+                    raise ValueError(f"finding {finding.name!r} of probe {result.name!r} has {fault}")
+        return self
 
     @property
     def sample_ids(self) -> tuple[str, ...]:
@@ -133,6 +143,50 @@ class Analysis(Record):
             raise DataError(f"{path} is not text", expected="a JSON file", remedy=remedy) from None
         except ValidationError as error:
             raise DataError(f"{path} is not an analysis: {first_fault(error)}", remedy=remedy) from None
+
+
+def is_analysis(data: JsonValue) -> bool:
+    """Whether parsed JSON says that it is an analysis."""
+    return isinstance(data, dict) and data.get("kind") == Analysis.model_fields["kind"].default
+
+
+def _misfit(finding: AnyFinding, layers: int, samples: int, tokens: Mapping[str, int]) -> str:
+    """What does not fit the model, the samples or the examples, or nothing.
+
+    Args:
+        tokens: number of visual tokens of each example.
+    """
+    points = layers + (getattr(finding, "axis", None) == "states")
+    example = getattr(finding, "example", None)
+    if example is not None and example not in tokens:
+        return f"no example {example!r}"
+    if isinstance(finding, LayerSeries):
+        sizes = [("points", len(finding.mean), points)]
+    elif isinstance(finding, HeadMap):
+        sizes = [("layers", len(finding.mean), layers)]
+    elif isinstance(finding, StateMatrix):
+        sizes = [("rows", len(finding.mean), layers + 1), ("columns", _length(finding.mean), layers + 1)]
+    elif isinstance(finding, SampleTable):
+        columns = 1 if finding.axis is None else points
+        sizes = [("samples", len(finding.values), samples), ("values a sample", _length(finding.values), columns)]
+    elif isinstance(finding, Words | HeadWords):
+        sizes = [("layers", len(finding.rows), points)]
+    elif isinstance(finding, TokenMap):
+        sizes = [("layers", len(finding.values), points), ("tokens", _length(finding.values), tokens[finding.example])]
+    elif isinstance(finding, TokenWords):
+        sizes = [("layers", len(finding.words), points), ("tokens", _length(finding.words), tokens[finding.example])]
+    else:
+        sizes = []
+    for what, there, expected in sizes:
+        if there != expected:
+            return f"{'a varying number of' if there < 0 else there} {what} instead of {expected}"
+    return ""
+
+
+def _length(rows: Sequence[Sequence[Any]]) -> int:
+    """The length of all rows; -1 if they differ."""
+    lengths = {len(row) for row in rows}
+    return lengths.pop() if len(lengths) == 1 else -1
 
 
 def _rows(finding: AnyFinding, sample_ids: tuple[str, ...]) -> Iterator[dict[str, Any]]:

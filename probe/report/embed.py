@@ -26,6 +26,11 @@ def embed(figures: Mapping[str, go.Figure]) -> dict[str, Markup]:
     return {name: _script_safe(text) for name, text in (texts | {"shared": f"[{','.join(positions)}]"}).items()}
 
 
+def as_data(value: Any) -> Markup:
+    """A JSON value as the text of a script element, with all digits of its numbers."""
+    return _script_safe(_dump(value))
+
+
 def _without_template(figure: go.Figure) -> Any:
     """The figure without plotly's default template, which is long; the page sets its own style."""
     parsed = json.loads(figure.to_json())

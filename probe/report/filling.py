@@ -29,7 +29,7 @@ def filled(template: str, drawn: Sequence[Drawing], more_scripts: Sequence[str] 
         more_scripts: names of files in `parts`, besides those that every page has.
         values: what the template shows.
     """
-    scripts = [_script(get_plotlyjs()), *(_script(_read(name)) for name in (*SCRIPTS, *more_scripts))]
+    plotly, *scripts = [_script(code) for code in (get_plotlyjs(), *map(_read, (*SCRIPTS, *more_scripts)))]
     return (
         _environment()
         .get_template(template)
@@ -37,8 +37,9 @@ def filled(template: str, drawn: Sequence[Drawing], more_scripts: Sequence[str] 
             **values,
             figures=embed({drawing.id: drawing.figure for drawing in drawn}),
             style=Markup(_read("page.css")),
+            plotly=plotly,
             scripts=scripts,
-            script_hashes=" ".join(_hash(script) for script in scripts),
+            script_hashes=" ".join(map(_hash, (plotly, *scripts))),
         )
     )
 

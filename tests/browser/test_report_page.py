@@ -231,6 +231,15 @@ def test_without_webgl_a_sentence_stands_for_the_3d_view(window: Window) -> None
     assert window.errors() == []
 
 
+def test_plotly_is_parsed_with_the_first_chart(window: Window) -> None:
+    window.open([SMALL], PHONE)  # where no chart is near the top
+    window.wait("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+    assert window.value("typeof Plotly") == "undefined"
+    window.draw("m1-entropy")
+    assert window.value("[typeof Plotly, document.getElementById('plotly')]") == ["object", None]
+    assert window.errors() == []
+
+
 def test_a_hundred_samples_stay_small_and_quick(window: Window) -> None:
     page = window.open([SEEN])
     assert page.stat().st_size < 8_000_000

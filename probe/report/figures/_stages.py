@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from halfv_core.profile import Profile
-from halfv_core.records import BoundaryUncertainty
+from halfv_core.records import BoundaryUncertainty, Stages
 from probe.calibration.certainty import interval_label
 from probe.report.figures._style import INK
 from probe.report.labels import stage_spans
@@ -13,10 +13,10 @@ LABEL_HEIGHT = 62
 """Height of the stage labels above the plot, pixels."""
 
 
-def shade_stages(figure: go.Figure, profile: Profile, *, points: int) -> None:
+def shade_stages(figure: go.Figure, stages: Stages, layers: int, *, points: int) -> None:
     """Tint the stages over `points` layers; the page shortens labels that do not fit to the numeral in `name`."""
-    for span in stage_spans(profile.stages, profile.layers):
-        last = points - 1 if span.last == profile.layers - 1 else span.last
+    for span in stage_spans(stages, layers):
+        last = points - 1 if span.last == layers - 1 else span.last
         left, right = span.first - 0.5, last + 0.5
         figure.add_vrect(x0=left, x1=right, fillcolor=TINTS[span.numeral], line_width=0, layer="below")
         figure.add_annotation(

@@ -67,7 +67,7 @@ def _single_model(subject: Subject) -> go.Figure:
     profile = subject.profile
     raw, scored = (_traces(subject, z=z) for z in (False, True))
     fig = go.Figure(raw)
-    shade_stages(fig, profile, points=profile.layers + 1)
+    shade_stages(fig, profile.stages, profile.layers, points=profile.layers + 1)
     apply_layout(fig, height=500, top=118, bottom=64)
     fig.update_layout(hovermode="x unified")
     fig.update_xaxes(title_text="layer", range=[-0.5, profile.layers + 0.5], unifiedhovertitle={"text": "layer %{x}"})

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from probe.calibration.observations import Attention, Example, Selection
+from probe.common.region import Region
 
 ANCHOR, OTHER, DROPPED = "anchor", "kept", "dropped"
 OUTLINES = {
@@ -57,10 +58,10 @@ class Panel(NamedTuple):
         return table
 
 
-def panels_of(example: Example) -> list[Panel]:
+def panels_of(regions: Sequence[Region | None]) -> list[Panel]:
     """Split the tokens into runs that lie on one picture and do not overlap, in order."""
     panels: list[Panel] = []
-    for token, region in enumerate(example.regions):
+    for token, region in enumerate(regions):
         if region is None:
             continue
         picture, box = region.image, np.array(region[1:])
@@ -78,7 +79,7 @@ def _overlaps(boxes: Cells, box: Cells) -> bool:
 
 def example_figure(example: Example) -> go.Figure:
     """The pictures with a menu of views: the tokens kept by each pruning, and the last prompt token's attention."""
-    panels = panels_of(example)
+    panels = panels_of(example.regions)
     across = min(2, max(1, len(panels)))
     down = max(1, -(-len(panels) // across))
     figure = make_subplots(down, across, horizontal_spacing=0.03, vertical_spacing=PANEL_GAP / down)

@@ -24,7 +24,7 @@ def figure(subjects: Sequence[Subject]) -> go.Figure:
         _draw(fig, "KL", profile, STYLES["KL"], floor, depth=False)
         if observations is not None:
             fig.add_trace(_samples(observations, floor))
-        shade_stages(fig, profile, points=profile.layers)
+        shade_stages(fig, profile.stages, profile.layers, points=profile.layers)
         fig.update_xaxes(range=[-0.5, profile.layers - 0.5])
     for name, (profile, _), style in zip(model_names(subjects), subjects, model_styles(), strict=False):
         if not single:

@@ -12,9 +12,13 @@ function figureOf(box) {
   if (!figures.has(box)) {
     const figure = JSON.parse(embedded(box.id), (key, value) => (value?.$ === undefined ? value : shared[value.$]));
     figure.labels = (figure.layout.annotations || []).map((note) => note.text);
+    figure.names = figure.data.map((trace) => trace.text);
     figure.height = figure.layout.height;
+    figure.room = figure.layout.margin.b;
     figure.menus = figure.layout.updatemenus || [];
     delete figure.layout.updatemenus;
+    figure.sliders = figure.layout.sliders || [];
+    delete figure.layout.sliders;
     if (figure.menus.length) removeMenuSpace(figure);
     if (figure.layout.scene && innerWidth < 620) moveCameraBack(figure.layout.scene.camera.eye);
     figures.set(box, figure);
@@ -35,6 +39,15 @@ function moveCameraBack(eye) {
   for (const axis of ["x", "y", "z"]) eye[axis] *= 1.35;
 }
 
+// Plotly is embedded as text, since it takes longer to parse than the rest of the page takes to load and be painted.
+function loadPlotly() {
+  const text = document.getElementById("plotly");
+  if (!text) return;
+  const script = document.createElement("script");
+  script.textContent = text.textContent;
+  text.replaceWith(script);
+}
+
 let webGL;
 function hasWebGL() {
   if (webGL === undefined) {
@@ -53,15 +66,32 @@ function styleOf(box) {
   return { ink: style.color, ground: style.backgroundColor, width: box.clientWidth };
 }
 
-// Shortens a stage's label to its numeral, the annotation's name, where the stage is too narrow for it.
+// Shortens a stage's label to its numeral, the annotation's name, where the stage is too narrow for it, and leaves out
+// the names of bars that are too narrow for them.
 function fitLabels(figure, width) {
-  const { layout, labels } = figure;
+  const { data, layout, labels } = figure;
   const [first, last] = layout.xaxis?.range || [0, 1];
-  const perUnit = (width - layout.margin.l - layout.margin.r) / (last - first);
+  const perUnit = (width - layout.margin.l - layout.margin.r - (layout.meta?.beside || 0)) / (last - first);
   (layout.annotations || []).forEach((note, index) => {
     const shape = note.name && (layout.shapes || []).find((shape) => (shape.x0 + shape.x1) / 2 === note.x);
     if (shape) note.text = (shape.x1 - shape.x0) * perUnit < 84 ? `<b>${note.name}</b>` : labels[index];
   });
+  for (const [index, names] of figure.names.entries()) {
+    if (data[index].base) data[index].text = names.map((name, bar) => (data[index].x[bar] * perUnit < 8 * name.length ? "" : name));
+  }
+}
+
+// Makes room for a legend below the chart that needs several lines; plotly sets entries of a long one in columns.
+const pen = document.createElement("canvas").getContext("2d");
+function fitLegend({ data, layout, room }, width, font) {
+  if (layout.legend?.yref !== "container" || layout.showlegend === false) return 0;
+  pen.font = `13px ${font}`;
+  const entries = data.filter((trace) => trace.showlegend !== false && trace.name).map(({ name }) => name.split("<br>"));
+  const widths = entries.map((parts) => 50 + Math.max(...parts.map((part) => pen.measureText(part).width)));
+  const whole = widths.reduce((sum, one) => sum + one, 0), columns = Math.max(1, Math.floor(width / Math.max(...widths)));
+  const lines = Math.max(...entries.map((parts) => parts.length)) * (whole <= width ? 1 : Math.ceil(widths.length / columns));
+  layout.margin.b = room + 19 * Math.max(0, lines - 2);
+  return layout.margin.b - room;
 }
 
 function showMessage(box, sentence) {
@@ -73,8 +103,8 @@ function showMessage(box, sentence) {
 
 // The height of a picture follows from its width, up to a limit; charts keep their height.
 function heightFor({ layout: { margin, meta }, height }, width) {
-  const edges = margin.t + margin.b;
-  return meta?.aspect ? Math.min(height, edges + (width - margin.l - margin.r) * meta.aspect) : height;
+  const edges = margin.t + margin.b, across = width - margin.l - margin.r - (meta?.beside || 0);
+  return meta?.aspect ? Math.min(height, edges + across * meta.aspect) : height;
 }
 
 function draw(box, style = styleOf(box)) {
@@ -83,16 +113,18 @@ function draw(box, style = styleOf(box)) {
     return showMessage(box, "This browser has no WebGL, so there is no view in 3-D here. The flat chart and its table show the same numbers.");
   }
   const { layout } = figure;
-  const width = style === PAPER && layout.images?.length ? PAPER.picture : style.width;
+  const width = Math.min(style === PAPER && layout.images?.length ? PAPER.picture : style.width, layout.meta?.widest ?? Infinity);
+  const family = getComputedStyle(document.body).fontFamily;
   fitLabels(figure, width);
   layout.width = width;
-  layout.height = heightFor(figure, width);
-  layout.font = { ...layout.font, color: style.ink, family: getComputedStyle(document.body).fontFamily, size: 13 };
+  layout.height = heightFor(figure, width) + fitLegend(figure, width, family);
+  layout.font = { ...layout.font, color: style.ink, family, size: 13 };
   layout.hoverlabel = { ...layout.hoverlabel, bgcolor: style.ground, font: { color: style.ink } };
   // Scrolling the page by touch must not zoom the chart.
   layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : layout.dragmode || "zoom";
   box.style.setProperty("--height", `${layout.height}px`);
   box.dataset.drawn = "";
+  loadPlotly();
   return Plotly.react(box, figure.data, layout, CONFIG);
 }
 
@@ -125,7 +157,7 @@ const near = new IntersectionObserver((entries) => {
     draw(target);
   }
 }, { rootMargin: "400px 0px" });
-for (const box of boxes) near.observe(box);
+addEventListener("load", () => boxes.forEach((box) => near.observe(box)));
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 matchMedia("print").addEventListener("change", (event) => (event.matches ? prepareForPrint() : restoreScreen()));

@@ -1,7 +1,7 @@
-// The buttons above a chart: alternative views, and traces that are hidden at first.
+// The controls above a chart: alternative views, sliders, and traces that are hidden at first.
 "use strict";
 
-// Plotly's own buttons cannot be reached by keyboard, so the page replaces them with real ones.
+// Plotly's own buttons and sliders cannot be reached by keyboard, so the page replaces them with real ones.
 function addViewButtons(box, figure) {
   const bar = document.getElementById(`${box.id}-views`);
   for (const menu of figure.menus) {
@@ -14,8 +14,27 @@ function addViewButtons(box, figure) {
       });
     });
   }
+  for (const slider of figure.sliders) addSlider(bar, box, slider);
   for (const group of hiddenGroups(figure)) addHiddenToggle(addGroup(bar, "Show"), box, group);
   bar.hidden = !bar.children.length;
+}
+
+function addSlider(bar, box, { steps, active, currentvalue }) {
+  const label = document.createElement("label"), input = document.createElement("input");
+  const shown = document.createElement("output");
+  Object.assign(input, { type: "range", min: 0, max: steps.length - 1, value: active });
+  const show = () => {
+    shown.textContent = steps[input.value].label;
+    input.setAttribute("aria-valuetext", shown.textContent);
+  };
+  input.addEventListener("input", () => {
+    show();
+    const { method, args } = steps[input.value];
+    Plotly[method](box, ...args);
+  });
+  show();
+  label.append(currentvalue.prefix, input, shown);
+  bar.append(label);
 }
 
 // The legend groups that are hidden at first.

@@ -48,7 +48,7 @@ KEPT = {
 
 
 def test_overlapping_grids_are_panels_of_their_own() -> None:
-    whole, tiles = panels_of(example(tiled()))
+    whole, tiles = panels_of(example(tiled()).regions)
     assert whole.tokens == [0, 1, 2, 3]
     assert tiles.tokens == [4, 5, 6, 7, 9, 10, 11, 12]
     assert whole.as_grid("abcd", None) == [["a", "b"], ["c", "d"]]
@@ -56,12 +56,12 @@ def test_overlapping_grids_are_panels_of_their_own() -> None:
 
 
 def test_pictures_are_panels_of_their_own() -> None:
-    found = panels_of(example([*grid(0, 2, 2), *grid(1, 1, 3)], pictures=2))
+    found = panels_of(example([*grid(0, 2, 2), *grid(1, 1, 3)], pictures=2).regions)
     assert [(panel.picture, len(panel.tokens)) for panel in found] == [(0, 4), (1, 3)]
 
 
 def test_what_no_token_looks_at_is_told_apart() -> None:
-    (panel,) = panels_of(example(list(grid(0, 1, 2, View(0.25, 0, 0.75, 1)))))
+    (panel,) = panels_of(example(list(grid(0, 1, 2, View(0.25, 0, 0.75, 1)))).regions)
     assert panel.as_grid("ab", "-") == [["-", "a", "b", "-"]]
 
 

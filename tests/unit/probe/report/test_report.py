@@ -167,7 +167,7 @@ def test_text_from_the_data_stays_text() -> None:
     page = Page(render([Subject(hostile_profile().model_copy(update={"uncertainty": sure}))]))
     assert page.text.count(HOSTILE) >= 4
     types = [attrs.get("type") for tag, attrs in page.elements if tag == "script"]
-    assert set(types[:-4]) == {"application/json"} and types[-4:] == [None] * 4
+    assert set(types[:-4]) == {"application/json"} and types[-4:] == ["text/plain", None, None, None]
     assert not [tag for tag, _ in page.elements if tag == "img"]
 
 
