@@ -32,7 +32,7 @@ SERIES = LayerSeries(
 TWO = (("a", 0.5), ("b", 0.25))
 FINDINGS: dict[AnyFinding, int] = {
     SERIES: 2,
-    HeadMap(name="h", title="H", mean=((0.5, 1.0), (0.0, 0.25))): 4,
+    HeadMap(name="h", title="H", mean=((0.5, 0.25),)): 2,
     StateMatrix(name="m", title="M", group="text", mean=((1.0, 0.5), (0.5, 1.0))): 4,
     Bars(name="b", title="B", conditions=("x", "y"), mean=(1, 2), low=(1, 1), high=(2, 2), samples=2): 2,
     SampleTable(name="t", title="T", axis="layers", values=((0.5,), (0.75,))): 2,
@@ -85,7 +85,7 @@ def test_the_frame_has_every_number_once(analysis: Analysis) -> None:
     ("finding", "row"),
     [
         ("s", {"group": "visual", "layer": 1, "value": 2, "low": 1, "high": 3}),
-        ("h", {"layer": 1, "head": 1, "value": 0.25}),
+        ("h", {"layer": 0, "head": 1, "value": 0.25}),
         ("m", {"group": "text", "layer": 1, "condition": "1", "value": 1.0}),
         ("b", {"condition": "y", "value": 2, "low": 1, "high": 2}),
         ("t", {"sample": "s1", "layer": 0, "value": 0.75}),
