@@ -45,11 +45,11 @@ TOLERANCE = 0.01
 """Share of the score that may be lost where hiding visual tokens counts as changing nothing."""
 MOST_RANGES = 8
 """Ranges of shallow layers that are tried."""
-FIRST_LAYERS = (8, 12, 16, 20, 24)
+FIRST_LAYERS = (8, 12, 18, 24)
 """Layers of 32, brought to the same depth, from which on tokens may be pruned; 8 is the published one."""
-FILTERS = (0.95, 0.995)
+FILTERS = (0.995, 0.9995)
 """Cosines below which a token matters; the lower, the later and the more seldom tokens are pruned."""
-LENGTHS = (0.01, 0.1)
+LENGTHS = (0.001, 0.01, 0.1)
 """Shares of the attention output's length above which a token is kept."""
 EXITS = (None, 0.999)
 """Cosines from which on no token matters. With None the kept tokens stay."""
