@@ -72,7 +72,7 @@ def calibrate(
         str | None,
         typer.Option(
             help="Measure what a published method needs, and take its plan (see `halfv-probe methods`); "
-            "--target-flops sets its budget. [default: search for a plan]"
+            "--target-flops sets its budget, --target-retention VisiPruner's settings. [default: search for a plan]"
         ),
     ] = None,
     budget: Annotated[

@@ -129,7 +129,13 @@ class Plan(BaseModel):
 
     def describe(self) -> list[str]:
         """The interventions in words, one line each; for an empty plan, a line that says so."""
-        return [item.describe() for item in self.interventions] or ["leave every visual token alone"]
+        first = next(iter(self.whens), None)
+        waits = [isinstance(item, When) and item is not first for item in self.interventions]
+        lines = [
+            f"after that, {item.describe()}" if is_waiting else item.describe()
+            for item, is_waiting in zip(self.interventions, waits, strict=True)
+        ]
+        return lines or ["leave every visual token alone"]
 
     def check_depth(self, layers: int) -> None:
         """Refuse a plan that was made for a deeper model.

@@ -235,7 +235,7 @@ def _settings(records: Sequence[MethodComparison]) -> str:
     """What tuning set otherwise than by default; empty without tuning."""
     lines = []
     for one in records:
-        changed = [f"{row.label} {row.setting}" for row in one.rows if row.setting]
+        changed = [f"{row.label} {row.setting}" for row in one.rows if row.setting and row.budget]
         if one.tuned_on is not None:
             on = f"{one.tuned_on.samples} of `{one.tuned_on.data}`"
             lines.append(f"- `{one.model_id}`, tuned on {on}: {'; '.join(changed) or 'the defaults are best'}.\n")
@@ -257,7 +257,7 @@ def _others(records: Sequence[MethodComparison]) -> str:
 
 def _own(one: MethodComparison, row: Row) -> str:
     kept = "-" if row.retention is None else f"{row.retention:.1%}"
-    return f"`{row.method}` keeps {kept} at {row.flops_ratio:.2f}x (`{one.model_id}`)"
+    return f"`{row.label}` keeps {kept} at {row.flops_ratio:.2f}x (`{one.model_id}`)"
 
 
 def _missing(records: Sequence[MethodComparison]) -> str:

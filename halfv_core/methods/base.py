@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from halfv_core.cost import Cost, DecoderShape, cost_of, tokens_by_layer
 from halfv_core.errors import PlanError
 from halfv_core.plan import Keep, Plan
+from halfv_core.records import VisiPrunerFindings
 from halfv_core.registry import Registry
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Measured:
     the most severe."""
     head_weights: tuple[float, ...] = ()
     """(H,) weights of layer 0's query heads: HAWK's head importance."""
+    visipruner: VisiPrunerFindings | None = None
+    """Layers and thresholds for VisiPruner."""
     clip: str = ""
     """Folder of the CLIP checkpoint whose image tower the model has, for CDPruner."""
     tokenizer: str = ""
@@ -92,6 +95,8 @@ class Method(ABC):
     """Whether what is kept depends on the question."""
     needs: ClassVar[str] = ""
     """What has to be measured or downloaded before; empty for nothing."""
+    by_retention: ClassVar[bool] = False
+    """Whether a calibration chooses its settings so that it keeps enough; it then has no budget of FLOPs."""
     note: ClassVar[str] = ""
     """In what this differs from the published code; empty for nothing."""
 

@@ -15,4 +15,5 @@ def measured_by(profile: Profile) -> Measured:
         withdrawal=() if own is None else own.withdrawal,
         removed=() if own is None else own.removed,
         head_weights=() if own is None else own.head_weights,
+        visipruner=None if own is None else own.visipruner,
     )

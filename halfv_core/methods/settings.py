@@ -39,7 +39,12 @@ def of_576(target: Target, tokens: int) -> Amount:
 
 def layer_at(target: Target, layer: float, of: int = LLAVA_LAYERS, first: int = 1) -> int:
     """The layer at the same depth as `layer` in a decoder of `of` layers, rounded; at least `first`."""
-    return min(max(first, round(layer * target.shape.layers / of)), target.shape.layers - 1)
+    return at_depth(target.shape.layers, layer, of, first)
+
+
+def at_depth(layers: int, layer: float, of: int = LLAVA_LAYERS, first: int = 1) -> int:
+    """The same in a decoder of `layers` layers."""
+    return min(max(first, round(layer * layers / of)), layers - 1)
 
 
 def early_layers(target: Target) -> tuple[int, ...]:

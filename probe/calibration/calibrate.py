@@ -18,7 +18,6 @@ from halfv_core.cost import DecoderShape
 from halfv_core.devices import setting_of
 from halfv_core.errors import DataError, ModelError
 from halfv_core.families import Family, parts_of
-from halfv_core.methods import Measured
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
 from probe.calibration.build import Findings, observations_of, profile_of
@@ -27,7 +26,7 @@ from probe.calibration.decide import decide_stages, with_causes
 from probe.calibration.drawn import DrawnSamples
 from probe.calibration.find_plan import Evidence, Grading, PlanFinder
 from probe.calibration.identity import Identity
-from probe.calibration.method_plan import check_method, measuring_step, method_plan, untried
+from probe.calibration.method_plan import Given, check_method, measure_for, method_plan, untried
 from probe.calibration.observations import Observations
 from probe.calibration.provenance import provenance_of
 from probe.calibration.runner import Runner
@@ -172,8 +171,8 @@ def _run_steps(
         chosen, effort = finder.find(evidence)
     else:
         assert settings.method is not None
-        measuring = measuring_step(settings.method, answers, shape)
-        measured = run(measuring, calibration) if measuring else Measured()
+        given = Given(answers, shape, settings.retention)
+        measured = measure_for(settings.method, given, lambda step: run(step, calibration))
         plan, method = method_plan(settings, config, measurements, measured, run.budget.work.method)
         saturation, chosen, effort = untried(settings), finder.given(plan), None
 

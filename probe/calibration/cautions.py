@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from halfv_core.methods import METHODS
 from halfv_core.profile import Profile
-from halfv_core.records import Certificate
+from halfv_core.records import Certificate, VisiPrunerFindings
 from probe.calibration.certainty import CONFIDENT, chosen_test, confidences, curves_and_causes
 from probe.calibration.sink_effect import SINK_GROUPS, sink_effect
 
@@ -127,9 +127,19 @@ def _method(profile: Profile) -> Iterator[str]:
     if not profile.plan.is_known_beforehand:
         yield f"{title} decides in the run what else it prunes; FLOPs and KV cache are counted as if it never did."
     if name == "visipruner":
-        yield "VisiPruner's thresholds are the published ones; that of 0.2 depends on the scale of the model's values."
+        yield from _visipruner(profile.method.visipruner)
     if name == "hawk" and not profile.method.head_weights:
         yield "No head of layer 0 was found to matter to the answers, so HAWK's heads have its default weights."
+
+
+def _visipruner(found: VisiPrunerFindings | None) -> Iterator[str]:
+    if found is None:
+        yield "VisiPruner's thresholds are the published ones; that of 0.2 depends on the scale of the model's values."
+        return
+    measured = f"{found.flops_ratio:.2f}x fewer FLOPs and {_percent(found.retention)} of the score"
+    yield f"On the samples on which its settings were chosen, VisiPruner had {measured}."
+    if found.setting is None:
+        yield "No setting of VisiPruner's rules that was tried keeps enough and saves more, so they never prune."
 
 
 def _kl_against_tests(profile: Profile) -> Iterator[str]:

@@ -11,7 +11,7 @@ from halfv_core.plan import Freeze, Keep, Plan
 from probe.calibration.budget.budget import CostEstimates
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.choose_plan import MILDER
-from probe.calibration.method_plan import measuring_step
+from probe.calibration.method_plan import Given, measuring_cost
 from probe.calibration.settings import Settings
 from probe.calibration.steps.causal_curves import CausalCurves
 from probe.calibration.steps.curves import Curves
@@ -56,7 +56,6 @@ class CostEstimator:
         causal = CausalCurves({}, shape.layers, settings.top_share, None)
         treatments = replace(causal, everywhere=False).cost(mean)
         typical = _typical_plan(shape.layers)
-        measuring = measuring_step(settings.method or "", {}, shape)
         return CostEstimates(
             sample=Curves(settings.entropy_k, settings.max_new_tokens).cost(mean),
             answer=HeldOutAnswers(settings.max_new_tokens).cost(mean),
@@ -68,7 +67,7 @@ class CostEstimator:
             check=HeldOutCheck({}, (typical,) * (MILDER + 1), "graded", settings.max_new_tokens).cost(mean),
             once=SelfChecks(settings.entropy_k).cost(mean) + RESAMPLING,
             example=Examples({}, Plan(()), (), settings.max_new_tokens).cost(mean),
-            method=0.0 if measuring is None else measuring.cost(mean),
+            method=measuring_cost(settings.method or "", Given({}, shape, settings.retention), mean),
             kl=mean.kl,
         )
 

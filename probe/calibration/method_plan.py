@@ -1,9 +1,11 @@
-"""The plan of a published method, and the step that measures what it needs.
+"""The plan of a published method, and the steps that measure what it needs.
 
 Methods that are not named here need nothing, or, as ShortV, what every calibration measures.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
 
 from transformers import PreTrainedConfig
 
@@ -12,29 +14,57 @@ from halfv_core.errors import PlanError
 from halfv_core.methods import METHODS, Measured, Target, plan_at
 from halfv_core.plan import Plan
 from halfv_core.records import PublishedMethod, Saturation
+from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.measurements import Measurements
 from probe.calibration.settings import Settings
 from probe.calibration.steps.answer import Answer
 from probe.calibration.steps.head_importance import HeadImportance
 from probe.calibration.steps.method_step import MethodStep
 from probe.calibration.steps.token_removal import TokenRemoval
+from probe.calibration.steps.visipruner_settings import ShallowLayers, Thresholds, settings_for
 from probe.calibration.steps.withdrawal import Withdrawal
 
-MEASURING: dict[str, Callable[[Mapping[str, Answer], DecoderShape], MethodStep]] = {
-    "fitprune": lambda answers, shape: TokenRemoval(),
-    "hawk": HeadImportance,
-    "vtw": lambda answers, shape: Withdrawal(),
+
+class Given(NamedTuple):
+    """What is known when a method's step begins."""
+
+    answers: Mapping[str, Answer]
+    """The full model's answers, by sample id."""
+    shape: DecoderShape
+    retention: float
+    """Share of the full model's score that a method is to keep if that is how it is set."""
+    measured: Measured = Measured()
+    """What its earlier steps have measured."""
+
+
+MEASURING: dict[str, tuple[Callable[[Given], MethodStep], ...]] = {
+    "fitprune": (lambda given: TokenRemoval(),),
+    "hawk": (lambda given: HeadImportance(given.answers, given.shape),),
+    "visipruner": (
+        lambda given: ShallowLayers(given.answers, given.shape),
+        lambda given: Thresholds(
+            given.answers,
+            given.shape,
+            given.retention,
+            settings_for(given.shape.layers),
+            given.measured.visipruner,
+        ),
+    ),
+    "vtw": (lambda given: Withdrawal(),),
 }
-"""Method -> the step that measures for it; see `measuring_step`."""
+"""Method -> the steps that measure for it, one after the other; the last one gives all that was measured."""
 
 
-def measuring_step(name: str, answers: Mapping[str, Answer], shape: DecoderShape) -> MethodStep | None:
-    """The step that measures for a method; None if it needs nothing more than the curves.
+def measure_for(name: str, given: Given, run: Callable[[MethodStep], Measured]) -> Measured:
+    """Run the steps that measure for a method; nothing if it needs nothing more than the curves."""
+    for step in MEASURING.get(name, ()):
+        given = given._replace(measured=run(step(given)))
+    return given.measured
 
-    Args:
-        answers: the full model's answers, by sample id.
-    """
-    return MEASURING[name](answers, shape) if name in MEASURING else None
+
+def measuring_cost(name: str, given: Given, mean: MeanSample) -> float:
+    """Expected seconds of these steps for one sample."""
+    return sum(step(given).cost(mean) for step in MEASURING.get(name, ()))
 
 
 def check_method(name: str, config: PreTrainedConfig, target_flops: float | None) -> None:
@@ -61,7 +91,7 @@ def method_plan(
         settings: `settings.method` is given.
         config: of the model.
         measurements: the curves, of which ShortV takes the KL curve.
-        measured: what the method's own step measured.
+        measured: what the method's own steps measured.
         samples: on how many samples.
 
     Raises:
@@ -70,7 +100,7 @@ def method_plan(
     assert settings.method is not None
     method, redundancy = METHODS[settings.method](), measurements.curves().kl.mean
     visual, text = measurements.mean_tokens
-    known = Measured(redundancy, measured.withdrawal, measured.removed, measured.head_weights)
+    known = replace(measured, layer_redundancy=redundancy)
     target = Target.of(config, visual, text, known)
     plan = method.default(target) if settings.target_flops is None else plan_at(method, target, settings.target_flops)
     record = PublishedMethod(
@@ -79,6 +109,7 @@ def method_plan(
         withdrawal=measured.withdrawal,
         removed=measured.removed,
         head_weights=measured.head_weights,
+        visipruner=measured.visipruner,
     )
     return plan, record
 

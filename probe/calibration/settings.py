@@ -57,7 +57,7 @@ class Settings(BaseModel):
     """Whether the plan must be proven to reach the target retention on the held-out samples."""
     method: str | None = None
     """A published method, whose plan is taken instead of one that is searched for: with its paper's settings, or at
-    `target_flops`."""
+    `target_flops`; VisiPruner's with settings that keep `target_retention`."""
     examples: int = Field(default=6, ge=0)
     """Number of samples whose images and kept tokens go into the observations; with 0, no image leaves the data."""
     budget: float | None = Field(default=None, gt=0.0)
@@ -89,8 +89,8 @@ class Settings(BaseModel):
     def _method_exists(self) -> "Settings":
         if self.method is None:
             return self
-        METHODS[self.method]  # an unknown one raises PlanError
-        if self.target_retention is not None:
+        method = METHODS[self.method]  # an unknown one raises PlanError
+        if self.target_retention is not None and not method.by_retention:
             raise ValueError("a method's plan is not searched for by retention; give target_flops, or no target")
         if self.target_kv is not None or self.target_latency is not None:
             raise ValueError("a method's plan is set by FLOPs; give target_flops, or no target")

@@ -120,7 +120,7 @@ def table(comparison: MethodComparison) -> Table:
 
 def _cells(row: Row, families: Sequence[str], with_settings: bool) -> Iterator[Cell]:
     low, high = row.retention_interval or (None, None)
-    yield from (row.method, row.budget)
+    yield from (row.label if row.budget is None else row.method, row.budget)
     numbers = (
         row.accuracy,
         row.retention,

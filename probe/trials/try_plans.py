@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from halfv_core.errors import DataError
 from halfv_core.families import Family
 from halfv_core.plan import Plan
-from halfv_core.runtime import apply
+from halfv_core.runtime import Run, apply
 from probe.capture.replay import Replay
 from probe.trials.answers import Inputs, read_answer
 from probe.trials.readings import Readings
@@ -79,18 +79,21 @@ def try_on(
 @contextmanager
 def under(
     plan: Plan, case: Case, replay: Replay, model: PreTrainedModel, family: Family | None = None
-) -> Iterator[None]:
+) -> Iterator[Run]:
     """Inside the block, the model runs the case's prompt under a plan, from the plan's first intervention on.
 
     Args:
         replay: of the case's prompt.
 
+    Yields:
+        What `apply` does.
+
     Raises:
         DataError: what the block raises, naming the case and the plan.
     """
-    with replayed(replay, plan), apply(model, plan, family=family):
+    with replayed(replay, plan), apply(model, plan, family=family) as run:
         try:
-            yield
+            yield run
         except DataError as error:
             raise DataError(f"{case.id} under the plan '{'; '.join(plan.describe())}': {error}") from None
 

@@ -261,5 +261,22 @@ def test_a_rule_prunes_each_row_where_it_holds(family: str) -> None:
     assert together == alone and alone[2] is None
 
 
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+@pytest.mark.parametrize("from_layer", [1, 2])
+def test_a_when_counts_only_once_the_one_before_it_has_pruned(family: str, from_layer: int) -> None:
+    """In each row: as many layers later as it has to hold at, wherever it may start; never if the first one waits."""
+    model, batch = tiny_model(family), tiny_batch(family, [{"images": 1}, {"images": 2, "after": 9}])
+    with torch.no_grad():
+        for threshold in (0.98, 0.995, -1.0):
+            first = When(
+                rule="contribution", options={"threshold": threshold}, from_layer=1, then=Selection(keep_ratio=0.9)
+            )
+            always = {"rule": "exhausted", "options": {"threshold": -1.0, "layers": 2}, "from_layer": from_layer}
+            with apply(model, Plan((first, When(**always, then=Selection(keep_ratio=0.0))))) as run:
+                model(**batch)
+            expected = [None if layer is None or layer + 2 >= LAYERS else layer + 2 for layer in run.fired[0]]
+            assert run.fired[1] == expected
+
+
 def test_every_rule_is_asked() -> None:
     assert {item.rule for plan in PLANS.values() for item in plan.whens} == set(RULES)

@@ -14,6 +14,7 @@ import probe.calibration.calibrate  # noqa: F401 - the steps that it takes are t
 from halfv_core.cost import DecoderShape
 from halfv_core.models import load_model
 from halfv_core.plan import Freeze, Keep, Plan
+from halfv_core.records import StageBegin, VisiPrunerFindings
 from probe.calibration.budget.budget import CostEstimates, Work
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.settings import Settings
@@ -31,6 +32,7 @@ from probe.calibration.steps.self_checks import SelfChecks
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.calibration.steps.token_removal import TokenRemoval
 from probe.calibration.steps.utility import MarginalUtility
+from probe.calibration.steps.visipruner_settings import ShallowLayers, Thresholds, settings_for
 from probe.calibration.steps.withdrawal import Withdrawal
 from probe.data.samples import Sample, load_samples
 from tests.checkpoints import save_checkpoint
@@ -41,6 +43,17 @@ PLAN = Plan((Keep(layer=1, keep_ratio=0.5), Freeze(layers=[3])))
 MILD = Plan((Keep(layer=2, keep_ratio=0.75),))
 MEAN = MeanSample(layers=5, visual=16, text=8, inputs=0.25, prefill=1.0, reading=0.5, answer=2.0, sample=4.0)
 WHOLE, NOTHING = Work(8, 2, 8, 8, examples=6, method=8), Work(0, 0, 0, 0, surface=False, causes=False, search=False)
+
+
+FOUND = VisiPrunerFindings(
+    hidden=1,
+    setting=None,
+    retention=1.0,
+    flops_ratio=1.0,
+    noise_floor=0.0,
+    middle=StageBegin(layer=2, low=1, high=3, share=1.0),
+    deep=StageBegin(layer=5, low=4, high=5, share=0.5),
+)
 
 
 def concrete_steps(kind: type[Step[Any]]) -> Iterator[type[Step[Any]]]:
@@ -86,6 +99,8 @@ def steps(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], St
         Withdrawal(),
         HeadImportance(answers, shape),
         TokenRemoval(),
+        ShallowLayers(answers, shape),
+        Thresholds(answers, shape, 0.9, settings_for(shape.layers)[::5], FOUND),
     ]
     return {type(step): step for step in steps}
 
@@ -159,7 +174,8 @@ def test_every_cost_is_paid_by_one_step() -> None:
     of_methods = [step for step in STEPS if issubclass(step, MethodStep)]
     spent = [field for step in STEPS if step not in of_methods for field in step.cost_fields]
     assert sorted([*spent, "method", "search"]) == sorted(CostEstimates._fields)
-    assert {step.cost_fields for step in of_methods} == {("method", "once")}
+    assert {step.cost_fields for step in of_methods if step is not ShallowLayers} == {("method", "once")}
+    assert ShallowLayers.cost_fields == ("once",)  # another step of the method follows
 
 
 def test_reduced_causal_curves_have_one_layer_and_cost_less(steps: Mapping[type[Step[Any]], Step[Any]]) -> None:

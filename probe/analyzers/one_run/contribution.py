@@ -19,12 +19,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
+from halfv_core.families import Family
 from halfv_core.runtime.prompt_view import PromptView
 from halfv_core.selectors.contributions import Contributions, contributions
+from halfv_core.selectors.prompt import Prompt
 from probe.analyzers.findings import AnyFinding, Bars, SampleTable, TokenMap, layer_series, significant
 from probe.analyzers.probe import PROBES, Item, Probe
 from probe.analyzers.visipruner_stages import exit_layers, filter_layers, visipruner_stages
+from probe.capture.layer_views import at_every_layer
 from probe.capture.prompt_run import PromptRun
 
 LONG = 0.2
@@ -45,15 +49,13 @@ class Contribution(Probe):
 
     def look(self, layer: int, prompt: PromptView, run: PromptRun) -> Contributions:
         """The contributions, on the CPU."""
-        row = prompt.attention(prompt.question[-1:], at="own")[:, 0]  # (H, n)
-        found = contributions(row, prompt.values(at="own"), prompt.visual)
-        return Contributions(*(part.cpu() for part in found))
+        return Contributions(*(part.cpu() for part in own_contributions(prompt)))
 
     def measure(self, run: PromptRun, looked: Sequence[Contributions], *, example: bool) -> Item:
         """(L,) of each; of an example also the (L, V) shares."""
         shares = [found.norms / found.output_norm.clamp(min=torch.finfo(torch.float32).tiny) for found in looked]
         item: dict[str, Any] = {
-            "min_cosine": [round(min(float(found.cosines.min()), 1.0), DIGITS) for found in looked],
+            "min_cosine": [lowest_cosine(found) for found in looked],
             "long": [int((found.norms > LONG).sum()) for found in looked],
             "long_share": [int((share > LONG_SHARE).sum()) for share in shares],
         }
@@ -93,6 +95,28 @@ class Contribution(Probe):
                 if "shares" in item
             ),
         ]
+
+
+def own_contributions(prompt: Prompt) -> Contributions:
+    """The contributions in the layer whose input a prompt has reached."""
+    row = prompt.attention(prompt.question[-1:], at="own")[:, 0]  # (H, n)
+    return contributions(row, prompt.values(at="own"), prompt.visual)
+
+
+def lowest_cosine(found: Contributions) -> float:
+    """m above, rounded."""
+    return round(min(float(found.cosines.min()), 1.0), DIGITS)
+
+
+def lowest_cosines(
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], family: Family | None = None
+) -> list[float]:
+    """m of each of the L layers, from a run of one prompt.
+
+    Args:
+        inputs: model inputs, batch of one.
+    """
+    return [lowest_cosine(found) for found in at_every_layer(model, inputs, own_contributions, family=family)]
 
 
 def _by_sample(name: str, title: str, layers: Any) -> SampleTable:

@@ -62,7 +62,7 @@ class JudgingStep(Step[Judged]):
             results.append([reading.agrees, case.log_likelihood - reading.log_likelihood, graded])
         floor = None
         if self._with_floor:
-            floor = case.log_likelihood - _log_likelihood_elsewhere(model, inputs, case.answer)
+            floor = case.log_likelihood - log_likelihood_elsewhere(model, inputs, case.answer)
         return {"full": full, "floor": floor, "plans": results}
 
     def combine(self, items: Mapping[str, Item]) -> Judged:
@@ -105,7 +105,7 @@ def _log_likelihood_in_full(model: ProbedModel, inputs: Inputs, answer: Answer, 
         return read_answer(model.model, inputs, ids).log_likelihood
 
 
-def _log_likelihood_elsewhere(model: ProbedModel, inputs: Inputs, answer: torch.Tensor) -> float:
+def log_likelihood_elsewhere(model: ProbedModel, inputs: Inputs, answer: torch.Tensor) -> float:
     """The answer's log-likelihood under another attention kernel of the decoder, nats per token."""
     attention = parts_of(model.model, model.family).layers[0].self_attn
     other = "sdpa" if attention.config._attn_implementation == "eager" else "eager"

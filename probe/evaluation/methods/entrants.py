@@ -12,7 +12,7 @@ from halfv_core.methods import METHODS, Method, Target, plan_at
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
 from halfv_core.profile import Profile
-from probe.evaluation.methods.records import NO_DEARER, Candidate, Refusal
+from probe.evaluation.methods.records import NO_DEARER, Candidate, Refusal, label_of
 from probe.evaluation.variants import FULL
 
 PROFILE = "profile"
@@ -39,13 +39,13 @@ class Entrant(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Name and budget."""
-        return self.method if self.budget is None else f"{self.method} {self.budget:g}x"
+        """What stands for the entrants among which tuning chooses; see `label_of`."""
+        return label_of(self.method, self.budget, self.setting)
 
     @property
     def key(self) -> str:
         """Its name in the journal."""
-        return f"{self.label} ({self.setting})" if self.setting else self.label
+        return f"{self.label} ({self.setting})" if self.setting and self.budget is not None else self.label
 
     def refused(self, reason: str) -> Refusal:
         """The refusal that takes its place."""
@@ -106,7 +106,8 @@ def entrants(
 ) -> tuple[list[Entrant], list[Refusal]]:
     """The plans of a comparison, and the methods that have none, with the reason.
 
-    A method that can be set to none of the budgets takes part once, with its own settings.
+    A method that can be set to none of the budgets takes part once, with its own settings; VisiPruner also with its
+    published ones, where a profile has others.
 
     Args:
         names: registered methods.
@@ -169,8 +170,10 @@ def _plans(
         if not plans:
             refused.append(entrant.refused(reasons[0]))
     if not found:
+        # Settings of a method that has a budget are for tuning.
+        offered = method.variants(target) if method.by_retention else (method,)
         try:
-            found.append(base._replace(plan=method.default(target)))
+            found += [base._replace(plan=one.default(target), setting=one.setting) for one in offered]
         except HalfVError as error:
             return [], [base.refused(str(error))]
     return found, refused

@@ -19,6 +19,13 @@ NO_DEARER = 0.98
 """Plans whose FLOPs ratios differ by less than this factor cost the same."""
 
 
+def label_of(method: str, budget: float | None, setting: str) -> str:
+    """Name of a plan and its budget; without a budget, what is set otherwise than by default, if anything is."""
+    if budget is not None:
+        return f"{method} {budget:g}x"
+    return f"{method} ({setting})" if setting else method
+
+
 class Candidate(Record):
     """One setting of a method at a budget, as tuning found it."""
 
@@ -94,7 +101,7 @@ class Row(Record):
     selection_share: float
     """Share of that time that is spent choosing and dropping tokens, median of the batches."""
     setting: str = ""
-    """What tuning set otherwise than by default, such as "layer 4"; empty for nothing."""
+    """What is set otherwise than by default, such as "layer 4"; empty for nothing."""
     candidates: tuple[Candidate, ...] = ()
     """The settings that were tried in tuning, the default first if it is within reach; empty without tuning."""
 
@@ -110,8 +117,8 @@ class Row(Record):
 
     @property
     def label(self) -> str:
-        """Name and budget."""
-        return self.method if self.budget is None else f"{self.method} {self.budget:g}x"
+        """See `label_of`."""
+        return label_of(self.method, self.budget, self.setting)
 
 
 class Refusal(Record):

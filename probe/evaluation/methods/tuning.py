@@ -188,8 +188,8 @@ def _tuned_on(tuning: TuningSet, trials: Sequence[Trial]) -> TunedOn:
 
 
 def _is_open(group: Sequence[Entrant]) -> bool:
-    """Whether there is a choice, or the only setting within reach is not the default one."""
-    return len(group) > 1 or bool(group[0].setting)
+    """Whether there is a choice at a budget, or the only setting within reach is not the default one."""
+    return group[0].budget is not None and (len(group) > 1 or bool(group[0].setting))
 
 
 def _best(group: Sequence[Entrant], trials: Sequence[Trial]) -> Entrant:

@@ -2,14 +2,17 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cli.main import main
+from cli.plan_options import MethodOptions
 from halfv_core import Freeze, Keep, Plan, Profile
-from halfv_core.methods import METHODS, Target, measured_by, plan_at
+from halfv_core.methods import METHODS, Measured, Target, measured_by, plan_at
 from halfv_core.models import load_model
+from probe.evaluation.methods.entrants import entrants
 from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
 
@@ -96,6 +99,28 @@ def test_hawk_weighs_its_heads(ask: Ask, folder: Path) -> None:
     assert len(weights) == 4 and min(weights) >= 0.0 < max(weights)
     options = profile.plan.keeps[0].options
     assert options["head_weights"] == ",".join(f"{weight:g}" for weight in weights)
+
+
+def test_visipruner_chooses_its_settings(ask: Ask, folder: Path) -> None:
+    """They are taken from the profile, and the published ones can be had too, and stand beside them in a comparison."""
+    code, printed = ask("--method", "visipruner", "--target-retention", "0.5")
+    assert code == 0, printed
+    profile = Profile.load(folder / "p.json")
+    assert profile.method is not None and profile.method.samples == 4
+    found = profile.method.visipruner
+    assert found is not None and found.retention >= 0.5 and found.flops_ratio > 1
+    assert f"had {found.flops_ratio:.2f}x fewer FLOPs" in printed
+    target, method = target_of(profile, folder), METHODS["visipruner"]()
+    assert method.default(target) == profile.plan
+    published = method.variants(target)[1].default(target)
+    assert published == method.default(replace(target, measured=Measured()))
+    rows, _ = entrants(["visipruner"], target, (2.0,))
+    assert {row.label: row.plan for row in rows[1:]} == {
+        "visipruner": profile.plan,
+        "visipruner (thresholds published)": published,
+    }
+    config = load_model(str(folder / "model"), device="cpu").model.config
+    assert MethodOptions("visipruner").plan(config, target.visual, target.text, profile) == profile.plan
 
 
 @pytest.mark.parametrize("method", ["fastv", "hawk"])

@@ -174,6 +174,7 @@ GROWN = Plan(
         Keep(layer=5, selector="visipruner"),
         Hide(layers=[1, 2], keep_ratio=0.5, selector="uniform"),
         Freeze(layers=[7, 8], tokens=3, selector="attention"),
+        When(rule="contribution", from_layer=9, then=Selection(selector="visipruner")),
         When(rule="exhausted", options={"layers": 3}, from_layer=9, then=Selection(keep_ratio=0.0)),
     )
 )
@@ -191,7 +192,8 @@ def test_every_kind_describes_itself() -> None:
         "in all layers' caches",
         "layer 5: keep those of the visual tokens that pass by visipruner",
         "layers 7-8: freeze all but 3 visual tokens by attention (keys and values only)",
-        "from layer 9, once exhausted (layers 3) holds: drop all visual tokens",
+        "from layer 9, once contribution holds: keep those of the visual tokens that pass by visipruner",
+        "after that, from layer 9, once exhausted (layers 3) holds: drop all visual tokens",
     ]
 
 

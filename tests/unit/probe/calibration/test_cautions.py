@@ -6,7 +6,16 @@ import pytest
 
 from halfv_core.plan import Freeze, Keep, Plan, Selection, When
 from halfv_core.profile import Profile
-from halfv_core.records import CausalTest, Check, PublishedMethod, Sinks, UtilitySurface
+from halfv_core.records import (
+    CausalTest,
+    Check,
+    PublishedMethod,
+    Sinks,
+    StageBegin,
+    UtilitySurface,
+    VisiPrunerFindings,
+    VisiPrunerSetting,
+)
 from probe.calibration.cautions import cautions
 from tests import proven_profiles
 from tests.profiles import llava_like, uncertainty, unsaturated
@@ -179,6 +188,18 @@ def test_no_stage_three_although_a_treatment_is_safe() -> None:
     assert cautions(with_treatments(clean(), (9, True))) == ()
 
 
+BEGIN = StageBegin(layer=5, low=4, high=6, share=0.9)
+FOUND = VisiPrunerFindings(
+    hidden=2,
+    setting=VisiPrunerSetting(first_layer=5, filter_below=0.9, keep_above=0.1),
+    retention=0.975,
+    flops_ratio=1.25,
+    noise_floor=0.0,
+    middle=BEGIN,
+    deep=BEGIN,
+)
+
+
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
@@ -186,6 +207,8 @@ def test_no_stage_three_although_a_treatment_is_safe() -> None:
         (PublishedMethod(name="hawk", head_weights=(0.5, 0.1)), 0),
         (PublishedMethod(name="hawk"), 1),
         (PublishedMethod(name="visipruner"), 1),
+        (PublishedMethod(name="visipruner", visipruner=FOUND), 1),
+        (PublishedMethod(name="visipruner", visipruner=FOUND.model_copy(update={"setting": None})), 2),
     ],
 )
 def test_what_a_method_leaves_open(method: PublishedMethod, expected: int) -> None:

@@ -1,5 +1,6 @@
 """Tuning against every setting evaluated alone: the best is compared, all are recorded, and a stop costs nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,15 @@ import pytest
 
 from halfv_core import Keep, Plan, Profile
 from halfv_core.errors import DataError, HalfVError
-from halfv_core.methods import METHODS, Method, Target, plan_at
+from halfv_core.methods import METHODS, Measured, Method, Target, plan_at
 from halfv_core.models import LoadedModel
+from halfv_core.records import StageBegin, VisiPrunerFindings
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import evaluate
 from probe.evaluation.methods import MethodComparison
 from probe.evaluation.methods.entrants import Entrant, entrants, plan_of_frontier
 from probe.evaluation.methods.records import Row
-from probe.evaluation.methods.tuning import Trial, Tuner, TuningSet, _best, tuning_journal
+from probe.evaluation.methods.tuning import Trial, Tuner, TuningSet, _best, _is_open, tuning_journal
 from tests.contract.test_methods import TARGETS
 from tests.unit.probe.evaluation.methods.test_compare import (
     BUDGET,
@@ -277,3 +279,16 @@ def test_settings_of_one_method_at_one_budget_stand_together(profile: Profile) -
     assert labels == sorted(labels, key=labels.index)
     assert len({one.key for one in found}) == len(found)
     assert labels.count("vtw 2x") == 1 and labels.count("fastv 2x") > 3
+
+
+def test_settings_without_a_budget_all_stay() -> None:
+    """They cost different amounts, so that tuning has nothing to choose between."""
+    begin = StageBegin(layer=5, low=4, high=6, share=1.0)
+    found = VisiPrunerFindings(
+        hidden=0, setting=None, retention=1.0, flops_ratio=1.2, noise_floor=0.0, middle=begin, deep=begin
+    )
+    target = replace(TARGETS["llava-1.5-7b"], measured=Measured(visipruner=found))
+    plans, refused = entrants(["visipruner"], target, (2.0, 3.0), tuning=True)
+    assert [one.label for one in plans] == ["full", "visipruner", "visipruner (thresholds published)"]
+    assert len({one.key for one in plans}) == 3 and {one.budget for one in refused} == {2.0, 3.0}
+    assert not any(_is_open([one]) for one in plans)
