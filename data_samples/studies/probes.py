@@ -2,8 +2,8 @@
 
     make probes             # or: python -m data_samples.studies.probes --model tiny-llava
 
-Runs all probes on 40 of the bundled scenes. The analyses, with a page for each, go to runs/probes; without examples they
-are data_samples/analyses, which the table of docs/probes.md comes from. A run that was stopped goes on where it was.
+Runs all probes on 40 of the bundled scenes. The analyses, with a page for each, go to runs/probes; without examples
+they are data_samples/analyses, which the table of docs/probes.md comes from. A run that was stopped goes on.
 """
 
 from collections.abc import Callable, Sequence
