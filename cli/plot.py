@@ -3,7 +3,7 @@
 halfv-probe plot profile.json --output report.html --open
 halfv-probe plot A.json B.json --export csv,png figures
 halfv-probe plot methods.json
-halfv-probe plot analysis.json
+halfv-probe plot analysis.json --export csv,pdf figures
 """
 
 import json
@@ -34,8 +34,8 @@ ExportOption = Annotated[
     typer.Option(
         "--export",
         metavar="FORMATS DIR",
-        help="Also write every chart into a folder, as csv, json, png or svg; several with commas, as in csv,svg. "
-        "png and svg need the optional package kaleido, and Chromium or Chrome.",
+        help="Also write every chart into a folder, as csv, json, png, svg or pdf; several with commas, as in csv,svg. "
+        "Pictures need the optional package kaleido, and Chromium or Chrome.",
         show_default=False,
     ),
 ]
@@ -57,12 +57,14 @@ def plot(
     from probe.report.export import chart_files
     from probe.report.export import export as write_charts
 
-    for draw, recognises in ((_draw_methods, is_comparison), (_draw_analysis, is_analysis)):
-        if any(_says(path, recognises) for path in profiles):
-            _plot_records(profiles, draw, output, export[0], open_page, as_json)
-            return
     names, folder = export
     formats = [_format(name) for name in names.split(",")] if names else []
+    if any(_says(path, is_comparison) for path in profiles):
+        _plot_methods(profiles, output, names, open_page, as_json)
+        return
+    if any(_says(path, is_analysis) for path in profiles):
+        _plot_analysis(profiles, output, formats, folder, open_page, as_json)
+        return
     loaded = [Profile.load(path) for path in profiles]
     prefixes = stems(profiles)
     charts = tuple(chart_files(prefixes, formats, folder))
@@ -78,14 +80,7 @@ def plot(
     for format in formats:
         with writing(folder, option="folder for --export"):
             exported[format] = write_charts(dict(zip(prefixes, subjects, strict=True)), format, folder)
-    if as_json:
-        files = {format: [str(path) for path in paths] for format, paths in exported.items()}
-        print_json({"report": str(output), "bytes": output.stat().st_size, **({"exported": files} if exported else {})})
-    else:
-        lines = [f"{format}: {len(paths)} files in {folder}" for format, paths in exported.items()]
-        stdout.print("\n".join([f"report: {output}", *lines]), markup=False, highlight=False, soft_wrap=True)
-    if open_page:
-        typer.launch(output.resolve().as_uri())
+    _say(output, exported, folder, open_page, as_json)
 
 
 def _says(path: Path, recognises: "Callable[[JsonValue], bool]") -> bool:
@@ -98,41 +93,55 @@ def _says(path: Path, recognises: "Callable[[JsonValue], bool]") -> bool:
         return False
 
 
-def _plot_records(
-    records: list[Path], draw: Callable[[list[Path]], str], output: Path, export: str, open_page: bool, as_json: bool
-) -> None:
+def _plot_methods(records: list[Path], output: Path, export: str, open_page: bool, as_json: bool) -> None:
     from halfv_core.errors import HalfVError
     from halfv_core.files import write_atomically
-
-    if export:
-        raise HalfVError("--export is for profiles", got=str(records[0]), remedy="use the page's buttons")
-    page = draw(records)
-    prepare([Output("--output", output)], records)
-    with writing(output):
-        write_atomically(output, page)
-    if as_json:
-        print_json({"report": str(output), "bytes": output.stat().st_size})
-    else:
-        stdout.print(f"report: {output}", markup=False, highlight=False, soft_wrap=True)
-    if open_page:
-        typer.launch(output.resolve().as_uri())
-
-
-def _draw_methods(records: list[Path]) -> str:
     from probe.evaluation.methods import MethodComparison
     from probe.report.methods_page import render_methods
 
-    return render_methods([MethodComparison.load(path) for path in records])
+    if export:
+        got = str(records[0])
+        raise HalfVError("--export is for profiles and analyses", got=got, remedy="use the page's buttons")
+    page = render_methods([MethodComparison.load(path) for path in records])
+    prepare([Output("--output", output)], records)
+    with writing(output):
+        write_atomically(output, page)
+    _say(output, {}, Path(), open_page, as_json)
 
 
-def _draw_analysis(records: list[Path]) -> str:
+def _plot_analysis(
+    records: list[Path], output: Path, formats: "list[Format]", folder: Path, open_page: bool, as_json: bool
+) -> None:
     from halfv_core.errors import HalfVError
     from probe.analysis.records import Analysis
-    from probe.report.analysis_page import render_analysis
+    from probe.report.analysis_export import analysis_files, export_analysis
+    from probe.report.analysis_page import write_analysis_page
 
     if len(records) > 1:
         raise HalfVError("a page shows one analysis", got=f"{len(records)} files", remedy="plot them one by one")
-    return render_analysis(Analysis.load(records[0]))
+    analysis, prefix = Analysis.load(records[0]), records[0].stem
+    files = tuple(analysis_files(analysis, prefix, formats, folder))
+    prepare([Output("--output", output), Output("--export", None, beside=files)], records)
+    with writing(output):
+        write_analysis_page(analysis, output)
+    exported: dict[str, list[Path]] = {}
+    for format in formats:
+        with writing(folder, option="folder for --export"):
+            folder.mkdir(parents=True, exist_ok=True)
+            exported[format] = export_analysis(analysis, prefix, format, folder)
+    _say(output, exported, folder, open_page, as_json)
+
+
+def _say(output: Path, exported: dict[str, list[Path]], folder: Path, open_page: bool, as_json: bool) -> None:
+    """Print what was written, and show the page if asked for."""
+    if as_json:
+        files = {format: [str(path) for path in paths] for format, paths in exported.items()}
+        print_json({"report": str(output), "bytes": output.stat().st_size, **({"exported": files} if exported else {})})
+    else:
+        lines = [f"{format}: {len(paths)} files in {folder}" for format, paths in exported.items()]
+        stdout.print("\n".join([f"report: {output}", *lines]), markup=False, highlight=False, soft_wrap=True)
+    if open_page:
+        typer.launch(output.resolve().as_uri())
 
 
 def stems(profiles: list[Path]) -> list[str]:

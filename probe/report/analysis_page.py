@@ -33,7 +33,7 @@ class Section(NamedTuple):
 def render_analysis(analysis: Analysis) -> str:
     """Render the page; the same analysis always gives the same text."""
     stories, shown = two_stories(analysis), cards(analysis)
-    sections = [_section(analysis, result, f"p{number}") for number, result in enumerate(analysis.results, 1)]
+    sections = _sections(analysis)
     above = [] if stories is None else [_stories(analysis, stories)]
     data = {f"{card.id}-data": as_data(card.data) for card in shown}
     if stories is not None:
@@ -56,9 +56,20 @@ def render_analysis(analysis: Analysis) -> str:
     )
 
 
+def drawings_of(analysis: Analysis) -> list[Drawing]:
+    """All charts of the page, in their order on it."""
+    stories = two_stories(analysis)
+    above = [] if stories is None else [_stories(analysis, stories)]
+    return [*above, *(chart for section in _sections(analysis) for chart in section.charts)]
+
+
 def write_analysis_page(analysis: Analysis, path: str | Path) -> None:
     """Render the page and write it atomically."""
     write_atomically(Path(path), render_analysis(analysis))
+
+
+def _sections(analysis: Analysis) -> list[Section]:
+    return [_section(analysis, result, f"p{number}") for number, result in enumerate(analysis.results, 1)]
 
 
 def _section(analysis: Analysis, result: ProbeResult, id: str) -> Section:

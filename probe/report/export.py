@@ -1,4 +1,4 @@
-"""Exports charts as files: data as CSV or JSON, pictures as PNG or SVG (needs kaleido and Chromium or Chrome).
+"""Exports charts as files: data as CSV or JSON, pictures as PNG, SVG or PDF (needs kaleido and Chromium or Chrome).
 
 export({"profile": Subject(profile)}, "csv", Path("figures"))        # figures/profile-entropy.csv, ...
 """
@@ -21,22 +21,28 @@ from halfv_core.files import write_atomically
 from probe.report.figures import CHARTS, Cell, Chart, Subject, Table
 from probe.report.figures._style import escaped, model_names
 
-Format = Literal["png", "svg", "csv", "json"]
+Format = Literal["png", "svg", "pdf", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 COMPARISON = "comparison"
 """Prefix of the files of charts that compare several subjects."""
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """First characters of text that a spreadsheet may calculate."""
-WIDTH = 1000
-"""Width of pictures, pixels."""
+PICTURES: tuple[Format, ...] = ("png", "svg", "pdf")
+WIDTHS = {"png": 1000, "svg": 1000, "pdf": 650}
+"""Width of pictures, pixels; a PDF is as wide as the text of a paper, so that its letters are as large."""
 
 
 class ExportedChart(NamedTuple):
-    """One chart of one or several subjects, with its file name without extension."""
+    """One chart, with its file name without extension."""
 
     stem: str
-    chart: Chart
-    subjects: Sequence[Subject]
+    name: str
+    title: str
+    caption: str
+    owner: str
+    """The model, or how many of them."""
+    figure: go.Figure
+    table: Table
 
 
 def export(
@@ -55,14 +61,24 @@ def export(
     """
     exported = list(_exported_charts(subjects, charts))
     _check_different(exported)
-    if format in ("png", "svg"):
+    return write_charts(exported, format, folder)
+
+
+def write_charts(exported: Sequence[ExportedChart], format: Format, folder: Path) -> list[Path]:
+    """Write charts, each atomically.
+
+    Returns:
+        The files, in the order of the charts.
+
+    Raises:
+        HalfVError: kaleido or a browser is missing for a picture.
+    """
+    if format in PICTURES:
         return _write_pictures(exported, format, folder)
     paths = []
     for item in exported:
-        table = item.chart.table(item.subjects)
-        assert table is not None  # a chart with a figure has a table
         path = folder / f"{item.stem}.{format}"
-        write_atomically(path, as_csv(table) if format == "csv" else as_json(item.chart, table))
+        write_atomically(path, as_csv(item.table) if format == "csv" else as_json(item))
         paths.append(path)
     return paths
 
@@ -91,22 +107,22 @@ def _field(value: Cell) -> Cell:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
-def as_json(chart: Chart, table: Table) -> str:
+def as_json(item: ExportedChart) -> str:
     """The table as JSON, with the chart's name, title and caption."""
-    texts = {"chart": chart.name, "title": chart.title, "caption": chart.caption}
-    return json.dumps({**texts, "columns": table.columns, "rows": table.rows}, ensure_ascii=False, indent=1) + "\n"
+    texts = {"chart": item.name, "title": item.title, "caption": item.caption}
+    rows = {"columns": item.table.columns, "rows": item.table.rows}
+    return json.dumps({**texts, **rows}, ensure_ascii=False, indent=1) + "\n"
 
 
-def for_paper(chart: Chart, subjects: Sequence[Subject]) -> go.Figure:
+def for_paper(item: ExportedChart, width: int = WIDTHS["png"]) -> go.Figure:
     """The figure as a standalone picture: with a title, on white, without buttons."""
-    figure = chart.make(subjects)
-    assert figure is not None  # only charts with a figure are exported
-    whose = escaped(model_names(subjects)[0]) if len(subjects) == 1 else f"{len(subjects)} models"
-    title = {"text": f"{chart.title} ({whose})", "x": 0.01, "xanchor": "left", "yref": "container", "y": 1}
+    figure = go.Figure(item.figure)
+    title = {"text": f"{item.title} ({escaped(item.owner)})", "x": 0.01, "xanchor": "left", "yref": "container", "y": 1}
+    size = 18 if width >= WIDTHS["png"] else 14
     figure.layout.updatemenus = ()
     figure.update_layout(paper_bgcolor="white", plot_bgcolor="white", font={"color": "#1B1F24"})
-    figure.update_layout(title={**title, "yanchor": "top", "pad": {"t": 14}, "font": {"size": 18}})
-    figure.update_layout(width=WIDTH, height=figure.layout.height + 40, margin_t=max(64, figure.layout.margin.t + 24))
+    figure.update_layout(title={**title, "yanchor": "top", "pad": {"t": 14}, "font": {"size": size}})
+    figure.update_layout(width=width, height=figure.layout.height + 40, margin_t=max(64, figure.layout.margin.t + 24))
     return figure
 
 
@@ -116,8 +132,14 @@ def _exported_charts(subjects: Mapping[str, Subject], charts: Sequence[Chart]) -
         groups.append((COMPARISON, list(subjects.values())))
     for stem, group in groups:
         for chart in charts:
-            if (len(group) == 1 or chart.many) and chart.make(group) is not None:
-                yield ExportedChart(f"{stem}-{chart.name}", chart, group)
+            figure = chart.make(group) if len(group) == 1 or chart.many else None
+            if figure is not None:
+                table = chart.table(group)
+                assert table is not None  # a chart with a figure has a table
+                owner = model_names(group)[0] if len(group) == 1 else f"{len(group)} models"
+                yield ExportedChart(
+                    f"{stem}-{chart.name}", chart.name, chart.title, chart.caption, owner, figure, table
+                )
 
 
 def _check_different(exported: Sequence[ExportedChart]) -> None:
@@ -144,7 +166,7 @@ def _write_pictures(exported: Sequence[ExportedChart], format: str, folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pictures.") as aside:
         drawn = [Path(aside) / f"{item.stem}.{format}" for item in exported]
-        figures = [for_paper(item.chart, item.subjects) for item in exported]
+        figures = [for_paper(item, WIDTHS[format]) for item in exported]
         try:
             _draw(figures, drawn, scale=2 if format == "png" else 1)
         except RuntimeError as error:
@@ -165,5 +187,5 @@ def _draw(figures: list[go.Figure], paths: list[Path], **options: Any) -> None:
     """Draw all figures in one browser, since that takes seconds to start."""
     if figures:
         # plotly would otherwise use its default sizes.
-        sizes = {"width": WIDTH, "height": [figure.layout.height for figure in figures]}
+        sizes = {"width": figures[0].layout.width, "height": [figure.layout.height for figure in figures]}
         plotly.io.write_images(figures, paths, **sizes, **options)

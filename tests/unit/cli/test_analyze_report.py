@@ -1,14 +1,18 @@
 """`analyze --report` and `plot analysis.json` write the same page; what cannot be plotted is said in one line."""
 
+import csv
 import json
 import sys
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.main import main
 from halfv_core.models import load_model
 from probe import Analysis
+from probe.report.analysis_export import analysis_files, export_analysis
 from probe.report.analysis_page import render_analysis
 from tests.analyses import analysis
 from tests.checkpoints import save_checkpoint
@@ -51,6 +55,46 @@ def test_the_page_of_a_measured_model(
     assert (folder / "b.html").read_text(encoding="utf-8") == page
 
 
+def test_charts_and_numbers_are_exported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    analysis(layers=4, samples=3, examples=1, side=2).save(folder / "a.json")
+    wanted = ["--export", "csv,json", "charts", "--json"]
+    assert run("plot", "a.json", *wanted, monkeypatch=monkeypatch) == 0
+    told = json.loads(capfd.readouterr().out)["exported"]
+    probes = [result.name for result in Analysis.load("a.json").results]
+    assert told == {kind: [f"charts/a-{name}.{kind}" for name in probes] for kind in ("csv", "json")}
+    assert sorted(path.name for path in Path("charts").iterdir()) == sorted(
+        f"a-{name}.{kind}" for name in probes for kind in ("csv", "json")
+    )
+    frame = Analysis.load("a.json").to_frame()
+    for name in probes:
+        with Path(f"charts/a-{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        own = frame[frame.probe == name]
+        assert len(rows) == len(own)
+        assert [row["value"] for row in rows] == ["" if isnan(value) else str(value) for value in own.value]
+        assert json.loads(Path(f"charts/a-{name}.json").read_text(encoding="utf-8"))["name"] == name
+
+
+def test_every_chart_of_the_page_is_a_picture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn here; that pictures are drawn is tested with those of a profile."""
+    drawn: list[tuple[list[str], int]] = []
+
+    def draw(figures: list[Any], paths: list[Path], **options: Any) -> None:
+        drawn.append(([path.name for path in paths], options["width"]))
+        for path in paths:
+            path.write_bytes(b"%PDF")
+
+    monkeypatch.setattr("probe.report.export.find_spec", lambda name: object())
+    monkeypatch.setattr("plotly.io.write_images", draw)
+    found = analysis(layers=4, samples=3, examples=1, side=2)
+    paths = export_analysis(found, "a", "pdf", folder / "charts")
+    assert paths == list(analysis_files(found, "a", ["pdf"], folder / "charts"))
+    assert drawn == [([path.name for path in paths], 650)]
+    assert len(paths) == render_analysis(found).count('class="chart"') and len(set(paths)) == len(paths)
+
+
 def damaged() -> str:
     data = analysis(layers=4, samples=3, examples=0, side=2).model_dump(mode="json")
     return json.dumps(data | {"layers": "many"})
@@ -61,7 +105,7 @@ def damaged() -> str:
     [
         (["a.json", "a.json"], "a page shows one analysis; got 2 files; plot them one by one"),
         (["a.json", "profile.json"], "a page shows one analysis; got 2 files"),
-        (["a.json", "--export", "csv", "charts"], "--export is for profiles; got a.json; use the page's buttons"),
+        (["a.json", "--export", "gif", "charts"], "gif"),
         (["damaged.json"], "damaged.json is not an analysis: layers: "),
         (["a.json", "--output", "a.json"], "--output would overwrite another file of this command; got a.json"),
     ],

@@ -52,9 +52,9 @@ def test_several_profiles_of_one_name_are_told_apart(profile: Path, tmp_path: Pa
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(profile: Path) -> None:
-    result = CliRunner().invoke(app, ["plot", str(profile), "--export", "csv,pdf", "figures"])
+    result = CliRunner().invoke(app, ["plot", str(profile), "--export", "csv,gif", "figures"])
     assert isinstance(result.exception, HalfVError)
-    assert str(result.exception) == "unknown --export format; got 'pdf'; expected one of png, svg, csv, json"
+    assert str(result.exception) == "unknown --export format; got 'gif'; expected one of png, svg, pdf, csv, json"
     assert not Path("figures").exists() and not Path("report.html").exists()
 
 

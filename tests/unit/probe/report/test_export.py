@@ -11,13 +11,20 @@ from PIL import Image
 
 from halfv_core import HalfVError
 from probe.report import export as module
-from probe.report.export import as_csv, as_json, export, for_paper
+from probe.report.export import ExportedChart, as_csv, as_json, export, for_paper
 from probe.report.figures import CHARTS, Subject, Table
 from tests import profiles, proven_profiles
 
 SUBJECT = Subject(profiles.qwen_like())
 PROVEN = Subject(proven_profiles.proven())
 FEW = (CHARTS["boundaries"],)
+
+
+def exported(name: str, subject: Subject) -> ExportedChart:
+    chart = CHARTS[name]
+    figure, table = chart.make([subject]), chart.table([subject])
+    assert figure is not None and table is not None
+    return ExportedChart("x", name, chart.title, chart.caption, subject.profile.provenance.model_id, figure, table)
 
 
 def test_csv_holds_the_table(tmp_path: Path) -> None:
@@ -62,7 +69,7 @@ def test_subjects_whose_charts_would_overwrite_each_other_are_refused(tmp_path: 
 def test_json_holds_the_table_and_the_words(tmp_path: Path) -> None:
     (path,) = export({"qwen": SUBJECT}, "json", tmp_path, FEW)
     table = CHARTS["boundaries"].table([SUBJECT])
-    assert table is not None and path.read_text(encoding="utf-8") == as_json(CHARTS["boundaries"], table)
+    assert table is not None and path.read_text(encoding="utf-8") == as_json(exported("boundaries", SUBJECT))
     read = json.loads(path.read_text(encoding="utf-8"))
     assert (read["chart"], read["columns"]) == ("boundaries", list(table.columns))
     assert read["rows"] == [list(row) for row in table.rows]
@@ -87,9 +94,9 @@ def test_profiles_with_and_without_a_proof_are_exported_together(tmp_path: Path)
 def test_a_picture_stands_alone(name: str, subject: Subject) -> None:
     if CHARTS[name].make([subject]) is None:
         return
-    figure = for_paper(CHARTS[name], [subject])
+    figure = for_paper(exported(name, subject), 650)
     assert figure.layout.title.text == f"{CHARTS[name].title} ({subject.profile.provenance.model_id})"
-    assert (figure.layout.paper_bgcolor, figure.layout.updatemenus) == ("white", ())
+    assert (figure.layout.paper_bgcolor, figure.layout.updatemenus, figure.layout.width) == ("white", (), 650)
 
 
 def test_without_kaleido_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,3 +125,5 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
         assert image.getpixel((0, 0))[:3] == (255, 255, 255)  # type: ignore[index]
         assert len(image.convert("RGB").getcolors(maxcolors=1_000_000)) > 50  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == [picture]
+    (paper,) = export({"qwen": SUBJECT}, "pdf", tmp_path, FEW)
+    assert paper.read_bytes().startswith(b"%PDF") and b"MediaBox" in paper.read_bytes()
