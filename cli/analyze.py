@@ -56,7 +56,7 @@ def analyze(
 
     journal = journal_path(output)
     prepare([Output("--output", output, beside=(journal,)), Output("--report", report)], [data, profile])
-    names = chosen_probes([name.strip() for name in probes.split(",") if name.strip()])
+    names = chosen_probes([name.strip() for name in probes.split(",")])
     seconds = None if budget is None else parse_budget(budget)
     loaded_profile = None if profile is None else Profile.load(profile)
     loading.check(model)

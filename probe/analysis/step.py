@@ -11,12 +11,16 @@ from halfv_core.interleaving import in_words
 from halfv_core.placement import device_of
 from probe.analysis.records import AnalysedExample, ProbeResult
 from probe.analyzers.probe import PROBES, Probe
+from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.steps.examples import picture_of, rounded
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.capture.prompt_run import PromptRun, Recording
 from probe.capture.regions import regions_of
 from probe.data.samples import Sample
 from probe.trials.answers import greedy_answer
+
+SHARED_PASSES = 3.0
+"""Runs of the full model that all probes share: for the states, for what is looked at, and for variants."""
 
 
 class Analysed(NamedTuple):
@@ -69,6 +73,10 @@ class ProbeSamples(Step[Analysed]):
             )
             item["example"] = example.model_dump(mode="json")
         return item
+
+    def cost(self, mean: MeanSample) -> float:
+        passes = SHARED_PASSES + sum(PROBES[name]().passes(mean.layers) for name in self.probes)
+        return mean.inputs + mean.answer + passes * mean.prefill
 
     def combine(self, items: Mapping[str, Item]) -> Analysed:
         results = []

@@ -16,8 +16,8 @@ def test_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     for block in blocks[:-1]:
         exec(compile(block, "serving.md", "exec"), names)  # noqa: S102 - our own page
     said = capsys.readouterr().out
-    assert "3.78x fewer FLOPs" in said
-    assert "[194, 194] visual tokens kept, by row" in said
+    assert "4.05x fewer FLOPs" in said
+    assert "[99, 99] visual tokens kept, by row" in said
     assert "pixel_values" not in names["inputs"], "the second turn goes on with the cache of the first"
     kept = names["run"].kept[1]
     layer = names["model"].model.language_model.layers[4]

@@ -38,6 +38,7 @@ BASE: dict[str, list[str]] = {
     "generate": ["--model", MODEL, "--image", "i.png", "--prompt", "x"],
     "evaluate": ["--model", MODEL, "--profile", "p.json", "--data", "d.jsonl", "--output", "o.json"],
     "compare-methods": ["--model", MODEL, "--data", "d.jsonl", "--methods", "random", "--output", "o.json"],
+    "analyze": ["--model", MODEL, "--data", "d.jsonl", "--probes", "shares", "--output", "o.json"],
     "bench": ["--model", MODEL, "--output", "o.json"],
     "models": [],
     "methods": [],

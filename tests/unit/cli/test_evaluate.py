@@ -21,7 +21,7 @@ from tests.profiles import unsaturated
 from tests.unit.probe.calibration.test_calibrate import write_samples
 from tests.unit.probe.evaluation.test_ablation import timeless, tiny_profile
 
-BUNDLED = "tiny-llava-next"
+BUNDLED = "tiny-qwen2.5-vl"
 SHIPPED = bundled_models()[BUNDLED].parents[1] / "profiles" / f"{BUNDLED}.json"
 
 

@@ -31,7 +31,7 @@ SETTINGS = Settings(
     target_flops=1.5,
     keep_ratios=(0.5,),
 )
-STEPS = {"curves": 3, "held-out answers": 3, "marginal utility": 3, "causal curves": 3, "search": 2, "plans": 2,
+STEPS = {"curves": 3, "held-out answers": 3, "marginal utility": 3, "causal curves": 3, "search": 3, "plans": 2,
          "held-out": 3, "examples": 3}  # fmt: skip
 """The steps in order, with the number of samples of each."""
 MEASURES = {"fitprune": "token removal", "hawk": "head importance"}
@@ -120,7 +120,7 @@ def test_a_journal_does_not_change_the_profile(runs: CountedRuns, uninterrupted:
 def test_each_sample_is_recorded_once_per_step(uninterrupted: tuple[str, int, list[Any]]) -> None:
     steps = Counter(re.sub("( [0-9a-f]{8})?/.*", "", name) for name in uninterrupted[2])
     assert steps == {"curves": 3, "answer": 3, "marginal utility": 3, "causal curves": 3, "search 1": 1, "search 2": 1,
-                     "plans": 2, "held-out": 3, "examples": 3}  # fmt: skip
+                     "search 3": 1, "plans": 2, "held-out": 3, "examples": 3}  # fmt: skip
     assert len(set(uninterrupted[2])) == len(uninterrupted[2])
 
 

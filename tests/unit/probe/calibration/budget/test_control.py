@@ -63,7 +63,7 @@ def clock(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloc
 def ticking(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     found = Clock()
     fake_time = SimpleNamespace(monotonic=found.read, perf_counter=found.read)
-    calibration = ("calibrate", "runner", "steps.curves", "steps.answer", "budget.control")
+    calibration = ("calibrate", "step_runner", "steps.curves", "steps.answer", "budget.control")
     for name in (*(f"calibration.{module}" for module in calibration), "trials.answers"):
         monkeypatch.setattr(sys.modules[f"probe.{name}"], "time", fake_time)
     hooks = [layer.mlp.register_forward_pre_hook(found.pay) for layer in parts_of(loaded.model).layers]

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfv_core.plan import Keep, Plan
-from probe.calibration.search.race import BAND, GOALS, PRIOR_SAMPLES, Entrant, Results, goals_up_to, leaders
+from probe.calibration.search.race import (
+    BAND,
+    FEW_GOALS,
+    GOALS,
+    PRIOR_SAMPLES,
+    Entrant,
+    Results,
+    goals_up_to,
+    leaders,
+)
 
 
 def entrant(number: int, ratio: float = 2.0, predicted: float = 0.0) -> Entrant:
@@ -63,10 +72,11 @@ def test_plans_are_told_apart_by_what_they_do() -> None:
 def test_goals() -> None:
     assert goals_up_to(1.0) == ()
     assert goals_up_to(100.0) == GOALS
-    assert goals_up_to(GOALS[1]) == GOALS[:2]
-    assert goals_up_to(GOALS[1], 1.1) == (1.1, *GOALS[:2])
-    assert goals_up_to(GOALS[1], 50.0) == (*GOALS[:2], 50.0)
-    assert goals_up_to(GOALS[1], GOALS[0]) == GOALS[:2]
+    few = GOALS.index(FEW_GOALS) + 1
+    assert goals_up_to(FEW_GOALS) == GOALS[:few]
+    assert goals_up_to(FEW_GOALS, 1.1) == (1.1, *GOALS[:few])
+    assert goals_up_to(FEW_GOALS, 50.0) == (*GOALS[:few], 50.0)
+    assert goals_up_to(FEW_GOALS, GOALS[0]) == GOALS[:few]
 
 
 def mean(results: Results, one: Entrant, samples: list[int]) -> float:
