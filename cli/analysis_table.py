@@ -13,7 +13,7 @@ def analysis_table(analysis: Analysis) -> Table:
     title = f"{analysis.provenance.model_id}, {analysis.layers} layers, {measured} samples"
     table = Table(box=None, pad_edge=False, title=escape(title))
     table.add_column("probe", no_wrap=True)
-    table.add_column("finding", overflow="fold")
+    table.add_column("finding", no_wrap=True)
     table.add_column("unit")
     for name in ("first layer", "middle", "last", "mean"):
         table.add_column(name, justify="right", no_wrap=True)
