@@ -149,10 +149,8 @@ def updated(earlier: MethodComparison, found: MethodComparison) -> MethodCompari
                 expected=getattr(found, name),
                 remedy="run all methods, without --update",
             )
-    ran = {one.method for one in (*found.rows, *found.refused)}
-    stay = {name for name in chosen_methods(()) if name not in ran}
-    order = chosen_methods(())
-    place = {name: index for index, name in enumerate(order)}
+    place = {name: index for index, name in enumerate(chosen_methods(()))}
+    stay = place.keys() - {one.method for one in (*found.rows, *found.refused)}
     rows = [*found.rows, *(row for row in earlier.rows if row.method in stay)]
     refused = [*found.refused, *(one for one in earlier.refused if one.method in stay)]
     return found.without_questions().model_copy(

@@ -10,7 +10,6 @@ budget, as many samples are measured as fit into it.
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -20,20 +19,20 @@ from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
-from halfv_core.records import Provenance
 from probe.analysis.records import Analysis
-from probe.analysis.step import Analysed, ProbeSamples
+from probe.analysis.step import ProbeSamples
 from probe.analyzers import one_run, variants  # noqa: F401 - they register probes
 from probe.analyzers.probe import PROBES
 from probe.calibration.budget.budget import MIN_SAMPLES
 from probe.calibration.identity import Identity
+from probe.calibration.provenance import provenance_of
 from probe.calibration.step_runner import StepRunner
 from probe.calibration.steps.examples import choose_examples
 from probe.calibration.steps.step import ProbedModel
 from probe.common.journal import Journal
 from probe.common.progress import OnProgress
 from probe.data.draw import draw_readable
-from probe.data.samples import SHOWN, Rejected, Sample, Samples, check_enough
+from probe.data.samples import Sample, check_enough
 
 ALL = "all"
 
@@ -98,7 +97,7 @@ def analyze(
     drawn, unreadable = draw_readable(samples, count, seed)
     if len({sample.id for sample in drawn}) < len(drawn):
         raise DataError("ids of samples must differ", got="one more than once")
-    shown = frozenset(sample.id for sample in choose_examples(drawn[: _least(count)], (), examples))
+    shown = frozenset(sample.id for sample in choose_examples(drawn[:MIN_SAMPLES], (), examples))
     step = ProbeSamples(names, max_new_tokens, shown)
     identity = Identity.of(model, processor, drawn, model_id)
     key = identity.key({"probes": ",".join(names), "examples": len(shown), "max_new_tokens": max_new_tokens})
@@ -115,61 +114,24 @@ def analyze(
         runner = StepRunner(ProbedModel(model, processor, family), opened, on_progress)
         items = runner.measure_all(step, drawn, has_enough=has_enough)
         check_enough("samples", len(items), runner.rejected, "give samples that the model can be measured on")
-        found: Analysed = step.combine(items)
+        found = step.combine(items)
+    left_out = len(drawn) - len(runner.rejected) - len(items)
     return Analysis(
         layers=len(parts.layers),
         stages=None if profile is None else profile.stages,
         results=found.results,
         examples=found.examples,
-        provenance=_provenance(
-            identity, model, processor, samples, [*unreadable, *runner.rejected], found.sample_ids, started,
-            seed=seed, data=data, arguments=arguments or {},
+        provenance=provenance_of(
+            samples,
+            unreadable,
+            identity,
+            runner,
+            sample_ids=found.sample_ids,
+            data=data,
+            seed=seed,
+            arguments=arguments or {},
             resolved={"probes": list(names), "samples": count, "examples": examples, "max_new_tokens": max_new_tokens},
-            dropped=len(drawn) - len(runner.rejected) - len(items),
+            seconds=time.monotonic() - started,
+            dropped=(f"the last {left_out} samples, to stay within the budget",) if left_out else (),
         ),
-    )  # fmt: skip
-
-
-def _least(count: int) -> int:
-    return min(count, MIN_SAMPLES)
-
-
-def _provenance(
-    identity: Identity,
-    model: PreTrainedModel,
-    processor: PromptProcessor,
-    samples: Sequence[Sample],
-    skipped: Sequence[Rejected],
-    sample_ids: tuple[str, ...],
-    started: float,
-    *,
-    seed: int,
-    data: str,
-    arguments: Mapping[str, JsonValue],
-    resolved: Mapping[str, JsonValue],
-    dropped: int,
-) -> Provenance:
-    columns, bad_rows = (samples.columns.given(), samples.rejected) if isinstance(samples, Samples) else ({}, ())
-    rejected = [*bad_rows, *skipped]
-    return Provenance(
-        model_id=identity.model,
-        model_type=model.config.model_type,
-        config_fingerprint=identity.config,
-        data=data,
-        data_columns=columns,
-        data_fingerprint=identity.data,
-        rejected=len(rejected),
-        rejected_first=tuple(map(str, rejected[:SHOWN])),
-        sample_ids=sample_ids,
-        held_out_ids=(),
-        image_processor=processor.image_limits(),
-        seed=seed,
-        arguments_given=dict(arguments),
-        arguments_resolved=dict(resolved),
-        versions=identity.versions,
-        device=identity.device,
-        dtype=identity.dtype,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - started, 1),
-        dropped=(f"the last {dropped} samples, to stay within the budget",) if dropped else (),
     )

@@ -104,18 +104,19 @@ def calibrate_in_full(
         run = Runner(probed, settings, shape, drawn.requested_work(settings), opened, on_progress, started)
         findings = _run_steps(run, drawn, settings, shape, model.config)
     provenance = provenance_of(
-        probed,
         samples,
         drawn.unreadable,
-        settings,
         identity,
         run,
         sample_ids=findings.sample_ids,
         held_out_ids=findings.held_out_ids,
         bytes_per_sample=findings.measurements.bytes_per_sample,
         data=data,
+        seed=settings.seed,
         arguments=arguments or {},
+        resolved=settings.model_dump(mode="json", exclude={"latency_table"}),
         seconds=time.monotonic() - started,
+        dropped=run.budget.dropped,
     )
     profile = profile_of(findings, provenance)
     return Calibrated(*ranks.agreed_value((profile, observations_of(findings, profile))))

@@ -1,4 +1,4 @@
-"""Provenance of a profile: everything that is needed to reproduce it."""
+"""Provenance of a profile or an analysis: everything that is needed to reproduce it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -7,40 +7,42 @@ from pydantic import JsonValue
 
 from halfv_core.profile import Provenance
 from probe.calibration.identity import Identity
-from probe.calibration.runner import Runner
-from probe.calibration.settings import Settings
-from probe.calibration.steps.step import ProbedModel
+from probe.calibration.step_runner import StepRunner
 from probe.data.samples import SHOWN, Rejected, Sample, Samples
 
 
 def provenance_of(
-    model: ProbedModel,
     samples: Sequence[Sample],
     unreadable: Sequence[Rejected],
-    settings: Settings,
     identity: Identity,
-    runner: Runner,
+    runner: StepRunner,
     *,
     sample_ids: tuple[str, ...],
-    held_out_ids: tuple[str, ...],
-    bytes_per_sample: int,
+    held_out_ids: tuple[str, ...] = (),
+    bytes_per_sample: int = 0,
     data: str,
+    seed: int,
     arguments: Mapping[str, JsonValue],
+    resolved: Mapping[str, JsonValue],
     seconds: float,
+    dropped: tuple[str, ...],
 ) -> Provenance:
-    """Collect the provenance at the end of a calibration.
+    """Collect the provenance at the end of the work.
 
     Args:
         samples: all samples that were given.
         unreadable: samples that the draw skipped.
+        runner: what measured the others.
         data, arguments: as the user typed them.
-        seconds: duration of the whole calibration.
+        resolved: the arguments with all defaults filled in.
+        seconds: duration of all of the work.
+        dropped: what a budget left out, one sentence each.
     """
     columns, bad_rows = (samples.columns.given(), samples.rejected) if isinstance(samples, Samples) else ({}, ())
     rejected = [*bad_rows, *unreadable, *runner.rejected]
     return Provenance(
         model_id=identity.model,
-        model_type=model.model.config.model_type,
+        model_type=runner.model.model.config.model_type,
         config_fingerprint=identity.config,
         data=data,
         data_columns=columns,
@@ -50,15 +52,15 @@ def provenance_of(
         sample_ids=sample_ids,
         held_out_ids=held_out_ids,
         bytes_per_sample=bytes_per_sample,
-        image_processor=model.processor.image_limits(),
-        seed=settings.seed,
+        image_processor=runner.model.processor.image_limits(),
+        seed=seed,
         arguments_given=dict(arguments),
-        arguments_resolved=settings.model_dump(mode="json", exclude={"latency_table"}),
+        arguments_resolved=dict(resolved),
         versions=identity.versions,
         device=identity.device,
         dtype=identity.dtype,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         seconds_by_step={step: round(elapsed, 1) for step, elapsed in runner.seconds.items()},
-        dropped=runner.budget.dropped,
+        dropped=dropped,
     )

@@ -15,7 +15,7 @@ from itertools import product
 
 import numpy as np
 
-from probe.analyzers.causal_curves import CausalLosses
+from probe.analyzers.causal_curves import CausalLosses, losses_of
 from probe.analyzers.marginal_utility import UtilitySurface
 from probe.calibration.search.candidate import RATIOS, Array, Candidate, Form, PriceTable
 
@@ -66,8 +66,8 @@ class Parts:
 
     def loss(self, falls: Array) -> Array:
         """Mean losses, (...,), of falls (..., samples)."""
-        losses = 1.0 - np.exp(-np.maximum(0.0, falls))
-        return losses @ self.weights / self.weights.sum()  # type: ignore[no-any-return]
+        found: Array = losses_of(falls) @ self.weights / self.weights.sum()
+        return found
 
 
 def _prunings(form: Form, surface: UtilitySurface, tokens: Array) -> dict[tuple[int, float], Array]:

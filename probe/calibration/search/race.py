@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from halfv_core.plan import Plan
+from probe.analyzers.causal_curves import losses_of
 from probe.calibration.search.candidate import Array, Candidate
 
 GOALS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.3, 3.6, 4.0, 4.5, 5.0, 6.0)
@@ -116,7 +117,7 @@ class Results:
         """Mean loss of a plan over samples that it has run on, 0..1."""
         falls = np.array([self.falls[entrant.key][index] for index in samples])
         weights = self.weights[list(samples)]
-        return float((1.0 - np.exp(-np.maximum(0.0, falls))) @ weights / weights.sum())
+        return float(losses_of(falls) @ weights / weights.sum())
 
     def loss(self, entrant: Entrant, samples: Sequence[int]) -> float:
         """Expected loss of a plan, 0..1: the measured one, drawn towards its prediction."""

@@ -40,7 +40,7 @@ def run(loaded: LoadedModel, samples: Sequence[Sample], **options: Any) -> Analy
 
 def timeless(analysis: Analysis) -> bytes:
     """The file without times."""
-    provenance = analysis.provenance.model_copy(update={"created": "", "seconds": 0.0})
+    provenance = analysis.provenance.model_copy(update={"created": "", "seconds": 0.0, "seconds_by_step": {}})
     return analysis.model_copy(update={"provenance": provenance}).model_dump_json().encode()
 
 
