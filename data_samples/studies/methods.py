@@ -11,9 +11,9 @@ The whole records, with the page that shows them, go to runs/methods; without th
 data_samples/methods, which the table of docs/results.md comes from. A run that was stopped goes on where it was. The
 models run side by side, each in a process of one thread.
 
-What a method keeps does not depend on the profile, unless its plan does. So with `--update`, what is measured is the
-full model, the profiles' plans, the controls, and methods whose plans differ from those in the shipped records; the
-other rows of the records stay as they are. Scenes, dtype and versions have to be the same.
+With `--update`, what is measured is the full model and plans that are not in the shipped records; the rows of the
+others stay as they are. So it is with tuned methods, whose settings are mostly the default ones. Scenes, dtype and
+versions have to be the same.
 """
 
 import sys
@@ -24,20 +24,16 @@ from statistics import median
 from typing import Annotated, NamedTuple
 
 import typer
-from transformers import PreTrainedConfig
 
 from cli.common import load_quietly
 from data_samples.studies.results import PROFILES
 from data_samples.studies.tables import write_table
 from halfv_core import Profile
 from halfv_core.bundled import BUNDLED
-from halfv_core.errors import HalfVError
-from halfv_core.methods import Target, measured_by
 from halfv_core.models import bundled_models
 from probe import load_samples
 from probe.data.draw import draw_readable
 from probe.evaluation.methods import MethodComparison, Row, compare_methods
-from probe.evaluation.methods.entrants import CONTROLS, chosen_methods, entrants
 from probe.evaluation.methods.tuning import TuningSet, tuning_journal
 from probe.report.methods_page import write_methods_page
 from probe.report.methods_words import verdicts
@@ -94,7 +90,7 @@ def compare(model: str, study: Study = DEFAULTS, update: bool = False) -> None:
     """Run methods on one bundled model, and write the record into the folder of runs. The journal stays."""
     loaded = load_quietly(model, "auto", "cpu", False)
     profile = Profile.load(PROFILES / f"{model}.json")
-    earlier = MethodComparison.load(study.records / f"{model}.json") if update else None
+    earlier = MethodComparison.load(DEFAULTS.records / f"{model}.json") if update or study.tuned else None
     tuning, options = None, {}
     if study.tuned:
         drawn, _ = draw_readable(load_samples(TUNED_ON), TUNING_SAMPLES, TUNING_SEED)
@@ -105,9 +101,9 @@ def compare(model: str, study: Study = DEFAULTS, update: bool = False) -> None:
         loaded.processor,
         load_samples(DATA),
         budgets=BUDGETS,
-        methods=() if earlier is None else changed_methods(loaded.model.config, earlier, profile),
         profile=profile,
         tuning=tuning,
+        earlier=earlier,
         batch=BATCH,
         model_id=model,
         profile_id=f"{model}.json",
@@ -117,48 +113,7 @@ def compare(model: str, study: Study = DEFAULTS, update: bool = False) -> None:
         journal=_journal(study, model),
         on_progress=_progress(model),
     )
-    found = found if earlier is None else updated(earlier, found)
     found.save(study.output / f"{model}.json")
-
-
-def changed_methods(config: PreTrainedConfig, earlier: MethodComparison, profile: Profile) -> list[str]:
-    """The methods whose plans are not those of an earlier comparison, with the controls.
-
-    Args:
-        config: the model's.
-        profile: that of the new comparison, whose measurements some methods take.
-    """
-    target = Target.of(config, earlier.visual_tokens, earlier.text_tokens, measured_by(profile))
-    found, _ = entrants(chosen_methods(()), target, earlier.budgets)
-    before = {(row.method, row.budget): row.plan for row in earlier.rows}
-    changed = {one.method for one in found[1:] if before.get((one.method, one.budget)) != one.plan}
-    return sorted(changed | set(CONTROLS))
-
-
-def updated(earlier: MethodComparison, found: MethodComparison) -> MethodComparison:
-    """A comparison with the rows of an earlier one for the methods that did not run again; without single answers.
-
-    Raises:
-        HalfVError: the earlier one is of other samples, another dtype or other versions.
-    """
-    for name in ("data_fingerprint", "dtype", "versions", "budgets"):
-        if getattr(earlier, name) != getattr(found, name):
-            raise HalfVError(
-                f"the earlier comparison has another {name}",
-                got=getattr(earlier, name),
-                expected=getattr(found, name),
-                remedy="run all methods, without --update",
-            )
-    place = {name: index for index, name in enumerate(chosen_methods(()))}
-    stay = place.keys() - {one.method for one in (*found.rows, *found.refused)}
-    rows = [*found.rows, *(row for row in earlier.rows if row.method in stay)]
-    refused = [*found.refused, *(one for one in earlier.refused if one.method in stay)]
-    return found.without_questions().model_copy(
-        update={
-            "rows": tuple(sorted(rows, key=lambda row: place.get(row.method, -1))),
-            "refused": tuple(sorted(refused, key=lambda one: (one.method, one.budget or 0))),
-        }
-    )
 
 
 def _journal(study: Study, model: str) -> Path:

@@ -11,14 +11,17 @@ from statistics import median
 from pydantic import JsonValue
 from transformers import PreTrainedModel
 
+from halfv_core.errors import HalfVError
 from halfv_core.families import Family, parts_of
 from halfv_core.methods import Target, measured_by
 from halfv_core.placement import device_of
+from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
 from probe.common.progress import OnProgress, counter
 from probe.common.statistics import by_family, family_mean
 from probe.data.samples import Sample
+from probe.evaluation.conditions import Conditions
 from probe.evaluation.evaluate import check_references
 from probe.evaluation.grading import Grading, metric_of
 from probe.evaluation.methods.entrants import (
@@ -46,6 +49,7 @@ def compare_methods(
     profile: Profile | None = None,
     more_profiles: Mapping[str, Profile] = {},
     tuning: TuningSet | None = None,
+    earlier: MethodComparison | None = None,
     grading: Grading = "auto",
     max_new_tokens: int = 32,
     batch: int = 1,
@@ -70,6 +74,8 @@ def compare_methods(
         more_profiles: further calibrations of this model, by name: their plans take part likewise.
         tuning: samples on which each method's settings are chosen at each budget; without them methods have their
             default settings.
+        earlier: a comparison of the same model on the same samples: plans that it has do not run again, and the result
+            has no single answers, as those of its rows are not at hand.
         grading: metric for the answers.
         batch: how many samples run together, which changes neither answers nor FLOPs but for rounding.
         seed: seed of the bootstrap.
@@ -83,7 +89,8 @@ def compare_methods(
             those to compare or to tune on.
         ProfileError: the profile was made for another model.
         PlanError: an unknown method.
-        HalfVError: a budget that is not above 1, or the journal belongs to other work.
+        HalfVError: a budget that is not above 1, an earlier comparison that was made under other conditions, or the
+            journal belongs to other work.
     """
     check_references(samples)
     for sample in samples:
@@ -94,6 +101,8 @@ def compare_methods(
     wanted, names = budgets_of(budgets), chosen_methods(methods)
     given = Given(model_id, profile_id, data, arguments or {})
     session = Session(model, samples, given, grading=grading, max_new_tokens=max_new_tokens, seed=seed)
+    if earlier is not None:
+        _check_conditions(earlier, session.conditions(profile))
     report = on_progress or (lambda step, done, total: None)
     prompt = _typical_prompt(model, processor, samples, report, family)
     measured = None if profile is None else measured_by(profile)
@@ -109,22 +118,26 @@ def compare_methods(
         tuned_on = tuned_on.model_copy(update={"shared": len(shared)})
     else:
         tuned_on = None
+    known = {_plan_key(row.plan): row for row in earlier.rows} if earlier else {}
+    new = [one for one in found if one.method == FULL or _plan_key(one.plan) not in known]
     runner = Runner(model, processor, grading, max_new_tokens, family)
-    failures = runner.try_out(found, samples[:1])
+    failures = runner.try_out(new, samples[:1])
     ran_on = session.measured(
         Batch,
-        lambda number, some, earlier: runner.run(number, _running(found, failures, earlier), some),
+        lambda number, some, before: runner.run(number, _running(new, failures, before), some),
         batch=batch,
         identity={
             "batch": batch,
-            "plans": {one.key: one.plan.model_dump(mode="json") for one in found if one.key not in failures},
+            "plans": {one.key: one.plan.model_dump(mode="json") for one in new if one.key not in failures},
         },
         journal=journal,
         ranks=parts_of(model, family).ranks,
         on_progress=on_progress,
     )
     failures = failures | _failures(ran_on)
-    ran = _running(found, failures, ())
+    ran = _running(new, failures, ())
+    rows = {one.key: row for one, row in zip(ran, summarise(ran, ran_on, seed), strict=True)}
+    rows |= {one.key: _row_of(one, known[_plan_key(one.plan)]) for one in found if one not in new}
     return MethodComparison(
         **session.conditions(profile).model_dump(),
         model_type=model.config.model_type,
@@ -132,11 +145,11 @@ def compare_methods(
         visual_tokens=prompt[0],
         text_tokens=prompt[1],
         batch=batch,
-        rows=summarise(ran, ran_on, seed),
+        rows=tuple(rows[one.key] for one in found if one.key in rows),
         refused=_in_order([*refused, *(one.refused(failures[one.key]) for one in found if one.key in failures)]),
         samples=len(samples),
         tuned_on=tuned_on,
-        questions=tuple(question for one in ran_on for question in _questions(one, ran)),
+        questions=() if earlier else tuple(question for one in ran_on for question in _questions(one, ran)),
     )
 
 
@@ -198,6 +211,26 @@ def _typical_prompt(
         lengths.append({"input_ids": inputs["input_ids"]})
         on_prompt()
     return typical_prompt(model, lengths, family)
+
+
+def _check_conditions(earlier: MethodComparison, now: Conditions) -> None:
+    """Raise HalfVError if rows of an earlier comparison cannot stand beside new ones."""
+    for name in ("model_id", "data_fingerprint", "dtype", "versions"):
+        got, expected = getattr(earlier, name), getattr(now, name)
+        if got != expected:
+            raise HalfVError(
+                f"the earlier comparison has another {name}", got=got, expected=expected, remedy="run all plans"
+            )
+
+
+def _plan_key(plan: Plan) -> str:
+    return plan.model_dump_json()
+
+
+def _row_of(one: Entrant, measured: Row) -> Row:
+    """The row of an entrant whose plan was measured before, perhaps as that of another method."""
+    own = {name: getattr(one, name) for name in ("method", "title", "is_control", "budget", "setting", "candidates")}
+    return measured.model_copy(update=own)
 
 
 def _running(found: Sequence[Entrant], failures: Mapping[str, str], earlier: Sequence[Batch]) -> list[Entrant]:

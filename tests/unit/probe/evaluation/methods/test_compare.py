@@ -200,6 +200,34 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
         run(loaded, samples, batch=3, journal=tmp_path / "j")
 
 
+def test_plans_of_an_earlier_comparison_do_not_run_again(
+    found: MethodComparison,
+    loaded: LoadedModel,
+    samples: list[Sample],
+    profile: Profile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: list[Plan] = []
+    outcome = runs.Runner._outcome
+
+    def noted(self: runs.Runner, some: Any, together: Any, plan: Plan) -> runs.Outcome:
+        ran.append(plan)
+        return outcome(self, some, together, plan)
+
+    monkeypatch.setattr(runs.Runner, "_outcome", noted)
+    rows = tuple(row for row in found.rows if row.method != "uniform")
+    earlier = found.model_copy(update={"rows": rows}).without_questions()
+    again = run(loaded, samples, profile=profile, budgets=(BUDGET, 50.0), earlier=earlier)
+    assert all(plan in ran for plan in [Plan(()), *(row.plan for row in found.rows if row.method == "uniform")])
+    assert not any(row.plan in ran for row in rows[1:])
+    assert timeless(again) == timeless(found.without_questions())
+    renamed = rows[-1].model_copy(update={"method": "other", "budget": 9.0, "setting": "layer 7"})
+    by_plan = earlier.model_copy(update={"rows": (*rows[:-1], renamed)})
+    assert timeless(run(loaded, samples, profile=profile, budgets=(BUDGET, 50.0), earlier=by_plan)) == timeless(again)
+    with pytest.raises(HalfVError, match="another dtype; got bfloat16; expected float32; run all plans"):
+        run(loaded, samples, earlier=earlier.model_copy(update={"dtype": "bfloat16"}))
+
+
 def test_a_record_comes_back_as_it_was(found: MethodComparison, tmp_path: Path) -> None:
     found.save(tmp_path / "m.json")
     assert MethodComparison.load(tmp_path / "m.json") == found
