@@ -122,7 +122,7 @@ def merge(around: Surroundings, keep: Keep, choice: Choice) -> tuple[Choice, tor
 
 
 def check_finite(found: Sequence[Finite], dtype: torch.dtype) -> None:
-    """Refuse choices that were made by numbers that are NaN or infinite; waits for each device once.
+    """Refuse choices that were made by numbers that are NaN or infinite; waits for the device once.
 
     Args:
         found: of the prunings of a prefill.
@@ -131,11 +131,14 @@ def check_finite(found: Sequence[Finite], dtype: torch.dtype) -> None:
     Raises:
         UnsupportedError: numbers by which tokens were ranked are NaN or infinite.
     """
-    for one in found:
-        for row, is_finite in zip(one.rows, one.flags.tolist(), strict=True):
-            if not is_finite:
-                what = f"visual tokens cannot be ranked at layer {one.layer}, because their {one.what} are not finite"
-                raise not_finite(what, f"NaN or infinite values in row {row}", dtype)
+    if not found:
+        return
+    device = found[0].flags.device
+    flags = torch.cat([one.flags.to(device, non_blocking=True) for one in found]).tolist()
+    for (one, row), is_finite in zip(((one, row) for one in found for row in one.rows), flags, strict=True):
+        if not is_finite:
+            what = f"visual tokens cannot be ranked at layer {one.layer}, because their {one.what} are not finite"
+            raise not_finite(what, f"NaN or infinite values in row {row}", dtype)
 
 
 class _Context:
