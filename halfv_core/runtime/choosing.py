@@ -135,7 +135,8 @@ def check_finite(found: Sequence[Finite], dtype: torch.dtype) -> None:
         return
     device = found[0].flags.device
     flags = torch.cat([one.flags.to(device, non_blocking=True) for one in found]).tolist()
-    for (one, row), is_finite in zip(((one, row) for one in found for row in one.rows), flags, strict=True):
+    ranked = [(one, row) for one in found for row in one.rows]
+    for (one, row), is_finite in zip(ranked, flags, strict=True):
         if not is_finite:
             what = f"visual tokens cannot be ranked at layer {one.layer}, because their {one.what} are not finite"
             raise not_finite(what, f"NaN or infinite values in row {row}", dtype)

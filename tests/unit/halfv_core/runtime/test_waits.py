@@ -3,7 +3,7 @@
 Each such read makes the host wait for the device. They are counted: on a CPU they cost nothing, on a GPU much.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
