@@ -9,6 +9,7 @@ SIGINT (Ctrl-C) or SIGTERM.
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -29,6 +30,7 @@ from cli.methods import methods
 from cli.models import models
 from cli.option_groups import flattened
 from cli.plot import plot
+from cli.publish import publish
 from cli.stages import stages
 from cli.usage import OneLineGroup
 
@@ -44,6 +46,7 @@ for command in (
     plot,
     compare,
     export,
+    publish,
     analyze,
     generate,
     evaluate,
@@ -55,12 +58,14 @@ for command in (
 ):
     app.command()(flattened(command))
 
+_FORMAT = warnings.formatwarning
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Why stdout may not take what is printed; a closed pipe is typer's matter."""
 
 
 def main() -> None:
     """Run a command; errors that the user can repair are printed on one line, without a traceback."""
+    warnings.formatwarning = one_line
     try:
         with stoppable():
             check_alone(os.environ)
@@ -82,6 +87,15 @@ def main() -> None:
             raise
         print(f"halfv-probe: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)
+
+
+def one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """This project's own warnings like its errors; those of other packages with the place in their code."""
+    if category.__module__.startswith("halfv_core"):
+        return f"halfv-probe: {message}\n"
+    return _FORMAT(message, category, filename, lineno, line)
 
 
 def check_alone(environment: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ from halfv_core.bundled import BUNDLED
 from halfv_core.checkpoint_weights import check_weights
 from halfv_core.errors import MAX_VALUE, HalfVError, ModelError, RunError, shortened
 from halfv_core.failures import is_out_of_memory, reason_of
+from halfv_core.hub import hub_answers
 
 if TYPE_CHECKING:
     import torch
@@ -124,6 +125,7 @@ def load_model(
         if adapter is not None:
             adapter.add_to(model)
         _check_generation(base, model)
+        model.config._commit_hash = base.revision()  # where versions of transformers that record it do
         prompts = checkpoint if adapter is None or checkpoint.has_processor() else base
     except HalfVError:
         raise
@@ -199,6 +201,11 @@ class _Source(NamedTuple):
             check_counts(self.name, config)
             check_size(self.name, config.parent, trust_remote_code)
 
+    def revision(self) -> str | None:
+        """The commit of the hub's repository that the files are from; None for a folder."""
+        config = None if Path(self.place).is_dir() else self.file("config.json")
+        return None if config is None or config.parent.parent.name != "snapshots" else config.parent.name
+
     def has_processor(self) -> bool:
         return self.has_file("processor_config.json") or self.has_file("preprocessor_config.json")
 
@@ -244,19 +251,6 @@ def _check_generation(source: _Source, model: "PreTrainedModel") -> None:
             got=f"eos_token_id {end}",
             expected="one or several token ids in generation_config.json or config.json",
         )
-
-
-def hub_answers() -> bool:
-    """One quick question instead of the hub client's minute of retries for every file."""
-    from huggingface_hub import constants, get_session
-
-    if constants.is_offline_mode():
-        return False
-    try:
-        get_session().head(constants.ENDPOINT, timeout=10)
-    except Exception:  # noqa: BLE001 - every transport has its own error classes, and all mean the same here
-        return False
-    return True
 
 
 def _cannot_load(source: _Source, error: Exception) -> HalfVError:

@@ -7,6 +7,7 @@ with halfv_core.apply(model, profile):
 
 import hashlib
 import json
+import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ from pydantic import SerializerFunctionWrapHandler, ValidationError, model_seria
 
 from halfv_core.errors import HalfVError, ProfileError, first_fault
 from halfv_core.files import read_text, write_atomically
+from halfv_core.hub import downloaded, is_hub_name
 from halfv_core.plan import Plan
 from halfv_core.records import (
     CausalTest,
@@ -142,10 +144,17 @@ class Profile(Record):
     def load(cls, path: str | Path) -> "Profile":
         """Read and validate a profile.
 
+        Args:
+            path: a file; or, if there is none, a repository of the Hugging Face hub, `owner/name` or
+                `owner/name@revision`, as `halfv-probe publish` makes them.
+
         Raises:
-            ProfileError: the file is missing, is not complete JSON, has another schema version, or has a bad field.
+            ProfileError: the file is missing, is not complete JSON, has another schema version, or has a bad field; or
+                the hub has no such profile.
         """
-        path = Path(path)
+        name, path = str(path), Path(path)
+        if is_hub_name(name) and not path.exists():
+            path = downloaded(name)
         try:
             text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
@@ -191,7 +200,7 @@ class Profile(Record):
         )
 
     def check_model(self, config: "PreTrainedConfig") -> None:
-        """Refuse a model whose architecture differs from that of the calibrated one.
+        """Refuse a model whose architecture differs from that of the calibrated one; warn of another revision.
 
         Raises:
             ProfileError: the config fingerprints differ.
@@ -205,6 +214,26 @@ class Profile(Record):
                 f"{self.provenance.config_fingerprint[:12]})",
                 remedy="run `halfv-probe calibrate` on this model, or apply `profile.plan` if you know it fits",
             )
+        revision, made_on = checkpoint_revision(config), self.provenance.revision
+        if None not in (revision, made_on) and revision != made_on:
+            warnings.warn(
+                f"this profile was made on revision {made_on} of {self.provenance.model_id}, and this model is of "
+                f"revision {revision}; if its weights differ, calibrate again",
+                RevisionWarning,
+                stacklevel=2,
+            )
+
+
+class RevisionWarning(UserWarning):
+    """A model is of another revision of its repository than the one that a profile was made on."""
+
+
+def checkpoint_revision(config: "PreTrainedConfig") -> str | None:
+    """The commit of the hub's repository that a model was loaded from; None if that is a folder, or not known.
+
+    `load_model` records it, and transformers does in some versions.
+    """
+    return getattr(config, "_commit_hash", None)
 
 
 def _rank(test: PruningTest) -> tuple[float, float, float]:

@@ -455,6 +455,8 @@ class Provenance(Record):
 
     model_id: str
     """Name or path of the model as the user gave it."""
+    revision: str | None = None
+    """Commit of the hub's repository that it was loaded from; null if it was loaded from a folder."""
     model_type: str
     """`model_type` of the checkpoint's config."""
     config_fingerprint: str

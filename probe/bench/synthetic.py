@@ -17,7 +17,8 @@ from halfv_core.checkpoint_size import check_counts, described_size
 from halfv_core.devices import memory_of
 from halfv_core.errors import HalfVError, ModelError
 from halfv_core.failures import is_out_of_memory, reason_of
-from halfv_core.models import hub_answers, resolve
+from halfv_core.hub import hub_answers
+from halfv_core.models import resolve
 
 _FOLDER = Path(__file__).parent / "shapes"
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from pydantic import JsonValue
 
-from halfv_core.profile import Provenance
+from halfv_core.profile import Provenance, checkpoint_revision
 from probe.calibration.identity import Identity
 from probe.calibration.step_runner import StepRunner
 from probe.data.samples import SHOWN, Rejected, Sample, Samples
@@ -42,6 +42,7 @@ def provenance_of(
     rejected = [*bad_rows, *unreadable, *runner.rejected]
     return Provenance(
         model_id=identity.model,
+        revision=checkpoint_revision(runner.model.model.config),
         model_type=runner.model.model.config.model_type,
         config_fingerprint=identity.config,
         data=data,

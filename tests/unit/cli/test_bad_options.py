@@ -35,6 +35,7 @@ BASE: dict[str, list[str]] = {
     "plot": ["p.json", "--output", "r.html"],
     "compare": ["p.json", "p.json"],
     "export": ["p.json"],
+    "publish": ["p.json", "me/shared"],
     "generate": ["--model", MODEL, "--image", "i.png", "--prompt", "x"],
     "evaluate": ["--model", MODEL, "--profile", "p.json", "--data", "d.jsonl", "--output", "o.json"],
     "compare-methods": ["--model", MODEL, "--data", "d.jsonl", "--methods", "random", "--output", "o.json"],
@@ -101,6 +102,10 @@ class Given(NamedTuple):
     kind: Any
     takes: int
     """Number of values."""
+    parameter: str
+    """The function's parameter."""
+    place: int
+    """Of an argument among the command's arguments."""
 
 
 def declared() -> Iterator[Given]:
@@ -108,11 +113,14 @@ def declared() -> Iterator[Given]:
     seen = set()
     for registered in app.registered_commands:
         assert registered.callback is not None
+        arguments = 0
         for name, parameter in inspect.signature(registered.callback).parameters.items():
             annotation: Any = parameter.annotation
             if typing.get_origin(annotation) is not typing.Annotated:
                 continue  # the context
             annotation, info = typing.get_args(annotation)[:2]
+            place = arguments
+            arguments += isinstance(info, ArgumentInfo)
             if id(info) in seen:
                 continue
             seen.add(id(info))
@@ -120,7 +128,7 @@ def declared() -> Iterator[Given]:
             option = "" if isinstance(info, ArgumentInfo) else (long or [f"--{name.replace('_', '-')}"])[0]
             command = "doctor" if option.replace("-", "_")[2:] in READING else _name(registered)
             for kind, takes in _kinds(annotation):
-                yield Given(command, option, kind, takes)
+                yield Given(command, option, kind, takes, name, place)
 
 
 def _kinds(annotation: Any) -> list[tuple[Any, int]]:
@@ -152,7 +160,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop where the work would begin: a model, a page, or, but for doctor, data."""
+    """Stop where the work would begin: a model, a page, the hub, or, but for doctor, data."""
     opens = readers.open_table
 
     def reached(*_: object, **__: object) -> None:
@@ -163,7 +171,8 @@ def stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr("probe.data.samples.open_table", opened)
-    for name in ("halfv_core.models._read_model", "probe.bench.random_model", "probe.report.write_report"):
+    works = ("halfv_core.models._read_model", "probe.bench.random_model", "probe.report.write_report")
+    for name in (*works, "halfv_core.hub.publish"):
         monkeypatch.setattr(name, reached)
 
 
@@ -204,7 +213,8 @@ def test_a_bad_value_is_one_line_before_the_work(given: Given) -> None:
             values = ["csv", value] if given.kind is Path and given.takes > 1 else [value, "x"][: given.takes]
             result = run(given.command, *base, given.name, *values)
         else:
-            result = run(given.command, "--", value, *base[1:])
+            words = [value if place == given.place else word for place, word in enumerate(base)]
+            result = run(given.command, "--", *words)
         if result is None or result.exit_code == 0:
             assert value in FINE.get(given.name, ()), f"{value!r} was taken"
             continue
@@ -215,7 +225,7 @@ def test_a_bad_value_is_one_line_before_the_work(given: Given) -> None:
 def names(line: str, given: Given, value: str) -> bool:
     """Whether a message names the option, what it is about, or the value."""
     shown = str(Path(value)) if given.kind is Path else value
-    words = [word[:4] for word in given.name.strip("-").split("-")]
+    words = [word[:4] for word in given.name.strip("-").split("-")] if given.name else [given.parameter[:4]]
     return any(word in line for word in (*words, printable(shown)[:2]) if word)
 
 
