@@ -85,15 +85,19 @@ def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
         ModelError: the model cannot be loaded, or no family fits it.
         DataError: its processor cannot prepare the image.
     """
-    from halfv_core.families import family_of, parts_of
+    from halfv_core.families import admission, family_of, parts_of
     from halfv_core.placement import device_of, offloaded_share
     from probe.trials.proofs import prove
 
     model, processor, _ = loading.load(name)
     parts = parts_of(model)
+    checks = list(prove(model, processor))
+    if not parts.is_tested and all(check.passed for check in checks):
+        admission.admit(parts.pair)
     return {
         "name": name,
         "family": family_of(model).name,
+        "classes": f"{parts.pair.model}, {parts.pair.decoder}" + ("" if parts.is_tested else ", by proof alone"),
         "layers": len(parts.layers),
         "visual_token_ids": list(parts.visual_ids),
         "attention": model.config.get_text_config()._attn_implementation,
@@ -102,7 +106,7 @@ def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
         "parameters": model.num_parameters(),
         "offloaded": f"{offloaded_share(model):.0%} of the weights",
         "image_processor": _image_processor(processor),
-        "checks": [check.model_dump(mode="json") for check in prove(model, processor)],
+        "checks": [check.model_dump(mode="json") for check in checks],
     }
 
 

@@ -39,6 +39,7 @@ def generate(
     from halfv_core import HalfVError, Plan, Profile
     from halfv_core.placement import device_of
     from probe.data.images import open_image
+    from probe.trials.proofs import admit
 
     published.check()
     if compare and profile is None and published.method is None:
@@ -47,6 +48,7 @@ def generate(
     loaded_profile = Profile.load(profile) if profile else None
     images = [open_image(path) for path in image]
     loaded = loading.load(model)
+    admit(loaded.model, loaded.processor)
     inputs = loaded.processor.prompt(images, prompt, device_of(loaded.model))
     visual = _visual_tokens(loaded.model, inputs)
     plan = published.plan(loaded.model.config, visual, inputs["input_ids"].numel() - visual, loaded_profile)

@@ -459,6 +459,9 @@ class Provenance(Record):
     """Commit of the hub's repository that it was loaded from; null if it was loaded from a folder."""
     model_type: str
     """`model_type` of the checkpoint's config."""
+    admitted: str | None = None
+    """The classes of the model and its decoder and the version of transformers, if they have no tests of their own and
+    were proven on this model; null if they have."""
     config_fingerprint: str
     """sha256 of the architecture part of the config; see `config_fingerprint`."""
     data: str

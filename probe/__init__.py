@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from probe.data.samples import load_samples
     from probe.evaluation.ablation import ablate
     from probe.stages.detect import detect_stages
+    from probe.trials.proofs import admit
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -27,6 +28,7 @@ else:
             "Calibrated": "probe.calibration.calibrate",
             "Settings": "probe.calibration.settings",
             "ablate": "probe.evaluation.ablation",
+            "admit": "probe.trials.proofs",
             "analyze": "probe.analysis.analyze",
             "calibrate": "probe.calibration.calibrate",
             "calibrate_in_full": "probe.calibration.calibrate",
@@ -45,6 +47,7 @@ __all__ = [
     "Calibrated",
     "Settings",
     "ablate",
+    "admit",
     "analyze",
     "calibrate",
     "calibrate_in_full",

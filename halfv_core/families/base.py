@@ -1,4 +1,4 @@
-"""What the runtime has to know about a model family, as data, and the check that a loaded model fits it."""
+"""The modules and settings of a loaded model, found by its family's description and checked to exist."""
 
 import sys
 from collections.abc import Callable
@@ -10,74 +10,25 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from halfv_core.errors import ModelError
+from halfv_core.families.admission import Pair
+from halfv_core.families.description import FAMILIES, Family, Tower, register
+from halfv_core.families.discovery import discovered
 from halfv_core.families.unsupported import UNSUPPORTED
 from halfv_core.ranks import Ranks, ranks_of
-from halfv_core.registry import Registry
 from halfv_core.wrappers import check_modules, plain_model
 
 Rotary = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Tower:
-    """Where the runtime finds a family's vision tower, and how its patches become visual tokens."""
-
-    layers: tuple[str, ...]
-    """Dotted path, from the top module, to the tower's list of layers; where versions of transformers differ, several,
-    of which the first that exists counts."""
-    projector: str
-    """Dotted path to the module that makes visual tokens of the tower's states."""
-    packed: bool = False
-    """Whether the patches of all images form one sequence, in which neighbouring ones become one token, as in the Qwen
-    families. Otherwise each image is a row of the batch, and each patch a token; CLIP towers have a CLS token besides.
-    """
-    tiles: bool = False
-    """Whether the core makes tokens of several such rows for each image, by its method `pack_image_features`, which
-    moves patches, leaves some out, and adds newline tokens."""
-    windows: bool = False
-    """Whether the tower puts the patches into the order of its attention windows first."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where the runtime finds modules and settings in a model of one family.
-
-    A model that fits no registered family can be described by hand and passed as `family=` to `apply` and `calibrate`.
-    """
-
-    name: str
-    """Name for error messages and listings."""
-    decoders: tuple[str, ...]
-    """`text_config.model_type` of the decoders that were tested with this family."""
-    visual_tokens: tuple[str, ...]
-    """Config fields that hold the token ids that stand for visual tokens."""
-    core: str = "model"
-    """Dotted path, from the top module, to the module whose forward takes `input_ids` and calls the decoder."""
-    decoder: str = "model.language_model"
-    """Dotted path to the decoder, which has `layers` and the final `norm`."""
-    deepstack: str | None = None
-    """Name of the decoder's method `(hidden_states, visual_pos_masks, visual_embeds)` that adds features of the vision
-    tower to the visual tokens between early layers. These features are not part of a layer's update, so they are added
-    after a frozen layer, too."""
-    tower: Tower | None = None
-    """The vision tower; None if it is not known which patches a visual token is made of."""
-
-
-FAMILIES: Registry[Family] = Registry("family", ModelError)
-"""Families by the `config.model_type` of the checkpoint."""
-
-
-def register(model_type: str, family: Family) -> None:
-    """Register a family under the `model_type` of its checkpoints."""
-    FAMILIES.register(model_type)(family)
+__all__ = ["FAMILIES", "Family", "Parts", "Rotary", "Tower", "family_of", "parts_of", "register"]
 
 
 def family_of(model: PreTrainedModel) -> Family:
-    """The registered family of a loaded model.
+    """The registered family of a loaded model; if there is none, a description of it by its structure.
 
     Raises:
-        ModelError: none is registered for its `config.model_type`; the message says why, if that is known.
+        ModelError: the model cannot be handled, or its structure is not understood; the message says why.
     """
     model_type = plain_model(model).config.model_type
     if model_type in UNSUPPORTED:
@@ -85,13 +36,7 @@ def family_of(model: PreTrainedModel) -> Family:
             f"model_type '{model_type}' is not supported: {UNSUPPORTED[model_type]}",
             expected=f"one of {', '.join(sorted(FAMILIES))}",
         )
-    if model_type not in FAMILIES:
-        raise ModelError(
-            f"no family is registered for model_type '{model_type}'",
-            expected=f"one of {', '.join(sorted(FAMILIES))}",
-            remedy="describe the model with halfv_core.Family(...) and pass it as family=",
-        )
-    return FAMILIES[model_type]
+    return FAMILIES[model_type] if model_type in FAMILIES else discovered(plain_model(model))
 
 
 @dataclass(frozen=True)
@@ -113,6 +58,11 @@ class Parts:
     """Number of tokens that the decoder's sliding-window layers see; None if it has no such layers."""
     ranks: Ranks
     """The processes that run the model together."""
+    pair: Pair
+    """The classes of the model and of its decoder."""
+    is_tested: bool
+    """Whether this decoder in this family has tests of its own, or was described by hand. Other pairs have to be proven
+    first; see halfv_core.families.admission."""
 
     @property
     def flash(self) -> bool:
@@ -128,16 +78,17 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
 
     Args:
         model: a loaded model.
-        family: its description; by default, the registered family.
+        family: its description; by default, the registered family, or what its structure says.
 
     Raises:
-        ModelError: a module is missing, or the decoder is of a kind that was not tested.
+        ModelError: a module is missing, or the decoder is of a kind that cannot be handled.
         UnsupportedError: the model is compiled, sharded or wrapped in a way that leaves nothing to work with.
     """
-    model = plain_model(model)
+    model, by_hand = plain_model(model), family is not None
     family = family or family_of(model)
     text_config = model.config.get_text_config()
-    if text_config.model_type not in family.decoders:
+    is_named = text_config.model_type in family.decoders
+    if by_hand and not is_named:
         raise ModelError(
             f"{family.name} with a '{text_config.model_type}' decoder is not known",
             expected=" or ".join(family.decoders),
@@ -162,6 +113,8 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
         deepstack=family.deepstack,
         window=_window(text_config),
         ranks=ranks_of(model, _find(layers[0], "self_attn.q_proj", nn.Module)),
+        pair=Pair.of(model, decoder),
+        is_tested=by_hand or (is_named and model.config.model_type in FAMILIES),
     )
 
 
@@ -197,7 +150,7 @@ def _rotary(layer: nn.Module) -> Rotary:
 
 def _visual_ids(model: PreTrainedModel, family: Family) -> tuple[int, ...]:
     ids = tuple(getattr(model.config, field, None) for field in family.visual_tokens)
-    found = tuple(token for token in ids if isinstance(token, int))
+    found = tuple(dict.fromkeys(token for token in ids if isinstance(token, int)))
     if not found:
         raise ModelError(f"the config names no visual token; looked for {', '.join(family.visual_tokens)}")
     return found

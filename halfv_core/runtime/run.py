@@ -16,6 +16,7 @@ from transformers import Cache, PreTrainedModel
 
 from halfv_core.cost import Cost, DecoderShape
 from halfv_core.errors import UnsupportedError
+from halfv_core.families.admission import check_admitted
 from halfv_core.families.base import Family, Parts, parts_of
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
@@ -51,8 +52,8 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     the last layer the full length.
 
     Args:
-        model: a loaded model of a registered family, with eager, sdpa or FlashAttention kernels; or a PeftModel or
-            DistributedDataParallel around one, to be called as it is.
+        model: a loaded model of a registered family, or one that was proven (`probe.admit`), with eager, sdpa or
+            FlashAttention kernels; or a PeftModel or DistributedDataParallel around one, to be called as it is.
         plan: a plan, or a profile that holds one; a profile is checked against the model's config first.
         family: description of the model, if no registered one fits.
 
@@ -64,13 +65,17 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
         PlanError: the plan names a layer that the model does not have.
         ModelError: the model's family is not known, or the model lacks a module that the runtime needs.
         UnsupportedError: the runtime does not handle the attention kernel, the cache, the input or what the model is
-            wrapped in, or a plan is applied to the model already.
+            wrapped in, nothing is proven of the model's classes, or a plan is applied to the model already.
     """
     model = plain_model(model)
+    admitted = None
     if isinstance(plan, Profile):
         plan.check_model(model.config)
+        admitted = plan.provenance.admitted
         plan = plan.plan
     parts = parts_of(model, family)
+    if not parts.is_tested and admitted != str(parts.pair):
+        check_admitted(parts.pair)
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
     check_renumbering(parts, plan)

@@ -33,6 +33,7 @@ from probe.common.journal import Journal
 from probe.common.progress import OnProgress
 from probe.data.draw import draw_readable
 from probe.data.samples import Sample, check_enough
+from probe.trials.proofs import admit
 
 ALL = "all"
 
@@ -94,6 +95,7 @@ def analyze(
     names = chosen_probes(probes)
     if profile is not None:
         profile.check_model(model.config)
+    admit(model, processor, family=family)
     drawn, unreadable = draw_readable(samples, count, seed)
     if len({sample.id for sample in drawn}) < len(drawn):
         raise DataError("ids of samples must differ", got="one more than once")

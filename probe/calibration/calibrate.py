@@ -42,6 +42,7 @@ from probe.calibration.uncertainty import stage_uncertainty
 from probe.common.journal import Journal
 from probe.common.progress import OnProgress
 from probe.data.samples import Sample, check_enough
+from probe.trials.proofs import admit
 
 __all__ = ["Calibrated", "Settings", "calibrate", "calibrate_in_full"]
 
@@ -98,6 +99,7 @@ def calibrate_in_full(
         settings.latency_table.check(model.config, setting_of(model))
     if settings.method is not None:
         check_method(settings.method, model.config, settings.target_flops)
+    admit(model, processor, family=family)
     identity = Identity.of(model, processor, drawn.all, model_id)
     key, ranks = identity.key(settings.model_dump(mode="json")), parts_of(model, family).ranks
     with nullcontext(None) if journal is None else Journal.open(journal, key, ranks) as opened:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from pydantic import JsonValue
 
+from halfv_core.families import parts_of
 from halfv_core.profile import Provenance, checkpoint_revision
 from probe.calibration.identity import Identity
 from probe.calibration.step_runner import StepRunner
@@ -39,11 +40,13 @@ def provenance_of(
         dropped: what a budget left out, one sentence each.
     """
     columns, bad_rows = (samples.columns.given(), samples.rejected) if isinstance(samples, Samples) else ({}, ())
+    parts = parts_of(runner.model.model, runner.model.family)
     rejected = [*bad_rows, *unreadable, *runner.rejected]
     return Provenance(
         model_id=identity.model,
         revision=checkpoint_revision(runner.model.model.config),
         model_type=runner.model.model.config.model_type,
+        admitted=None if parts.is_tested else str(parts.pair),
         config_fingerprint=identity.config,
         data=data,
         data_columns=columns,

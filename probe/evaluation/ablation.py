@@ -24,6 +24,7 @@ from probe.evaluation.grading import Grading, metric_of
 from probe.evaluation.outcomes import Comparison, Summary, summarise
 from probe.evaluation.session import Given, Session
 from probe.evaluation.variants import Variants, variants_of
+from probe.trials.proofs import admit
 
 
 class Ablation(Conditions):
@@ -78,6 +79,7 @@ def ablate(
     for sample in samples:
         metric_of(sample, grading)
     profile.check_model(model.config)
+    admit(model, processor, family=family)
     variants = variants or variants_of(profile)
     given = Given(model_id, profile_id, data, arguments or {})
     session = Session(model, samples, given, grading=grading, max_new_tokens=max_new_tokens, seed=seed)

@@ -19,6 +19,7 @@ from probe.common.statistics import by_family
 from probe.data.samples import Sample
 from probe.evaluation.grading import grade
 from probe.trials.answers import greedy_answer
+from probe.trials.proofs import admit
 
 
 class Evaluation(NamedTuple):
@@ -56,6 +57,7 @@ def evaluate(
         DataError: no samples, or one without a reference answer.
     """
     check_references(samples)
+    admit(model, processor)
     answers, costs = [], []
     with apply(model, plan) as run:
         for sample in samples:

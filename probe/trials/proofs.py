@@ -2,6 +2,8 @@
 
 for check in prove(model, processor):
     print(check.name, check.passed, check.found)
+
+`admit` proves a model whose classes have no tests of their own, before it is used; see halfv_core.families.admission.
 """
 
 from collections.abc import Iterator
@@ -13,14 +15,17 @@ import torch
 from PIL import Image, ImageDraw
 from transformers import PreTrainedModel
 
-from halfv_core.families import Family, Parts, parts_of
+from halfv_core.errors import HalfVError, UnsupportedError
+from halfv_core.failures import is_out_of_memory, reason_of
+from halfv_core.families import Family, Parts, admission, parts_of
 from halfv_core.placement import device_of, stored_weight
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.records import Check
 from halfv_core.runtime import apply
 from halfv_core.runtime.patching import Forward, Wrap, attention_kernel, wrapped
-from probe.trials.answers import Inputs, greedy_answer
+from probe.trials.answers import Inputs, continued, greedy_answer
+from probe.trials.batches import batches
 from probe.trials.masked_run import masked_logits
 
 QUESTION = "What is in the picture?"
@@ -48,8 +53,37 @@ def drawn_image() -> Image.Image:
     return picture
 
 
+def admit(model: PreTrainedModel, processor: PromptProcessor, *, family: Family | None = None) -> tuple[Check, ...]:
+    """Prove a model whose classes have no tests of their own, unless that was done before; leave others as they are.
+
+    Takes about fifteen forward passes of a short prompt. What is proven is remembered for this version of transformers.
+
+    Returns:
+        The proofs that were run; none if there was nothing to prove.
+
+    Raises:
+        UnsupportedError: an identity does not hold; the message names it.
+        ModelError: the structure of the model is not understood.
+        DataError: the processor cannot prepare the prompt.
+    """
+    parts = parts_of(model, family)
+    if parts.is_tested or admission.is_admitted(parts.pair):
+        return ()
+    checks = []
+    for check in prove(model, processor, family=family):
+        if not check.passed:
+            raise UnsupportedError(
+                f"{parts.pair} is not admitted, because on this model it does not hold: {check.name}",
+                got=check.found,
+                remedy="use a model of one of the tested families (docs/limits.md)",
+            )
+        checks.append(check)
+    admission.admit(parts.pair)
+    return tuple(checks)
+
+
 def prove(model: PreTrainedModel, processor: PromptProcessor, *, family: Family | None = None) -> Iterator[Check]:
-    """Run a drawn image through the processor and the model, in about eight forward passes.
+    """Run a drawn image through the processor and the model, in about fifteen forward passes.
 
     Nothing more is checked after logits that are not finite.
 
@@ -57,36 +91,129 @@ def prove(model: PreTrainedModel, processor: PromptProcessor, *, family: Family 
         DataError: the processor cannot prepare the prompt.
     """
     parts = parts_of(model, family)
-    yield _filled_weights(model)
     inputs = processor.prompt([drawn_image()], QUESTION, device_of(model))
-    yield _image_features(model, parts, inputs)
-    with torch.no_grad():
-        full = model(**inputs, logits_to_keep=1).logits[0, -1]
-    finite = int(full.isfinite().sum())
-    yield Check(
-        name="logits are finite", passed=finite == len(full), found=f"{finite} of {len(full)}, as {_dtype(full)}"
-    )
-    if finite < len(full):
-        return
-    answer = greedy_answer(model, inputs, _NEW_TOKENS)
-    yield Check(name="an answer", passed=len(answer) > 0, found=repr(processor.decode(answer)))
-    depth = len(parts.layers)
-    nothing = Plan((Keep(layer=depth - 1, keep_ratio=1.0),))
-    with torch.no_grad(), apply(model, nothing, family=family):
-        unchanged = model(**inputs, logits_to_keep=1).logits[0, -1]
-    yield Check(
-        name="a plan that does nothing changes nothing",
-        passed=torch.equal(unchanged, full),
-        found="logits, bit by bit",
-    )
-    with torch.no_grad(), attention_kernel(parts.layers[0].self_attn, "eager"):
-        eager = model(**inputs, logits_to_keep=1).logits[0, -1]
-    rounding = float((eager.float() - full.float()).abs().max())
-    for name, plan in (
-        ("pruning equals masking", Plan((Keep(layer=max(1, depth // 3), keep_ratio=0.25),))),
-        ("freezing equals restoring", Plan((Freeze(layers=tuple(range(depth // 2, depth))),))),
-    ):
-        yield _equals_reference(name, model, inputs, plan, full.float(), rounding, family)
+    with admission.on_trial(parts.pair):
+        yield _filled_weights(model)
+        yield _image_features(model, parts, inputs)
+        with torch.no_grad():
+            full = model(**inputs, logits_to_keep=1).logits[0, -1]
+        finite = int(full.isfinite().sum())
+        yield Check(
+            name="logits are finite", passed=finite == len(full), found=f"{finite} of {len(full)}, as {_dtype(full)}"
+        )
+        if finite < len(full):
+            return
+        answer = greedy_answer(model, inputs, _NEW_TOKENS)
+        yield Check(name="an answer", passed=len(answer) > 0, found=repr(processor.decode(answer)))
+        yield from _Identities(model, parts, inputs, full, family).checks()
+
+
+class _Identities:
+    """What holds for every plan on every model that the runtime understands, tried with one prompt."""
+
+    def __init__(
+        self, model: PreTrainedModel, parts: Parts, inputs: Inputs, full: torch.Tensor, family: Family | None
+    ) -> None:
+        """Prepare the plans and the yardstick.
+
+        Args:
+            full: (vocabulary,) the last logits of the prompt without a plan.
+        """
+        depth = len(parts.layers)
+        self._model, self._parts, self._inputs, self._family = model, parts, inputs, family
+        self._full = full.float()
+        self._nothing = Plan((Keep(layer=depth - 1, keep_ratio=1.0),))
+        self._keep = Plan((Keep(layer=max(1, depth // 3), keep_ratio=0.25),))
+        self._freeze = Plan((Freeze(layers=tuple(range(depth // 2, depth))),))
+        self._both = Plan((*self._keep.interventions, *self._freeze.interventions))
+        with torch.no_grad(), attention_kernel(parts.layers[0].self_attn, "eager"):
+            eager = model(**inputs, logits_to_keep=1).logits[0, -1]
+        self._rounding = float((eager.float() - self._full).abs().max())
+        """Largest difference of logits between two kernels, without a plan."""
+
+    def checks(self) -> Iterator[Check]:
+        """All identities; one that cannot even be tried does not hold."""
+        for name, run in (
+            ("a plan that does nothing changes nothing", self._does_nothing),
+            ("pruning equals masking", lambda: self._equals_masking(self._keep)),
+            ("freezing equals restoring", lambda: self._equals_masking(self._freeze)),
+            ("caches hold what was kept", self._cache_lengths),
+            ("decoding equals recomputing", self._decodes),
+            ("rows of a padded batch are as if alone", self._rows),
+        ):
+            try:
+                with torch.no_grad():
+                    passed, found = run()
+            except HalfVError as error:
+                passed, found = False, str(error)
+            except Exception as error:  # noqa: BLE001 - of a class that nobody has tried, anything may come
+                if is_out_of_memory(error):
+                    raise
+                passed, found = False, reason_of(error)
+            yield Check(name=name, passed=passed, found=found)
+
+    def _does_nothing(self) -> tuple[bool, str]:
+        with apply(self._model, self._nothing, family=self._family):
+            logits = self._model(**self._inputs, logits_to_keep=1).logits[0, -1].float()
+        return torch.equal(logits, self._full), "logits, bit by bit"
+
+    def _equals_masking(self, plan: Plan) -> tuple[bool, str]:
+        """A run under a plan against the masked reference."""
+        with apply(self._model, plan, family=self._family) as run:
+            logits = self._model(**self._inputs, logits_to_keep=1).logits[0, -1].float()
+            kept = {layer: rows[0] for layer, rows in run.kept.items()}
+        reference = masked_logits(self._model, self._inputs, plan, kept, family=self._family)
+        passed, found = self._close(logits, reference)
+        effect = float((reference - self._full).abs().max())
+        return passed, f"{found}; the plan changes them by {effect:.2g}, rounding by {self._rounding:.2g}"
+
+    def _cache_lengths(self) -> tuple[bool, str]:
+        with apply(self._model, self._keep, family=self._family) as run:
+            cache = self._model(**self._inputs, use_cache=True, logits_to_keep=1).past_key_values
+            (kept,) = run.kept.values()
+        tokens, visual = self._inputs["input_ids"].shape[1], int(self._visual().sum())
+        after = tokens - visual + len(kept[0])
+        first = self._keep.keeps[0].layer
+        expected = [tokens if layer < first else after for layer in range(len(self._parts.layers))]
+        found = [layer.keys.shape[2] for layer in cache.layers]
+        return found == expected, f"{found[0]} tokens, and {found[-1]} from layer {first} on"
+
+    def _decodes(self) -> tuple[bool, str]:
+        """Two tokens after the prompt, from its pruned and frozen cache, against the masked reference."""
+        ids = self._inputs["input_ids"][:, -1:].repeat(1, 2)  # any text will do
+        with apply(self._model, self._both, family=self._family) as run:
+            cache = self._model(**self._inputs, use_cache=True, logits_to_keep=1).past_key_values
+            kept = {layer: rows[0] for layer, rows in run.kept.items()}
+            for step in range(ids.shape[1]):
+                logits = self._model(input_ids=ids[:, step : step + 1], past_key_values=cache, use_cache=True).logits
+        longer = continued(self._inputs, ids)
+        reference = masked_logits(self._model, longer, self._both, kept, family=self._family)
+        return self._close(logits[0, -1].float(), reference)
+
+    def _rows(self) -> tuple[bool, str]:
+        """The prompt and a longer one, side by side, each against itself alone."""
+        longer = continued(self._inputs, self._inputs["input_ids"][:, -1:].repeat(1, 3))
+        prompts = [dict(self._inputs), longer]
+        ((order, batch),) = batches(prompts)
+        with apply(self._model, self._both, family=self._family):
+            alone = [self._model(**prompts[row], logits_to_keep=1).logits[0, -1].float() for row in order]
+            together = self._model(**batch, logits_to_keep=1).logits[:, -1].float()
+        results = [self._close(*pair) for pair in zip(together, alone, strict=True)]
+        return all(passed for passed, _ in results), results[0][1]
+
+    def _visual(self) -> torch.Tensor:
+        return torch.isin(self._inputs["input_ids"][0].cpu(), torch.tensor(self._parts.visual_ids))
+
+    def _close(self, logits: torch.Tensor, reference: torch.Tensor) -> tuple[bool, str]:
+        """Whether (vocabulary,) logits are equal up to rounding, and how far they are from it."""
+        spread = float(self._full.std())
+        least = max(
+            _QUANTISED_TOLERANCE if hasattr(self._model, "hf_quantizer") else _TOLERANCE,
+            _TOLERATED_STEPS * torch.finfo(self._model.dtype).eps,
+        )
+        tolerance = max(least * spread, min(_ROUNDING * self._rounding, _LARGEST_ROUNDING * spread))
+        difference = float((logits - reference).abs().max())
+        return difference <= tolerance, f"largest difference of logits {difference:.2g}"
 
 
 def _dtype(tensor: torch.Tensor) -> str:
@@ -153,39 +280,4 @@ def _image_features(model: PreTrainedModel, parts: Parts, inputs: Inputs) -> Che
         name="visual tokens hold image features",
         passed=bool(visual.any()) and torch.equal(filled, visual),
         found=f"{int(filled.sum())} of {len(ids)} tokens, {int(visual.sum())} promised by the processor",
-    )
-
-
-@torch.no_grad()
-def _equals_reference(
-    name: str,
-    model: PreTrainedModel,
-    inputs: Inputs,
-    plan: Plan,
-    full: torch.Tensor,
-    rounding: float,
-    family: Family | None,
-) -> Check:
-    """Compare a run under a plan with the masked reference.
-
-    Args:
-        full: (vocabulary,) logits without a plan.
-        rounding: largest difference of logits between two kernels, without a plan.
-    """
-    with apply(model, plan, family=family) as run:
-        logits = model(**inputs, logits_to_keep=1).logits[0, -1].float()
-        kept = {layer: rows[0] for layer, rows in run.kept.items()}
-    reference = masked_logits(model, inputs, plan, kept, family=family)
-    spread, effect = float(full.std()), float((reference - full).abs().max())
-    difference = float((logits - reference).abs().max())
-    least = max(
-        _QUANTISED_TOLERANCE if hasattr(model, "hf_quantizer") else _TOLERANCE,
-        _TOLERATED_STEPS * torch.finfo(model.dtype).eps,
-    )
-    tolerance = max(least * spread, min(_ROUNDING * rounding, _LARGEST_ROUNDING * spread))
-    return Check(
-        name=name,
-        passed=difference <= tolerance,
-        found=f"largest difference of logits {difference:.2g}; the plan changes them by {effect:.2g}, rounding by "
-        f"{rounding:.2g}",
     )

@@ -37,6 +37,7 @@ from probe.evaluation.methods.tuning import Tuner, TuningSet, tuning_journal
 from probe.evaluation.outcomes import cost_ratios, retentions
 from probe.evaluation.session import Given, Session
 from probe.evaluation.variants import FULL
+from probe.trials.proofs import admit
 
 
 def compare_methods(
@@ -98,6 +99,7 @@ def compare_methods(
     profiles = ({} if profile is None else {"": profile}) | dict(more_profiles)
     for one in profiles.values():
         one.check_model(model.config)
+    admit(model, processor, family=family)
     wanted, names = budgets_of(budgets), chosen_methods(methods)
     given = Given(model_id, profile_id, data, arguments or {})
     session = Session(model, samples, given, grading=grading, max_new_tokens=max_new_tokens, seed=seed)

@@ -25,6 +25,9 @@ NAMES = (
     "a plan that does nothing changes nothing",
     "pruning equals masking",
     "freezing equals restoring",
+    "caches hold what was kept",
+    "decoding equals recomputing",
+    "rows of a padded batch are as if alone",
 )
 
 
@@ -137,7 +140,8 @@ def test_a_runtime_that_prunes_wrongly_is_seen(monkeypatch: pytest.MonkeyPatch) 
         return layout
 
     monkeypatch.setattr(TokenLayout, "find", without_the_first)
-    assert failed(tiny_model("llava")) == ["pruning equals masking", "freezing equals restoring"]
+    wrong = {"pruning equals masking", "freezing equals restoring", "decoding equals recomputing"}
+    assert wrong <= set(failed(tiny_model("llava")))
 
 
 def test_a_runtime_that_touches_what_no_plan_names_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
