@@ -1,8 +1,9 @@
 """FLOPs and KV-cache bytes of a decoder, with and without a plan: pure arithmetic.
 
 A multiply-add counts as 2 FLOPs. Counted are the decoder's projections, its MLP (three matrices), and attention over
-the full square of queries and keys; not counted are vision tower, projector, norms, LM head and the selection of
-tokens. For a layer of n tokens, width d, query width d_q, key/value width d_kv (grouped queries) and MLP width m:
+the full square of queries and keys; not counted are vision tower, projector, norms, LM head, routers of experts and the
+selection of tokens. Of a mixture of experts the active ones count, as a mean over the layers where some are dense. For
+a layer of n tokens, width d, query width d_q, key/value width d_kv (grouped queries) and MLP width m:
 
     dense   2 n (2 d d_q + 2 d d_kv + 3 d m) + 4 n^2 d_q
     frozen  2 t (2 d d_q + 3 d m) + 4 n d d_kv + 4 t n d_q        t of the n tokens are updated
@@ -14,7 +15,8 @@ Papers often count visual tokens only, as if the prompt had no text; `Cost.visua
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, NamedTuple
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from halfv_core.plan import Plan
 
@@ -33,6 +35,7 @@ class DecoderShape:
     kv_width: int
     """Key/value heads times head_dim."""
     mlp: int
+    """Width of the MLP that a token goes through."""
     value_bytes: int
     """Bytes of one number in the KV cache."""
 
@@ -47,7 +50,7 @@ class DecoderShape:
             hidden=text_config.hidden_size,
             query_width=heads * head_dim,
             kv_width=kv_heads * head_dim,
-            mlp=text_config.intermediate_size,
+            mlp=_active_mlp(text_config),
             value_bytes=value_bytes,
         )
 
@@ -67,6 +70,36 @@ class DecoderShape:
     def kv_bytes(self, tokens: int) -> int:
         """Bytes that one layer's cache holds for `tokens` tokens."""
         return 2 * tokens * self.kv_width * self.value_bytes
+
+
+def _active_mlp(config: "PreTrainedConfig") -> int:
+    """Width of the MLP that a token goes through: in layers of experts, all those that are active together."""
+
+    def of(*names: str, default: Any = None) -> Any:
+        """The first of these fields that says something; model classes have names of their own for the same."""
+        return next((value for name in names if (value := getattr(config, name, None)) is not None), default)
+
+    experts = of("num_experts_per_tok", "moe_k", "moe_topk", default=0)
+    if not experts or not of("num_experts", "n_routed_experts", "moe_num_experts", "num_local_experts", default=0):
+        return int(config.intermediate_size)
+    widths = of("moe_intermediate_size", default=config.intermediate_size)
+    width = fmean(widths) if isinstance(widths, list | tuple) else widths
+    shared = of("shared_expert_intermediate_size", default=0)
+    shared = shared or width * of("n_shared_experts", "moe_num_shared_experts", default=0)
+    dense = _dense_layers(config) / config.num_hidden_layers
+    mean: float = dense * config.intermediate_size + (1 - dense) * (experts * width + shared)
+    return round(mean)
+
+
+def _dense_layers(config: "PreTrainedConfig") -> int:
+    """Number of layers without experts, of a decoder that has some with."""
+    kinds = getattr(config, "mlp_layer_types", None)
+    if kinds is not None:
+        return sum(kind == "dense" for kind in kinds)
+    first = getattr(config, "first_k_dense_replace", None) or getattr(config, "moe_layer_start_index", None) or 0
+    step, only = getattr(config, "decoder_sparse_step", None) or 1, getattr(config, "mlp_only_layers", None) or ()
+    layers = range(config.num_hidden_layers)
+    return sum(layer < first or layer in only or (layer + 1) % step != 0 for layer in layers)
 
 
 class LayerTokens(NamedTuple):

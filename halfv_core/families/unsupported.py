@@ -3,7 +3,6 @@
 _CROSS_ATTENTION = "images enter through cross-attention, so the sequence holds no visual tokens to prune"
 _FEW_QUERIES = "an image is 32 learnt queries by then, too few to be worth pruning"
 _ENCODER_DECODER = "it is an encoder-decoder; plans are for decoder-only models"
-_MIXTURE = "its decoder is a mixture of experts, whose cost and layers were not tested"
 
 UNSUPPORTED: dict[str, str] = {
     "blip-2": _FEW_QUERIES,
@@ -11,7 +10,6 @@ UNSUPPORTED: dict[str, str] = {
     "emu3": "images are words of the vocabulary, with no token id of their own",
     "florence2": _ENCODER_DECODER,
     "gemma3n": "its last layers read the caches of earlier ones, which a plan would make too short",
-    "glm4v_moe": _MIXTURE,
     "idefics": _CROSS_ATTENTION,
     "instructblip": _FEW_QUERIES,
     "instructblipvideo": _FEW_QUERIES,
@@ -21,7 +19,6 @@ UNSUPPORTED: dict[str, str] = {
     "pix2struct": _ENCODER_DECODER,
     "qwen3_5": "most of its layers are linear attention, which keeps no entry a token",
     "qwen3_5_moe": "most of its layers are linear attention, which keeps no entry a token",
-    "qwen3_vl_moe": _MIXTURE,
     "t5gemma2": _ENCODER_DECODER,
     "udop": _ENCODER_DECODER,
 }

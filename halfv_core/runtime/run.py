@@ -243,7 +243,7 @@ class Run:
         call = self._call
         # generate() passes on what the vision tower made of the pixels, and an empty dict if there are none.
         call.has_images = bool(kwargs.get("mm_encoder_outputs")) or any(
-            kwargs.get(name) is not None for name in ("pixel_values", "pixel_values_videos")
+            value is not None for name, value in kwargs.items() if "pixel_values" in name
         )
         if input_ids is not None:
             call.input_ids, call.padding_mask = input_ids, _padding_mask(kwargs, input_ids)

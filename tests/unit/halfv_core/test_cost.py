@@ -1,7 +1,10 @@
 """The cost formulas against figures that were published or worked out by hand."""
 
+from typing import Any
+
 import pytest
 import torch
+from transformers import PreTrainedConfig
 
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.cost import DecoderShape, LayerTokens, cost_of, tokens_by_layer
@@ -65,3 +68,27 @@ def test_what_ran_costs_what_the_plan_says(family: str) -> None:
     shape = DecoderShape.of(model.config.get_text_config(), value_bytes=4)
     rows = tokens_by_layer(plan, LAYERS, 16, inputs["input_ids"].shape[1] - 16)
     assert run.cost == cost_of(shape, rows, new_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "width"),
+    [
+        ({}, 48),
+        ({"num_experts_per_tok": 2}, 48),  # without experts to choose from
+        ({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}, 48),
+        ({"num_experts": 4, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "mlp_only_layers": [0]}, 66),
+        ({"num_experts": 4, "num_experts_per_tok": 1, "moe_intermediate_size": 24, "decoder_sparse_step": 2}, 36),
+        ({"n_routed_experts": 8, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 10}, 30),
+        ({"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 10, "first_k_dense_replace": 1}, 27),
+        ({"moe_num_experts": 8, "moe_k": 2, "moe_intermediate_size": [12, 8], "moe_num_shared_experts": 2}, 40),
+        ({"num_experts": 4, "num_experts_per_tok": 1, "mlp_layer_types": ["dense", "sparse"] * 2}, 48),
+        ({"num_experts": 4, "num_experts_per_tok": 1, "shared_expert_intermediate_size": 5}, 53),
+    ],
+)  # fmt: skip
+def test_of_a_mixture_of_experts_the_active_ones_count(fields: dict[str, Any], width: int) -> None:
+    config = PreTrainedConfig(
+        num_hidden_layers=4, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48
+    )
+    for name, value in fields.items():
+        setattr(config, name, value)
+    assert DecoderShape.of(config, 2).mlp == width
