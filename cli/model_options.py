@@ -1,6 +1,5 @@
 """Options for the model and how it is loaded, for all commands that load one."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,16 +57,13 @@ class LoadingOptions:
 
         check_request(model, Loading(**self._arguments()))
 
-    def load(self, model: str, gpus: Sequence[int] | None = None) -> "LoadedModel":
+    def load(self, model: str) -> "LoadedModel":
         """Load a model, see `cli.common.load_quietly`.
-
-        Args:
-            gpus: indices of the only GPUs that are used, for one of several replicas in a machine.
 
         Raises:
             ModelError: see `halfv_core.models.load_model`.
         """
-        return load_quietly(model, **self._arguments(), gpus=gpus, trust_remote_code=self.trust_remote_code)
+        return load_quietly(model, **self._arguments(), trust_remote_code=self.trust_remote_code)
 
     def _arguments(self) -> dict[str, Any]:
         return {
