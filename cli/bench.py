@@ -235,13 +235,20 @@ def _random(
 
     from halfv_core.devices import check_device
     from halfv_core.errors import ModelError
-    from halfv_core.models import DTYPES
+    from halfv_core.loading import DTYPES
     from probe.bench import config_of, random_model, sliced
     from probe.bench.synthetic import depths
 
     dtype, device = loading.dtype, loading.device
-    if loading.max_memory:
-        raise ModelError("random weights are made on one device", remedy="leave out --max-memory")
+    spreading = {
+        "--device-map": loading.device_map,
+        "--max-memory": loading.max_memory,
+        "--tensor-parallel": loading.tensor_parallel,
+        "--load-in": loading.load_in,
+    }
+    for option, value in spreading.items():
+        if value:
+            raise ModelError("random weights are made whole on one device", remedy=f"leave out {option}")
     if dtype not in DTYPES:
         raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
     if device == "auto":

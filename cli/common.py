@@ -5,8 +5,9 @@ Results go to stdout and progress to stderr, so that `halfv-probe ... --json | j
 
 import errno
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,17 +65,14 @@ def given_arguments(context: typer.Context) -> dict[str, "JsonValue"]:
     return arguments
 
 
-def load_quietly(
-    model: str,
-    dtype: str,
-    device: str,
-    trust_remote_code: bool,
-    max_memory: Mapping[int | str, int | str] | None = None,
-) -> "LoadedModel":
-    """Load a model without messages and progress bars from transformers, so that stderr has only our one-line errors.
+def load_quietly(model: str, dtype: str, device: str, trust_remote_code: bool, **placing: Any) -> "LoadedModel":
+    """Load a model without messages and progress bars of transformers and what it uses: stderr has our one-line errors.
 
     A small model runs on one thread: its layers take microseconds, and several threads would mostly wait for each other
     (30 times slower on a busy machine).
+
+    Args:
+        placing: further arguments of `load_model`.
 
     Raises:
         ModelError: see `halfv_core.models.load_model`.
@@ -86,8 +84,8 @@ def load_quietly(
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    options: dict[str, Any] = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
-    loaded = load_model(model, **options, max_memory=max_memory)
+    getLogger("bitsandbytes").setLevel(ERROR)
+    loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code, **placing)
     if loaded.model.num_parameters() < SMALL_MODEL:
         torch.set_num_threads(1)
     return loaded

@@ -87,6 +87,7 @@ def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
     """
     from halfv_core.families import admission, family_of, parts_of
     from halfv_core.placement import device_of, offloaded_share
+    from halfv_core.quantising import numbers_of
     from probe.trials.proofs import prove
 
     model, processor, _ = loading.load(name)
@@ -101,7 +102,7 @@ def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
         "layers": len(parts.layers),
         "visual_token_ids": list(parts.visual_ids),
         "attention": model.config.get_text_config()._attn_implementation,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": numbers_of(model),
         "device": str(device_of(model)),
         "parameters": model.num_parameters(),
         "offloaded": f"{offloaded_share(model):.0%} of the weights",

@@ -1,7 +1,7 @@
 """Options for the model and how it is loaded, for all commands that load one."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,14 @@ class LoadingOptions:
 
     dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")] = "auto"
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")] = "auto"
+    device_map: Annotated[
+        str | None,
+        typer.Option(
+            "--device-map",
+            help="Instead of --device, how weights are spread: auto, balanced, balanced_low_0, sequential, or a JSON "
+            "file of module: device, where a device is 0, cpu, disk ...",
+        ),
+    ] = None
     max_memory: Annotated[
         list[str] | None,
         typer.Option(
@@ -26,15 +34,28 @@ class LoadingOptions:
             help="What weights may take of a device, as 0=10GiB or cpu=30GiB; may be repeated. The rest stays on disk.",
         ),
     ] = None
+    tensor_parallel: Annotated[
+        int | None,
+        typer.Option(
+            "--tensor-parallel",
+            min=1,
+            help="Split every layer over so many processes, which torchrun starts: torchrun --nproc-per-node 2 -m "
+            "cli.main ... --tensor-parallel 2",
+        ),
+    ] = None
+    load_in: Annotated[
+        str | None, typer.Option("--load-in", help="Pack weights into 4bit or 8bit with bitsandbytes.")
+    ] = None
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")
     ] = False
 
     def check(self, model: str) -> None:
         """Raise ModelError for an unknown model, dtype or device, before other work begins."""
+        from halfv_core.loading import Loading
         from halfv_core.models import check_request
 
-        check_request(model, self.dtype, self.device, self.limits())
+        check_request(model, Loading(**self._arguments()))
 
     def load(self, model: str) -> "LoadedModel":
         """Load a model, see `cli.common.load_quietly`.
@@ -42,7 +63,17 @@ class LoadingOptions:
         Raises:
             ModelError: see `halfv_core.models.load_model`.
         """
-        return load_quietly(model, self.dtype, self.device, self.trust_remote_code, self.limits())
+        return load_quietly(model, **self._arguments(), trust_remote_code=self.trust_remote_code)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "dtype": self.dtype,
+            "device": self.device,
+            "device_map": self.device_map,
+            "max_memory": self.limits(),
+            "tensor_parallel": self.tensor_parallel,
+            "load_in": self.load_in,
+        }
 
     def limits(self) -> dict[int | str, int | str] | None:
         """The memory limits by device, as they were typed; None if there are none.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
 from halfv_core.errors import ModelError
 
@@ -82,9 +82,15 @@ def check_size(name: str, folder: Path, trust_remote_code: bool = False) -> None
 
 def described_size(config: PreTrainedConfig, trust_remote_code: bool = False) -> tuple[int, int]:
     """Numbers of parameters and of elements of buffers of the model that a config describes, made without memory."""
+    model = without_memory(config, trust_remote_code)
+    return sum(one.numel() for one in model.parameters()), sum(one.numel() for one in model.buffers())
+
+
+def without_memory(config: PreTrainedConfig, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The model that a config describes, with its weights on the meta device."""
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
-    return sum(one.numel() for one in model.parameters()), sum(one.numel() for one in model.buffers())
+    return model  # type: ignore[no-any-return]
 
 
 def _fields(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from halfv_core.failures import is_out_of_memory
 from halfv_core.families import parts_of
 from halfv_core.latency import Setting
 from halfv_core.placement import device_of
+from halfv_core.quantising import numbers_of
 
 
 def available_devices() -> list[str]:
@@ -36,7 +37,7 @@ def setting_of(model: PreTrainedModel) -> Setting:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return Setting(
         device=processor_name() if device.type == "cpu" else name,
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=numbers_of(model),
         kernel=parts_of(model).decoder.config._attn_implementation,
         threads=torch.get_num_threads() if device.type == "cpu" else None,
     )
@@ -79,12 +80,17 @@ _UNITS |= {f"{letter}B": 10 ** (3 * power) for power, letter in enumerate("KMGT"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)")
 
 
-def memory_limits(given: Mapping[int | str, int | str]) -> dict[int | str, int]:
+_FREE_SHARE = 0.9
+"""Share of the free memory of a device that weights may take; the rest is for what the model computes."""
+
+
+def memory_limits(given: Mapping[int | str, int | str], gpus: Sequence[int] | None = None) -> dict[int | str, int]:
     """How much of each device's memory weights may take, as accelerate's `max_memory`.
 
     Args:
-        given: by GPU index or `cpu`, a size as in `8GiB`, or in bytes. Devices that are not named have the room that is
-            free on them.
+        given: by GPU index or `cpu`, a size as in `8GiB`, or in bytes. Devices that are not named have nine tenths of
+            the room that is free on them.
+        gpus: indices of the only GPUs that weights may go to. Limits of the others mean nothing then.
 
     Returns:
         Bytes by GPU index and `cpu`. What does not fit stays on disk.
@@ -92,17 +98,36 @@ def memory_limits(given: Mapping[int | str, int | str]) -> dict[int | str, int]:
     Raises:
         ModelError: no such device on this machine, or not a size.
     """
-    from accelerate.utils import get_max_memory
-
-    limits: dict[int | str, int] = dict(get_max_memory())
+    limits = {device: int(size * _FREE_SHARE) for device, size in _free_memory(gpus).items()}
+    known = {*limits, *range(torch.cuda.device_count())}
     for name, size in given.items():
         device = int(name) if str(name).isdecimal() else name
-        if device not in limits:
+        if device not in known:
             raise ModelError(
                 "memory is limited of a device that there is not", got=name, expected=" or ".join(map(str, limits))
             )
         found = _SIZE.fullmatch(f"{size}B" if str(size).isdecimal() else str(size))
         if found is None:
             raise ModelError(f"the memory limit of {name} is not a size", got=size, expected="as 8GiB or 500MB")
-        limits[device] = int(float(found[1]) * _UNITS[found[2]])
+        if device in limits:
+            limits[device] = int(float(found[1]) * _UNITS[found[2]])
     return limits
+
+
+def _free_memory(gpus: Sequence[int] | None) -> dict[int | str, int]:
+    """Free bytes by device. With `gpus`, no other one is asked, since asking takes memory on it."""
+    from accelerate.utils import get_max_memory
+
+    if gpus is None:
+        return dict(get_max_memory())
+    import psutil  # type: ignore[import-untyped] # accelerate needs it
+
+    there = range(torch.cuda.device_count())
+    if not gpus or len(set(gpus)) < len(gpus) or not set(gpus) <= set(there):
+        raise ModelError(
+            "weights cannot be put on these GPUs",
+            got=", ".join(map(str, gpus)) or "none",
+            expected=f"different ones of {', '.join(map(str, there))}" if there else "a machine with GPUs",
+        )
+    free: dict[int | str, int] = {index: torch.cuda.mem_get_info(index)[0] for index in sorted(gpus)}
+    return free | {"cpu": psutil.virtual_memory().available}

@@ -4,18 +4,19 @@ model, processor, name = load_model("qwen2.5-vl-7b")
 """
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from halfv_core.bundled import BUNDLED
 from halfv_core.checkpoint_weights import check_weights
-from halfv_core.errors import MAX_VALUE, HalfVError, ModelError, RunError, shortened
-from halfv_core.failures import is_out_of_memory, reason_of
+from halfv_core.errors import MAX_VALUE, HalfVError, ModelError, shortened
 from halfv_core.hub import hub_answers
+from halfv_core.loading import Loading, cannot_load
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
     from halfv_core.processors import PromptProcessor
@@ -42,8 +43,6 @@ MODEL_NAMES: dict[str, str] = {
     "gemma3-4b": "google/gemma-3-4b-it",
 }
 """Short name -> hub id."""
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class LoadedModel(NamedTuple):
@@ -91,9 +90,13 @@ def load_model(
     *,
     dtype: str = "auto",
     device: str = "auto",
+    device_map: str | Path | None = None,
+    max_memory: Mapping[int | str, int | str] | None = None,
+    gpus: Sequence[int] | None = None,
+    tensor_parallel: int | None = None,
+    load_in: str | None = None,
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
-    max_memory: Mapping[int | str, int | str] | None = None,
 ) -> LoadedModel:
     """Load a model and its processor for inference, and make sure that all weights are the checkpoint's.
 
@@ -102,26 +105,35 @@ def load_model(
         dtype: `auto` (the checkpoint's own), `float32`, `bfloat16` or `float16`.
         device: `auto` (all GPUs there are, then the CPU's memory and the disk, from where weights are brought when they
             are needed; without a GPU the CPU), or a torch device.
+        device_map: how the weights are spread, instead of `device`: `auto`, `balanced`, `balanced_low_0` or
+            `sequential`, as accelerate has them, or a JSON file of module: device, such as
+            `{"": 0, "model.language_model.layers.20": "cpu", "lm_head": "disk"}`.
         max_memory: what weights may take of each device's memory, by GPU index or `cpu`, such as
-            `{0: "10GiB", "cpu": "30GiB"}`; for `device="auto"`. The rest is read from disk while the model runs.
+            `{0: "10GiB", "cpu": "30GiB"}`, where they may be spread. The rest is read from disk while the model runs.
+        gpus: indices of the only GPUs that are used, likewise; for one of several replicas in a machine.
+        tensor_parallel: number of processes that torchrun has started, which hold a part of every layer each. All of
+            them load the model and make the same calls.
+        load_in: `4bit` (nf4) or `8bit` (LLM.int8): pack the weights with bitsandbytes, which has to be installed.
 
     Raises:
-        ModelError: unknown name, dtype, device or memory limit; a checkpoint that cannot be read, or whose weights are
-            not those of its architecture; or no network and not in the local cache.
+        ModelError: unknown name, dtype, device or memory limit; what cannot be combined, or the machine or the model
+            does not allow; a checkpoint that cannot be read, or whose weights are not those of its architecture; or no
+            network and not in the local cache.
         RunError: out of memory.
     """
     from halfv_core.adapters import Adapter
-    from halfv_core.devices import memory_limits
     from halfv_core.processors import load_processor
 
-    target = check_request(name, dtype, device, max_memory)
-    limits = None if max_memory is None else memory_limits(max_memory)
-    options = {"dtype": dtype, "attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
+    loading = Loading(dtype, device, device_map, max_memory, gpus, tensor_parallel, load_in)
+    check_request(name, loading)
+    options = {"attn_implementation": attn_implementation, "trust_remote_code": trust_remote_code}
     checkpoint = _Source.of(name)
     try:
         adapter = Adapter.find(checkpoint.place, checkpoint.offline)
+        if adapter is not None and loading.is_split:
+            raise ModelError(f"{name} is an adapter, which is not split over processes", expected="a whole model")
         base = checkpoint if adapter is None else _Source.of(adapter.base)
-        model = _read_model(base, target, options, limits)
+        model = _read_model(base, loading, options)
         if adapter is not None:
             adapter.add_to(model)
         _check_generation(base, model)
@@ -130,35 +142,14 @@ def load_model(
     except HalfVError:
         raise
     except Exception as error:
-        raise _cannot_load(checkpoint, error) from None
+        raise cannot_load(*checkpoint, error) from None
     return LoadedModel(model.eval(), load_processor(prompts.place, trust_remote_code, prompts.offline), name)
 
 
-def check_request(
-    name: str,
-    dtype: str = "auto",
-    device: str = "auto",
-    max_memory: Mapping[int | str, int | str] | None = None,
-) -> "torch.device | None":
-    """What `load_model` can refuse at once, before a file is read; takes what `load_model` takes.
-
-    Returns:
-        The device; None for `auto`.
-
-    Raises:
-        ModelError: unknown name, dtype or device, or memory limits that cannot be kept.
-    """
-    from halfv_core.devices import check_device, memory_limits
-
-    if dtype not in DTYPES:
-        raise ModelError("unknown dtype", got=dtype, expected=" or ".join(DTYPES))
-    target = None if device == "auto" else check_device(device)
-    if max_memory is not None and target is not None:
-        raise ModelError("memory limits are for a model that may be spread", got=f"device {device}", expected="auto")
-    if max_memory is not None:
-        memory_limits(max_memory)
+def check_request(name: str, loading: Loading = Loading()) -> None:  # noqa: B008 - frozen
+    """Raise ModelError for what `load_model` can refuse at once, before a file of the checkpoint is read."""
+    loading.check()
     resolve(name)
-    return target
 
 
 class _Source(NamedTuple):
@@ -206,31 +197,38 @@ class _Source(NamedTuple):
         config = None if Path(self.place).is_dir() else self.file("config.json")
         return None if config is None or config.parent.parent.name != "snapshots" else config.parent.name
 
+    def described(self, trust_remote_code: bool) -> "PreTrainedModel":
+        """The model of config.json, without memory."""
+        from transformers import AutoConfig
+
+        from halfv_core.checkpoint_size import without_memory
+
+        config = AutoConfig.from_pretrained(
+            self.place, trust_remote_code=trust_remote_code, local_files_only=self.offline
+        )
+        return without_memory(config, trust_remote_code)
+
     def has_processor(self) -> bool:
         return self.has_file("processor_config.json") or self.has_file("preprocessor_config.json")
 
 
-def _read_model(
-    source: _Source, target: "torch.device | None", options: dict[str, Any], limits: dict[int | str, int] | None
-) -> "PreTrainedModel":
-    """Read a model to one device, or with None to wherever there is room, and check its weights."""
-    import torch
+def _read_model(source: _Source, loading: Loading, options: dict[str, Any]) -> "PreTrainedModel":
+    """Read a model to where it is asked for, and check its weights."""
     from transformers import AutoModelForImageTextToText
 
-    devices: Any = "auto" if target is None and (torch.cuda.is_available() or limits) else None
-    if target is not None and target.type != "cpu":
-        devices = {"": target}
     source.check_config(options["trust_remote_code"])
-    # Weights of another shape are let through here, and named by the check.
-    loaded: Any = AutoModelForImageTextToText.from_pretrained(
-        source.place,
-        **options,
-        local_files_only=source.offline,
-        device_map=devices,
-        max_memory=limits,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
+    options |= loading.arguments(source.name, cache(lambda: source.described(options["trust_remote_code"])))
+    with warnings.catch_warnings():
+        # LLaVA-NeXT's map has a weight beside the modules.
+        warnings.filterwarnings("ignore", message="The following device_map keys do not match any submodules")
+        # Weights of another shape are let through here, and named by the check.
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            source.place,
+            **options,
+            local_files_only=source.offline,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
     model, info = loaded
     check_weights(source.name, type(model).__name__, info)
     return model  # type: ignore[no-any-return]
@@ -251,32 +249,3 @@ def _check_generation(source: _Source, model: "PreTrainedModel") -> None:
             got=f"eos_token_id {end}",
             expected="one or several token ids in generation_config.json or config.json",
         )
-
-
-def _cannot_load(source: _Source, error: Exception) -> HalfVError:
-    if is_out_of_memory(error):
-        return RunError(
-            f"out of memory while {source.name} was loaded ({reason_of(error)})",
-            remedy="use --dtype bfloat16, a smaller model, or --device auto --max-memory cpu=8GiB (or what there is), "
-            "which leaves on disk what does not fit",
-        )
-    reason = reason_of(error)
-    if "trust_remote_code" in str(error):
-        return ModelError(
-            f"{source.name} brings code of its own, which is not run unasked",
-            remedy="read that code, then add --trust-remote-code",
-        )
-    if "offload_folder" in str(error):
-        return ModelError(
-            f"parts of {source.name} would have to stay on disk, and its files cannot be read part by part",
-            got="other files than safetensors",
-            remedy="save the checkpoint again with save_pretrained, or let more of it into memory by --max-memory",
-        )
-    if Path(source.place).is_dir():
-        return ModelError(f"cannot load the checkpoint {source.name} ({reason})")
-    if source.offline:
-        reason = "no network, and not whole in the local cache"
-    return ModelError(
-        f"cannot get {source.place} from the hub ({reason})",
-        remedy="connect to the network, or download the checkpoint elsewhere and pass its folder: --model /path/to/it",
-    )

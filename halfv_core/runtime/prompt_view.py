@@ -165,8 +165,8 @@ class PromptView:
         parts, layer = self._around.parts, self._around.parts.layers[self._index_of(at)]
         if parts.ranks.group is not None:
             raise UnsupportedError(
-                "this selector looks at single heads, which tensor parallelism has put into several processes",
-                remedy="use anchor_coverage or attention, or run the model in one process",
+                "this selector or probe looks at single heads, which tensor parallelism has put into several processes",
+                remedy="run the model in one process, or use anchor_coverage or attention, or a probe without heads",
             )
         slots = self._slots_at(at) if slots is None else slots
         states = self._input_of(at).hidden[self._row, slots]  # (k, D)

@@ -19,6 +19,7 @@ from halfv_core.families import parts_of
 from halfv_core.placement import device_of
 from halfv_core.plan import Plan
 from halfv_core.processors import Inputs
+from halfv_core.quantising import numbers_of
 from probe.bench.goals import judge
 from probe.bench.measure import Request, executed_flops, interleaved, planned_request, request, selection
 from probe.bench.records import Analytic, Benchmark, Machine, Measured, Ratios, Spread, Subject
@@ -181,7 +182,7 @@ def _subject(
         whole_layers=whole_layers,
         vision_layers=layers[1],
         whole_vision_layers=whole_vision_layers,
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=numbers_of(model),
         kernel=parts.decoder.config._attn_implementation,
         plan=plan,
         visual_tokens=visual,

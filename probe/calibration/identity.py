@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from halfv_core.placement import device_of, stored_weight
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import config_fingerprint
+from halfv_core.quantising import numbers_of
 from halfv_core.wrappers import plain_model
 from probe.data.samples import Sample, data_fingerprint
 
@@ -29,6 +30,7 @@ class Identity:
     model: str
     """Name or path as the user gave it."""
     dtype: str
+    """With what packed the weights, if they are quantised."""
     device: str
     versions: dict[str, str]
     """Package -> version."""
@@ -49,7 +51,7 @@ class Identity:
         """
         return cls(
             model=model_id or str(model.config.name_or_path),
-            dtype=str(model.dtype).removeprefix("torch."),
+            dtype=numbers_of(model),
             device=str(device_of(model)),
             versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
             config=config_fingerprint(model.config),

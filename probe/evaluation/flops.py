@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from halfv_core.families import Family, parts_of
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.wrappers import plain_model
 
 
 def flop_counter() -> FlopCounterMode:
@@ -55,10 +56,12 @@ def outside_flops(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *,
     Args:
         inputs: model inputs of any batch size.
     """
-    layers = parts_of(model, family).layers
-    with wrapped([Wrap(layer, "forward", _skip) for layer in layers]), flop_counter() as counting:
+    layers, head = parts_of(model, family).layers, plain_model(model).get_output_embeddings()
+    with wrapped([Wrap(part, "forward", _skip) for part in (*layers, head)]), flop_counter() as counting:
         model(**inputs, use_cache=False, logits_to_keep=1)
-    return int(counting.get_total_flops())
+    # By its sizes, since under tensor parallelism this process multiplies by a part of it.
+    of_head: int = 2 * len(inputs["input_ids"]) * head.in_features * head.out_features
+    return int(counting.get_total_flops()) + of_head
 
 
 class OutsideFlops:

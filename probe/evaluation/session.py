@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from halfv_core.errors import first_fault
 from halfv_core.placement import device_of
 from halfv_core.profile import Profile, config_fingerprint
+from halfv_core.quantising import numbers_of
 from halfv_core.ranks import Ranks
 from halfv_core.records import Record
 from probe.common.journal import Journal
@@ -62,7 +63,7 @@ class Session:
         self._identity: dict[str, JsonValue] = {
             "model": given.model_id or str(model.config.name_or_path),
             "config": config_fingerprint(model.config),
-            "dtype": str(model.dtype).removeprefix("torch."),
+            "dtype": numbers_of(model),
             "device": str(self._device),
             "data": data_fingerprint(samples),
             "grading": grading,

@@ -14,9 +14,12 @@ import torch
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from transformers import AutoModelForImageTextToText, PreTrainedModel
+from typer.testing import CliRunner
 
+from cli.main import app
 from halfv_core import Freeze, HalfVError, Keep, Plan, Profile, apply
 from halfv_core.families import parts_of
+from halfv_core.models import load_model
 from halfv_core.processors import load_processor
 from halfv_core.selectors import SELECTORS
 from halfv_core.selectors.base import SelectionContext, Selector
@@ -139,17 +142,44 @@ def calibrated(
     return calibrate(model, processor, samples, settings, model_id="m", journal=folder / journal)
 
 
+COMMANDS = {
+    "doctor": "",
+    "generate": "--image {folder}/0.png --prompt w21 --method fastv --flops 1.5 --compare --max-new-tokens 3",
+    "calibrate": "--data {data} --samples 4 --certify 0 --method fastv --target-flops 1.5 --max-new-tokens 2 "
+    "--output {own}/profile.json",
+    "evaluate": "--data {data} --profile {own}/profile.json --samples 3 --max-new-tokens 2 --output {own}/e.json",
+    "compare-methods": "--data {data} --methods fastv,vtw --flops 1.5 --samples 2 --output {own}/methods.json",
+    "analyze": "--data {data} --probes lens,rank --samples 2 --max-new-tokens 2 --output {own}/analysis.json",
+}
+"""What runs with `--tensor-parallel`, with arguments."""
+
+
+def said_by_commands(folder: Path, own: str, *more: str) -> dict[str, Any]:
+    """The JSON that the commands print. Each process has a folder of its own, where all but the first write in vain."""
+    (folder / own).mkdir()
+    places = {"folder": folder, "data": folder / "data.jsonl", "own": folder / own}
+    said: dict[str, Any] = {}
+    for command, text in COMMANDS.items():
+        arguments = [command, "--model", str(folder / "checkpoint"), *text.format(**places).split(), *more, "--json"]
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        said[command] = json.loads(result.stdout)
+    return said
+
+
 def work(folder: Path) -> dict[str, Any]:
     """What one of the two processes finds."""
     results: dict[str, Any] = {}
     for family in FAMILIES:
         results[family] = measured(by_transformers(folder / family), family)
-    checkpoint = by_transformers(folder / "checkpoint")
+    checkpoint = load_model(str(folder / "checkpoint"), tensor_parallel=2).model
     results["probed"] = probed(checkpoint, folder)
     results["journal"] = (folder / "journal").read_text()
     results["resumed"] = json.loads(calibrated(checkpoint, folder).model_dump_json())
     other = SETTINGS.model_copy(update={"entropy_k": 4})
     results["other journal"] = refusal(lambda: calibrated(checkpoint, folder, other))
+    results["said"] = said_by_commands(folder, f"rank{distributed.get_rank()}", "--tensor-parallel", "2")
+    results["three"] = refusal(lambda: load_model(str(folder / "checkpoint"), tensor_parallel=3))
     layers = "model.language_model.layers.*.self_attn."
     gathered = by_transformers(folder / "llava", {layers + name: style for name, style in GATHERED.items()})
     assert parts_of(gathered).layers[0].self_attn.k_proj(torch.zeros(1, 1, 32)).shape[-1] == 32
@@ -186,7 +216,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("alone")
     write_samples(folder)
     place = save_checkpoint("llava", folder / "checkpoint")
-    return probed(AutoModelForImageTextToText.from_pretrained(place).eval(), folder)
+    return probed(load_model(str(place)).model, folder) | {"said": said_by_commands(folder, "alone")}
 
 
 def assert_same(found: Mapping[str, Any], whole: Mapping[str, Any]) -> None:
@@ -265,3 +295,32 @@ def test_one_process_writes_the_journal_and_all_resume_from_it(ranks: list[dict[
     for found in ranks:
         assert without_times(found["resumed"]) == without_times(found["probed"]["profile"])
         assert "holds unfinished work with another entropy_k" in found["other journal"]
+
+
+TIMES = ("seconds", "first_token_ratio", "prefill_ratio", "selection_share", "created", "found")
+"""Parts of the names of what differs from run to run."""
+GIVEN = ("arguments_given", "data", "model_id", "model", "name", "profile", "sample_ids")
+
+
+def lasting(said: Any) -> Any:
+    """What a command printed, without times and the folders that it was given."""
+    if isinstance(said, dict):
+        return {
+            name: lasting(value)
+            for name, value in said.items()
+            if not any(part in name for part in TIMES) and not (name in GIVEN and isinstance(value, str | dict))
+        }
+    return [lasting(one) for one in said] if isinstance(said, list) else said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_says_what_it_says_in_one_process(
+    command: str, ranks: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
+    for found in ranks:
+        assert_close(lasting(found["said"][command]), lasting(alone["said"][command]))
+
+
+def test_another_number_of_processes_is_one_line(ranks: list[dict[str, Any]]) -> None:
+    for found in ranks:
+        assert "got 2 processes; expected 3; type: torchrun --nproc-per-node 3 -m cli.main" in found["three"]

@@ -3,6 +3,7 @@
 What does not need the packages is in tests/unit/halfv_core/runtime/test_kinds_of_layers.py.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,16 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel
+from typer.testing import CliRunner
 
+from cli.main import app
+from halfv_core import HalfVError
 from halfv_core.models import bundled_models, load_model
 from halfv_core.processors import load_processor
 from probe import calibrate, load_samples
 from probe.calibration.calibrate import Settings
 from probe.calibration.identity import weights_fingerprint
+from probe.capture.hidden_states import capture
 from probe.trials.proofs import prove
 
 NAME = "tiny-qwen2.5-vl"
@@ -98,3 +103,56 @@ def test_weights_are_told_apart(kind: str, tmp_path: Path) -> None:
         layer: Any = model.get_submodule("model.language_model.layers.7.mlp")
         layer.up_proj, layer.gate_proj = layer.gate_proj, layer.up_proj
     assert weights_fingerprint(model) != before
+
+
+PACKED = {"4bit": "float32, weights by bitsandbytes nf4", "8bit": "float32, weights by bitsandbytes int8"}
+
+
+@pytest.mark.parametrize("load_in", PACKED)
+def test_a_model_is_quantised_while_it_is_loaded(load_in: str, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    model, processor, _ = load_model(NAME, load_in=load_in)
+    sample = load_samples("scenes")[0]
+    inputs = processor.prompt(sample.open_images(), sample.prompt)
+    with torch.no_grad():
+        own = model(**inputs, output_hidden_states=True, use_cache=False).hidden_states
+    hidden = capture(model, inputs, normed=False).hidden
+    assert torch.equal(hidden[:-1], torch.cat(own[:-1]))
+    plain = load_model(NAME).model
+    assert model.get_memory_footprint() < 0.6 * plain.get_memory_footprint()
+    model.save_pretrained(tmp_path)
+    with pytest.raises(HalfVError, match="is quantised already; got weights by bitsandbytes"):
+        load_model(str(tmp_path), load_in=load_in)
+
+
+@pytest.mark.parametrize("load_in", PACKED)
+def test_commands_quantise_and_their_records_say_so(load_in: str, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    arguments = ["--model", NAME, "--load-in", load_in, "--json"]
+    few = ["--samples", "3", "--kl-samples", "1", "--examples", "0", "--certify", "0", "--max-new-tokens", "2"]
+    few += ["--method", "vtw", "--target-flops", "1.5", "--output", str(tmp_path / "profile.json")]
+    for command, more in (("doctor", []), ("calibrate", few)):
+        result = CliRunner().invoke(app, [command, *arguments, *more], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        said = json.loads(result.stdout)
+        record = said["model"] if command == "doctor" else said["provenance"]
+        assert record["dtype"] == PACKED[load_in]
+        assert "will be cast" not in result.stderr  # of bitsandbytes, at each layer
+
+
+def test_an_adapter_is_added_to_a_quantised_model(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    pytest.importorskip("bitsandbytes")
+    model = load_model(NAME).model
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj", "up_proj"], init_lora_weights=False))
+    adapted.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": NAME}))
+    loaded, processor, _ = load_model(str(tmp_path), load_in="4bit")
+    assert all(check.passed for check in prove(loaded, processor))
+
+
+def test_what_does_not_fit_is_not_brought_from_elsewhere() -> None:
+    pytest.importorskip("bitsandbytes")
+    with pytest.raises(HalfVError, match="does not fit on the devices that run it"):
+        load_model(NAME, load_in="4bit", max_memory={"cpu": "1MB"})
