@@ -38,6 +38,8 @@ WATCH = 2.0
 LEAVING = 10.0
 """Seconds for which the first process waits for the others in the end."""
 
+KEPT = "what was measured is kept, and the same command goes on from there"
+
 _uses = count()
 
 
@@ -174,7 +176,7 @@ class DataParallel:
                 on_value()
 
         while (number := self._store.add(f"{task}/taken", 1) - 1) < total:
-            self._watch()
+            self._watch_now_and_then()
             self._store.set(f"at/{self.rank}", label(number))
             value = measure(number)
             self._store.add("progress", 1)
@@ -269,8 +271,7 @@ class DataParallel:
             time.sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
             try:
-                if time.monotonic() - self._watched > WATCH:
-                    self._watch()
+                self._watch_now_and_then()
             except RankFailed:
                 if ready():  # the other one has ended after what is waited for
                     return
@@ -282,8 +283,10 @@ class DataParallel:
                     remedy="see what keeps it, or allow more time; the same command goes on from what was measured",
                 )
 
-    def _watch(self) -> None:
+    def _watch_now_and_then(self) -> None:
         """Raise RankFailed if another process has failed, was stopped or is gone."""
+        if time.monotonic() - self._watched < WATCH:
+            return
         assert self.presence is not None
         self._watched = time.monotonic()
         if failure := self.failure():
@@ -295,16 +298,25 @@ class DataParallel:
             self._progress, self._moved = progress, self._watched
         if stopped:
             time.sleep(WATCH)  # the signal that stopped it may have been for all
-            raise self.failure() or RankFailed(f"{self._names(stopped)} was stopped", 1)
+            raise self.failure() or RankFailed(f"{self._names(stopped)} was stopped; {KEPT}", 1)
         if gone := self.presence.gone(others):
             raise self.lost(gone)
 
+    def announce(self) -> None:
+        """Keep in mind that the failure was shown to the user."""
+        self._store.set("announced", "")
+
+    def is_announced(self) -> bool:
+        """Whether a process has shown it."""
+        return bool(self._store.check(["announced"]))
+
     def lost(self, ranks: list[int]) -> RankFailed:
         """The error about processes that give no sign of life."""
-        return RankFailed(f"{self._names(ranks)} is gone: killed, or out of memory, or its machine is lost", 1)
+        what = f"{self._names(ranks)} is gone: killed, or out of memory, or its machine is lost"
+        return RankFailed(f"{what}; {KEPT}", 1)
 
     def _no_store(self, error: DistError) -> RankFailed:
-        return RankFailed(f"{self.name(0)}, or its machine, is gone ({reason_of(error)})", 1)
+        return RankFailed(f"{self.name(0)}, or its machine, is gone ({reason_of(error)}); {KEPT}", 1)
 
     def _names(self, ranks: list[int]) -> str:
         return " and ".join(map(self.name, ranks))

@@ -6,6 +6,7 @@ The processes do all the work of this file in one go, since starting them takes 
 import json
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,18 @@ SETTINGS = Settings(
 )
 
 
-def team(folder: Path, name: str, size: int) -> DataParallel:
+def team(name: str, size: int) -> DataParallel:
     """The first processes, as those of a run of their own."""
-    return DataParallel(distributed.FileStore(str(folder / f"store of {name}"), size), distributed.get_rank(), size)
+    return DataParallel(distributed.PrefixStore(name, common_store()), distributed.get_rank(), size)
+
+
+@cache
+def common_store() -> distributed.Store:
+    """A store like torchrun's, at the first process."""
+    server = distributed.TCPStore("127.0.0.1", 0, None, True) if distributed.get_rank() == 0 else None
+    port = [server and server.port]
+    distributed.broadcast_object_list(port)
+    return server or distributed.TCPStore("127.0.0.1", port[0], None, False)
 
 
 def loaded_from(folder: Path) -> LoadedModel:
@@ -61,9 +71,10 @@ def calibrated(folder: Path, data_parallel: DataParallel, name: str, **changes: 
         on_progress=lambda *step: told.append(step),
         data_parallel=data_parallel,
     )
+    data_parallel.leave()
     assert bool(told) == data_parallel.is_first
-    data = {"profile": found.profile.model_dump(mode="json"), "observations": found.observations.model_dump(mode="json")}
-    return {**data, "progress": told}
+    profile, observations = (one.model_dump(mode="json") for one in found)
+    return {"profile": profile, "observations": observations, "progress": told}
 
 
 def timeless(found: dict[str, Any]) -> dict[str, Any]:
@@ -134,21 +145,21 @@ def work(folder: Path) -> dict[str, Any]:
             return measure(*given)
 
         StepRunner._measure = slowly  # type: ignore[method-assign]
-    results["three"] = calibrated(folder, team(folder, "three", 3), "three")
+    results["three"] = calibrated(folder, team("three", 3), "three")
     if rank == 1:
         StepRunner._measure = measure  # type: ignore[method-assign]
     distributed.barrier()
     results["measured"] = [lines(folder / f"three.unfinished{end}") for end in ("", ".rank1", ".rank2")]
     if rank < 2:
-        results["two"] = calibrated(folder, team(folder, "two", 2), "two", budget=600.0)
+        results["two"] = calibrated(folder, team("two", 2), "two", budget=600.0)
     else:
         results["one"] = calibrated(folder, ALONE, "one", budget=600.0)
         cut(folder / "one.unfinished", 0.5)
     distributed.barrier()
-    results["one on three"] = calibrated(folder, team(folder, "resume", 3), "one", budget=600.0)
-    results["evaluated"] = evaluated(folder, team(folder, "evaluated", 3))
+    results["one on three"] = calibrated(folder, team("resume", 3), "one", budget=600.0)
+    results["evaluated"] = evaluated(folder, team("evaluated", 3))
     other = {"model": "other"} if rank == 1 else {}
-    results["another"] = refusal(lambda: checked(team(folder, "another", 3), {"model": "m"} | other))
+    results["another"] = refusal(lambda: checked(team("another", 3), {"model": "m"} | other))
     results["failed"] = refusal(lambda: failing(folder, rank))
     return results
 
@@ -170,7 +181,7 @@ def failing(folder: Path, rank: int) -> None:
 
     Curves.measure = fail  # type: ignore[method-assign]
     try:
-        calibrated(folder, team(folder, "failing", 3), "failing")
+        calibrated(folder, team("failing", 3), "failing")
     finally:
         Curves.measure = measure  # type: ignore[method-assign]
 
