@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TOGETHER = ("calibrate", "analyze", "evaluate", "compare-methods")
 """Commands that several processes run."""
+ONE_MODEL = "--tensor-parallel"
+"""Option with which all processes run one model together, in any command that has it."""
 TIMEOUT = "HALFV_RANK_TIMEOUT"
 """Environment variable with the longest time without a finished sample, seconds."""
 PATIENCE = 10.0
@@ -57,7 +59,8 @@ def join(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> N
 
     _processes = DataParallel.from_torchrun(_timeout(environment))
     name = next((word for word in words if not word.startswith("-")), None)
-    if name is not None and name not in TOGETHER:
+    runs_one_model = any(word.partition("=")[0] == ONE_MODEL for word in words)
+    if name is not None and name not in TOGETHER and not runs_one_model:
         raise HalfVError(
             f"`{name}` runs in one process, and several were started",
             got=f"WORLD_SIZE={world}",
@@ -77,16 +80,19 @@ def _timeout(environment: Mapping[str, str]) -> float:
     raise HalfVError(f"bad {TIMEOUT}", got=repr(text), expected="seconds above 0")
 
 
-def sharing(device: str = "auto") -> "DataParallel":
+def sharing(device: str = "auto", tensor_parallel: int | None = None) -> "DataParallel":
     """The processes that share the samples, each of which gets GPUs of its own; called before a model is loaded.
 
     Args:
         device: what the user asked for.
+        tensor_parallel: over how many processes one model is split; then they share no samples.
 
     Raises:
         HalfVError: there are GPUs, and they cannot be shared out.
     """
-    found = processes()
+    from probe.common.data_parallel import ALONE
+
+    found = ALONE if tensor_parallel is not None and tensor_parallel > 1 else processes()
     if found.size > 1:
         from halfv_core.errors import HalfVError
 

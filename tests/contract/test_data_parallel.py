@@ -6,6 +6,7 @@ The processes do all the work of this file in one go, since starting them takes 
 import json
 import time
 from collections import Counter
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def calibrated(folder: Path, data_parallel: DataParallel, name: str, **changes: 
 
 def timeless(found: dict[str, Any]) -> dict[str, Any]:
     times = {"created": "", "seconds": 0.0, "seconds_by_step": {}}
-    profile, observations = found["profile"], found["observations"]
+    profile, observations = deepcopy(found["profile"]), found["observations"]
     return {
         "profile": profile | {"provenance": profile["provenance"] | times},
         "observations": observations | {"created": ""},
@@ -218,7 +219,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     again = calibrated(folder, ALONE, "three")
     assert json.dumps(timeless(again)) == json.dumps(timeless(ranks[0]["three"]))
     total = sum(1 for step, done, _ in again["progress"] if done)
-    assert kept > 10 and len(computed) - computed.count("self-checks") == total - kept
+    assert kept > 8 and len(computed) - computed.count("self-checks") == total - kept
     discard(folder / "three.unfinished")
     assert not list(folder.glob("three.unfinished*"))
 

@@ -1,5 +1,6 @@
 """Commands that torchrun starts several times: one result, one voice, and nothing that kill -9 can cost."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,11 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from torch.distributed import HashStore
 
+import cli.ranks
+from cli.interrupts import Stopped
 from cli.ranks import gpus_of
 from cli.ranks import join as join_ranks
 from halfv_core.errors import HalfVError
+from probe.common.data_parallel import DataParallel
 from tests.unit.cli.test_calibrate_resume import FAST, count, folder, run, timeless  # noqa: F401 - a fixture
+
+QUICK = [*FAST, "--method", "fastv"]
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
 
@@ -55,7 +62,7 @@ def test_kill_9_of_one_process_is_one_line_and_the_rest_is_measured_by_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     journals = [folder / f"profile.json.unfinished{end}" for end in ("", ".rank1")]
-    with torchrun(2, *FAST) as running:
+    with torchrun(2, *QUICK) as running:
         deadline = time.monotonic() + 300
         while min(map(count, journals)) < 4 and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -71,39 +78,95 @@ def test_kill_9_of_one_process_is_one_line_and_the_rest_is_measured_by_others(
     kept = sum(map(count, journals)) - len(journals)
     assert kept >= 6
 
-    with torchrun(2, *FAST, "--report", "report.html") as running:
+    with torchrun(2, *QUICK, "--report", "report.html") as running:
         printed, errors = running.communicate(timeout=600)
     assert running.returncode == 0, errors
     assert printed.count("profile: profile.json") == 1 and (folder / "report.html").exists()
     assert not list(folder.glob("*.unfinished*"))
     together = timeless(folder / "profile.json")
-    assert run(*FAST, "--output", "alone.json", monkeypatch=monkeypatch) == 0
-    for option in ('"output": "alone.json"', '"report": "report.html"'):
-        assert option in together + timeless(folder / "alone.json")
+    assert run(*QUICK, "--output", "alone.json", monkeypatch=monkeypatch) == 0
     assert without_arguments(together) == without_arguments(timeless(folder / "alone.json"))
 
 
 def without_arguments(profile: str) -> str:
-    import json
-
     found = json.loads(profile)
     del found["provenance"]["arguments_given"]
     return json.dumps(found)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["calibrate", "--model", "tiny-llava", "--samples", "1"], "bad --samples"),
-        (["export", "profile.json"], "`export` runs in one process, and several were started; got WORLD_SIZE=2"),
-    ],
-)
-def test_what_all_processes_meet_is_said_once(arguments: Sequence[str], line: str, tmp_path: Path) -> None:
-    with torchrun(2, *arguments) as running:
+def test_what_all_processes_meet_is_said_once(tmp_path: Path) -> None:
+    with torchrun(2, "calibrate", "--model", "tiny-llava", "--samples", "1") as running:
         printed, errors = running.communicate(timeout=300)
     assert running.returncode != 0 and printed == ""
-    assert len(said(errors)) == 1 and line in said(errors)[0]
-    assert errors.count("exitcode") == 1 or "exitcode  : 2" in errors
+    assert len(said(errors)) == 1 and said(errors)[0].startswith("halfv-probe: bad --samples")
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> HashStore:
+    """The store of two processes, of which this one becomes either; the streams are put back after it."""
+    found = HashStore()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(
+        DataParallel, "from_torchrun", lambda timeout: DataParallel(found, int(os.environ["RANK"]), 2, timeout=timeout)
+    )
+    monkeypatch.setattr("cli.ranks._processes", None)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    return found
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_other_commands_are_refused_by_the_first_process(
+    rank: int, store: HashStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", str(rank))
+    store.set(f"left/{1 - rank}", "2")
+    assert run("export", "profile.json", monkeypatch=monkeypatch) == 2
+    line = capsys.readouterr().err
+    if rank == 0:
+        assert line.startswith("halfv-probe: `export` runs in one process, and several were started; got WORLD_SIZE=2")
+        assert line.count("\n") == 1
+    else:
+        assert line == ""
+
+
+def test_a_process_that_fails_alone_says_so_with_its_name(
+    store: HashStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first one is in the middle of something else, so that it does not say it."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("cli.ranks.PATIENCE", 0.3)
+    assert run("calibrate", "--model", "nowhere", monkeypatch=monkeypatch) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("halfv-probe: rank 1 of 2: no model 'nowhere'") and line.count("\n") == 1
+    assert store.get("left/1") == b"2"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_that_follows_a_failure_is_not_taken_for_a_wish(
+    rank: int, store: HashStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun stops all others if one has failed."""
+    monkeypatch.setenv("RANK", str(rank))
+    join_ranks(["calibrate"])
+    wish = Stopped(signal.SIGTERM)
+    store.set(f"left/{1 - rank}", "143")
+    assert cli.ranks.stopped(wish) == (("stopped by SIGTERM", 143) if rank == 0 else (None, 143))
+    store.set("failed", f"{1 - rank} 2 no such image")
+    if rank == 0:
+        assert cli.ranks.stopped(wish) == ("rank 1 of 2: no such image", 2)
+    store.set("announced", "")
+    assert cli.ranks.stopped(wish) == (None, 143)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_process_that_is_left_says_who_is_gone(
+    rank: int, store: HashStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", str(rank))
+    join_ranks(["calibrate"])
+    line, code = cli.ranks.stopped(Stopped(signal.SIGTERM))
+    assert line is not None and line.startswith(f"rank {1 - rank} of 2 is gone: killed") and code == 1
 
 
 def test_processes_that_cannot_meet_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +174,15 @@ def test_processes_that_cannot_meet_say_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(HalfVError, match="the processes cannot meet .*MASTER_ADDR expected.*; start them by torchrun"):
-        join_ranks(["calibrate"], {"WORLD_SIZE": "2", "RANK": "0"})
+        join_ranks(["calibrate"])
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "inf", "nan"])
+def test_a_time_that_is_none_is_refused(text: str, store: HashStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("HALFV_RANK_TIMEOUT", text)
+    with pytest.raises(HalfVError, match=f"bad HALFV_RANK_TIMEOUT; got '{text}'; expected seconds above 0"):
+        join_ranks(["calibrate"])
 
 
 @pytest.mark.parametrize(

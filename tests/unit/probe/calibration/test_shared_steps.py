@@ -109,11 +109,14 @@ def test_a_limit_is_asked_before_each_round_and_not_overstepped(size: int) -> No
 
     items, *_ = (together(size, work) if size > 1 else [work(ALONE)])[0]
     assert list(items) == ["s0", "s1", "s2", "s3"]
-    assert asked == {
-        1: [("s0", 0), ("s1", 1), ("s2", 2), ("s3", 3), ("s4", 4)],
-        2: [("s0", 0), ("s2", 2), ("s4", 4)],
-        3: [("s0", 0), ("s3", 3), ("s4", 4)],
-    }[size]
+    assert (
+        asked
+        == {
+            1: [("s0", 0), ("s1", 1), ("s2", 2), ("s3", 3), ("s4", 4)],
+            2: [("s0", 0), ("s2", 2), ("s4", 4)],
+            3: [("s0", 0), ("s3", 3), ("s4", 4)],
+        }[size]
+    )
 
 
 def test_what_was_decided_is_decided_again_by_another_number_of_processes(tmp_path: Path) -> None:
