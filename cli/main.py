@@ -88,9 +88,8 @@ def failed(error: Exception, stderr: TextIO) -> int:
 
     own = failure_of(error)
     shown = ranks.failed(error)
-    if own is None and not ranks.processes().is_first:
-        sys.stderr = stderr  # the traceback is worth having
     if own is None:
+        sys.stderr = stderr  # the traceback is worth having, from every process
         raise error
     if shown is not None:
         print(f"halfv-probe: {failure_of(shown) or own}", file=stderr)

@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from io import TextIOBase
 from pathlib import Path
+from signal import SIGTERM
 from typing import TYPE_CHECKING, TextIO
 
 from cli.common import writing
@@ -29,6 +31,14 @@ PATIENCE = 10.0
 """Seconds that a process which fails leaves to the first one, which may fail in the same way, to say it."""
 
 _processes: "DataParallel | None" = None
+
+
+class Nowhere(TextIOBase):
+    """A stream that takes everything."""
+
+    def write(self, text: str) -> int:
+        """Drop the text."""
+        return len(text)
 
 
 def processes() -> "DataParallel":
@@ -53,7 +63,7 @@ def join(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> N
     if "RANK" not in environment or not world.isdecimal() or int(world) < 2:
         return
     if environment["RANK"] != "0":
-        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+        sys.stdout = sys.stderr = Nowhere()
     from halfv_core.errors import HalfVError
     from probe.common.data_parallel import DataParallel
 
@@ -183,8 +193,10 @@ def stopped(signal: Stopped) -> tuple[str | None, int]:
 
     torchrun stops all processes when one of them has failed or was killed. The first of those that are left says it.
     """
-    found = processes()
-    if found.presence is None or signal.exit_code != 143:
+    found = _processes
+    if found is None or found.presence is None:
+        return str(signal), signal.exit_code
+    if signal.exit_code != 128 + SIGTERM:
         return (str(signal) if found.is_first else None), signal.exit_code
     with suppress(RuntimeError):
         if found.is_announced():
@@ -200,8 +212,8 @@ def stopped(signal: Stopped) -> tuple[str | None, int]:
 
 def leave(code: int) -> int:
     """End together; the exit code of all processes, which is that of the first one, unless it succeeded."""
-    found = processes()
-    if found.presence is None:
+    found = _processes
+    if found is None or found.presence is None:
         return code
     with suppress(RuntimeError):
         if not found.is_first:
