@@ -22,6 +22,7 @@ from cli.data_options import DataOption, ReadingOptions
 from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
+from cli.ranks import saving, sharing
 
 
 def analyze(
@@ -59,6 +60,7 @@ def analyze(
     names = chosen_probes([name.strip() for name in probes.split(",")])
     seconds = None if budget is None else parse_budget(budget)
     loaded_profile = None if profile is None else Profile.load(profile)
+    data_parallel = sharing(loading.device)
     loading.check(model)
     loaded_samples = reading.read(data)
     loaded = loading.load(model)
@@ -79,10 +81,12 @@ def analyze(
             arguments=given_arguments(context),
             journal=journal,
             on_progress=on_progress,
+            data_parallel=data_parallel,
         )
-    with writing(output):
+    with saving(output, journal) as is_first:
+        if not is_first:
+            return
         analysis.save(output)
-        journal.unlink(missing_ok=True)
     if report is not None:
         with writing(report, "--report"):
             write_analysis_page(analysis, report)

@@ -23,6 +23,7 @@ from cli.data_options import DataOption, ReadingOptions
 from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
+from cli.ranks import saving, sharing
 
 if TYPE_CHECKING:
     from probe.calibration.settings import Settings
@@ -125,6 +126,7 @@ def calibrate(
         budget=None if budget is None else parse_budget(budget),
         examples=examples,
     )
+    data_parallel = sharing(loading.device)
     loading.check(model)
     loaded_samples = reading.read(data)
     loaded = loading.load(model)
@@ -139,11 +141,13 @@ def calibrate(
             arguments=given_arguments(context),
             journal=journal,
             on_progress=on_progress,
+            data_parallel=data_parallel,
         )
-    with writing(output):
+    with saving(output, journal) as is_first:
+        if not is_first:
+            return
         observations.save(beside(output))
         profile.save(output)
-        journal.unlink(missing_ok=True)
     if report is not None:
         with writing(report, "--report"):
             write_report([Subject(profile, observations)], report)

@@ -23,6 +23,7 @@ from cli.data_options import DataOption, ReadingOptions, print_rejected
 from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
+from cli.ranks import saving, sharing
 
 if TYPE_CHECKING:
     from halfv_core import Profile
@@ -84,6 +85,7 @@ def compare_methods(
     further = named_profiles(more_profiles or [])
     check_count(samples)
     check_count(tune_samples)
+    data_parallel = sharing(loading.device)
     loading.check(model)
     available = reading.read(data)
     answered = with_references(available)
@@ -115,12 +117,13 @@ def compare_methods(
             arguments=given_arguments(context),
             journal=journal,
             on_progress=on_progress,
+            data_parallel=data_parallel,
         )
-    with writing(record):
+    with saving(record, journal, tuning_journal(journal)) as is_first:
+        if not is_first:
+            return
         write_methods_page([comparison], page)
         comparison.save(record)
-        journal.unlink(missing_ok=True)
-        tuning_journal(journal).unlink(missing_ok=True)
     if as_json:
         print_json(comparison.model_dump(mode="json"))
         return

@@ -23,6 +23,7 @@ from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
 from cli.plan_options import MethodOptions
+from cli.ranks import saving, sharing
 
 
 def evaluate(
@@ -60,6 +61,7 @@ def evaluate(
     loaded_profile = Profile.load(profile)
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
     check_count(samples)
+    data_parallel = sharing(loading.device)
     loading.check(model)
     available = reading.read(data)
     answered = with_references(available)
@@ -91,10 +93,12 @@ def evaluate(
             arguments=given_arguments(context),
             journal=journal,
             on_progress=on_progress,
+            data_parallel=data_parallel,
         )
-    with writing(output):
+    with saving(output, journal) as is_first:
+        if not is_first:
+            return
         ablation.save(output)
-        journal.unlink(missing_ok=True)
     if as_json:
         print_json(ablation.model_dump(mode="json"))
         return

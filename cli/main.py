@@ -10,11 +10,11 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from typing import TextIO
 
 import typer
 
+from cli import ranks
 from cli.analyze import analyze
 from cli.bench import bench
 from cli.calibrate import calibrate
@@ -66,27 +66,20 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 def main() -> None:
     """Run a command; errors that the user can repair are printed on one line, without a traceback."""
     warnings.formatwarning = one_line
+    stderr, words = sys.stderr, sys.argv[1:] or ["--help"]
     try:
         with stoppable():
-            check_alone(os.environ)
-            app(sys.argv[1:] or ["--help"], prog_name="halfv-probe")
+            ranks.join(words)
+            app(words, prog_name="halfv-probe")
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else 0
     except Stopped as stopped:
-        with suppress(OSError):  # the terminal may be gone
-            print(f"halfv-probe: {stopped}", file=sys.stderr, flush=True)
-        sys.exit(stopped.exit_code)
+        line, code = ranks.stopped(stopped)
+        if line is not None:
+            ranks.show(line, stderr)
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is written once more on exit
-            print(f"halfv-probe: cannot write the output: {error.strerror}", file=sys.stderr)
-            sys.exit(1)
-        # Imported here because importing torch would take seconds from `--help`.
-        from halfv_core.failures import failure_of
-
-        failure = failure_of(error)
-        if failure is None:
-            raise
-        print(f"halfv-probe: {failure}", file=sys.stderr)
-        sys.exit(failure.exit_code)
+        code = failed(error, stderr)
+    sys.exit(ranks.leave(code))
 
 
 def one_line(
@@ -98,24 +91,23 @@ def one_line(
     return _FORMAT(message, category, filename, lineno, line)
 
 
-def check_alone(environment: Mapping[str, str]) -> None:
-    """Refuse to be one of several processes of torchrun, each of which would do all the work into the same files.
+def failed(error: Exception, stderr: TextIO) -> int:
+    """Show an error that has ended a command, unless another process does; its exit code."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is written once more on exit
+        print(f"halfv-probe: cannot write the output: {error.strerror}", file=stderr)
+        return 1
+    # Imported here because importing torch would take seconds from `--help`.
+    from halfv_core.failures import failure_of
 
-    Raises:
-        HalfVError: torchrun, or what sets the same variables, has started more than this process.
-    """
-    world = environment.get("WORLD_SIZE", "1")
-    if "RANK" in environment and world.isdecimal() and int(world) > 1:
-        from halfv_core.errors import HalfVError
-
-        if environment.get("LOCAL_RANK", "0") != "0":  # the line is printed once
-            sys.exit(HalfVError.exit_code)
-        raise HalfVError(
-            "a command runs in one process, and several were started, which would overwrite each other's files",
-            got=f"WORLD_SIZE={world}",
-            expected="WORLD_SIZE=1 or none",
-            remedy="run it without torchrun; --device auto uses all GPUs",
-        )
+    own = failure_of(error)
+    shown = ranks.failed(error)
+    if own is None:
+        sys.stderr = stderr  # the traceback is worth having, from every process
+        raise error
+    if shown is not None:
+        print(f"halfv-probe: {failure_of(shown) or own}", file=stderr)
+    return own.exit_code
 
 
 if __name__ == "__main__":

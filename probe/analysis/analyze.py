@@ -9,7 +9,6 @@ budget, as many samples are measured as fit into it.
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -26,10 +25,11 @@ from probe.analyzers.probe import PROBES
 from probe.calibration.budget.budget import MIN_SAMPLES
 from probe.calibration.identity import Identity
 from probe.calibration.provenance import provenance_of
-from probe.calibration.step_runner import StepRunner
+from probe.calibration.step_runner import Limit, StepRunner
 from probe.calibration.steps.examples import choose_examples
 from probe.calibration.steps.step import ProbedModel
-from probe.common.journal import Journal
+from probe.common.data_parallel import ALONE, DataParallel
+from probe.common.journals import opened
 from probe.common.progress import OnProgress
 from probe.data.draw import draw_readable
 from probe.data.samples import Sample, check_enough
@@ -69,6 +69,7 @@ def analyze(
     family: Family | None = None,
     journal: Path | None = None,
     on_progress: OnProgress | None = None,
+    data_parallel: DataParallel = ALONE,
 ) -> Analysis:
     """Measure a model with probes on samples.
 
@@ -83,7 +84,10 @@ def analyze(
         model_id, data, arguments: recorded in the result.
         family: a description of the model, if no registered family fits it.
         journal: a file that stores finished samples, so that an interrupted run continues where it stopped. It is not
-            deleted.
+            deleted. Further processes have files beside it (see `probe.common.journals`).
+        on_progress: called as samples are finished, in the first process.
+        data_parallel: the processes that share the samples. All of them call this with the same arguments and get the
+            same result, which is that of one process, times apart.
 
     Raises:
         DataError: no samples, too few that can be opened and measured, or two with the same id.
@@ -96,34 +100,34 @@ def analyze(
     if profile is not None:
         profile.check_model(model.config)
     admit(model, processor, family=family)
-    drawn, unreadable = draw_readable(samples, count, seed)
-    if len({sample.id for sample in drawn}) < len(drawn):
-        raise DataError("ids of samples must differ", got="one more than once")
-    shown = frozenset(sample.id for sample in choose_examples(drawn[:MIN_SAMPLES], (), examples))
-    step = ProbeSamples(names, max_new_tokens, shown)
-    identity = Identity.of(model, processor, drawn, model_id)
-    key = identity.key({"probes": ",".join(names), "examples": len(shown), "max_new_tokens": max_new_tokens})
     parts = parts_of(model, family)
 
-    def has_enough(_: str, measured: int) -> bool:
+    def most(_: str, measured: int) -> int | None:
         if budget is None or measured < MIN_SAMPLES:
-            return False
+            return None
         elapsed = time.monotonic() - started
-        enough: bool = parts.ranks.agreed_value(elapsed + elapsed / measured > budget)
-        return enough
+        enough: bool = parts.ranks.agreed_value(elapsed + data_parallel.size * elapsed / measured > budget)
+        return measured if enough else None
 
-    with nullcontext(None) if journal is None else Journal.open(journal, key, parts.ranks) as opened:
-        runner = StepRunner(ProbedModel(model, processor, family), opened, on_progress)
-        items = runner.measure_all(step, drawn, has_enough=has_enough)
-        check_enough("samples", len(items), runner.rejected, "give samples that the model can be measured on")
+    with data_parallel.together():
+        drawn, unreadable = draw_readable(samples, count, seed)
+        if len({sample.id for sample in drawn}) < len(drawn):
+            raise DataError("ids of samples must differ", got="one more than once")
+        shown = frozenset(sample.id for sample in choose_examples(drawn[:MIN_SAMPLES], (), examples))
+        step = ProbeSamples(names, max_new_tokens, shown)
+        identity = Identity.of(model, processor, drawn, model_id)
+        key = identity.key({"probes": ",".join(names), "examples": len(shown), "max_new_tokens": max_new_tokens})
+        data_parallel.check_same(key, but="device")
+        with opened(journal, key, parts.ranks, data_parallel) as records:
+            runner = StepRunner(ProbedModel(model, processor, family), records, on_progress, data_parallel)
+            if not data_parallel.is_first:
+                return runner.serve(drawn, Analysis)
+            items = runner.measure_all(step, drawn, limit=None if budget is None else Limit(most))
+            check_enough("samples", len(items), runner.rejected, "give samples that the model can be measured on")
         found = step.combine(items)
-    left_out = len(drawn) - len(runner.rejected) - len(items)
-    return Analysis(
-        layers=len(parts.layers),
-        stages=None if profile is None else profile.stages,
-        results=found.results,
-        examples=found.examples,
-        provenance=provenance_of(
+        left_out = len(drawn) - len(runner.rejected) - len(items)
+        resolved: dict[str, JsonValue] = {"probes": list(names), "samples": count, "examples": examples}
+        provenance = provenance_of(
             samples,
             unreadable,
             identity,
@@ -132,8 +136,16 @@ def analyze(
             data=data,
             seed=seed,
             arguments=arguments or {},
-            resolved={"probes": list(names), "samples": count, "examples": examples, "max_new_tokens": max_new_tokens},
+            resolved=resolved | {"max_new_tokens": max_new_tokens},
             seconds=time.monotonic() - started,
             dropped=(f"the last {left_out} samples, to stay within the budget",) if left_out else (),
-        ),
-    )
+        )
+        return runner.finish(
+            Analysis(
+                layers=len(parts.layers),
+                stages=None if profile is None else profile.stages,
+                results=found.results,
+                examples=found.examples,
+                provenance=provenance,
+            )
+        )

@@ -6,7 +6,6 @@ profile = calibrate(model, processor, load_samples("scenes"), model_id=name, dat
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import NamedTuple, ParamSpec
@@ -39,7 +38,8 @@ from probe.calibration.steps.self_checks import SelfChecks
 from probe.calibration.steps.step import ProbedModel
 from probe.calibration.steps.utility import MarginalUtility
 from probe.calibration.uncertainty import stage_uncertainty
-from probe.common.journal import Journal
+from probe.common.data_parallel import ALONE, DataParallel
+from probe.common.journals import opened
 from probe.common.progress import OnProgress
 from probe.data.samples import Sample, check_enough
 from probe.trials.proofs import admit
@@ -69,6 +69,7 @@ def calibrate_in_full(
     family: Family | None = None,
     journal: Path | None = None,
     on_progress: OnProgress | None = None,
+    data_parallel: DataParallel = ALONE,
 ) -> Calibrated:
     """Measure a model on samples. `calibrate` returns the profile; `calibrate_in_full` adds what each sample gave.
 
@@ -80,8 +81,11 @@ def calibrate_in_full(
         arguments: the options that the user typed, for the provenance.
         family: a description of the model, if no registered family fits it.
         journal: a file that stores the results of single samples, so that an interrupted run continues where it stopped
-            and gives the same profile. The caller deletes it once the profile has been saved.
-        on_progress: called as each step advances.
+            and gives the same profile. The caller deletes it once the profile has been saved. Further processes have
+            files beside it (see `probe.common.journals`).
+        on_progress: called as each step advances, in the first process.
+        data_parallel: the processes that share the samples, each of which has a whole model. All of them call this with
+            the same arguments and get the same result, which is that of one process, times apart.
 
     The processes of a tensor-parallel model all call this with the same arguments and get the same result. The first of
     them writes the journal.
@@ -93,35 +97,40 @@ def calibrate_in_full(
         HalfVError: the journal belongs to a calibration with another model, other data or other settings.
     """
     started = time.monotonic()
-    drawn = DrawnSamples.draw(samples, settings)
-    probed, shape = ProbedModel(model, processor, family), _decoder_shape(model, family)
-    if settings.latency_table is not None:
-        settings.latency_table.check(model.config, setting_of(model))
-    if settings.method is not None:
-        check_method(settings.method, model.config, settings.target_flops)
-    admit(model, processor, family=family)
-    identity = Identity.of(model, processor, drawn.all, model_id)
-    key, ranks = identity.key(settings.model_dump(mode="json")), parts_of(model, family).ranks
-    with nullcontext(None) if journal is None else Journal.open(journal, key, ranks) as opened:
-        run = Runner(probed, settings, shape, drawn.requested_work(settings), opened, on_progress, started)
-        findings = _run_steps(run, drawn, settings, shape, model.config)
-    provenance = provenance_of(
-        samples,
-        drawn.unreadable,
-        identity,
-        run,
-        sample_ids=findings.sample_ids,
-        held_out_ids=findings.held_out_ids,
-        bytes_per_sample=findings.measurements.bytes_per_sample,
-        data=data,
-        seed=settings.seed,
-        arguments=arguments or {},
-        resolved=settings.model_dump(mode="json", exclude={"latency_table"}),
-        seconds=time.monotonic() - started,
-        dropped=run.budget.dropped,
-    )
-    profile = profile_of(findings, provenance)
-    return Calibrated(*ranks.agreed_value((profile, observations_of(findings, profile))))
+    with data_parallel.together():
+        drawn = DrawnSamples.draw(samples, settings)
+        probed, shape = ProbedModel(model, processor, family), _decoder_shape(model, family)
+        if settings.latency_table is not None:
+            settings.latency_table.check(model.config, setting_of(model))
+        if settings.method is not None:
+            check_method(settings.method, model.config, settings.target_flops)
+        admit(model, processor, family=family)
+        identity = Identity.of(model, processor, drawn.all, model_id)
+        key, ranks = identity.key(settings.model_dump(mode="json")), parts_of(model, family).ranks
+        data_parallel.check_same(key, but="device")
+        with opened(journal, key, ranks, data_parallel) as records:
+            work = drawn.requested_work(settings)
+            run = Runner(probed, settings, shape, work, records, on_progress, started, data_parallel)
+            if not data_parallel.is_first:
+                return run.serve(drawn.all, Calibrated)
+            findings = _run_steps(run, drawn, settings, shape, model.config)
+        provenance = provenance_of(
+            samples,
+            drawn.unreadable,
+            identity,
+            run,
+            sample_ids=findings.sample_ids,
+            held_out_ids=findings.held_out_ids,
+            bytes_per_sample=findings.measurements.bytes_per_sample,
+            data=data,
+            seed=settings.seed,
+            arguments=arguments or {},
+            resolved=settings.model_dump(mode="json", exclude={"latency_table"}),
+            seconds=time.monotonic() - started,
+            dropped=run.budget.dropped,
+        )
+        profile = profile_of(findings, provenance)
+        return run.finish(Calibrated(*ranks.agreed_value((profile, observations_of(findings, profile)))))
 
 
 def _run_steps(

@@ -8,9 +8,10 @@ from probe.calibration.budget.budget import Work
 from probe.calibration.budget.control import BudgetControl
 from probe.calibration.cost_estimates import CostEstimator
 from probe.calibration.settings import Settings
-from probe.calibration.step_runner import StepRunner
+from probe.calibration.step_runner import Limit, StepRunner
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.step import Item, ProbedModel, Result, Step
+from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.journal import Journal
 from probe.common.progress import OnProgress
 from probe.data.samples import Sample
@@ -32,6 +33,7 @@ class Runner(StepRunner):
         journal: Journal | None,
         on_progress: OnProgress | None,
         started: float,
+        data_parallel: DataParallel = ALONE,
     ) -> None:
         """Start a calibration, or resume it with the results in the journal.
 
@@ -39,9 +41,11 @@ class Runner(StepRunner):
             requested: how much of each step is done if the budget allows all of it.
             started: the start of the budget, on the clock of `time.monotonic`.
         """
-        super().__init__(model, journal, on_progress)
+        super().__init__(model, journal, on_progress, data_parallel)
         self.estimates = CostEstimator(settings, shape)
-        self.budget = BudgetControl(settings.budget, requested, self.estimates, self._cache, started)
+        self.budget = BudgetControl(
+            settings.budget, requested, self.estimates, self._cache, started, data_parallel.size
+        )
         self._done: list[tuple[Step[Any], int]] = []
 
     def __call__(self, step: Step[Result], samples: Sequence[Sample]) -> Result:
@@ -82,12 +86,15 @@ class Runner(StepRunner):
         return kl + sum(step.cost(unit) * count for step, count in self._done)
 
     def _measure_all(self, step: Step[Result], samples: Sequence[Sample]) -> dict[str, Item]:
-        """Items by sample id; where the step says so, the budget decides before each sample."""
+        """Items by sample id; where the step says so, the budget decides before each round of one sample a process."""
         if step.budgeted != "before each sample":
             return self.measure_all(step, samples)
         return self.measure_all(
             step,
             samples,
-            has_enough=lambda sample, measured: self.budget.has_enough(step.name, sample, measured),
+            limit=Limit(
+                lambda sample, measured: self.budget.most(step.name, sample, measured),
+                lambda sample: self.budget.has_decided(step.name, sample),
+            ),
             on_item=self.estimates.add,
         )

@@ -77,7 +77,7 @@ class Journal:
             whole = text[: text.rfind(b"\n") + 1]
             lines = _parsed(path, whole)
             if lines:
-                _check_key(path, lines[0].get("key"), json.loads(_line({"key": dict(key)}))["key"])
+                _check_key(path, lines[0].get("key"), _as_stored(key))
             stream.truncate(len(whole))
             journal = cls(path, stream, lines[1:])
             if not lines:
@@ -122,6 +122,25 @@ class Journal:
         self._close()
 
 
+def left_records(path: Path, key: Mapping[str, JsonValue]) -> list[Record]:
+    """The records of a journal that nobody has open, such as that of a process which is not there any more.
+
+    Raises:
+        HalfVError: the file belongs to other work, is damaged, or is not a journal.
+        OSError: the file cannot be read.
+    """
+    try:
+        with path.open("r+b") as stream:
+            _lock(stream)
+            text = stream.read()
+    except (BlockingIOError, FileNotFoundError):  # a process that is there gives its own records
+        return []
+    lines = _parsed(path, text[: text.rfind(b"\n") + 1])
+    if lines:
+        _check_key(path, lines[0].get("key"), _as_stored(key))
+    return lines[1:]
+
+
 def _locked(path: Path) -> IO[bytes]:
     """Open the file for reading and appending, locked against other processes.
 
@@ -160,6 +179,12 @@ def _lock(stream: IO[bytes]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
             raise
+
+
+def _as_stored(key: Mapping[str, JsonValue]) -> JsonValue:
+    """The key as it is read again."""
+    stored: JsonValue = json.loads(_line({"key": dict(key)}))["key"]
+    return stored
 
 
 def _line(record: Record) -> bytes:

@@ -24,15 +24,23 @@ class ResultCache:
         self.hits = 0
         """Number of results taken from an earlier run."""
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a result under this name."""
+        return name in self._stored
+
     def __call__(self, name: str, compute: Callable[[], Any]) -> Any:
         """The result stored under this name, a JSON value; computed and stored if there is none yet."""
         if name in self._stored:
-            self.hits += 1
-            return self._stored[name]
+            return self.stored(name)
         value = self.computed(compute)
         if self._journal is not None:
             self._journal.add({"name": name, "value": value})
         return value
+
+    def stored(self, name: str) -> Any:
+        """The result of an earlier run, which there must be."""
+        self.hits += 1
+        return self._stored[name]
 
     def computed(self, compute: Callable[[], Any]) -> Any:
         """A result that is not stored."""

@@ -15,6 +15,7 @@ from halfv_core.families import Family, parts_of
 from halfv_core.files import write_atomically
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
+from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.progress import OnProgress
 from probe.data.samples import Sample
 from probe.evaluation.comparison import Comparer
@@ -58,6 +59,7 @@ def ablate(
     family: Family | None = None,
     journal: Path | None = None,
     on_progress: OnProgress | None = None,
+    data_parallel: DataParallel = ALONE,
 ) -> Ablation:
     """Answer every sample under every variant of the profile's plan.
 
@@ -68,7 +70,9 @@ def ablate(
         model_id, profile_id, data, arguments: recorded in the result.
         family: description of the model, if no registered family fits.
         journal: file in which finished samples are stored, and from which an interrupted run resumes. It is not
-            deleted; do that once the result is saved.
+            deleted; do that once the result is saved. Further processes have files beside it.
+        data_parallel: the processes that share the samples. All of them call this with the same arguments and get the
+            same result, which is that of one process, times apart.
 
     Raises:
         DataError: no samples, a sample without a reference answer, or one that cannot be graded with this metric.
@@ -83,18 +87,22 @@ def ablate(
     variants = variants or variants_of(profile)
     given = Given(model_id, profile_id, data, arguments or {})
     session = Session(model, samples, given, grading=grading, max_new_tokens=max_new_tokens, seed=seed)
-    comparer = Comparer(model, processor, variants.plans, grading, max_new_tokens, family)
-    comparisons = session.measured(
-        Comparison,
-        lambda index, samples, _: comparer.compare(index, samples[0]),
-        identity={"plans": {name: plan.model_dump(mode="json") for name, plan in variants.plans.items()}},
-        journal=journal,
-        ranks=parts_of(model, family).ranks,
-        on_progress=on_progress,
-    )
-    return Ablation(
-        **session.conditions(profile).model_dump(),
-        variants=summarise(variants.plans, comparisons, seed),
-        missing=variants.missing,
-        comparisons=tuple(comparisons),
-    )
+    with data_parallel.together():
+        comparer = Comparer(model, processor, variants.plans, grading, max_new_tokens, family)
+        comparisons = session.measured(
+            Comparison,
+            lambda index, samples, _: comparer.compare(index, samples[0]),
+            identity={"plans": {name: plan.model_dump(mode="json") for name, plan in variants.plans.items()}},
+            journal=journal,
+            ranks=parts_of(model, family).ranks,
+            on_progress=on_progress,
+            data_parallel=data_parallel,
+        )
+        return data_parallel.of_first(
+            lambda: Ablation(
+                **session.conditions(profile).model_dump(),
+                variants=summarise(variants.plans, comparisons, seed),
+                missing=variants.missing,
+                comparisons=tuple(comparisons),
+            )
+        )

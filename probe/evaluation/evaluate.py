@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from transformers import PreTrainedModel
 
+from halfv_core.cost import Cost
 from halfv_core.errors import DataError
 from halfv_core.placement import device_of
 from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
 from halfv_core.runtime import apply
+from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.statistics import by_family
 from probe.data.samples import Sample
 from probe.evaluation.grading import grade
@@ -50,22 +52,33 @@ def evaluate(
     *,
     max_new_tokens: int = 32,
     on_sample: Callable[[], None] | None = None,
+    data_parallel: DataParallel = ALONE,
 ) -> Evaluation:
     """Answer every sample under the plan.
+
+    Args:
+        on_sample: called after each sample, in the first process.
+        data_parallel: the processes that share the samples. All of them call this with the same arguments and get the
+            same result.
 
     Raises:
         DataError: no samples, or one without a reference answer.
     """
     check_references(samples)
     admit(model, processor)
-    answers, costs = [], []
-    with apply(model, plan) as run:
-        for sample in samples:
-            inputs = processor.prompt(sample.open_images(), sample.prompt, device_of(model))
-            answers.append(processor.decode(greedy_answer(model, inputs, max_new_tokens)))
-            costs.append(run.cost)
-            if on_sample is not None:
-                on_sample()
+    with data_parallel.together(), apply(model, plan) as run:
+
+        def answer_to(number: int) -> tuple[str, Cost]:
+            inputs = processor.prompt(samples[number].open_images(), samples[number].prompt, device_of(model))
+            return processor.decode(greedy_answer(model, inputs, max_new_tokens)), run.cost
+
+        answered = data_parallel.share(len(samples), answer_to, on_sample or (lambda: None))
+        return data_parallel.of_first(lambda: _evaluation(samples, answered))
+
+
+def _evaluation(samples: Sequence[Sample], answered: Sequence[tuple[str, Cost]]) -> Evaluation:
+    """The results from each sample's answer and cost."""
+    answers, costs = zip(*answered, strict=True)
     grades = [grade(sample, answer).value for sample, answer in zip(samples, answers, strict=True)]
     return Evaluation(
         answers=tuple(answers),

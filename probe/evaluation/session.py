@@ -3,7 +3,6 @@
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +18,11 @@ from halfv_core.profile import Profile, config_fingerprint
 from halfv_core.quantising import numbers_of
 from halfv_core.ranks import Ranks
 from halfv_core.records import Record
+from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.journal import Journal
+from probe.common.journals import opened
 from probe.common.progress import OnProgress, counter
+from probe.data.prompt_size import prompt_size
 from probe.data.samples import Sample, data_fingerprint
 from probe.evaluation.conditions import Conditions
 from probe.evaluation.grading import Grading
@@ -81,36 +83,56 @@ class Session:
         journal: Path | None,
         ranks: Ranks,
         on_progress: OnProgress | None,
+        data_parallel: DataParallel = ALONE,
     ) -> list[R]:
-        """Measure all samples, in batches, but for those that the journal has.
+        """Measure all samples, in batches, but for those that the journal has; in the first process all records.
 
         Args:
             record: type of what is measured on a batch.
-            measure: takes the number of a batch, its samples, and the records of the batches before it.
+            measure: takes the number of a batch, its samples, and the records of batches before it, which need not be
+                all of them.
             batch: how many samples are measured together.
             identity: what the records depend on besides model, samples, grading and versions.
             journal: file in which finished samples are stored, and from which an interrupted run resumes. It is not
                 deleted.
-            ranks: the processes that do this work together.
+            ranks: the processes that run one model together.
+            data_parallel: the processes that share the batches; those that are not the first get no records.
 
         Raises:
-            HalfVError: the journal belongs to other work.
+            HalfVError: the journal belongs to other work, or other processes were given something else.
         """
         key = self._identity | dict(identity)
         parts = [self._samples[start : start + batch] for start in range(0, len(self._samples), batch)]
-        with nullcontext(None) if journal is None else Journal.open(journal, key, ranks) as opened:
-            found = _finished(opened, record) if opened else []
-            on_sample = counter(on_progress or (lambda step, done, total: None), "samples", len(self._samples))
-            self._resumed = sum(map(len, parts[: len(found)]))
+        data_parallel.check_same(key, but="device")
+        with opened(journal, key, ranks, data_parallel) as stored:
+            found = {} if stored is None else _finished(stored, record, len(parts))
+            report = on_progress if on_progress and data_parallel.is_first else lambda step, done, total: None
+            on_sample = counter(report, "samples", len(self._samples))
+            self._resumed = sum(len(parts[number]) for number in found)
             for _ in range(self._resumed):
                 on_sample()
-            for number in range(len(found), len(parts)):
-                found.append(measure(number, parts[number], found))
-                if opened:
-                    opened.add(found[-1].model_dump(mode="json"))
-                for _ in parts[number]:
+            missing = [number for number in range(len(parts)) if number not in found]
+            if data_parallel.size > 1:
+                missing = data_parallel.tell(sorted(missing, key=lambda at: -sum(map(prompt_size, parts[at]))))
+            finished = iter(missing)
+
+            def measure_one(index: int) -> R:
+                number = missing[index]
+                earlier = [one for before, one in sorted(found.items()) if before < number]
+                one = found[number] = measure(number, parts[number], earlier)
+                if stored is not None:
+                    stored.add({"number": number, "record": one.model_dump(mode="json")})
+                return one
+
+            def on_batch() -> None:
+                for _ in parts[next(finished)]:
                     on_sample()
-        return found
+
+            measured = data_parallel.share(
+                len(missing), measure_one, on_batch, label=lambda index: f"sample '{parts[missing[index]][0].id}'"
+            )
+        found |= dict(zip(missing, measured, strict=False))
+        return [found[number] for number in range(len(parts))] if data_parallel.is_first else []
 
     def conditions(self, profile: Profile | None) -> Conditions:
         """The conditions so far.
@@ -136,11 +158,18 @@ class Session:
         )
 
 
-def _finished(journal: Journal, record: type[R]) -> list[R]:
-    try:
-        return [record.model_validate(line) for line in journal.records]
-    except ValidationError as error:
-        raise journal.damaged(first_fault(error)) from None
+def _finished(journal: Journal, record: type[R], batches: int) -> dict[int, R]:
+    """The records by the number of their batch."""
+    found: dict[int, R] = {}
+    for line in journal.records:
+        number = line.get("number")
+        if not isinstance(number, int) or not 0 <= number < batches:
+            raise journal.damaged(f"a record of batch {number}")
+        try:
+            found[number] = record.model_validate(line.get("record"))
+        except ValidationError as error:
+            raise journal.damaged(first_fault(error)) from None
+    return found
 
 
 def _overlap(profile: Profile, data: str, samples: Sequence[Sample]) -> int:

@@ -26,6 +26,7 @@ class BudgetControl:
         estimates: Callable[[], CostEstimates],
         cache: ResultCache,
         started: float,
+        processes: int = 1,
     ) -> None:
         """Start the control.
 
@@ -35,7 +36,9 @@ class BudgetControl:
             estimates: returns the current estimate of the costs of each step.
             cache: stores the decisions.
             started: the start of the budget, on the clock of `time.monotonic`.
+            processes: how many do the work together, each of which has all of the time.
         """
+        self._processes = processes
         self._budget = budget
         self._estimates = estimates
         self._cache = cache
@@ -57,14 +60,18 @@ class BudgetControl:
             measured: samples whose curves are done, if more are still to come.
         """
         if self._budget is not None:
-            self.work = Work(*self._cache(f"budget/{step}", lambda: list(self._fit(measured))))
+            self.work = Work(*self._cache(_name(step), lambda: list(self._fit(measured))))
         return self.work
 
-    def has_enough(self, step: str, sample: str, measured: int) -> bool:
-        """Whether a step stops after `measured` samples instead of measuring the next one."""
+    def has_decided(self, step: str, sample: str) -> bool:
+        """Whether an earlier run decided before this sample."""
+        return _name(f"{step}/{sample}") in self._cache
+
+    def most(self, step: str, sample: str, measured: int) -> int | None:
+        """How many samples a step measures at most, as decided before one of them; None while nothing limits it."""
         if self._budget is None or measured < MIN_BEFORE_DECIDING:
-            return False
-        return measured >= self.decide(f"{step}/{sample}", measured).samples
+            return None
+        return self.decide(f"{step}/{sample}", measured).samples
 
     def finish_step(
         self, paid_costs: Sequence[str], settled_work: Mapping[str, Any], bad_samples: Mapping[str, int]
@@ -93,4 +100,9 @@ class BudgetControl:
 
     def _seconds_left(self) -> float:
         assert self._budget is not None
-        return self._budget - (time.monotonic() - self._started)
+        return self._processes * (self._budget - (time.monotonic() - self._started))
+
+
+def _name(step: str) -> str:
+    """The name under which a decision is stored."""
+    return f"budget/{step}"

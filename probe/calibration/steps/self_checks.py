@@ -5,7 +5,7 @@ device is not deterministic.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +35,10 @@ AGREEING_SHARE = 0.5
 
 @dataclass(frozen=True)
 class SelfChecks(Step[tuple[Check, ...]]):
-    """Runs all checks on one sample. They test the current process, so they are not restored from the journal."""
+    """Runs all checks on one sample. They test the current process, so they are not restored from the journal.
+
+    Where several processes measure, a check has passed if it has in all of them.
+    """
 
     name = "self-checks"
     recorded = False
@@ -46,12 +49,27 @@ class SelfChecks(Step[tuple[Check, ...]]):
         checks = self_checks(model.model, model.inputs(sample), self.entropy_k, family=model.family)
         return [check.model_dump(mode="json") for check in checks]
 
+    def merged(self, items: Sequence[Item]) -> Item:
+        return [_first_failed(checks) for checks in zip(*items, strict=True)]
+
     def combine(self, items: Mapping[str, Item]) -> tuple[Check, ...]:
         return tuple(Check.model_validate(check) for item in items.values() for check in item)
 
     def cost(self, mean: MeanSample) -> float:
         # Two captures, a KL curve and a few forward passes.
         return 2.0 * (mean.sample + mean.kl)
+
+
+def _first_failed(checks: Sequence[Item]) -> Item:
+    """The first process's check, or that of the first one in which it failed.
+
+    Args:
+        checks: the same check, by rank.
+    """
+    for rank, check in enumerate(checks):
+        if not check["passed"]:
+            return check | {"found": f"{check['found']} (rank {rank})"} if rank else check
+    return checks[0]
 
 
 @torch.no_grad()

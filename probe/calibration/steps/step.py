@@ -62,7 +62,7 @@ class Step(ABC, Generic[Result]):
     skips_bad_samples: ClassVar[bool] = False
     """Whether samples for which `measure` raises DataError are skipped and reported. If not, the calibration fails."""
     recorded: ClassVar[bool] = True
-    """Whether items are stored in the journal and shown by the progress bar."""
+    """Whether items are stored in the journal and shown by the progress bar. If not, each process measures its own."""
     budgeted: ClassVar[Literal["before the step", "before each sample", "never"]] = "never"
     """When the budget decides how much of the step is done. "before each sample" is for `Curves`: nothing can be
     estimated before the first samples have been measured, and all estimates come from the times in these items."""
@@ -91,6 +91,10 @@ class Step(ABC, Generic[Result]):
         Args:
             items: by sample id, in the order of the samples; empty if the budget leaves no room for the step.
         """
+
+    def merged(self, items: Sequence[Item]) -> Item:
+        """One item out of those of all processes, the first one's first; for steps that each process runs itself."""
+        return items[0]
 
     def cost(self, mean: MeanSample) -> float:
         """Expected seconds for one sample."""

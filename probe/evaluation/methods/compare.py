@@ -18,6 +18,7 @@ from halfv_core.placement import device_of
 from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
+from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.progress import OnProgress, counter
 from probe.common.statistics import by_family, family_mean
 from probe.data.samples import Sample
@@ -62,6 +63,7 @@ def compare_methods(
     family: Family | None = None,
     journal: Path | None = None,
     on_progress: OnProgress | None = None,
+    data_parallel: DataParallel = ALONE,
 ) -> MethodComparison:
     """Answer every sample under every method at every budget.
 
@@ -83,7 +85,10 @@ def compare_methods(
         model_id, profile_id, data, arguments: recorded in the result.
         family: description of the model, if no registered family fits.
         journal: file in which finished samples are stored, and from which an interrupted run resumes; tuning has one
-            beside it (see `tuning_journal`). They are not deleted; do that once the result is saved.
+            beside it (see `tuning_journal`). They are not deleted; do that once the result is saved. Further processes
+            have files beside them.
+        data_parallel: the processes that share the samples. All of them call this with the same arguments and get the
+            same result, which is that of one process, times apart.
 
     Raises:
         DataError: no samples, a sample without a reference answer, or one that cannot be graded with this metric, among
@@ -105,54 +110,65 @@ def compare_methods(
     session = Session(model, samples, given, grading=grading, max_new_tokens=max_new_tokens, seed=seed)
     if earlier is not None:
         _check_conditions(earlier, session.conditions(profile))
+    on_progress = on_progress if data_parallel.is_first else None
     report = on_progress or (lambda step, done, total: None)
-    prompt = _typical_prompt(model, processor, samples, report, family)
-    measured = None if profile is None else measured_by(profile)
-    target = Target.of(model.config, *prompt, measured)
-    found, refused = entrants(
-        names, target, wanted, profiles, counter(report, "plans", len(names)), tuning=tuning is not None
-    )
-    if tuning is not None:
-        beside = None if journal is None else tuning_journal(journal)
-        tuner = Tuner(model, processor, grading, max_new_tokens, family)
-        found, tuned_on = tuner.tune(found, tuning, model_id=model_id, journal=beside, on_progress=on_progress)
-        shared = {sample.id for sample in samples} & set(tuned_on.sample_ids) if data == tuning.data else ()
-        tuned_on = tuned_on.model_copy(update={"shared": len(shared)})
-    else:
+    with data_parallel.together():
+        prompt = data_parallel.of_first(lambda: _typical_prompt(model, processor, samples, report, family))
+        target = Target.of(model.config, *prompt, None if profile is None else measured_by(profile))
+        found, refused = data_parallel.of_first(
+            lambda: entrants(
+                names, target, wanted, profiles, counter(report, "plans", len(names)), tuning=tuning is not None
+            )
+        )
         tuned_on = None
-    known = {_plan_key(row.plan): row for row in earlier.rows} if earlier else {}
-    new = [one for one in found if one.method == FULL or _plan_key(one.plan) not in known]
-    runner = Runner(model, processor, grading, max_new_tokens, family)
-    failures = runner.try_out(new, samples[:1])
-    ran_on = session.measured(
-        Batch,
-        lambda number, some, before: runner.run(number, _running(new, failures, before), some),
-        batch=batch,
-        identity={
-            "batch": batch,
-            "plans": {one.key: one.plan.model_dump(mode="json") for one in new if one.key not in failures},
-        },
-        journal=journal,
-        ranks=parts_of(model, family).ranks,
-        on_progress=on_progress,
-    )
-    failures = failures | _failures(ran_on)
-    ran = _running(new, failures, ())
-    rows = {one.key: row for one, row in zip(ran, summarise(ran, ran_on, seed), strict=True)}
-    rows |= {one.key: _row_of(one, known[_plan_key(one.plan)]) for one in found if one not in new}
-    return MethodComparison(
-        **session.conditions(profile).model_dump(),
-        model_type=model.config.model_type,
-        budgets=wanted,
-        visual_tokens=prompt[0],
-        text_tokens=prompt[1],
-        batch=batch,
-        rows=tuple(rows[one.key] for one in found if one.key in rows),
-        refused=_in_order([*refused, *(one.refused(failures[one.key]) for one in found if one.key in failures)]),
-        samples=len(samples),
-        tuned_on=tuned_on,
-        questions=() if earlier else tuple(question for one in ran_on for question in _questions(one, ran)),
-    )
+        if tuning is not None:
+            beside = None if journal is None else tuning_journal(journal)
+            tuner = Tuner(model, processor, grading, max_new_tokens, family)
+            found, tuned_on = tuner.tune(
+                found, tuning, model_id=model_id, journal=beside, on_progress=on_progress, data_parallel=data_parallel
+            )
+            shared = {sample.id for sample in samples} & set(tuned_on.sample_ids) if data == tuning.data else ()
+            tuned_on = tuned_on.model_copy(update={"shared": len(shared)})
+        known = {_plan_key(row.plan): row for row in earlier.rows} if earlier else {}
+        new = [one for one in found if one.method == FULL or _plan_key(one.plan) not in known]
+        runner = Runner(model, processor, grading, max_new_tokens, family)
+        # What fails in one process is left out in all.
+        failed = data_parallel.tell(data_parallel.collect(runner.try_out(new, samples[:1])))
+        failures = {key: reason for one in reversed(failed) for key, reason in one.items()}
+        ran_on = session.measured(
+            Batch,
+            lambda number, some, before: runner.run(number, _running(new, failures, before), some),
+            batch=batch,
+            identity={
+                "batch": batch,
+                "plans": {one.key: one.plan.model_dump(mode="json") for one in new if one.key not in failures},
+            },
+            journal=journal,
+            ranks=parts_of(model, family).ranks,
+            on_progress=on_progress,
+            data_parallel=data_parallel,
+        )
+
+        def comparison() -> MethodComparison:
+            failed = failures | _failures(ran_on)
+            ran = _running(new, failed, ())
+            rows = {one.key: row for one, row in zip(ran, summarise(ran, ran_on, seed), strict=True)}
+            rows |= {one.key: _row_of(one, known[_plan_key(one.plan)]) for one in found if one not in new}
+            return MethodComparison(
+                **session.conditions(profile).model_dump(),
+                model_type=model.config.model_type,
+                budgets=wanted,
+                visual_tokens=prompt[0],
+                text_tokens=prompt[1],
+                batch=batch,
+                rows=tuple(rows[one.key] for one in found if one.key in rows),
+                refused=_in_order([*refused, *(one.refused(failed[one.key]) for one in found if one.key in failed)]),
+                samples=len(samples),
+                tuned_on=tuned_on,
+                questions=() if earlier else tuple(question for one in ran_on for question in _questions(one, ran)),
+            )
+
+        return data_parallel.of_first(comparison)
 
 
 def summarise(ran: Sequence[Entrant], batches: Sequence[Batch], seed: int = 0) -> tuple[Row, ...]:
@@ -242,7 +258,8 @@ def _running(found: Sequence[Entrant], failures: Mapping[str, str], earlier: Seq
 
 
 def _failures(batches: Sequence[Batch]) -> dict[str, str]:
-    return {key: reason for one in batches for key, reason in one.failures.items()}
+    """The reason of the first batch on which each plan failed."""
+    return {key: reason for one in reversed(batches) for key, reason in one.failures.items()}
 
 
 def _in_order(refused: Sequence[Refusal]) -> tuple[Refusal, ...]:

@@ -23,6 +23,7 @@ from halfv_core.processors import PromptProcessor
 from halfv_core.records import Record
 from halfv_core.runtime import apply
 from probe.capture.replay import Replay
+from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.progress import OnProgress
 from probe.common.statistics import family_mean
 from probe.data.samples import Sample, data_fingerprint
@@ -102,6 +103,7 @@ class Tuner:
         model_id: str = "",
         journal: Path | None = None,
         on_progress: OnProgress | None = None,
+        data_parallel: DataParallel = ALONE,
     ) -> Tuned:
         """Choose one of the entrants of each method at each budget.
 
@@ -112,6 +114,7 @@ class Tuner:
             model_id: recorded in the journal.
             journal: file in which finished samples are stored, and from which an interrupted run resumes. It is not
                 deleted.
+            data_parallel: the processes that share the samples, all of which call this.
 
         Raises:
             DataError: no samples, a sample without a reference answer, or one that cannot be graded with this metric.
@@ -138,9 +141,15 @@ class Tuner:
             journal=journal,
             ranks=parts_of(self._model, self._family).ranks,
             on_progress=lambda _, done, total: report("tuning", done, total),
+            data_parallel=data_parallel,
         )
-        chosen = [_best(group, trials) if _is_open(group) else group[0] for group in groups]
-        return Tuned(chosen, _tuned_on(tuning, trials))
+        trials = _without_failed(trials)
+
+        def tuned() -> Tuned:
+            chosen = [_best(group, trials) if _is_open(group) else group[0] for group in groups]
+            return Tuned(chosen, _tuned_on(tuning, trials))
+
+        return data_parallel.of_first(tuned)
 
     def _try(self, sample: Sample, entrants: Sequence[Entrant], earlier: Sequence[Trial]) -> Trial:
         """One sample under every setting that has not failed yet."""
@@ -173,6 +182,20 @@ class Tuner:
 
     def _grade(self, sample: Sample, answer: torch.Tensor) -> float:
         return grade(sample, self._processor.decode(answer), self._grading).value
+
+
+def _without_failed(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials as if no setting had been tried after its first failure, in whatever order they ran."""
+    failed: set[str] = set()
+    found = []
+    for one in trials:
+        kept = {
+            name: {key: value for key, value in getattr(one, name).items() if key not in failed}
+            for name in ("grades", "log_likelihoods", "failures")
+        }
+        found.append(one.model_copy(update=kept))
+        failed |= kept["failures"].keys()
+    return found
 
 
 def _tuned_on(tuning: TuningSet, trials: Sequence[Trial]) -> TunedOn:

@@ -90,25 +90,6 @@ def test_how_errors_leave(
     assert capsys.readouterr() == ("", expected)
 
 
-@pytest.mark.parametrize("command", [[], ["export", "profile.json"], ["calibrate", "--model", "tiny-llava"]])
-def test_several_processes_are_refused_once(
-    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As torchrun starts them; they would all write the same files."""
-    monkeypatch.setattr(sys, "argv", ["halfv-probe", *command])
-    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    lines = []
-    for rank in ("0", "1"):
-        monkeypatch.setenv("LOCAL_RANK", rank)
-        with pytest.raises(SystemExit) as left:
-            cli.main.main()
-        assert left.value.code == 2
-        lines.append(capsys.readouterr().err)
-    assert lines[0].startswith("halfv-probe: a command runs in one process") and "got WORLD_SIZE=2" in lines[0]
-    assert lines[0].count("\n") == 1 and lines[1] == ""
-
-
 def test_one_process_of_torchrun_is_fine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name, value in {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
