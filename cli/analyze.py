@@ -60,7 +60,7 @@ def analyze(
     names = chosen_probes([name.strip() for name in probes.split(",")])
     seconds = None if budget is None else parse_budget(budget)
     loaded_profile = None if profile is None else Profile.load(profile)
-    data_parallel = sharing(loading.device)
+    data_parallel = sharing(loading.device, loading.tensor_parallel)
     loading.check(model)
     loaded_samples = reading.read(data)
     loaded = loading.load(model)

@@ -126,7 +126,7 @@ def calibrate(
         budget=None if budget is None else parse_budget(budget),
         examples=examples,
     )
-    data_parallel = sharing(loading.device)
+    data_parallel = sharing(loading.device, loading.tensor_parallel)
     loading.check(model)
     loaded_samples = reading.read(data)
     loaded = loading.load(model)

@@ -85,7 +85,7 @@ def compare_methods(
     further = named_profiles(more_profiles or [])
     check_count(samples)
     check_count(tune_samples)
-    data_parallel = sharing(loading.device)
+    data_parallel = sharing(loading.device, loading.tensor_parallel)
     loading.check(model)
     available = reading.read(data)
     answered = with_references(available)

@@ -61,7 +61,7 @@ def evaluate(
     loaded_profile = Profile.load(profile)
     variants = variants_of(loaded_profile).only(tuple(variant or ()))
     check_count(samples)
-    data_parallel = sharing(loading.device)
+    data_parallel = sharing(loading.device, loading.tensor_parallel)
     loading.check(model)
     available = reading.read(data)
     answered = with_references(available)
