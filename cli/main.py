@@ -29,6 +29,7 @@ from cli.methods import methods
 from cli.models import models
 from cli.option_groups import flattened
 from cli.plot import plot
+from cli.serve import serve
 from cli.stages import stages
 from cli.usage import OneLineGroup
 
@@ -46,6 +47,7 @@ for command in (
     export,
     analyze,
     generate,
+    serve,
     evaluate,
     compare_methods,
     bench,
