@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from halfv_core.errors import DataError, first_fault, shortened
 from probe.data.download import fetch
@@ -49,21 +49,21 @@ class Text(BaseModel):
 
 
 class Address(BaseModel):
-    """Where an image is, as chat completions write it."""
+    """Where an image is: a data URL, or an http or https address."""
 
     url: str
 
 
 class Picture(BaseModel):
-    """A part of a message that is an image."""
+    """A part of a message that is an image; responses write its address without the object around it."""
 
     type: Literal["image_url", "input_image"]
-    image_url: Address | str
+    image_url: Annotated[Address, BeforeValidator(lambda given: {"url": given} if isinstance(given, str) else given)]
 
-    @property
-    def url(self) -> str:
-        """A data URL, or an http or https address."""
-        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
+
+def _as_parts(content: object) -> object:
+    """A text as the one part of a message."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _kind(part: Any) -> str | None:
@@ -88,11 +88,7 @@ class Message(BaseModel):
     """A turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
-
-    def parts(self) -> list[Part]:
-        """The content as parts."""
-        return [Text(type="text", text=self.content)] if isinstance(self.content, str) else self.content
+    content: Annotated[list[Part], BeforeValidator(_as_parts)]
 
 
 class Request(BaseModel):
@@ -128,7 +124,7 @@ class ChatRequest(Request):
     messages: list[Message] = Field(min_length=1)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    stop: str | list[str] = Field(default_factory=list)
+    stop: Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)] = []
 
     @property
     def messages_in_order(self) -> Sequence[Message]:
@@ -140,20 +136,25 @@ class ChatRequest(Request):
 
     @property
     def stop_texts(self) -> list[str]:
-        return [text for text in ([self.stop] if isinstance(self.stop, str) else self.stop) if text]
+        return [text for text in self.stop if text]
+
+
+def _as_question(given: object) -> object:
+    """A text as the one message of a conversation."""
+    return [{"role": "user", "content": given}] if isinstance(given, str) else given
 
 
 class ResponseRequest(Request):
     """The body of a request for a response."""
 
-    input: str | Annotated[list[Message], Field(min_length=1)]
+    input: Annotated[list[Message], Field(min_length=1), BeforeValidator(_as_question)]
     instructions: str | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
 
     @property
     def messages_in_order(self) -> Sequence[Message]:
-        asked = [Message(role="user", content=self.input)] if isinstance(self.input, str) else self.input
-        return [*([Message(role="system", content=self.instructions)] if self.instructions else []), *asked]
+        instructions = {"role": "system", "content": self.instructions}
+        return [*([Message.model_validate(instructions)] if self.instructions else []), *self.input]
 
     @property
     def longest_answer(self) -> int | None:
@@ -201,14 +202,14 @@ def conversation(messages: Sequence[Message], allow_urls: bool) -> tuple[list[di
     turns, images = [], []
     for message in messages:
         content: list[dict[str, Any]] = []
-        for part in message.parts():
+        for part in message.content:
             if isinstance(part, Text):
                 content.append({"type": "text", "text": part.text})
                 continue
             if message.role != "user":
                 raise DataError("an image belongs into a message of the user", got=f"role {message.role}")
             content.append({"type": "image"})
-            images.append(_image(part.url, allow_urls))
+            images.append(_image(part.image_url.url, allow_urls))
             if len(images) > MAX_IMAGES:
                 raise DataError("too many images in one request", expected=f"at most {MAX_IMAGES}")
         turns.append({"role": "system" if message.role == "developer" else message.role, "content": content})
