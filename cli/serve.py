@@ -4,7 +4,7 @@ halfv-probe serve qwen2.5-vl-7b --profile profile.json
 halfv-probe serve qwen2.5-vl-7b --profile profile.json --target-flops 4 --host 0.0.0.0 --port 8000
 """
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +56,7 @@ def serve(
     max_requests: Annotated[
         int, typer.Option(min=1, max=100_000, help="Requests that wait or are answered; more get status 429.")
     ] = 100,
-    grace: Annotated[float, typer.Option(min=0, max=86_400, help="Seconds to finish answers in when stopped.")] = 30.0,
+    grace: Annotated[int, typer.Option(min=0, max=86_400, help="Seconds to finish answers in when stopped.")] = 30,
     enable_cors: Annotated[bool, typer.Option("--enable-cors", help="Let pages of any origin ask.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not print a line for each request.")] = False,
     loading: LoadingOptions,
@@ -70,10 +70,9 @@ def serve(
     from probe.serving.server import ServerOptions, bound
     from probe.serving.server import serve as run
 
-    sock = bound(host, port)
-    loaded = loading.load(model)
     options = ServerOptions(allow_urls, max_requests, grace, enable_cors, log_requests=not quiet)
-    run(loaded, plan, sock, options, _say)
+    with closing(bound(host, port)) as sock:
+        run(loading.load(model), plan, sock, options, _say)
 
 
 def _plan(profile: Path | None, target_flops: float | None) -> "Profile | Plan":

@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from threading import Event, Thread
@@ -17,7 +16,7 @@ from probe.serving.metrics import Metrics
 from probe.serving.prepare import check_servable
 from probe.serving.service import Service
 
-_CUT = 10.0
+_CUT = 10
 """Seconds for answers that are cut off at the next token, and for clients that do not take what they asked for."""
 
 
@@ -29,7 +28,7 @@ class ServerOptions:
     """Whether requests may name images by addresses, which are then downloaded."""
     max_requests: int = 100
     """How many requests wait or are answered at once."""
-    grace: float = 30.0
+    grace: int = 30
     """Seconds that a server which is stopped lets answers go on."""
     enable_cors: bool = False
     """Whether pages of any origin may ask."""
@@ -56,9 +55,9 @@ def bound(host: str, port: int) -> socket.socket:
         except OSError:
             found.close()
             raise
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no name of a host
         raise HalfVError(
-            f"cannot serve at this address ({error.strerror or error})",
+            f"cannot serve at this address ({getattr(error, 'strerror', None) or 'no such host'})",
             got=f"{host}:{port}",
             remedy="choose another --host or --port; port 0 takes any that is free",
         ) from None
@@ -75,7 +74,7 @@ def serve(
     Args:
         loaded: the model; it is as it was when this returns.
         plan: what is applied to it, see `apply`; `Plan(())` for nothing.
-        sock: from `bound`; closed at the end.
+        sock: from `bound`.
         options: how the server behaves.
         log: gets a line when the server is ready, and one for each request.
 
@@ -86,7 +85,7 @@ def serve(
     """
     check_servable(loaded.model)
     stop = Event()
-    with closing(sock), apply(loaded.model, plan) as run:
+    with apply(loaded.model, plan) as run:
         work = "; ".join(run.plan.describe())
         metrics = Metrics(loaded.name, work)
         service = Service(loaded, run, options.allow_urls, stop)
@@ -98,7 +97,7 @@ def serve(
             access_log=False,
             lifespan="off",
             ws="none",
-            timeout_graceful_shutdown=int(options.grace + _CUT),
+            timeout_graceful_shutdown=options.grace + _CUT,
         )
         try:
             ready = f"{loaded.name} is served at {_url(sock)}; {work}"
@@ -107,7 +106,7 @@ def serve(
             service.close()
 
 
-def _run(server: uvicorn.Server, sock: socket.socket, grace: float, stop: Event, ready: Callable[[], None]) -> None:
+def _run(server: uvicorn.Server, sock: socket.socket, grace: int, stop: Event, ready: Callable[[], None]) -> None:
     """Run uvicorn in a thread of its own, where it leaves signals alone, until an exception is raised in this one."""
     ended = Event()
 
