@@ -6,7 +6,7 @@ from threading import Event
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.cli.serving.utils import _GenerationCancelled
 
 from halfv_core import Run
@@ -29,8 +29,9 @@ class Generation:
 
     def __init__(self, model: PreTrainedModel, run: Run, prepared: Prepared, stop: Event) -> None:
         self.prepared = prepared
-        self.config = model.config
-        """Of the model; the handlers ask which type it is."""
+        self.config = PreTrainedConfig()
+        """Of no type of model, so that the handlers leave the answer's text as it is, unless its tokenizer says how to
+        parse it: what they know of a type need not fit the checkpoint's template."""
         self.failure: Exception | None = None
         """What was raised; also where transformers passes on its text alone."""
         self.saved: Saved | None = None

@@ -55,8 +55,8 @@ def body(stream: bool, **more: Any) -> bytes:
     return json.dumps({"model": MODEL, "stream": stream} | more).encode()
 
 
-def test_a_processor_made_of_parts_and_transformers_parser_of_answers() -> None:
-    """Without torchvision, `transformers serve` cannot load the processor of Qwen2.5-VL; its answers are parsed."""
+def test_a_model_whose_answers_transformers_would_parse() -> None:
+    """It takes the prompt of this checkpoint for a part of the answer. Its processor is made of parts here."""
     qwen, question = load_model("tiny-qwen2.5-vl"), ("What color is the star?", "heldout-001")
     (expected,) = answers_here(qwen, profile_of(qwen), [question], 8)
     request = {"model": qwen.name, "messages": chat(*question), "max_tokens": 8}
