@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from transformers.cli.serving.chat_completion import ChatCompletionHandler
 from transformers.cli.serving.response import ResponseHandler
 from transformers.cli.serving.utils import GenerateManager
@@ -126,18 +126,19 @@ class Service:
         arguments = (name, generation, tokenizer, self.name, *endpoint.between, prepared.inputs, prepared.settings)
         if not asked.stream:
             try:
-                return await endpoint.handler._non_streaming(*arguments, gen_manager=self._manager)  # type: ignore[no-any-return]
+                whole: Response = await endpoint.handler._non_streaming(*arguments, gen_manager=self._manager)
             except Exception:
                 if generation.failure is not None:
                     raise generation.failure from None
                 raise
-        response = endpoint.handler._streaming(*arguments, gen_manager=self._manager)
-        chunks = response.body_iterator
+            return whole
+        response: StreamingResponse = endpoint.handler._streaming(*arguments, gen_manager=self._manager)
+        chunks: Any = response.body_iterator
         begun = [await anext(chunks), await anext(chunks)]
         if generation.failure is not None:
             raise generation.failure
         response.body_iterator = _stream(begun, chunks, generation, endpoint.end)
-        return response  # type: ignore[no-any-return]
+        return response
 
 
 async def _stream(

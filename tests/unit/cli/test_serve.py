@@ -1,6 +1,8 @@
 """`halfv-probe serve` as a process, asked by OpenAI's client: answers, wrong requests, and how it ends."""
 
 import json
+import re
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import pytest
 
 from halfv_core import Plan, Profile
 from halfv_core.models import LoadedModel, load_model
-from tests.serving import PROFILES, SCENES, Server, answers_here, chat, data_url, serving
+from tests.serving import PROFILES, ROOT, SCENES, Server, answers_here, chat, data_url, serving
 
 openai = pytest.importorskip("openai")
 pytest.importorskip("uvicorn")
@@ -224,13 +226,23 @@ def test_a_client_that_leaves_does_not_keep_others_waiting(server: Server) -> No
     assert "499 /v1/chat/completions in" in server.log
 
 
-def test_another_plan_after_a_restart_and_a_stop_that_lets_an_answer_end(tmp_path: Path) -> None:
+def test_what_the_page_says_and_a_stop_that_lets_an_answer_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command and the client of docs/serving.md; it is another plan than the one of the server before."""
+    section = (ROOT / "docs" / "serving.md").read_text().partition("## An OpenAI-compatible server")[2]
+    (command,) = re.findall(r"```sh\nhalfv-probe serve tiny-llava-next (.*?)\n```", section)
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     plan = Profile.load(PROFILE).best_at(4.0)
     assert plan is not None
-    with serving(tmp_path / "log", "--profile", str(PROFILE), "--target-flops", "4") as server:
+    with serving(tmp_path / "log", *shlex.split(command), "--port", "0") as server:
         assert [ask(server, asked) for asked in ASKED] == answers_here(loaded(), plan.plan, ASKED, LENGTH)
         kept, visual = (metric(server, f"halfv_visual_tokens_{name}total") for name in ("kept_", ""))
         assert 0.3 < kept / visual < 0.6
+        monkeypatch.chdir(ROOT)
+        exec(compile(code.replace("http://127.0.0.1:8000", server.url), "serving.md", "exec"), {})  # noqa: S102 - ours
+        whole, streamed = capsys.readouterr().out.splitlines()
+        assert whole == streamed == ask(server, ("Is there a red circle?", "heldout-000"))
         with client(server) as one:
             stream = one.chat.completions.create(
                 model=MODEL, messages=chat("Hello"), max_tokens=40, stream=True, temperature=0
