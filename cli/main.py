@@ -31,6 +31,7 @@ from cli.models import models
 from cli.option_groups import flattened
 from cli.plot import plot
 from cli.publish import publish
+from cli.serve import serve
 from cli.stages import stages
 from cli.usage import OneLineGroup
 
@@ -49,6 +50,7 @@ for command in (
     publish,
     analyze,
     generate,
+    serve,
     evaluate,
     compare_methods,
     bench,

@@ -123,10 +123,33 @@ class PromptProcessor:
             DataError: more places than images, a question that spells the token that stands for images, or a
                 checkpoint whose processor fails on these images or this question, or would make too much of them.
         """
-        self._check_spelling(question)
+        return self.conversation([{"role": "user", "content": user_content(len(images), question)}], images, device)
+
+    def conversation(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        images: Sequence["Image.Image"] = (),
+        device: torch.device | str = "cpu",
+    ) -> Inputs:
+        """Model inputs of a conversation in the checkpoint's chat template, up to where the next answer begins.
+
+        Args:
+            messages: each with a `role` and a `content`, a list of parts: `{"type": "text", "text": ...}`, or
+                `{"type": "image"}` for the next one of `images`.
+            images: as many as there are such parts.
+
+        Returns:
+            As `prompt`.
+
+        Raises:
+            DataError: a text spells the token that stands for images, or the checkpoint's template or processor fails
+                on these messages or images, or would make too much of them.
+        """
+        for text in [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]:
+            self._check_spelling(text)
         check_image_settings(self.backend, [image.size for image in images])
         try:
-            text = self.rendered(len(images), question)
+            text = str(self.backend.apply_chat_template(list(messages), add_generation_prompt=True))
             # As a processor's own `apply_chat_template` does it: a list in a list says that the images belong to one
             # prompt (LLaVA-OneVision cuts only single images into tiles), and what begins a text is not added twice.
             begun = bool(self.tokenizer.bos_token) and text.startswith(str(self.tokenizer.bos_token))

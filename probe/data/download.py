@@ -55,7 +55,7 @@ def download(url: str) -> bytes:
     kept = _folder() / hashlib.sha256(url.encode(errors="replace")).hexdigest()
     if kept.is_file():
         return kept.read_bytes()
-    data = _download(url)
+    data = fetch(url)
     others = sum(file.stat().st_size for file in kept.parent.iterdir())
     if is_image(data) and others + len(data) <= MAX_KEPT:
         kept.write_bytes(data)
@@ -70,8 +70,8 @@ def _folder() -> Path:
     return folder
 
 
-def _download(url: str) -> bytes:
-    """Download a file; see `download` for what is raised."""
+def fetch(url: str) -> bytes:
+    """The bytes of a file, downloaded anew; raises what `download` raises."""
     sockets: list[socket.socket] = []
     stop = threading.Timer(3 * TIMEOUT, _shut, [sockets])
     stop.daemon = True

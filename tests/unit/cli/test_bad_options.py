@@ -37,6 +37,7 @@ BASE: dict[str, list[str]] = {
     "export": ["p.json"],
     "publish": ["p.json", "me/shared"],
     "generate": ["--model", MODEL, "--image", "i.png", "--prompt", "x"],
+    "serve": [MODEL, "--port", "0"],
     "evaluate": ["--model", MODEL, "--profile", "p.json", "--data", "d.jsonl", "--output", "o.json"],
     "compare-methods": ["--model", MODEL, "--data", "d.jsonl", "--methods", "random", "--output", "o.json"],
     "analyze": ["--model", MODEL, "--data", "d.jsonl", "--probes", "shares", "--output", "o.json"],
@@ -73,6 +74,8 @@ FINE: dict[str, set[str]] = {
     "--instruction": set(VALUES[str]),
     "--prompt": set(VALUES[str]),
     "--images": {"", "closed"},
+    "--grace": {"0"},
+    "--port": {"0"},
     "--subset": {""},
     "--split": {""},
     "--output": {"", "closed", ENDLESS, "text.txt", "\udcff/\n"},
@@ -213,8 +216,9 @@ def test_a_bad_value_is_one_line_before_the_work(given: Given) -> None:
             values = ["csv", value] if given.kind is Path and given.takes > 1 else [value, "x"][: given.takes]
             result = run(given.command, *base, given.name, *values)
         else:
-            words = [value if place == given.place else word for place, word in enumerate(base)]
-            result = run(given.command, "--", *words)
+            first = next((at for at, word in enumerate(base) if word.startswith("-")), len(base))
+            words = [value if place == given.place else word for place, word in enumerate(base[:first])]
+            result = run(given.command, *base[first:], "--", *words)
         if result is None or result.exit_code == 0:
             assert value in FINE.get(given.name, ()), f"{value!r} was taken"
             continue
@@ -275,6 +279,20 @@ def names(line: str, given: Given, value: str) -> bool:
         ("generate", ["--image", "text.txt"], "text.txt is not an image that can be read"),
         ("plot", ["--export", "csv,,png", "charts"], "unknown --export format; got ''"),
         ("plot", ["--export", "csv", "text.txt"], "cannot write text.txt"),
+        (
+            "serve",
+            ["--compile"],
+            "--compile fills a static cache, which cannot hold fewer tokens in some layers; leave",
+        ),
+        (
+            "serve",
+            ["--continuous-batching"],
+            "continuous batching has a cache of its own, and takes no images; leave it",
+        ),
+        ("serve", ["--target-flops", "2"], "--target-flops chooses among a profile's plans; add --profile"),
+        ("serve", ["--profile", "p.json", "--target-flops", "90"], "judged that saves so much; got --target-flops 90"),
+        ("serve", ["--profile", "text.txt"], "profile text.txt is not whole JSON"),
+        ("serve", ["--host", "192.0.2.1"], "cannot serve at this address"),
         ("stages", ["--kl", "text.txt"], "curve text.txt line 1: no column to read"),
     ],
 )
