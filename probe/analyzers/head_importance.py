@@ -17,19 +17,25 @@ from halfv_core.families import Family
 from probe.analyzers.next_token import head_logits
 from probe.capture.changes import Change
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.variants import run_variants
+from probe.capture.variants import MAX_BATCH_TOKENS, run_variants
 from probe.trials.answers import Inputs, continued
 
 
 @torch.no_grad()
 def head_importance(
-    model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor, *, family: Family | None = None
+    model: PreTrainedModel,
+    inputs: Inputs,
+    answer: torch.Tensor,
+    *,
+    family: Family | None = None,
+    low_memory: bool = False,
 ) -> list[float]:
     """The importance of each of the H query heads of layer 0 on one prompt.
 
     Args:
         inputs: model inputs, batch of one, without padding.
         answer: (T,) ids of the full model's answer.
+        low_memory: let one variant at a time pass, and see `KeptStates`.
 
     Returns:
         H numbers, nats per token; negative if the answer becomes more likely.
@@ -38,11 +44,12 @@ def head_importance(
         DataError: the prompt is padded, or the answer is empty.
         UnsupportedError: tensor parallelism has put the heads into several processes.
     """
-    calls = LayerCalls.record(model, continued(inputs, answer[None, :-1]), family=family)
+    calls = LayerCalls.record(model, continued(inputs, answer[None, :-1]), family=family, low_memory=low_memory)
     places = torch.arange(calls.length)[-len(answer) :]  # of the tokens that predict the answer's
     everywhere = torch.ones(calls.length, dtype=torch.bool)
     heads = calls.parts.decoder.config.num_attention_heads
-    states = run_variants(calls, [{0: Change(head_off=(everywhere, head))} for head in range(heads)], read=places)
+    variants = [{0: Change(head_off=(everywhere, head))} for head in range(heads)]
+    states = run_variants(calls, variants, read=places, tokens=1 if low_memory else MAX_BATCH_TOKENS)
     full = calls.states[-1][0, -len(answer) :]
     likelihoods = [_log_likelihood(calls, some, answer) for some in (full, *states)]
     return [likelihoods[0] - other for other in likelihoods[1:]]

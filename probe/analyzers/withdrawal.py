@@ -18,17 +18,22 @@ from halfv_core.families import Family, parts_of
 from probe.analyzers.next_token import divergences, layout_of_one
 from probe.capture.changes import Change, Variant
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.variants import run_variants
+from probe.capture.variants import MAX_BATCH_TOKENS, run_variants
 
 
 @torch.no_grad()
 def withdrawal(
-    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, family: Family | None = None
+    model: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    *,
+    family: Family | None = None,
+    low_memory: bool = False,
 ) -> torch.Tensor:
     """The withdrawal curve of one prompt.
 
     Args:
         inputs: model inputs, batch of one, without padding.
+        low_memory: let one variant at a time pass, and see `KeptStates`.
 
     Returns:
         (L,) float64, nats.
@@ -39,8 +44,9 @@ def withdrawal(
     parts = parts_of(model, family)
     visual = layout_of_one(parts, inputs, "a withdrawal").prunable[0].cpu()
     after = ~visual & (visual.cumsum(0) > 0)
-    calls = LayerCalls.record(model, inputs, family=family)
-    states = run_variants(calls, gone_from_each(calls.layers, after, visual), rows=after)
+    calls = LayerCalls.record(model, inputs, family=family, low_memory=low_memory)
+    variants = gone_from_each(calls.layers, after, visual)
+    states = run_variants(calls, variants, rows=after, tokens=1 if low_memory else MAX_BATCH_TOKENS)
     return divergences(parts, [state[0] for state in (calls.states[-1][:, -1:], *states.split(1))])
 
 

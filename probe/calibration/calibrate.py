@@ -93,13 +93,14 @@ def calibrate_in_full(
     """
     started = time.monotonic()
     drawn = DrawnSamples.draw(samples, settings)
-    probed, shape = ProbedModel(model, processor, family), _decoder_shape(model, family)
+    probed, shape = ProbedModel(model, processor, family, settings.low_memory), _decoder_shape(model, family)
     if settings.latency_table is not None:
         settings.latency_table.check(model.config, setting_of(model))
     if settings.method is not None:
         check_method(settings.method, model.config, settings.target_flops)
     identity = Identity.of(model, processor, drawn.all, model_id)
-    key, ranks = identity.key(settings.model_dump(mode="json")), parts_of(model, family).ranks
+    # A run that was out of memory continues with low memory.
+    key, ranks = identity.key(settings.model_dump(mode="json", exclude={"low_memory"})), parts_of(model, family).ranks
     with nullcontext(None) if journal is None else Journal.open(journal, key, ranks) as opened:
         run = Runner(probed, settings, shape, drawn.requested_work(settings), opened, on_progress, started)
         findings = _run_steps(run, drawn, settings, shape, model.config)

@@ -19,6 +19,7 @@ from transformers import Cache, PreTrainedModel
 from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from probe.capture.kept_states import KeptStates
 
 
 class Replay:
@@ -26,12 +27,18 @@ class Replay:
 
     @torch.no_grad()
     def __init__(
-        self, model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, family: Family | None = None
+        self,
+        model: PreTrainedModel,
+        inputs: Mapping[str, torch.Tensor],
+        *,
+        family: Family | None = None,
+        low_memory: bool = False,
     ) -> None:
         """Run the prompt.
 
         Args:
             inputs: model inputs, batch of one.
+            low_memory: see `KeptStates`; it is the layers' outputs that are kept so, not the KV cache.
 
         Raises:
             DataError: more than one prompt.
@@ -39,7 +46,7 @@ class Replay:
         if inputs["input_ids"].shape[0] != 1:
             raise DataError("a replay is of one prompt", got=f"a batch of {inputs['input_ids'].shape[0]}")
         self._parts = parts_of(model, family)
-        self._outputs: list[torch.Tensor] = []  # one per layer, (1, N, D)
+        self._outputs = KeptStates(low_memory=low_memory)  # one per layer, (1, N, D)
         self._decoder_call: dict[str, Any] = {}
         self._core_output: Any = None
         recording = [
