@@ -17,7 +17,8 @@ from halfv_core.families import Family
 from probe.analyzers.next_token import head_logits
 from probe.capture.changes import Change
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.variants import MAX_BATCH_TOKENS, run_variants
+from probe.capture.limits import MAX_BATCH_TOKENS
+from probe.capture.variants import run_variants
 from probe.trials.answers import Inputs, continued
 
 

@@ -18,7 +18,8 @@ from halfv_core.families import Family, parts_of
 from probe.analyzers.next_token import divergences, layout_of_one
 from probe.capture.changes import Change, Variant
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.variants import MAX_BATCH_TOKENS, run_variants
+from probe.capture.limits import MAX_BATCH_TOKENS
+from probe.capture.variants import run_variants
 
 
 @torch.no_grad()

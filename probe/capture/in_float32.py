@@ -12,10 +12,9 @@ from transformers import PreTrainedModel
 
 from halfv_core.families import Family, parts_of
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from probe.capture.limits import MLP_SLICE
 
 HALF = (torch.float16, torch.bfloat16)
-SLICE = 512
-"""Tokens that an MLP takes at once, of which it makes many times as many numbers as it is given."""
 
 
 def can_be_widened(model: PreTrainedModel, family: Family | None = None) -> bool:
@@ -111,7 +110,7 @@ def _in_slices(forward: Forward) -> Forward:
 
     @wraps(forward)
     def run(hidden: torch.Tensor) -> Any:
-        return torch.cat([forward(some) for some in hidden.split(SLICE, dim=1)], dim=1)
+        return torch.cat([forward(some) for some in hidden.split(MLP_SLICE, dim=1)], dim=1)
 
     return run
 

@@ -20,11 +20,9 @@ import torch
 
 from probe.capture.changes import Change, Variant, changed_rows
 from probe.capture.layer_calls import LayerCalls
+from probe.capture.limits import MAX_BATCH_TOKENS
 from probe.capture.some_rows import LayerOfRows, SomeRows
 
-MAX_BATCH_TOKENS = 8192
-"""Keys of all variants that pass through a layer at once: enough to keep a device busy, and about 1 GB in bfloat16 at
-7B shapes."""
 _MOST = 0.75
 """If a larger share of the tokens may differ, all are computed: with the model's own mask, often none, it is faster."""
 
@@ -65,22 +63,26 @@ def run_variants(
     differ = torch.isin(read, some.indices)
     places = torch.searchsorted(some.indices, read[differ])
     in_order = sorted(range(len(variants)), key=lambda index: min(variants[index]))
+    batch = max(1, tokens // calls.length)
     for together in _batches(in_order, max(1, tokens // len(some.indices))):
-        states = _through_the_layers(some, {index: variants[index] for index in together}, max(1, tokens // calls.length))
-        for index, state in states.items():
-            found[index, differ] = state[places].to(final.device)
+        read_there = _through_the_layers(some, {index: variants[index] for index in together}, batch, places)
+        for index, states in read_there.items():
+            found[index, differ] = states.to(final.device)
     return found
 
 
-def _through_the_layers(some: SomeRows, variants: Mapping[int, Variant], batch: int) -> dict[int, torch.Tensor]:
+def _through_the_layers(
+    some: SomeRows, variants: Mapping[int, Variant], batch: int, places: torch.Tensor
+) -> dict[int, torch.Tensor]:
     """Run some of the variants together.
 
     Args:
         variants: by their index, in the order in which they start.
         batch: number of variants in one call of a layer.
+        places: (k,) the rows that are wanted.
 
     Returns:
-        By index, (r, D) after the last layer.
+        By index, (k, D) after the last layer.
     """
     calls, states = some.calls, dict[int, torch.Tensor]()  # states of each variant that has started
     starts = {index: min(variant) for index, variant in variants.items()}
@@ -94,7 +96,7 @@ def _through_the_layers(some: SomeRows, variants: Mapping[int, Variant], batch: 
             for indices in _batches(list(states), batch):
                 hidden = torch.stack([states.pop(index) for index in indices])
                 states |= dict(zip(indices, here.run(hidden, [changes[index] for index in indices]), strict=True))
-    return states
+    return {index: state[places] for index, state in states.items()}
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""transformers' attention kernel `eager`, a few heads at a time: equal numbers, without the scores of all heads at once.
+"""transformers' attention kernel `eager`, a few heads at a time: equal numbers, without all heads' scores at once.
 
 The scores of H heads between N tokens take H N^2 numbers, and `eager` holds them three times over, once in float32: 1.5
 GB for 28 heads and 2,560 tokens in bfloat16. Heads do not depend on each other.

@@ -61,6 +61,7 @@ class JudgingStep(Step[Judged]):
                     changed = greedy_answer(model.model, inputs, self.max_new_tokens)
                     graded = grade_of(model, sample, changed)
             results.append([reading.agrees, case.log_likelihood - reading.log_likelihood, graded])
+        del replay  # its memory is needed
         floor = None
         if self._with_floor:
             floor = case.log_likelihood - log_likelihood_elsewhere(model, inputs, case.answer)

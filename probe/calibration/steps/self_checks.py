@@ -87,6 +87,7 @@ def self_checks(
     replay = Replay(model, inputs, family=family, low_memory=low_memory)
     with replay.from_layer(len(parts.layers) // 2):
         replayed = torch.equal(model(**inputs, use_cache=True, logits_to_keep=1).logits[0, -1], replay.logits)
+    del replay  # its memory is needed
     return (
         Check(name="entropy of a known matrix", passed=_known_entropy(entropy_k), found="ln k for k equal directions"),
         Check(
