@@ -76,7 +76,7 @@ def calibrate(
         ),
     ] = None,
     low_memory: Annotated[
-        bool, typer.Option("--low-memory", help="Need a third of the memory beside the weights; slower, same results.")
+        bool, typer.Option("--low-memory", help="Need half of the memory beside the weights; slower, same results.")
     ] = False,
     budget: Annotated[
         str | None,

@@ -17,7 +17,6 @@ from halfv_core.families import Family
 from probe.analyzers.next_token import head_logits
 from probe.capture.changes import Change
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.limits import MAX_BATCH_TOKENS
 from probe.capture.variants import run_variants
 from probe.trials.answers import Inputs, continued
 
@@ -36,7 +35,7 @@ def head_importance(
     Args:
         inputs: model inputs, batch of one, without padding.
         answer: (T,) ids of the full model's answer.
-        low_memory: let one variant at a time pass, and see `KeptStates`.
+        low_memory: see `KeptStates`.
 
     Returns:
         H numbers, nats per token; negative if the answer becomes more likely.
@@ -49,8 +48,7 @@ def head_importance(
     places = torch.arange(calls.length)[-len(answer) :]  # of the tokens that predict the answer's
     everywhere = torch.ones(calls.length, dtype=torch.bool)
     heads = calls.parts.decoder.config.num_attention_heads
-    variants = [{0: Change(head_off=(everywhere, head))} for head in range(heads)]
-    states = run_variants(calls, variants, read=places, tokens=1 if low_memory else MAX_BATCH_TOKENS)
+    states = run_variants(calls, [{0: Change(head_off=(everywhere, head))} for head in range(heads)], read=places)
     full = calls.states[-1][0, -len(answer) :]
     likelihoods = [_log_likelihood(calls, some, answer) for some in (full, *states)]
     return [likelihoods[0] - other for other in likelihoods[1:]]

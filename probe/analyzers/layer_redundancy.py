@@ -40,7 +40,7 @@ def layer_redundancy(
         inputs: model inputs, batch of one.
         direction: `forward` is KL(full || variant), `reverse` is KL(variant || full), as in the public releases.
         tokens: maximum number of tokens, over all variants, that pass through a layer together; bounds the memory.
-        low_memory: let one variant at a time pass, and see `KeptStates`.
+        low_memory: see `KeptStates`.
 
     Returns:
         (L,) float64, nats.
@@ -51,8 +51,7 @@ def layer_redundancy(
     parts = parts_of(model, family)
     layout = layout_of_one(parts, inputs, "layer redundancy")
     calls = LayerCalls.record(model, inputs, family=family, low_memory=low_memory)
-    variants = frozen_in_one(calls, layout.visual[0])
-    states = run_variants(calls, variants, read=layout.last, tokens=1 if low_memory else tokens)
+    states = run_variants(calls, frozen_in_one(calls, layout.visual[0]), read=layout.last, tokens=tokens)
     full = calls.states[-1][:, layout.last.to(calls.states[-1].device)]
     return divergences(parts, [state[0] for state in (full, *states.split(1))], direction)
 

@@ -20,7 +20,7 @@ Variant = Literal["paper", "release"]
 
 _BATCH_BYTES = {"cpu": 2**22}
 """Bytes of float32 tokens that are processed at once: what a CPU cache holds, so large matrices come one by one."""
-_ACCELERATOR_BYTES = 2**28
+_ACCELERATOR_BYTES = 2**27
 """The same for any other device; peak memory is a few times this."""
 
 

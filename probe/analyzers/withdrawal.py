@@ -18,7 +18,6 @@ from halfv_core.families import Family, parts_of
 from probe.analyzers.next_token import divergences, layout_of_one
 from probe.capture.changes import Change, Variant
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.limits import MAX_BATCH_TOKENS
 from probe.capture.variants import run_variants
 
 
@@ -34,7 +33,7 @@ def withdrawal(
 
     Args:
         inputs: model inputs, batch of one, without padding.
-        low_memory: let one variant at a time pass, and see `KeptStates`.
+        low_memory: see `KeptStates`.
 
     Returns:
         (L,) float64, nats.
@@ -46,8 +45,7 @@ def withdrawal(
     visual = layout_of_one(parts, inputs, "a withdrawal").prunable[0].cpu()
     after = ~visual & (visual.cumsum(0) > 0)
     calls = LayerCalls.record(model, inputs, family=family, low_memory=low_memory)
-    variants = gone_from_each(calls.layers, after, visual)
-    states = run_variants(calls, variants, rows=after, tokens=1 if low_memory else MAX_BATCH_TOKENS)
+    states = run_variants(calls, gone_from_each(calls.layers, after, visual), rows=after)
     return divergences(parts, [state[0] for state in (calls.states[-1][:, -1:], *states.split(1))])
 
 

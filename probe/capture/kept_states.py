@@ -6,6 +6,7 @@ they were, bit for bit and on their device, each time they are asked for.
 """
 
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple, overload
 
@@ -49,6 +50,7 @@ class KeptStates(Sequence[torch.Tensor]):
             return _Elsewhere(state.cpu(), state.device)
         if self._file is None:
             self._file = tempfile.TemporaryFile()
+            weakref.finalize(self, self._file.close)
         place = self._file.seek(0, 2)
         self._file.write(_bytes_of(state.contiguous()))
         return _OnDisk(self._file, place, state.shape, state.dtype)

@@ -12,7 +12,7 @@ D_v. `kept(n)` are n states of N D b bytes, 0 with low memory (see `probe.captur
     curves    kept(L) + layer,  kept(L+1) + 2 l N D b + e l N D        entropies of l layers together; e = 16, or 24
                                                                        in float64, where V or D is small
     KL        kept(L+1) + B layer,  kept(L+1) + 20 (L+1) W             B < L variants at a time; their logits
-    trials    kept(L) + 2 cache + layer,  kept(L) + cache + vision
+    trials    kept(L) + cache + layer + cache,  kept(L) + cache + vision        the first cache only without low memory
     floor     cache + G N^2 (2 b + 4) + 2 (Q + 2 K) N b + 4 N D b      eager attention of one key head
     float32   4 (2 D Q + 2 D K + D M) + 12 m M + 24 N D                if b = 2; m tokens enter the MLP together
 
@@ -25,7 +25,7 @@ from typing import NamedTuple
 from probe.capture.limits import MAX_BATCH_TOKENS, MLP_SLICE
 from probe.estimate.sizes import ModelSizes
 
-ENTROPY_BYTES, ENTROPY_BYTES_CPU = 2**28, 2**22
+ENTROPY_BYTES, ENTROPY_BYTES_CPU = 2**27, 2**22
 """Bytes of float32 states whose entropies an accelerator, and a CPU, computes together; see `probe.analyzers.tme`."""
 _SMALL = 400
 """Smaller Gram matrices are decomposed in float64; see `probe.analyzers.leading_eigenvalues`."""
@@ -71,9 +71,9 @@ def peaks(sizes: ModelSizes, visual: int, text: int, *, low_memory: bool = False
     cache = shape.layers * shape.kv_bytes(tokens)
     pixels, vision = _vision(sizes, visual)
     at_once = max(1, (ENTROPY_BYTES if accelerator else ENTROPY_BYTES_CPU) // (4 * numbers))
-    together = 1 if accelerator and low_memory else min(at_once, shape.layers + 1)
+    together = min(at_once, shape.layers + 1)
     entropies = together * (2 * state + (24 if min(visual, shape.hidden) < _SMALL else 16) * numbers)
-    batch = 1 if low_memory else min(max(1, MAX_BATCH_TOKENS // tokens), shape.layers - 1)
+    batch = max(1, min(MAX_BATCH_TOKENS // tokens, shape.layers - 1))
     kept_all = (shape.layers + 1) * kept
     scores = shape.query_width // shape.kv_width * tokens**2 * (2 * number + 4)
     widened = 4 * shape.hidden * (2 * shape.query_width + 2 * shape.kv_width + shape.mlp)
@@ -82,7 +82,7 @@ def peaks(sizes: ModelSizes, visual: int, text: int, *, low_memory: bool = False
         answer=pixels + cache + layer,
         curves=pixels + max(shape.layers * kept + layer, kept_all + entropies),
         kl=pixels + kept_all + max(batch * layer, 20 * (shape.layers + 1) * sizes.vocabulary),
-        trials=pixels + shape.layers * kept + cache + max(cache + layer, vision),
+        trials=pixels + shape.layers * kept + (0 if low_memory else cache) + max(cache + layer, vision),
         floor=pixels + cache + scores + 2 * tokens * (shape.query_width + 2 * shape.kv_width) * number + 4 * state,
         float32=pixels + widened + 12 * min(tokens, MLP_SLICE) * shape.mlp + 24 * numbers if number == 2 else 0,
     )

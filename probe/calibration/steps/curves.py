@@ -71,7 +71,7 @@ class Curves(Step[MeasuredSamples]):
         raw = KeptStates(low_memory=model.low_memory)
         mask = each_state(model.model, inputs, raw.append, family=model.family)
         norm = parts_of(model.model, model.family).norm
-        at_once = 1 if model.low_memory and mask.device.type != "cpu" else layers_at_once(raw[0])
+        at_once = layers_at_once(raw[0])
         parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         for first in range(0, len(raw), at_once):
             some = torch.stack(raw[first : first + at_once])  # (l, N, D)
