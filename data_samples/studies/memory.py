@@ -8,17 +8,21 @@ machine. Prints a table, and writes docs/benchmarks/memory.json and the table of
 """
 
 import gc
+import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedConfig
 
-from data_samples.studies.tables import PAGE, RECORDS
+from cli.common import stdout
+from data_samples.studies.tables import PAGE, RECORDS, write_table
 from halfv_core.families import parts_of
 from halfv_core.plan import Freeze, Keep, Plan
+from halfv_core.profile import write_atomically
 from probe.bench.inputs import synthetic_inputs
 from probe.bench.meters import TensorMemory
 from probe.bench.synthetic import config_of, random_model, sliced
@@ -29,13 +33,19 @@ from probe.calibration.steps.search_round import SearchRound
 from probe.calibration.steps.self_checks import SelfChecks
 from probe.calibration.steps.step import ProbedModel, Step
 from probe.data.samples import Sample
+from probe.estimate.gpus import weight_bytes
 from probe.estimate.memory import peaks
-from probe.estimate.sizes import sizes_of
+from probe.estimate.sizes import KNOWN, sizes_of
 from probe.trials.answers import Inputs
 
 COMMAND = "python -m data_samples.studies.memory"
 OUTPUT = RECORDS / "memory.json"
 TABLE_PAGE = PAGE.with_name("scale.md")
+WHOLE = {
+    "qwen2.5-vl-3b": 2500, "qwen2.5-vl-7b": 2500, "qwen2.5-vl-32b": 2500, "qwen2.5-vl-72b": 2500,
+    "llava-1.5-7b": 576, "llava-next-mistral-7b": 2500,
+}  # fmt: skip
+"""Models for which the formula is shown, with the visual tokens of a prompt."""
 TEXT, ANSWER = 60, 4
 """Tokens of text and of the answer."""
 
@@ -82,9 +92,9 @@ class Slice(NamedTuple):
 
 
 SLICES = (
-    Slice("qwen2.5-vl-7b", 2, 2, 900),
-    Slice("qwen2.5-vl-7b", 28, 2, 600, width=0.25),
-    Slice("llava-1.5-7b", 2, 2, 576),
+    Slice("qwen2.5-vl-7b", 2, 1, 300),
+    Slice("qwen2.5-vl-7b", 28, 1, 300, width=0.1, vocabulary=20_000, vision_width=0.25),
+    Slice("llava-1.5-7b", 8, 2, 576, width=0.25, vision_width=0.25),
 )
 
 
@@ -113,7 +123,7 @@ class Subject(ProbedModel):
         return inputs | {name: value.float() for name, value in inputs.items() if value.is_floating_point()}
 
 
-def steps(layers: int, sample: str, dtype: str) -> dict[str, Step[Any]]:
+def steps(layers: int, sample: str) -> dict[str, Step[Any]]:
     """The steps that need most, by name."""
     plans = (
         Plan((Keep(layer=1, keep_ratio=0.25),)),
@@ -145,7 +155,7 @@ def measure(one: Slice, *, low_memory: bool = False, skipped: Sequence[str] = ()
     visual = int(torch.isin(subject.inputs(sample)["input_ids"], torch.tensor(parts_of(model).visual_ids)).sum())
     sizes = sizes_of(model.config, model.num_parameters(), one.dtype)
     measured, seconds = dict[str, int](), dict[str, float]()
-    for name, step in steps(one.layers, sample.id, one.dtype).items():
+    for name, step in steps(one.layers, sample.id).items():
         if name in skipped:
             continue
         gc.collect()
@@ -154,3 +164,68 @@ def measure(one: Slice, *, low_memory: bool = False, skipped: Sequence[str] = ()
             step.measure(subject, sample)
         measured[name], seconds[name] = memory.peak, time.process_time() - began
     return Measured(measured, seconds, peaks(sizes, visual, TEXT + ANSWER, low_memory=low_memory)._asdict())
+
+
+def main() -> None:
+    """Measure the slices with and without low memory, and compute what whole models need."""
+    torch.set_num_threads(1)
+    results = []
+    for one in SLICES:
+        for low_memory in (False, True):
+            results.append(_record(one, low_memory, measure(one, low_memory=low_memory)))
+            stdout.print(f"{one.shape}, {one.layers} layers: done", highlight=False)
+    record = {
+        "torch": torch.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "results": results,
+    }
+    write_atomically(OUTPUT, json.dumps(record, indent=1) + "\n")
+    write_table(COMMAND, table(results), TABLE_PAGE)
+    stdout.print(table(results), soft_wrap=True, markup=False, highlight=False)
+
+
+def _record(one: Slice, low_memory: bool, found: Measured) -> dict[str, Any]:
+    return {
+        "slice": one._asdict(),
+        "low_memory": low_memory,
+        "measured": dict(found.measured),
+        "cpu_seconds": {name: round(seconds, 1) for name, seconds in found.seconds.items()},
+        "computed": dict(found.computed),
+    }
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Markdown: what was measured on slices beside the formula, and the formula for whole models."""
+    lines = [["slice", "low memory", "measured", "formula", "formula / measured", "CPU time"], ["---"] * 6]
+    for one in results:
+        cut = Slice(**one["slice"])
+        width = "" if cut.width == 1 else f" of {cut.width:g} of the width"
+        measured, computed = max(one["measured"].values()), max(one["computed"].values())
+        lines.append(
+            [
+                f"`{cut.shape}`, {cut.layers} layers{width}, {cut.visual} visual tokens",
+                "yes" if one["low_memory"] else "no",
+                f"{measured / 1e6:,.0f} MB",
+                f"{computed / 1e6:,.0f} MB",
+                f"{computed / measured:.2f}",
+                f"{sum(one['cpu_seconds'].values()):.0f} s",
+            ]
+        )
+    whole = [["", ""], ["model", "weights", "beside them", "with low memory", "largest step"], ["---"] * 5]
+    for name, visual in WHOLE.items():
+        sizes = KNOWN[name]
+        plain, low = (peaks(sizes, visual, TEXT, low_memory=low, accelerator=True) for low in (False, True))
+        whole.append(
+            [
+                f"`{name}`, {visual:,} visual tokens",
+                f"{weight_bytes(sizes, 1) / 1e9:.1f} GB",
+                f"{plain.most / 1e9:.1f} GB",
+                f"{low.most / 1e9:.1f} GB",
+                f"{plain.step}, {low.step}",
+            ]
+        )
+    return "".join("| " + " | ".join(line) + " |\n" if any(line) else "\n" for line in [*lines, *whole])
+
+
+if __name__ == "__main__":
+    main()

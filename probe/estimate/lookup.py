@@ -27,7 +27,8 @@ def find_sizes(name: str, dtype: str = "auto") -> Found:
 
     Args:
         name: a short name, a bundled model, a folder or a hub id; nothing is downloaded.
-        dtype: in `VALUE_BYTES`, or `auto`: that of the config, and bfloat16 if it names none.
+        dtype: in `VALUE_BYTES`, or `auto`: that of the config, float32 if it names none, and bfloat16 of what is built
+            in.
 
     Raises:
         ModelError: nothing is known of the model, or no model can be made of its config.
@@ -45,8 +46,9 @@ def find_sizes(name: str, dtype: str = "auto") -> Found:
             )
         chosen = "bfloat16" if dtype == "auto" else dtype
         return Found(KNOWN[short].in_dtype(chosen), chosen, "built in")
-    own = str(getattr(config, "dtype", None) or "bfloat16").removeprefix("torch.")
-    chosen = (own if own in VALUE_BYTES else "bfloat16") if dtype == "auto" else dtype
+    unnamed = "bfloat16" if source == "built in" else "float32"
+    own = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None) or unnamed
+    chosen = str(own).removeprefix("torch.") if dtype == "auto" else dtype
     try:
         return Found(sizes_of(config, described_size(config)[0], chosen), chosen, source)
     except (AttributeError, KeyError, ValueError) as error:
