@@ -9,6 +9,7 @@
 #   make methods-tuned   the same with each method's settings chosen on 100 calibration scenes (2 hours of CPU time)
 #   make probes    what all probes say about the bundled models: the table of docs/probes.md (about 6 minutes)
 #   make scaling   how much faster several processes are: measured for two, simulated for more; the table of docs/scale.md
+#   make memory    what a calibration needs beside the weights: the tables of docs/scale.md (about 10 minutes, 4 GB)
 #   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
 #   make fuzz      damage what the commands read, 3000 times, and look for anything but a clear end (some minutes)
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
@@ -17,7 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
+.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling memory picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -49,6 +50,9 @@ probes: venv
 
 scaling: venv
 	$(BIN)/python -m data_samples.studies.scaling
+
+memory: venv
+	$(BIN)/python -m data_samples.studies.memory
 
 picture: venv
 	$(BIN)/python -m data_samples.studies.picture

@@ -76,6 +76,9 @@ def calibrate(
             "--target-flops sets its budget, --target-retention VisiPruner's settings. [default: search for a plan]"
         ),
     ] = None,
+    low_memory: Annotated[
+        bool, typer.Option("--low-memory", help="Need half of the memory beside the weights; slower, same results.")
+    ] = False,
     budget: Annotated[
         str | None,
         typer.Option(help="Time for measuring, loading apart, as in 5min; what is needed least is dropped first."),
@@ -123,6 +126,7 @@ def calibrate(
         strict=strict,
         max_new_tokens=max_new_tokens,
         method=method,
+        low_memory=low_memory,
         budget=None if budget is None else parse_budget(budget),
         examples=examples,
     )

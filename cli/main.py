@@ -22,6 +22,7 @@ from cli.compare import compare
 from cli.compare_methods import compare_methods
 from cli.demo import demo
 from cli.doctor import doctor
+from cli.estimate import estimate
 from cli.evaluate import evaluate
 from cli.export import export
 from cli.generate import generate
@@ -54,6 +55,7 @@ for command in (
     evaluate,
     compare_methods,
     bench,
+    estimate,
     models,
     methods,
     doctor,

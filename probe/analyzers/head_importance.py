@@ -23,13 +23,19 @@ from probe.trials.answers import Inputs, continued
 
 @torch.no_grad()
 def head_importance(
-    model: PreTrainedModel, inputs: Inputs, answer: torch.Tensor, *, family: Family | None = None
+    model: PreTrainedModel,
+    inputs: Inputs,
+    answer: torch.Tensor,
+    *,
+    family: Family | None = None,
+    low_memory: bool = False,
 ) -> list[float]:
     """The importance of each of the H query heads of layer 0 on one prompt.
 
     Args:
         inputs: model inputs, batch of one, without padding.
         answer: (T,) ids of the full model's answer.
+        low_memory: see `KeptStates`.
 
     Returns:
         H numbers, nats per token; negative if the answer becomes more likely.
@@ -38,7 +44,7 @@ def head_importance(
         DataError: the prompt is padded, or the answer is empty.
         UnsupportedError: tensor parallelism has put the heads into several processes.
     """
-    calls = LayerCalls.record(model, continued(inputs, answer[None, :-1]), family=family)
+    calls = LayerCalls.record(model, continued(inputs, answer[None, :-1]), family=family, low_memory=low_memory)
     places = torch.arange(calls.length)[-len(answer) :]  # of the tokens that predict the answer's
     everywhere = torch.ones(calls.length, dtype=torch.bool)
     heads = calls.parts.decoder.config.num_attention_heads

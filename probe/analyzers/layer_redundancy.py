@@ -6,11 +6,12 @@ P_l is the next-token distribution of a run in which layer l passes the hidden s
 (ShortV, arXiv 2504.00502, layer contribution; HalfV, arXiv 2604.16462, KL analysis; both public releases compute the
 reverse direction). The last layer's value is exactly 0, because no later layer could see the change.
 
-Nothing changes before layer l, so variant l starts from the full run's input of layer l + 1, and all variants that have
-started pass through each later layer as one batch: L(L-1)/2 layer evaluations instead of L full passes.
+Nothing changes before layer l, so variant l starts from the full run's input of layer l + 1, and variants that have
+started pass through later layers in batches: L(L-1)/2 layer evaluations instead of L full passes.
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel
@@ -19,7 +20,8 @@ from halfv_core.families import Family, parts_of
 from probe.analyzers.next_token import Direction, divergences, layout_of_one
 from probe.capture.changes import Change, Variant
 from probe.capture.layer_calls import LayerCalls
-from probe.capture.variants import MAX_BATCH_TOKENS, run_variants
+from probe.capture.limits import MAX_BATCH_TOKENS
+from probe.capture.variants import run_variants
 
 
 @torch.no_grad()
@@ -30,6 +32,7 @@ def layer_redundancy(
     direction: Direction = "forward",
     tokens: int = MAX_BATCH_TOKENS,
     family: Family | None = None,
+    low_memory: bool = False,
 ) -> torch.Tensor:
     """The KL curve of one prompt.
 
@@ -37,6 +40,7 @@ def layer_redundancy(
         inputs: model inputs, batch of one.
         direction: `forward` is KL(full || variant), `reverse` is KL(variant || full), as in the public releases.
         tokens: maximum number of tokens, over all variants, that pass through a layer together; bounds the memory.
+        low_memory: see `KeptStates`.
 
     Returns:
         (L,) float64, nats.
@@ -46,7 +50,7 @@ def layer_redundancy(
     """
     parts = parts_of(model, family)
     layout = layout_of_one(parts, inputs, "layer redundancy")
-    calls = LayerCalls.record(model, inputs, family=family)
+    calls = LayerCalls.record(model, inputs, family=family, low_memory=low_memory)
     states = run_variants(calls, frozen_in_one(calls, layout.visual[0]), read=layout.last, tokens=tokens)
     full = calls.states[-1][:, layout.last.to(calls.states[-1].device)]
     return divergences(parts, [state[0] for state in (full, *states.split(1))], direction)
@@ -57,10 +61,9 @@ def frozen_in_one(calls: LayerCalls, rows: torch.Tensor) -> list[Variant]:
 
     What a model adds to visual tokens after a layer (`Family.deepstack`) is no part of the layer's update.
     """
-    variants: list[Variant] = []
-    for layer in range(calls.layers):
+
+    def entering(layer: int) -> torch.Tensor:
         states = calls.states[layer][0]
-        if layer < len(calls.features):
-            states = states + calls.features[layer][0].to(states.device)
-        variants.append({layer + 1: Change(put=(rows, states))})
-    return variants
+        return states + calls.features[layer][0].to(states.device) if layer < len(calls.features) else states
+
+    return [{layer + 1: Change(put=(rows, partial(entering, layer)))} for layer in range(calls.layers)]

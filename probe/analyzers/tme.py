@@ -20,7 +20,7 @@ Variant = Literal["paper", "release"]
 
 _BATCH_BYTES = {"cpu": 2**22}
 """Bytes of float32 tokens that are processed at once: what a CPU cache holds, so large matrices come one by one."""
-_ACCELERATOR_BYTES = 2**30
+_ACCELERATOR_BYTES = 2**27
 """The same for any other device; peak memory is a few times this."""
 
 
@@ -71,8 +71,14 @@ def entropy_curves(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50)
     return TokenGroups(*map(entropy, spectra(hidden, visual_mask, k)))
 
 
-def spectra(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50) -> TokenGroups:
+def spectra(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50, *, first: int = 0) -> TokenGroups:
     """The spectra behind `entropy_curves`; `entropy` turns each into its curve, so that both need one computation.
+
+    Args:
+        hidden: as for `entropy_curves`, or some layers' states; `layers_at_once` says how many are handled together.
+        visual_mask: (N,) bool.
+        k: number of leading eigenvalues.
+        first: the layer of the first states, for error messages.
 
     Returns:
         Three spectra, each (L+1, k).
@@ -82,7 +88,7 @@ def spectra(hidden: torch.Tensor, visual_mask: torch.Tensor, k: int = 50) -> Tok
     """
     mask = _checked_mask(hidden, visual_mask)
     rows = []
-    for layers in _batches(hidden, k, "layer input"):
+    for layers in _batches(hidden, k, "layer input", first):
         visual, joint = spectra_of(layers, [mask, torch.ones_like(mask)], k)
         rows.append((visual, spectrum_of(layers.select(~mask), k), joint))
     return TokenGroups(*(torch.cat(column) for column in zip(*rows, strict=True)))
@@ -119,7 +125,13 @@ def effective_rank(entropy: torch.Tensor) -> torch.Tensor:
     return entropy.exp()
 
 
-def _batches(hidden: torch.Tensor, k: int, name: str) -> Iterator[Batch]:
+def layers_at_once(state: torch.Tensor) -> int:
+    """How many layers with (N, D) states like this one are handled together."""
+    limit = _BATCH_BYTES.get(state.device.type, _ACCELERATOR_BYTES)
+    return max(1, limit // (4 * max(1, state.numel())))
+
+
+def _batches(hidden: torch.Tensor, k: int, name: str, number: int = 0) -> Iterator[Batch]:
     """Split (..., N, D) into batches of matrices, without copying if `hidden` is contiguous."""
     if k < 1:
         raise HalfVError("the entropy needs at least one eigenvalue", got=f"k={k}", expected="k of 1 or more")
@@ -132,10 +144,9 @@ def _batches(hidden: torch.Tensor, k: int, name: str) -> Iterator[Batch]:
             "there is no token to measure", got=f"shape {tuple(hidden.shape)}", expected="no empty dimension"
         )
     matrices = hidden.detach().reshape(-1, *hidden.shape[-2:])
-    limit = _BATCH_BYTES.get(hidden.device.type, _ACCELERATOR_BYTES)
-    together = max(1, limit // (4 * matrices[0].numel()))
+    together = layers_at_once(matrices[0])
     for first in range(0, len(matrices), together):
-        yield Batch(matrices[first : first + together], name, first)
+        yield Batch(matrices[first : first + together], name, number + first)
 
 
 def _checked_mask(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -23,12 +23,17 @@ from probe.capture.variants import run_variants
 
 @torch.no_grad()
 def withdrawal(
-    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, family: Family | None = None
+    model: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    *,
+    family: Family | None = None,
+    low_memory: bool = False,
 ) -> torch.Tensor:
     """The withdrawal curve of one prompt.
 
     Args:
         inputs: model inputs, batch of one, without padding.
+        low_memory: see `KeptStates`.
 
     Returns:
         (L,) float64, nats.
@@ -39,7 +44,7 @@ def withdrawal(
     parts = parts_of(model, family)
     visual = layout_of_one(parts, inputs, "a withdrawal").prunable[0].cpu()
     after = ~visual & (visual.cumsum(0) > 0)
-    calls = LayerCalls.record(model, inputs, family=family)
+    calls = LayerCalls.record(model, inputs, family=family, low_memory=low_memory)
     states = run_variants(calls, gone_from_each(calls.layers, after, visual), rows=after)
     return divergences(parts, [state[0] for state in (calls.states[-1][:, -1:], *states.split(1))])
 

@@ -99,14 +99,16 @@ def calibrate_in_full(
     started = time.monotonic()
     with data_parallel.together():
         drawn = DrawnSamples.draw(samples, settings)
-        probed, shape = ProbedModel(model, processor, family), _decoder_shape(model, family)
+        probed, shape = ProbedModel(model, processor, family, settings.low_memory), _decoder_shape(model, family)
         if settings.latency_table is not None:
             settings.latency_table.check(model.config, setting_of(model))
         if settings.method is not None:
             check_method(settings.method, model.config, settings.target_flops)
         admit(model, processor, family=family)
         identity = Identity.of(model, processor, drawn.all, model_id)
-        key, ranks = identity.key(settings.model_dump(mode="json")), parts_of(model, family).ranks
+        # A run that was out of memory continues with low memory.
+        key = identity.key(settings.model_dump(mode="json", exclude={"low_memory"}))
+        ranks = parts_of(model, family).ranks
         data_parallel.check_same(key, but="device")
         with opened(journal, key, ranks, data_parallel) as records:
             work = drawn.requested_work(settings)

@@ -60,6 +60,9 @@ class Settings(BaseModel):
     `target_flops`; VisiPruner's with settings that keep `target_retention`."""
     examples: int = Field(default=6, ge=0)
     """Number of samples whose images and kept tokens go into the observations; with 0, no image leaves the data."""
+    low_memory: bool = False
+    """Whether to need half of the memory beside the weights, and more time: hidden states are kept elsewhere (see
+    `KeptStates`). The results are the same."""
     budget: float | None = Field(default=None, gt=0.0)
     """Seconds that measuring may take; the least important work is dropped first (see probe.calibration.budget)."""
 

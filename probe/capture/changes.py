@@ -1,6 +1,6 @@
 """Changes: what a variant of a prompt's run does differently, by layer, and which tokens that can reach."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,8 +15,8 @@ class Change(NamedTuple):
     """Rows and columns: in this layer, the tokens `rows` do not see the tokens `columns`. All must see some token."""
     head_off: tuple[torch.Tensor, int] | None = None
     """Rows and a query head, whose output is zero there."""
-    put: tuple[torch.Tensor, torch.Tensor] | None = None
-    """Rows and (N, D) hidden states, which take the place of the layer's input at these rows."""
+    put: tuple[torch.Tensor, torch.Tensor | Callable[[], torch.Tensor]] | None = None
+    """Rows and (N, D) hidden states, or what gives them, which take the place of the layer's input at these rows."""
 
     @property
     def rows(self) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Hidden states of one prompt at every layer, through nnsight; the only file that imports it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -45,22 +45,52 @@ def capture(
     Raises:
         DataError: more than one prompt.
     """
+    states: list[torch.Tensor] = []
+    visual = each_state(model, inputs, states.append, family=family)
+    states_of_prompt = Capture(torch.stack(states), visual)
+    return final_normed(model, states_of_prompt, family=family) if normed else states_of_prompt
+
+
+@torch.no_grad()
+def each_state(
+    model: PreTrainedModel,
+    inputs: Mapping[str, torch.Tensor],
+    look: Callable[[torch.Tensor], None],
+    *,
+    family: Family | None = None,
+) -> torch.Tensor:
+    """Run the prompt once, and look at the hidden states as they come; what `look` does not keep is gone.
+
+    Args:
+        inputs: model inputs, batch of one; padding positions are left out.
+        look: gets the input of each layer in turn, then the output of the last one, (N, D) each, before the final norm
+            and on one device.
+
+    Returns:
+        (N,) bool, True for visual tokens.
+
+    Raises:
+        DataError: more than one prompt.
+    """
     if inputs["input_ids"].shape[0] != 1:
         raise DataError("capture takes one prompt at a time", got=f"a batch of {inputs['input_ids'].shape[0]}")
     family = family or family_of(model)
     parts = parts_of(model, family)
     layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
-    states: list[torch.Tensor] = []
+    real = layout.real[0]
+    whole = bool(real.all())
+
+    def show(state: torch.Tensor) -> None:
+        state = state[0].to(real.device)
+        look(state if whole else state[real])
+
     with instrumented(plain_model(model), _Traced, parts.layers) as traced:
         decoder = attrgetter(family.decoder)(traced)
         with traced.trace(**inputs, use_cache=False, logits_to_keep=1):
             for layer in decoder.layers:
-                states.append(layer.input.save())
-            states.append(decoder.layers[-1].output.save())
-    real = layout.real[0]
-    hidden = torch.cat([state.to(real.device) for state in states])[:, real]  # (L+1, N, D)
-    states_of_prompt = Capture(hidden, layout.visual[0, real])
-    return final_normed(model, states_of_prompt, family=family) if normed else states_of_prompt
+                show(layer.input)
+            show(decoder.layers[-1].output)
+    return layout.visual[0, real]
 
 
 @torch.no_grad()

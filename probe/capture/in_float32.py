@@ -1,6 +1,6 @@
-"""What a model of 16 bits would compute in float32, without a float32 copy of it: one layer at a time is widened."""
+"""What a model of 16 bits would compute in float32, without a float32 copy: weights are widened while they are used."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
 from itertools import chain
@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from halfv_core.families import Family, parts_of
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from probe.capture.limits import MLP_SLICE
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -27,32 +28,24 @@ def can_be_widened(model: PreTrainedModel, family: Family | None = None) -> bool
 def decoder_in_float32(model: PreTrainedModel, *, family: Family | None = None) -> Iterator[None]:
     """Inside the block, the decoder runs prefills in float32, on the embeddings that the model makes in its own dtype.
 
-    Weights are widened from their 16 bits when their layer is entered and put back when the next one is, so the memory
-    of one float32 layer is enough. Plans that prune are applied inside the block; they find the layer before theirs
-    still widened. Plans that freeze need the layer itself, and cannot be.
+    A layer's weights are widened from their 16 bits when it is entered and put back when the next one is, except for
+    the matrices of its MLP, which are most of it: they are widened one at a time, and take the tokens in slices. So the
+    memory of one matrix in float32 is enough. Plans that prune are applied inside the block; they find the attention of
+    the layer before theirs still widened. Plans that freeze need the layer itself, and cannot be.
 
     Args:
         model: for which `can_be_widened` holds.
     """
-    parts = parts_of(model, family)
-    narrow: list[tuple[torch.Tensor, torch.Tensor]] = []
+    parts, layer_weights = parts_of(model, family), _WidenedWeights()
 
-    def put_back() -> None:
-        while narrow:
-            weight, data = narrow.pop()
-            weight.data = data
+    def around_layer(layer: Any, forward: Forward) -> Forward:
+        of_mlp = {id(weight) for weight in layer.mlp.parameters()}
 
-    def widen(module: nn.Module) -> None:
-        for weight in chain(module.parameters(), module.buffers()):
-            if weight.dtype in HALF:
-                narrow.append((weight, weight.data))
-                weight.data = weight.data.float()
-
-    def around_layer(layer: nn.Module, forward: Forward) -> Forward:
         @wraps(forward)
         def run(*args: Any, **kwargs: Any) -> Any:
-            put_back()
-            widen(layer)
+            layer_weights.put_back()
+            tensors = chain(layer.parameters(), layer.buffers())
+            layer_weights.widen(tensor for tensor in tensors if id(tensor) not in of_mlp)
             return forward(*args, **kwargs)
 
         return run
@@ -66,12 +59,60 @@ def decoder_in_float32(model: PreTrainedModel, *, family: Family | None = None) 
 
         return run
 
-    layers = [Wrap(layer, "forward", partial(around_layer, layer)) for layer in parts.layers]
+    recording = [Wrap(parts.decoder, "forward", around_decoder)]
+    for layer in parts.layers:
+        mlp: nn.Module = layer.mlp
+        own = [module for module in mlp.modules() if next(module.parameters(recurse=False), None) is not None]
+        recording += [Wrap(layer, "forward", partial(around_layer, layer)), Wrap(mlp, "forward", _in_slices)]
+        recording += [Wrap(module, "forward", partial(_while_it_runs, module)) for module in own]
     try:
-        with wrapped([Wrap(parts.decoder, "forward", around_decoder), *layers], plan=False):
+        with wrapped(recording, plan=False):
             yield
     finally:
-        put_back()
+        layer_weights.put_back()
+
+
+class _WidenedWeights:
+    """Weights in float32, and what they were before."""
+
+    def __init__(self) -> None:
+        self._narrow: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def widen(self, tensors: Iterable[torch.Tensor]) -> None:
+        for tensor in tensors:
+            if tensor.dtype in HALF:
+                self._narrow.append((tensor, tensor.data))
+                tensor.data = tensor.data.float()
+
+    def put_back(self) -> None:
+        while self._narrow:
+            tensor, data = self._narrow.pop()
+            tensor.data = data
+
+
+def _while_it_runs(module: nn.Module, forward: Forward) -> Forward:
+    """A module whose own weights are widened in each call."""
+
+    @wraps(forward)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        weights = _WidenedWeights()
+        try:
+            weights.widen(module.parameters(recurse=False))
+            return forward(*args, **kwargs)
+        finally:
+            weights.put_back()
+
+    return run
+
+
+def _in_slices(forward: Forward) -> Forward:
+    """An MLP that takes (1, N, D) states some tokens at a time."""
+
+    @wraps(forward)
+    def run(hidden: torch.Tensor) -> Any:
+        return torch.cat([forward(some) for some in hidden.split(MLP_SLICE, dim=1)], dim=1)
+
+    return run
 
 
 def _widened(value: Any) -> Any:

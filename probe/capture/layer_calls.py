@@ -3,10 +3,11 @@
     calls = LayerCalls.record(model, inputs)
     calls.states[8]                      # (1, N, D), the input of layer 8
 
-It holds what the model itself passed to its layers, and the L+1 hidden states of the run; no KV cache.
+It holds what the model itself passed to its layers, and the L+1 hidden states of the run; no KV cache. The states can
+be kept where they take no memory of the device (see `KeptStates`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 from halfv_core.errors import DataError, UnsupportedError
 from halfv_core.families import Family, Parts, parts_of
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from probe.capture.kept_states import KeptStates
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class LayerCalls:
     """The run of one prompt of N tokens in a decoder of L layers of width D."""
 
     parts: Parts
-    states: tuple[torch.Tensor, ...]
+    states: Sequence[torch.Tensor]
     """L+1 times (1, N, D), before the final norm; entry i is the input of layer i, entry L the last output."""
     arguments: tuple[Mapping[str, Any], ...]
     """The other arguments of each layer's call, without a cache."""
@@ -34,12 +36,18 @@ class LayerCalls:
     @classmethod
     @torch.no_grad()
     def record(
-        cls, model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, family: Family | None = None
+        cls,
+        model: PreTrainedModel,
+        inputs: Mapping[str, torch.Tensor],
+        *,
+        family: Family | None = None,
+        low_memory: bool = False,
     ) -> "LayerCalls":
         """Run the prompt once.
 
         Args:
             inputs: model inputs, batch of one.
+            low_memory: see `KeptStates`.
 
         Raises:
             DataError: more than one prompt.
@@ -55,7 +63,7 @@ class LayerCalls:
                 got=f"{length} tokens, a window of {parts.window} and FlashAttention",
                 remedy="load the model with attn_implementation='sdpa'",
             )
-        states: list[torch.Tensor] = []
+        states = KeptStates(low_memory=low_memory)
         arguments: list[Mapping[str, Any]] = []
         features: list[torch.Tensor] = []
 
@@ -84,7 +92,7 @@ class LayerCalls:
             recording.append(Wrap(parts.decoder, parts.deepstack, around_deepstack))
         with wrapped(recording, plan=False):
             model(**inputs, use_cache=False, logits_to_keep=1)
-        return cls(parts, tuple(states), tuple(arguments), tuple(features))
+        return cls(parts, states, tuple(arguments), tuple(features))
 
     @property
     def layers(self) -> int:

@@ -14,11 +14,12 @@ from functools import partial, wraps
 from typing import Any
 
 import torch
-from transformers import Cache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from probe.capture.kept_states import KeptStates
 
 
 class Replay:
@@ -26,12 +27,18 @@ class Replay:
 
     @torch.no_grad()
     def __init__(
-        self, model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], *, family: Family | None = None
+        self,
+        model: PreTrainedModel,
+        inputs: Mapping[str, torch.Tensor],
+        *,
+        family: Family | None = None,
+        low_memory: bool = False,
     ) -> None:
         """Run the prompt.
 
         Args:
             inputs: model inputs, batch of one.
+            low_memory: see `KeptStates`; the layers' outputs, keys and values are kept so.
 
         Raises:
             DataError: more than one prompt.
@@ -39,7 +46,7 @@ class Replay:
         if inputs["input_ids"].shape[0] != 1:
             raise DataError("a replay is of one prompt", got=f"a batch of {inputs['input_ids'].shape[0]}")
         self._parts = parts_of(model, family)
-        self._outputs: list[torch.Tensor] = []  # one per layer, (1, N, D)
+        self._outputs = KeptStates(low_memory=low_memory)  # one per layer, (1, N, D)
         self._decoder_call: dict[str, Any] = {}
         self._core_output: Any = None
         recording = [
@@ -51,8 +58,10 @@ class Replay:
             output = model(**inputs, use_cache=True, logits_to_keep=1)
         self.logits: torch.Tensor = output.logits[0, -1]
         """(vocabulary,), at the last prompt token."""
-        self.cache: Cache = output.past_key_values
-        """The prompt's KV cache; it is only read."""
+        self._keys, self._values = KeptStates(low_memory=low_memory), KeptStates(low_memory=low_memory)
+        for layer in output.past_key_values.layers:
+            self._keys.append(layer.keys)
+            self._values.append(layer.values)
 
     def _record_core(self, kwargs: dict[str, Any], output: Any) -> None:
         self._core_output = output
@@ -94,8 +103,7 @@ class Replay:
             if cache is not None and cache.get_seq_length(index):
                 return forward(hidden, **kwargs)  # type: ignore[no-any-return]
             if cache is not None:
-                recorded: Any = self.cache.layers[index]
-                cache.update(recorded.keys, recorded.values, index)
+                cache.update(self._keys[index], self._values[index], index)
             return self._outputs[index]
 
         return run

@@ -36,7 +36,7 @@ class SomeRows:
         """(r, D) states after a change's `put`."""
         if change.put is None:
             return states
-        where, new = change.put
+        where, new = change.put[0], change.put[1] if isinstance(change.put[1], torch.Tensor) else change.put[1]()
         chosen = where.cpu()[self.mask].to(states.device)
         return torch.where(chosen[:, None], new[self.indices.to(new.device)].to(states), states)
 

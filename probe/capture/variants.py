@@ -6,25 +6,23 @@
 
 Nothing differs before a variant's first changed layer, nor at tokens that see none of the changed ones. So a variant
 starts from the recorded input of that layer, and only the tokens that can differ go through it and the later layers;
-the others are keys and values, made anew from the recorded states. All variants that have started pass through a layer
-together, in batches.
+the others are keys and values, made anew from the recorded states. Variants that have started pass
+through a layer together, in batches, and no more of them are under way at once than the batches' tokens allow.
 
 A run of one changed layer each costs L(L+1)/2 evaluations of a layer instead of L^2, and each of them is of some tokens
 only: of one, if nothing but what the last token sees has changed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
 from probe.capture.changes import Change, Variant, changed_rows
 from probe.capture.layer_calls import LayerCalls
+from probe.capture.limits import MAX_BATCH_TOKENS
 from probe.capture.some_rows import LayerOfRows, SomeRows
 
-MAX_BATCH_TOKENS = 16_384
-"""Keys of all variants that pass through a layer at once: enough to keep a device busy, and about 2 GB in bfloat16 at
-7B shapes."""
 _MOST = 0.75
 """If a larger share of the tokens may differ, all are computed: with the model's own mask, often none, it is faster."""
 
@@ -46,7 +44,8 @@ def run_variants(
         read: (k,) ascending indices of the tokens whose states are wanted; by default the last token.
         rows: (N,) bool, tokens whose states may differ; by default all that see a changed token, directly or not. Of
             others that differ, nothing may be read or seen.
-        tokens: maximum number of keys, over all variants, in one call of a layer; bounds the memory.
+        tokens: maximum number of keys, over all variants, in one call of a layer, and of rows under way; bounds the
+            memory.
 
     Returns:
         (n, k, D) hidden states after the last layer, before the final norm; equal to those of separate runs.
@@ -57,27 +56,47 @@ def run_variants(
     final = calls.states[-1]
     read = torch.tensor([calls.length - 1]) if read is None else read.cpu()
     rows = _rows_or_all(calls, variants) if rows is None else rows
-    if not rows.any():
-        return final[:, read.to(final.device)].repeat(len(variants), 1, 1)
-    some = SomeRows(calls, rows)
-    size = max(1, tokens // calls.length)
-    starts = [min(variant) for variant in variants]
-    states: dict[int, torch.Tensor] = {}  # (r, D) of each variant that has started, by its index
-    for layer in range(min(starts), calls.layers + 1):
-        states |= {index: some.of(calls.states[layer]) for index, start in enumerate(starts) if start == layer}
-        changes = {index: variants[index].get(layer, Change()) for index in states}
-        states = {index: some.with_put(states[index], change) for index, change in changes.items()}
-        if layer < calls.layers:
-            here = LayerOfRows(some, layer)
-            for batch in _batches(list(states), size):
-                output = here.run(torch.stack([states[index] for index in batch]), [changes[index] for index in batch])
-                states |= dict(zip(batch, output, strict=True))
     found = final[:, read.to(final.device)].repeat(len(variants), 1, 1)
+    if not rows.any():
+        return found
+    some = SomeRows(calls, rows)
     differ = torch.isin(read, some.indices)
     places = torch.searchsorted(some.indices, read[differ])
-    for index, state in states.items():
-        found[index, differ] = state[places].to(final.device)
+    in_order = sorted(range(len(variants)), key=lambda index: min(variants[index]))
+    batch = max(1, tokens // calls.length)
+    for together in _batches(in_order, max(1, tokens // len(some.indices))):
+        read_there = _through_the_layers(some, {index: variants[index] for index in together}, batch, places)
+        for index, states in read_there.items():
+            found[index, differ] = states.to(final.device)
     return found
+
+
+def _through_the_layers(
+    some: SomeRows, variants: Mapping[int, Variant], batch: int, places: torch.Tensor
+) -> dict[int, torch.Tensor]:
+    """Run some of the variants together.
+
+    Args:
+        variants: by their index, in the order in which they start.
+        batch: number of variants in one call of a layer.
+        places: (k,) the rows that are wanted.
+
+    Returns:
+        By index, (k, D) after the last layer.
+    """
+    calls, states = some.calls, dict[int, torch.Tensor]()  # states of each variant that has started
+    starts = {index: min(variant) for index, variant in variants.items()}
+    for layer in range(min(starts.values()), calls.layers + 1):
+        states |= {index: some.of(calls.states[layer]) for index, start in starts.items() if start == layer}
+        changes = {index: variants[index].get(layer, Change()) for index in states}
+        for index, change in changes.items():
+            states[index] = some.with_put(states[index], change)
+        if layer < calls.layers:
+            here = LayerOfRows(some, layer)
+            for indices in _batches(list(states), batch):
+                hidden = torch.stack([states.pop(index) for index in indices])
+                states |= dict(zip(indices, here.run(hidden, [changes[index] for index in indices]), strict=True))
+    return {index: state[places] for index, state in states.items()}
 
 
 @torch.no_grad()

@@ -57,9 +57,17 @@ def try_plans(
 
 
 def try_on(
-    model: PreTrainedModel, case: Case, plans: Sequence[Plan], family: Family | None = None
+    model: PreTrainedModel,
+    case: Case,
+    plans: Sequence[Plan],
+    family: Family | None = None,
+    *,
+    low_memory: bool = False,
 ) -> list[tuple[bool, float]]:
     """Score one case's answer under every plan.
+
+    Args:
+        low_memory: see `KeptStates`.
 
     Returns:
         For each plan, whether the answer agrees, and the drop in its log-likelihood, nats per token.
@@ -68,7 +76,7 @@ def try_on(
         DataError: as `read_answer`, naming the case and the plan.
     """
     inputs, results = case.inputs(), []
-    replay = Replay(model, inputs, family=family)
+    replay = Replay(model, inputs, family=family, low_memory=low_memory)
     for plan in plans:
         with under(plan, case, replay, model, family):
             reading = read_answer(model, inputs, case.answer)

@@ -4,19 +4,24 @@ Hidden states come from one forward pass of the prompt through nnsight; see prob
 """
 
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 from halfv_core.errors import DataError
+from halfv_core.families import parts_of
 from probe.analyzers.layer_redundancy import layer_redundancy
-from probe.analyzers.sinks import sink_curves, token_norms
-from probe.analyzers.tme import entropy, spectra, truncated_matrix_entropy
+from probe.analyzers.sinks import SinkCurves, sink_curves, token_norms
+from probe.analyzers.tme import entropy, layers_at_once, spectra, truncated_matrix_entropy
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.measurements import Measurements
 from probe.calibration.steps.answer import Answer, full_model_answer
 from probe.calibration.steps.step import Item, ProbedModel, Step
-from probe.capture.hidden_states import Capture, capture, final_normed
+from probe.capture.hidden_states import each_state
+from probe.capture.kept_states import KeptStates
 from probe.data.samples import Sample
 from probe.trials.answers import Inputs
 
@@ -49,16 +54,7 @@ class Curves(Step[MeasuredSamples]):
         started = time.monotonic()
         inputs = model.inputs(sample)
         opened = time.monotonic()
-        raw = capture(model.model, inputs, normed=False, family=model.family)
-        norms = token_norms(raw.hidden)
-        states = final_normed(model.model, raw, family=model.family)
-        del raw  # as large as the normed states
-        groups = spectra(states.hidden, states.visual, k=self.entropy_k)
-        visual, text = entropy(groups.visual), entropy(groups.text)
-        sinks = {
-            "visual_sinks": sink_curves(norms, states.hidden, states.visual, visual, self.entropy_k),
-            "text_sinks": sink_curves(norms, states.hidden, ~states.visual, text, self.entropy_k),
-        }
+        curves = self._curves_of_states(model, inputs)
         began = time.monotonic()
         kl = self._kl_curve(model, inputs) if self.kl_ids is None or sample.id in self.kl_ids else None
         kl_seconds = time.monotonic() - began
@@ -68,17 +64,48 @@ class Curves(Step[MeasuredSamples]):
             "kl": kl_seconds,
             "sample": time.monotonic() - started - kl_seconds,
         }
-        return item | {
-            "visual": visual.tolist(),
-            "text": text.tolist(),
-            "joint": entropy(groups.joint).tolist(),
-            "spectrum": groups.visual.tolist(),
-            "kl": kl,
-            **{group: [curve.tolist() for curve in curves] for group, curves in sinks.items()},
-            "visual_release": self._release_curve(states),
-            "visual_tokens": int(states.visual.sum()),
-            "text_tokens": int((~states.visual).sum()),
-        }
+        return item | {"kl": kl} | curves
+
+    def _curves_of_states(self, model: ProbedModel, inputs: Inputs) -> dict[str, Item]:
+        """What the states of one pass say, a few layers at a time; their normed copies are never all there at once."""
+        raw = KeptStates(low_memory=model.low_memory)
+        mask = each_state(model.model, inputs, raw.append, family=model.family)
+        norm = parts_of(model.model, model.family).norm
+        at_once = layers_at_once(raw[0])
+        parts: dict[str, list[torch.Tensor]] = defaultdict(list)
+        for first in range(0, len(raw), at_once):
+            some = torch.stack(raw[first : first + at_once])  # (l, N, D)
+            for name, rows in self._curves_of_layers(some, norm, mask, first).items():
+                parts[name].append(rows)
+        curves: dict[str, Any] = {name: torch.cat(rows).tolist() for name, rows in parts.items()}
+        for group in ("visual_sinks", "text_sinks"):
+            curves[group] = [curves.pop(f"{group}_{field}") for field in SinkCurves._fields]
+        visual = int(mask.sum())
+        counts = {"visual_tokens": visual, "text_tokens": len(mask) - visual}
+        return {"visual_release": None} | curves | counts
+
+    @torch.no_grad()
+    def _curves_of_layers(
+        self, raw: torch.Tensor, norm: Callable[[torch.Tensor], torch.Tensor], mask: torch.Tensor, first: int
+    ) -> dict[str, torch.Tensor]:
+        """Rows of the curves for l layers, by name.
+
+        Args:
+            raw: (l, N, D), the states before the final norm.
+            norm: the final norm.
+            mask: (N,) bool, True for visual tokens.
+            first: the first of the layers.
+        """
+        norms = token_norms(raw)
+        states = torch.stack([norm(state) for state in raw])
+        groups = spectra(states, mask, k=self.entropy_k, first=first)
+        found = {"visual": entropy(groups.visual), "text": entropy(groups.text), "joint": entropy(groups.joint)}
+        for name, members in (("visual", mask), ("text", ~mask)):
+            sinks = sink_curves(norms, states, members, found[name], self.entropy_k)
+            found |= {f"{name}_sinks_{field}": rows for field, rows in sinks._asdict().items()}
+        if self.release_curve:
+            found["visual_release"] = truncated_matrix_entropy(states[:, mask], self.entropy_k, "release")
+        return found | {"spectrum": groups.visual}
 
     def combine(self, items: Mapping[str, Item]) -> MeasuredSamples:
         measurements = Measurements(entropy_k=self.entropy_k)
@@ -91,13 +118,7 @@ class Curves(Step[MeasuredSamples]):
         return mean.sample
 
     def _kl_curve(self, model: ProbedModel, inputs: Inputs) -> list[float]:
-        kl = layer_redundancy(model.model, inputs, family=model.family)
+        kl = layer_redundancy(model.model, inputs, family=model.family, low_memory=model.low_memory)
         if not bool(kl.isfinite().all()):
             raise DataError("logits are not finite", remedy="load the model in bfloat16 or float32")
         return kl.tolist()
-
-    def _release_curve(self, states: Capture) -> list[float] | None:
-        if not self.release_curve:
-            return None
-        visual = states.hidden[:, states.visual]  # (L+1, V, D)
-        return truncated_matrix_entropy(visual, self.entropy_k, "release").tolist()

@@ -31,7 +31,9 @@ class HeadImportance(MethodStep):
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         case = self.answers[sample.id].case(model, sample)
-        return head_importance(model.model, case.inputs(), case.answer, family=model.family)
+        return head_importance(
+            model.model, case.inputs(), case.answer, family=model.family, low_memory=model.low_memory
+        )
 
     def combine(self, items: Mapping[str, Item]) -> Measured:
         """The mean drops as weights; none, which stands for equal weights, if no head costs anything."""

@@ -21,6 +21,7 @@ from probe.capture.replay import Replay
 from probe.data.samples import Sample
 from probe.evaluation.grading import grade
 from probe.trials.answers import Inputs, greedy_answer, read_answer
+from probe.trials.eager_by_heads import eager_by_heads
 from probe.trials.try_plans import under
 
 
@@ -47,7 +48,7 @@ class JudgingStep(Step[Judged]):
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         answer, inputs = self.answers[sample.id], model.inputs(sample)
-        replay = Replay(model.model, inputs, family=model.family)
+        replay = Replay(model.model, inputs, family=model.family, low_memory=model.low_memory)
         if answer.log_likelihood is None:
             answer = answer._replace(log_likelihood=_log_likelihood_in_full(model, inputs, answer, replay))
         case = answer.case(model, sample)
@@ -60,6 +61,7 @@ class JudgingStep(Step[Judged]):
                     changed = greedy_answer(model.model, inputs, self.max_new_tokens)
                     graded = grade_of(model, sample, changed)
             results.append([reading.agrees, case.log_likelihood - reading.log_likelihood, graded])
+        del replay  # its memory is needed
         floor = None
         if self._with_floor:
             floor = case.log_likelihood - log_likelihood_elsewhere(model, inputs, case.answer)
@@ -108,6 +110,6 @@ def _log_likelihood_in_full(model: ProbedModel, inputs: Inputs, answer: Answer, 
 def log_likelihood_elsewhere(model: ProbedModel, inputs: Inputs, answer: torch.Tensor) -> float:
     """The answer's log-likelihood under another attention kernel of the decoder, nats per token."""
     attention = parts_of(model.model, model.family).layers[0].self_attn
-    other = "sdpa" if attention.config._attn_implementation == "eager" else "eager"
-    with attention_kernel(attention, other):
+    eager = attention.config._attn_implementation == "eager"
+    with attention_kernel(attention, "sdpa") if eager else eager_by_heads(attention):
         return read_answer(model.model, inputs, answer).log_likelihood

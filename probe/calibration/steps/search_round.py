@@ -43,7 +43,7 @@ class SearchRound(TrialStep[NDArray[np.float64]]):
         case = self.answers[sample.id].case(model, sample)
         inputs = case.inputs()
         results: list[list[float | None]] = []
-        replay = Replay(model.model, inputs, family=model.family)
+        replay = Replay(model.model, inputs, family=model.family, low_memory=model.low_memory)
         for plan in self.tried:
             try:
                 with under(plan, case, replay, model.model, model.family):

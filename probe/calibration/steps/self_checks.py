@@ -19,8 +19,9 @@ from probe.analyzers.layer_redundancy import layer_redundancy
 from probe.analyzers.tme import truncated_matrix_entropy
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.steps.step import Item, ProbedModel, Step
-from probe.capture.hidden_states import capture
+from probe.capture.hidden_states import each_state
 from probe.capture.in_float32 import can_be_widened, decoder_in_float32
+from probe.capture.kept_states import KeptStates
 from probe.capture.replay import Replay
 from probe.data.samples import Sample
 from probe.trials.answers import Inputs
@@ -46,7 +47,9 @@ class SelfChecks(Step[tuple[Check, ...]]):
     entropy_k: int
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
-        checks = self_checks(model.model, model.inputs(sample), self.entropy_k, family=model.family)
+        checks = self_checks(
+            model.model, model.inputs(sample), self.entropy_k, family=model.family, low_memory=model.low_memory
+        )
         return [check.model_dump(mode="json") for check in checks]
 
     def merged(self, items: Sequence[Item]) -> Item:
@@ -74,7 +77,12 @@ def _first_failed(checks: Sequence[Item]) -> Item:
 
 @torch.no_grad()
 def self_checks(
-    model: PreTrainedModel, inputs: Inputs, entropy_k: int, *, family: Family | None = None
+    model: PreTrainedModel,
+    inputs: Inputs,
+    entropy_k: int,
+    *,
+    family: Family | None = None,
+    low_memory: bool = False,
 ) -> tuple[Check, ...]:
     """Run all checks on one prompt, in about four forward passes and a KL curve.
 
@@ -86,17 +94,18 @@ def self_checks(
     """
     parts = parts_of(model, family)
     logits = model(**inputs, logits_to_keep=1).logits[0, -1].float()
-    states, repeated = (capture(model, inputs, family=family) for _ in range(2))
-    rebuilt = parts.head(states.hidden[-1, -1]).float()
+    last, same = _captured_twice(model, inputs, family, low_memory)
+    rebuilt = parts.head(parts.norm(last)[-1]).float()
     spread = float(logits.std())
     difference = float((rebuilt - logits).abs().max())
-    kl = float(layer_redundancy(model, inputs, family=family)[-1])
+    kl = float(layer_redundancy(model, inputs, family=family, low_memory=low_memory)[-1])
     no_op = Plan((Keep(layer=len(parts.layers) - 1, keep_ratio=1.0),))
     with apply(model, no_op, family=family):
         unchanged = torch.equal(model(**inputs, logits_to_keep=1).logits[0, -1].float(), logits)
-    replay = Replay(model, inputs, family=family)
+    replay = Replay(model, inputs, family=family, low_memory=low_memory)
     with replay.from_layer(len(parts.layers) // 2):
         replayed = torch.equal(model(**inputs, use_cache=True, logits_to_keep=1).logits[0, -1], replay.logits)
+    del replay  # its memory is needed
     return (
         Check(name="entropy of a known matrix", passed=_known_entropy(entropy_k), found="ln k for k equal directions"),
         Check(
@@ -104,14 +113,23 @@ def self_checks(
             passed=difference <= LOGITS_TOLERANCE * spread,
             found=f"largest difference {difference:.2g}, spread of the logits {spread:.2g}",
         ),
-        Check(
-            name="the same prompt twice", passed=torch.equal(states.hidden, repeated.hidden), found="states, bit by bit"
-        ),
+        Check(name="the same prompt twice", passed=same, found="states, bit by bit"),
         Check(name="KL at the last layer is 0", passed=kl == 0.0, found=f"{kl:.3g} nats"),
         Check(name="a plan that does nothing", passed=unchanged, found="logits, bit by bit"),
         Check(name="a run from the middle", passed=replayed, found="logits, bit by bit"),
         *((_kept_as_in_float32(model, inputs, family),) if can_be_widened(model, family) else ()),
     )
+
+
+def _captured_twice(
+    model: PreTrainedModel, inputs: Inputs, family: Family | None, low_memory: bool
+) -> tuple[torch.Tensor, bool]:
+    """(N, D) states after the last layer, and whether those of all layers were the same when the prompt ran again."""
+    states = KeptStates(low_memory=low_memory)
+    each_state(model, inputs, states.append, family=family)
+    first, same = iter(states), []
+    each_state(model, inputs, lambda again: same.append(torch.equal(again, next(first))), family=family)
+    return states[-1], all(same)
 
 
 def _kept_as_in_float32(model: PreTrainedModel, inputs: Inputs, family: Family | None) -> Check:

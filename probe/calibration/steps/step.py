@@ -43,6 +43,8 @@ class ProbedModel(NamedTuple):
     processor: PromptProcessor
     family: Family | None = None
     """A description of the model, if no registered family fits it."""
+    low_memory: bool = False
+    """See `Settings.low_memory`; the results are the same."""
 
     def inputs(self, sample: Sample) -> Inputs:
         """Prepare the model inputs of a sample's prompt, as a batch of one.

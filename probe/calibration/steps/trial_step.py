@@ -29,7 +29,8 @@ class TrialStep(Step[Result]):
         """The plans to try."""
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
-        return try_on(model.model, self.answers[sample.id].case(model, sample), self.plans, model.family)
+        case = self.answers[sample.id].case(model, sample)
+        return try_on(model.model, case, self.plans, model.family, low_memory=model.low_memory)
 
     def cost(self, mean: MeanSample) -> float:
         return mean.trial_seconds(self.plans)

@@ -85,7 +85,7 @@ class _Trials(MethodStep):
         """How much the answer's log-likelihood falls, nats per token, and the prefill FLOPs."""
         case = self.answers[sample.id].case(model, sample)
         inputs = case.inputs()
-        replay = Replay(model.model, inputs, family=model.family)
+        replay = Replay(model.model, inputs, family=model.family, low_memory=model.low_memory)
         falls, flops, full = [], [], 0
         for plan in self.plans:
             with under(plan, case, replay, model.model, model.family) as run:

@@ -20,7 +20,7 @@ class Withdrawal(MethodStep):
     name = "withdrawal"
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
-        return withdrawal(model.model, model.inputs(sample), family=model.family).tolist()
+        return withdrawal(model.model, model.inputs(sample), family=model.family, low_memory=model.low_memory).tolist()
 
     def combine(self, items: Mapping[str, Item]) -> Measured:
         return Measured(withdrawal=tuple(np.mean(list(items.values()), axis=0).tolist())) if items else Measured()

@@ -9,7 +9,7 @@ from halfv_core.models import load_model
 from probe.analyzers.tme import entropy_curves
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.step import ProbedModel
-from probe.capture.hidden_states import capture
+from probe.capture.hidden_states import capture, each_state
 from probe.data.samples import Sample, load_samples
 from tests.checkpoints import save_checkpoint
 from tests.unit.probe.calibration.test_calibrate import write_samples
@@ -47,13 +47,13 @@ def test_entropies_are_those_of_normed_states_and_the_model_runs_once_for_them(
     model: ProbedModel, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captured = []
-    original = capture
+    original = each_state
 
     def counted(*args: object, **kwargs: object) -> object:
         captured.append(kwargs)
         return original(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("probe.calibration.steps.curves.capture", counted)
+    monkeypatch.setattr("probe.calibration.steps.curves.each_state", counted)
     item = Curves(5, 2, kl_ids=frozenset()).measure(model, samples[0])
     states = capture(model.model, model.inputs(samples[0]))
     curves = entropy_curves(states.hidden, states.visual, k=5)

@@ -15,7 +15,6 @@ from halfv_core.families import parts_of
 from halfv_core.runtime import choosing
 from probe.calibration.steps import self_checks as module
 from probe.calibration.steps.self_checks import self_checks
-from probe.capture.hidden_states import Capture
 from probe.capture.in_float32 import can_be_widened
 from probe.capture.replay import Replay
 from tests.tiny import TINY, tiny_model, tiny_prompt
@@ -91,22 +90,32 @@ def test_a_model_that_overflows_is_refused_in_one_line() -> None:
         self_checks(model, inputs, 5)
 
 
-def _one_layer_late(found: Capture) -> Capture:
-    return found._replace(hidden=found.hidden.roll(1, 0))
+States = list[torch.Tensor]
 
 
-def _one_token_late(found: Capture) -> Capture:
-    return found._replace(hidden=found.hidden.roll(1, 1))
+def _one_layer_late(states: States) -> States:
+    return states[-1:] + states[:-1]
 
 
-def _not_normed(found: Capture) -> Capture:
-    return found._replace(hidden=2.0 * found.hidden)
+def _one_token_late(states: States) -> States:
+    return [state.roll(1, 0) for state in states]
 
 
-@pytest.mark.parametrize("wrong", [_one_layer_late, _one_token_late, _not_normed])
-def test_states_that_are_not_the_models(wrong: Callable[[Capture], Capture], monkeypatch: pytest.MonkeyPatch) -> None:
-    capture = module.capture
-    monkeypatch.setattr(module, "capture", lambda *args, **options: wrong(capture(*args, **options)))
+def _of_another_direction(states: States) -> States:
+    return [-state for state in states]
+
+
+@pytest.mark.parametrize("wrong", [_one_layer_late, _one_token_late, _of_another_direction])
+def test_states_that_are_not_the_models(wrong: Callable[[States], States], monkeypatch: pytest.MonkeyPatch) -> None:
+    each_state = module.each_state
+
+    def shown_wrong(model: Any, inputs: Any, look: Callable[[torch.Tensor], None], **options: Any) -> None:
+        states: States = []
+        each_state(model, inputs, states.append, **options)
+        for state in wrong(states):
+            look(state)
+
+    monkeypatch.setattr(module, "each_state", shown_wrong)
     assert failed(tiny_model("llava"), "llava") == {LOGITS}
 
 
@@ -165,7 +174,7 @@ def test_a_run_from_the_middle_of_another_layers_output(wrong: int, monkeypatch:
 
     def recorded(self: Replay, kwargs: dict[str, Any], output: torch.Tensor) -> None:
         record(self, kwargs, output)
-        self._outputs[-1] = self._outputs[wrong] + (wrong == -1)
+        self._outputs._kept[-1] = self._outputs[wrong] + (wrong == -1)
 
     monkeypatch.setattr(Replay, "_record_layer", recorded)
     assert failed(tiny_model("llava"), "llava") == {MIDDLE}
