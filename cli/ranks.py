@@ -67,7 +67,8 @@ def join(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> N
     from halfv_core.errors import HalfVError
     from probe.common.data_parallel import DataParallel
 
-    _processes = DataParallel.from_torchrun(_timeout(environment))
+    _processes = DataParallel.from_torchrun()
+    _processes.timeout = _timeout(environment)
     name = next((word for word in words if not word.startswith("-")), None)
     runs_one_model = any(word.partition("=")[0] == ONE_MODEL for word in words)
     if name is not None and name not in TOGETHER and not runs_one_model:
@@ -175,7 +176,7 @@ def failed(error: Exception) -> Exception | None:
     found.fail(error)
     if found.is_first:
         return error
-    from probe.common.data_parallel import RankFailed
+    from probe.common.presence import RankFailed
 
     assert found.presence is not None
     deadline = time.monotonic() + PATIENCE
@@ -184,8 +185,9 @@ def failed(error: Exception) -> Exception | None:
             if found.presence.code_of(0) is not None:
                 return None
             time.sleep(0.1)
-        found.announce()
-    return error if isinstance(error, RankFailed) else (found.failure() or error)
+        found.presence.announce()
+        return error if isinstance(error, RankFailed) else found.presence.failure()
+    return error
 
 
 def stopped(signal: Stopped) -> tuple[str | None, int]:
@@ -199,13 +201,13 @@ def stopped(signal: Stopped) -> tuple[str | None, int]:
     if signal.exit_code != 128 + SIGTERM:
         return (str(signal) if found.is_first else None), signal.exit_code
     with suppress(RuntimeError):
-        if found.is_announced():
+        if found.presence.is_announced():
             return None, signal.exit_code
         lower = range(found.rank)
         silent = found.presence.silent(lower or range(1, found.size))
         if len(silent) < len(lower):
             return None, signal.exit_code
-        if error := found.failure() or (found.lost(silent) if silent else None):
+        if error := found.presence.failure() or (found.presence.lost(silent) if silent else None):
             return str(error), error.exit_code
     return str(signal), signal.exit_code
 

@@ -23,8 +23,8 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from halfv_core.errors import HalfVError, RunError
-from halfv_core.failures import failure_of, reason_of
-from probe.common.presence import Presence
+from halfv_core.failures import reason_of
+from probe.common.presence import KEPT, WATCH, Presence, RankFailed, name_of
 from probe.common.shared_values import SharedValues
 
 V = TypeVar("V")
@@ -33,22 +33,10 @@ TIMEOUT = 3600.0
 """Seconds in which at least one item is finished, unless another limit is given."""
 LONGEST_PAUSE = 0.25
 """Seconds between two looks into the store while nothing happens."""
-WATCH = 2.0
-"""Seconds between two looks at the other processes."""
 LEAVING = 10.0
 """Seconds for which the first process waits for the others in the end."""
 
-KEPT = "what was measured is kept, and the same command goes on from there"
-
 _uses = count()
-
-
-class RankFailed(RunError):
-    """Another process of the run has failed, so that this one cannot go on; ends with the code of the other one."""
-
-    def __init__(self, line: str, exit_code: int) -> None:
-        super().__init__(line)
-        self.exit_code = exit_code
 
 
 class DataParallel:
@@ -73,12 +61,13 @@ class DataParallel:
         self.size = size
         self.local_rank = local_rank
         self._store = store
-        self._timeout = timeout
+        self.timeout = timeout
+        """Seconds."""
         self._values = SharedValues(store)
         self._messages = count()
         self._watched = self._moved = time.monotonic()
         self._progress = 0
-        self.presence = Presence(store, rank) if size > 1 else None
+        self.presence = Presence(store, rank, size) if size > 1 else None
 
     @classmethod
     def from_torchrun(cls, timeout: float = TIMEOUT) -> "DataParallel":
@@ -107,7 +96,7 @@ class DataParallel:
 
     def name(self, rank: int) -> str:
         """What a process is called in messages."""
-        return f"rank {rank} of {self.size}"
+        return name_of(rank, self.size)
 
     def tell(self, value: Any = None) -> Any:
         """The first process's value, which can be pickled, in every process."""
@@ -225,19 +214,15 @@ class DataParallel:
         except DistError as error:
             if self.size == 1:
                 raise
-            raise self._no_store(error) from None
+            raise RankFailed(f"{self.name(0)}, or its machine, is gone ({reason_of(error)}); {KEPT}", 1) from None
         except Exception as error:
             self.fail(error)
             raise
 
     def fail(self, error: Exception) -> None:
         """Tell the others that this process has failed; only the first failure counts."""
-        if self.size > 1 and not isinstance(error, RankFailed):
-            failure = failure_of(error)
-            line = reason_of(error) if failure is None else str(failure)
-            code = RunError.exit_code if failure is None else failure.exit_code
-            with suppress(DistError):
-                self._store.compare_set("failed", "", f"{self.rank} {code} {line}")
+        if self.presence is not None:
+            self.presence.fail(error)
 
     def leave(self, exit_code: int = 0) -> None:
         """Say that this process ends. The first one waits a little for the others, which may still use its store."""
@@ -250,13 +235,6 @@ class DataParallel:
                 if all(self.presence.code_of(rank) is not None for rank in range(1, self.size)):
                     break
                 time.sleep(LONGEST_PAUSE)
-
-    def failure(self) -> RankFailed | None:
-        """What the first process that failed has said, with its name, if one has."""
-        if self.size == 1 or not self._store.check(["failed"]):
-            return None
-        rank, code, line = self._store.get("failed").decode().split(" ", 2)
-        return RankFailed(f"{self.name(int(rank))}: {line}", int(code))
 
     def _wait(self, ready: Callable[[], bool], for_whom: Callable[[], str]) -> None:
         """Wait, looking now and then whether the others are still there.
@@ -276,9 +254,9 @@ class DataParallel:
                 if ready():  # the other one has ended after what is waited for
                     return
                 raise
-            if time.monotonic() - self._moved > self._timeout:
+            if time.monotonic() - self._moved > self.timeout:
                 raise RunError(
-                    f"nothing was finished for {self._timeout:g} seconds",
+                    f"nothing was finished for {self.timeout:g} seconds",
                     got=f"no answer from {for_whom()}",
                     remedy="see what keeps it, or allow more time; the same command goes on from what was measured",
                 )
@@ -289,37 +267,10 @@ class DataParallel:
             return
         assert self.presence is not None
         self._watched = time.monotonic()
-        if failure := self.failure():
-            raise failure
         progress = self._store.add("progress", 0)
-        others = range(1, self.size) if self.is_first else (0,)
-        stopped = [rank for rank in others if self.presence.code_of(rank) is not None]
         if progress != self._progress:
             self._progress, self._moved = progress, self._watched
-        if stopped:
-            time.sleep(WATCH)  # the signal that stopped it may have been for all
-            raise self.failure() or RankFailed(f"{self._names(stopped)} was stopped; {KEPT}", 1)
-        if gone := self.presence.gone(others):
-            raise self.lost(gone)
-
-    def announce(self) -> None:
-        """Keep in mind that the failure was shown to the user."""
-        self._store.set("announced", "")
-
-    def is_announced(self) -> bool:
-        """Whether a process has shown it."""
-        return bool(self._store.check(["announced"]))
-
-    def lost(self, ranks: list[int]) -> RankFailed:
-        """The error about processes that give no sign of life."""
-        what = f"{self._names(ranks)} is gone: killed, or out of memory, or its machine is lost"
-        return RankFailed(f"{what}; {KEPT}", 1)
-
-    def _no_store(self, error: DistError) -> RankFailed:
-        return RankFailed(f"{self.name(0)}, or its machine, is gone ({reason_of(error)}); {KEPT}", 1)
-
-    def _names(self, ranks: list[int]) -> str:
-        return " and ".join(map(self.name, ranks))
+        self.presence.check(range(1, self.size) if self.is_first else (0,))
 
     def _busy(self) -> str:
         """The processes that have not finished their item, with what they are at."""

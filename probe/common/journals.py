@@ -46,6 +46,7 @@ def opened(
             for other in sorted({path, *_of_ranks(path)} - {own}):
                 records += left_records(other, key)
         journal.records = [record for some in data_parallel.collect(ranks.agreed_value(records)) for record in some]
+        data_parallel.tell()  # nobody writes, or is done, before all have read
         yield journal
 
 

@@ -106,9 +106,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> HashStore:
     """The store of two processes, of which this one becomes either; the streams are put back after it."""
     found = HashStore()
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(
-        DataParallel, "from_torchrun", lambda timeout: DataParallel(found, int(os.environ["RANK"]), 2, timeout=timeout)
-    )
+    monkeypatch.setattr(DataParallel, "from_torchrun", lambda: DataParallel(found, int(os.environ["RANK"]), 2))
     monkeypatch.setattr("cli.ranks._processes", None)
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, getattr(sys, name))

@@ -13,8 +13,9 @@ from halfv_core.errors import DataError
 from probe.calibration.step_runner import Limit, StepRunner
 from probe.calibration.steps.self_checks import SelfChecks
 from probe.calibration.steps.step import Item, ProbedModel, Step
-from probe.common.data_parallel import ALONE, DataParallel, RankFailed
+from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.journals import opened
+from probe.common.presence import RankFailed
 from probe.data.prompt_size import prompt_size
 from probe.data.samples import Sample
 from tests.unit.probe.calibration.test_runner import MODEL

@@ -12,16 +12,17 @@ from torch.distributed import HashStore, PrefixStore, TCPStore
 
 from halfv_core.errors import DataError, HalfVError, RunError
 from probe.common import data_parallel, presence
-from probe.common.data_parallel import ALONE, DataParallel, RankFailed
+from probe.common.data_parallel import ALONE, DataParallel
+from probe.common.presence import RankFailed
 from probe.common.shared_values import CHUNK, SharedValues
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_parallel, "WATCH", 0.05)
+    for module in (data_parallel, presence):
+        monkeypatch.setattr(module, "WATCH", 0.05)
     monkeypatch.setattr(data_parallel, "LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(presence, "BEAT", 0.05)
-    monkeypatch.setattr(presence, "GONE", 1.0)
 
 
 def together(size: int, work: Callable[[DataParallel], Any], timeout: float = 60.0) -> list[Any]:
@@ -110,7 +111,9 @@ def test_a_fault_of_the_program_is_told_too() -> None:
     assert (str(other), other.exit_code) == ("rank 0 of 2: KeyError: 'x'", 1)
 
 
-def test_a_process_without_a_sign_of_life_is_named() -> None:
+def test_a_process_without_a_sign_of_life_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "GONE", 1.0)
+
     def work(team: DataParallel) -> None:
         assert team.presence is not None
         if team.rank == 1:
@@ -124,7 +127,19 @@ def test_a_process_without_a_sign_of_life_is_named() -> None:
     assert str(first).startswith("rank 1 of 3 is gone: killed, or out of memory")
     assert str(first).endswith("what was measured is kept, and the same command goes on from there")
     assert last is None or isinstance(last, RankFailed)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
+
+
+def test_a_time_in_which_all_were_suspended_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LOOK", 0.1)
+    monkeypatch.setattr(presence, "GONE", 0.15)
+    watching = presence.Presence(HashStore(), 0, 2)
+    assert watching.gone([1]) == []
+    time.sleep(0.5)
+    assert watching.gone([1]) == []
+    time.sleep(0.5)
+    assert watching.gone([1]) == [1]
+    watching.leave(0)
 
 
 def test_a_process_that_was_stopped_is_named() -> None:
@@ -191,7 +206,7 @@ def test_values_larger_than_an_entry_of_the_store_come_through() -> None:
 def test_alone_there_is_nobody_to_tell_or_to_wait_for() -> None:
     ALONE.leave()
     ALONE.fail(DataError("x"))
-    assert ALONE.failure() is None and ALONE.is_first and ALONE.tell(3) == 3 and ALONE.of_first(lambda: 4) == 4
+    assert ALONE.presence is None and ALONE.is_first and ALONE.tell(3) == 3 and ALONE.of_first(lambda: 4) == 4
     with pytest.raises(DataError), ALONE.together():
         raise DataError("x")
 
