@@ -161,7 +161,9 @@ def _print(
         f"beside the weights and {RUNTIME_BYTES / 1e9:g} GB for the runtime added",
     )  # fmt: skip
     if layout.fits:
-        table.add_row("fits", ", ".join([f"{layout.replicas} replicas, {layout.gpus_each} GPUs each", *way]))
+        replicas = "1 replica" if layout.replicas == 1 else f"{layout.replicas} replicas"
+        each = "1 GPU each" if layout.gpus_each == 1 else f"{layout.gpus_each} GPUs each"
+        table.add_row("fits", ", ".join([replicas, each, *way]))
     else:
         enough = layout.needed <= machine.memory
         more = f"a replica needs {layout.gpus_each} such GPUs" if enough else "no number of such GPUs is enough"
@@ -170,7 +172,7 @@ def _print(
         "passes", f"{time['passes_per_sample']} a sample, {time['passes']:,} in all, {time['pass_tflops']:g} TFLOP each"
     )
     if time["hours"] is not None:
-        table.add_row("hours", f"{time['hours']:.2f} at {time['assumption']}")
+        table.add_row("hours", f"{time['hours']:.3g} at {time['assumption']}")
     stdout.print(table)
     if command is not None:
         stdout.print(command, markup=False, highlight=False, soft_wrap=True)

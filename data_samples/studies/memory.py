@@ -195,7 +195,11 @@ def _record(one: Slice, low_memory: bool, found: Measured) -> dict[str, Any]:
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """Markdown: what was measured on slices beside the formula, and the formula for whole models."""
+    """Markdown: what was measured on slices, if anything, beside the formula; and the formula for whole models."""
+    return (_measured_table(results) + "\n" if results else "") + _whole_table()
+
+
+def _measured_table(results: Sequence[dict[str, Any]]) -> str:
     lines = [["slice", "low memory", "measured", "formula", "formula / measured", "CPU time"], ["---"] * 6]
     for one in results:
         cut = Slice(**one["slice"])
@@ -211,20 +215,28 @@ def table(results: Sequence[dict[str, Any]]) -> str:
                 f"{sum(one['cpu_seconds'].values()):.0f} s",
             ]
         )
-    whole = [["", ""], ["model", "weights", "beside them", "with low memory", "largest step"], ["---"] * 5]
+    return _markdown(lines)
+
+
+def _whole_table() -> str:
+    lines = [["model", "weights", "beside them", "with low memory", "largest step"], ["---"] * 5]
     for name, visual in WHOLE.items():
         sizes = KNOWN[name]
         plain, low = (peaks(sizes, visual, TEXT, low_memory=low, accelerator=True) for low in (False, True))
-        whole.append(
+        lines.append(
             [
                 f"`{name}`, {visual:,} visual tokens",
                 f"{weight_bytes(sizes, 1) / 1e9:.1f} GB",
                 f"{plain.most / 1e9:.1f} GB",
                 f"{low.most / 1e9:.1f} GB",
-                f"{plain.step}, {low.step}",
+                f"{plain.step}; {low.step}",
             ]
         )
-    return "".join("| " + " | ".join(line) + " |\n" if any(line) else "\n" for line in [*lines, *whole])
+    return _markdown(lines)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 if __name__ == "__main__":
