@@ -19,7 +19,8 @@ is taken, nothing about the set that is chosen by it. Where the model adds featu
 they are replaced by their mean, too.
 
 Cost: about three passes for the gradient; one for each set that is replaced, without the vision tower; and one of the
-tokens that remain for each that is hidden. These begin at layer 0, so that they share nothing with the full model's run but the text before the image.
+tokens that remain for each that is hidden. These begin at layer 0, so that they share nothing with the full model's run
+but the text before the image.
 """
 
 from collections.abc import Mapping, Sequence
