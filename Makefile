@@ -8,6 +8,7 @@
 #   make sample-sizes   how good the plan is after a calibration on 20 to 200 samples: the table of docs/results.md
 #   make methods-tuned   the same with each method's settings chosen on 100 calibration scenes (2 hours of CPU time)
 #   make probes    what all probes say about the bundled models: the table of docs/probes.md (about 6 minutes)
+#   make notebooks   execute docs/notebooks again, and write their outputs into them (about a minute)
 #   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
 #   make fuzz      damage what the commands read, 3000 times, and look for anything but a clear end (some minutes)
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
@@ -16,7 +17,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
+.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes notebooks picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -45,6 +46,9 @@ methods-tuned: venv
 
 probes: venv
 	$(BIN)/python -m data_samples.studies.probes
+
+notebooks: venv
+	$(BIN)/python -m data_samples.studies.notebooks
 
 picture: venv
 	$(BIN)/python -m data_samples.studies.picture
