@@ -1,4 +1,4 @@
-"""The shipped calibrations for VisiPruner, and that the comparison of methods has them beside the published settings."""
+"""The shipped calibrations for VisiPruner: the comparison of methods has them beside the published settings."""
 
 import pytest
 from transformers import AutoConfig
