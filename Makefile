@@ -10,6 +10,7 @@
 #   make probes    what all probes say about the bundled models: the table of docs/probes.md (about 6 minutes)
 #   make scaling   how much faster several processes are: measured for two, simulated for more; the table of docs/scale.md
 #   make memory    what a calibration needs beside the weights: the tables of docs/scale.md (about 10 minutes, 4 GB)
+#   make notebooks   execute docs/notebooks again, and write their outputs into them (about a minute)
 #   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
 #   make fuzz      damage what the commands read, 3000 times, and look for anything but a clear end (some minutes)
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
@@ -18,7 +19,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling memory picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
+.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling memory notebooks picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -53,6 +54,9 @@ scaling: venv
 
 memory: venv
 	$(BIN)/python -m data_samples.studies.memory
+
+notebooks: venv
+	$(BIN)/python -m data_samples.studies.notebooks
 
 picture: venv
 	$(BIN)/python -m data_samples.studies.picture

@@ -28,6 +28,7 @@ import typer
 from cli.common import load_quietly
 from data_samples.studies.results import PROFILES
 from data_samples.studies.tables import write_table
+from data_samples.studies.visipruner import with_visipruner
 from halfv_core import Profile
 from halfv_core.bundled import BUNDLED
 from halfv_core.models import bundled_models
@@ -89,7 +90,7 @@ def main(
 def compare(model: str, study: Study = DEFAULTS, update: bool = False) -> None:
     """Run methods on one bundled model, and write the record into the folder of runs. The journal stays."""
     loaded = load_quietly(model, "auto", "cpu", False)
-    profile = Profile.load(PROFILES / f"{model}.json")
+    profile = with_visipruner(Profile.load(PROFILES / f"{model}.json"))
     earlier = MethodComparison.load(DEFAULTS.records / f"{model}.json") if update or study.tuned else None
     tuning, options = None, {}
     if study.tuned:

@@ -141,11 +141,11 @@ def _from(probe: str, finding: str, harmless: float) -> Callable[[Analysis], str
     return cell
 
 
-def _crossing(finding: str, *, rising: bool) -> Callable[[Analysis], str]:
+def _crossing(probe: str, finding: str, *, rising: bool) -> Callable[[Analysis], str]:
     """The first state in which restoring these tokens gives half of the information, or the last one."""
 
     def cell(one: Analysis) -> str:
-        shares = _series(one, "patching", finding).mean
+        shares = _series(one, probe, finding).mean
         above = [index for index, share in enumerate(shares) if share >= 0.5]
         return "none" if not above else f"state {min(above) if rising else max(above)}"
 
@@ -170,14 +170,20 @@ ROWS: tuple[tuple[str, Callable[[Analysis], str]], ...] = (
     ("knock-out, image to question: deepest dip", _deepest("image_question_percent")),
     ("knock-out, image to last: deepest dip", _deepest("image_last_percent")),
     ("knock-out, question to last: deepest dip", _deepest("question_last_percent")),
-    ("visual tokens hold half of the information until", _crossing("recovered_visual", rising=False)),
-    ("last token holds half of it from", _crossing("recovered_last", rising=True)),
+    ("visual tokens hold half of the information until", _crossing("patching", "recovered_visual", rising=False)),
+    ("last token holds half of it from", _crossing("patching", "recovered_last", rising=True)),
+    (
+        "visual tokens hold half of what two images differ in until",
+        _crossing("image_patching", "restored_visual", rising=False),
+    ),
+    ("last token holds half of that difference from", _crossing("image_patching", "restored_last", rising=True)),
     ("freezing one layer costs below 0.01 nats from", _from("layer_contribution", "freeze_visual", HARMLESS)),
     ("dropping the image costs below 0.1 nats from", _from("drop_from", "change", NO_LONGER_NEEDED)),
     ("first token kept without the image in layers 0-2", _bar("shallow_block", "kept", "layers 0-2")),
     ("... without its 10 % most attended tokens there", _bar("shallow_block", "kept", "top 10 %")),
     ("... without the other 90 %", _bar("shallow_block", "kept", "other 90 %")),
     ("first token kept with the top 10 % hidden everywhere", _bar("token_ablation", "hidden_kept", "top 10 %")),
+    ("... with the top 10 % by gradient", _bar("token_ablation", "hidden_kept", "top 10 % by gradient")),
     ("... with a random 10 %", _bar("token_ablation", "hidden_kept", "random 10 %")),
     ("... with all", _bar("token_ablation", "hidden_kept", "all")),
 )

@@ -18,6 +18,7 @@ from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
 from halfv_core.processors import PromptProcessor
 from halfv_core.profile import Profile
+from probe.analysis.partners import partners_of
 from probe.analysis.records import Analysis
 from probe.analysis.step import ProbeSamples
 from probe.analyzers import one_run, variants  # noqa: F401 - they register probes
@@ -114,7 +115,8 @@ def analyze(
         if len({sample.id for sample in drawn}) < len(drawn):
             raise DataError("ids of samples must differ", got="one more than once")
         shown = frozenset(sample.id for sample in choose_examples(drawn[:MIN_SAMPLES], (), examples))
-        step = ProbeSamples(names, max_new_tokens, shown)
+        pairs = any(PROBES[name].pairs for name in names)
+        step = ProbeSamples(names, max_new_tokens, shown, partners_of(drawn) if pairs else {})
         identity = Identity.of(model, processor, drawn, model_id)
         key = identity.key({"probes": ",".join(names), "examples": len(shown), "max_new_tokens": max_new_tokens})
         data_parallel.check_same(key, but="device")

@@ -1,7 +1,8 @@
 """Step `analysis`: all probes on one sample, which share its run; and for a few samples the images for the report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from halfv_core.errors import DataError
 from halfv_core.interleaving import in_words
 from halfv_core.placement import device_of
+from probe.analysis.partners import inputs_over
 from probe.analysis.records import AnalysedExample, ProbeResult
 from probe.analyzers.probe import PROBES, Probe
 from probe.calibration.budget.mean_sample import MeanSample
@@ -42,12 +44,22 @@ class ProbeSamples(Step[Analysed]):
     max_new_tokens: int
     examples: frozenset[str] = frozenset()
     """Ids of the samples whose maps are kept."""
+    partners: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
+    """By sample id, others about whose images its question may be asked; for probes that want `pairs`."""
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         images = sample.open_images()
         inputs = model.processor.prompt(images, sample.prompt, device_of(model.model))
         answer = greedy_answer(model.model, inputs, self.max_new_tokens).tolist()
-        run = PromptRun(model.model, inputs, answer=answer, words=model.processor.words, family=model.family)
+        others = self.partners.get(sample.id, ())
+        run = PromptRun(
+            model.model,
+            inputs,
+            answer=answer,
+            words=model.processor.words,
+            over_others=partial(inputs_over, model, sample, inputs, others),
+            family=model.family,
+        )
         if not run.visual.any():
             raise DataError("there is no visual token", got=f"{len(run.visual)} tokens")
         regions = None

@@ -42,6 +42,8 @@ class Probe(ABC):
     """Whether `look` is to be called."""
     records: ClassVar[frozenset[Recording]] = frozenset()
     """What `measure` reads of the run that has to be recorded while the model runs; the shared run does so, too."""
+    pairs: ClassVar[bool] = False
+    """Whether `measure` asks the prompt about other images (`PromptRun.over_others`)."""
 
     def look(self, layer: int, prompt: PromptView, run: PromptRun) -> Any:
         """Read something at the input of a layer; small, since it is kept for all layers.

@@ -7,7 +7,7 @@
 Nothing runs before it is asked for. What is kept grows with the prompt, never with the number of prompts.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
@@ -43,6 +43,7 @@ class PromptRun:
         *,
         answer: Sequence[int] = (),
         words: Callable[[Sequence[int]], list[str]] = lambda ids: list(map(str, ids)),
+        over_others: Callable[[], Iterable[Mapping[str, torch.Tensor]]] = lambda: (),
         family: Family | None = None,
     ) -> None:
         """Prepare the run.
@@ -51,6 +52,8 @@ class PromptRun:
             inputs: model inputs, a batch of one without padding.
             answer: token ids of the full model's greedy answer, for probes that follow it.
             words: gives the text of each of some token ids, by default the id.
+            over_others: gives the inputs of the same prompt over other images, with all tokens in the same places; one
+                at a time, as they are asked for.
 
         Raises:
             ModelError: the model cannot be probed.
@@ -59,6 +62,7 @@ class PromptRun:
         self.inputs = inputs
         self.answer = tuple(answer)
         self.words = words
+        self.over_others = over_others
         self.family = family
         self.parts: Parts = parts_of(model, family)
         self._recorded: dict[Recording, Any] = {}

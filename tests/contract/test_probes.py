@@ -45,7 +45,8 @@ def run_of(family: str, prompt: str, dtype: torch.dtype = torch.float32) -> Prom
     model = tiny_model(family).to(dtype)
     inputs = tiny_prompt(family, images=2, seed=1) if prompt == "two" else tiny_prompt(family, before=0, seed=2)
     inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
-    return PromptRun(model, inputs, answer=greedy_answer(model, inputs, 2).tolist())
+    louder = [inputs | {"pixel_values": factor * inputs["pixel_values"]} for factor in (10.0, -10.0, 1000.0)]
+    return PromptRun(model, inputs, answer=greedy_answer(model, inputs, 2).tolist(), over_others=lambda: louder)
 
 
 def measured(name: str, run: PromptRun, *, example: bool = True) -> Item:

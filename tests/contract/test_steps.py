@@ -15,8 +15,9 @@ from halfv_core.cost import DecoderShape
 from halfv_core.models import load_model
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.records import StageBegin, VisiPrunerFindings
+from probe.analysis.partners import partners_of
 from probe.analysis.step import ProbeSamples
-from probe.analyzers import one_run  # noqa: F401 - its probes register themselves
+from probe.analyzers import one_run, variants  # noqa: F401 - their probes register themselves
 from probe.calibration.budget.budget import CostEstimates, Work
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.settings import Settings
@@ -103,7 +104,7 @@ def steps(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], St
         TokenRemoval(),
         ShallowLayers(answers, shape),
         Thresholds(answers, shape, 0.9, settings_for(shape.layers)[::5], FOUND),
-        ProbeSamples(("lens", "shares"), 3, frozenset({samples[0].id})),
+        ProbeSamples(("image_patching", "lens", "shares"), 3, frozenset({samples[0].id}), partners_of(samples)),
     ]
     return {type(step): step for step in steps}
 

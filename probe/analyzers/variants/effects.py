@@ -65,6 +65,18 @@ class NextToken:
         found = [self._compared(_log_probabilities(self._parts, list(some))) for some in states.split(_AT_ONCE)]
         return Effects(*(torch.cat(values).cpu() for values in zip(*found, strict=True)))
 
+    def against(self, other: int, states: torch.Tensor) -> torch.Tensor:
+        """(n,) float64: log of the token's probability divided by that of another token, nats, in n variants.
+
+        Args:
+            states: see `effects`.
+
+        Raises:
+            DataError: logits that are NaN or infinite.
+        """
+        found = [_log_probabilities(self._parts, list(some)) for some in states.split(_AT_ONCE)]
+        return torch.cat([rows[:, self.token] - rows[:, other] for rows in found]).cpu()
+
     def _compared(self, others: torch.Tensor) -> Effects:
         own = others[:, self.token]
         rest = others.clone()

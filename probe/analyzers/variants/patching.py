@@ -8,8 +8,8 @@ arXiv 2202.05262). l = 0 .. L; at L only the last token counts.
 
 The image is destroyed by shuffling each channel of the visual tokens by itself, with a seed: mean, variance and
 outliers of every channel stay, what and where things are is lost. Shuffling whole tokens would leave what is there;
-Gaussian noise (as in ROME) leaves the range that the model knows; another image would need another sample. Where the
-model adds features of the vision tower between layers, they are shuffled, too.
+Gaussian noise (as in ROME) leaves the range that the model knows; another image needs another sample, as in
+`image_patching`. Where the model adds features of the vision tower between layers, they are shuffled, too.
 
 The state at one layer is restored, not a window of layers as in ROME, which restores outputs of sub-layers: visual
 tokens see no question, so once restored they stay so, and what text tokens had of the image at layer l is all in their

@@ -9,15 +9,18 @@ another token see them. Sets of the V visual tokens:
     registers                 norm above the mean plus two standard deviations, of the projector's output
     random, as many           as there are registers
     top / bottom 10 %         by the last prompt token's attention, mean over layers and heads of the full model
+    top 10 % by gradient      those whose replacement costs most to first order (see `attribution`)
     random 10 %
     all
 
 After llava-interp (arXiv 2410.07149), which replaces tokens by the mean embedding of many images; a single prompt has
-only its own. Samples without registers say nothing about them. Where the model adds features of the vision tower
-between layers, they are replaced by their mean, too.
+only its own. Samples without registers say nothing about them, and quantised or sharded models, of which no gradient
+is taken, nothing about the set that is chosen by it. Where the model adds features of the vision tower between layers,
+they are replaced by their mean, too.
 
-Cost: one pass for each set that is replaced, without the vision tower; and one of the tokens that remain for each that
-is hidden. These begin at layer 0, so that they share nothing with the full model's run but the text before the image.
+Cost: about three passes for the gradient; one for each set that is replaced, without the vision tower; and one of the
+tokens that remain for each that is hidden. These begin at layer 0, so that they share nothing with the full model's run
+but the text before the image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,14 +33,16 @@ from halfv_core.precision import widened
 from halfv_core.runtime.prompt_view import PromptView
 from probe.analyzers.findings import AnyFinding, SampleTable, bars
 from probe.analyzers.probe import PROBES, Item, Probe
+from probe.analyzers.variants.attribution import attribution
 from probe.analyzers.variants.effects import NextToken
 from probe.analyzers.variants.groups import TEXT_SHARE, Groups, these
+from probe.capture.backward import has_gradients
 from probe.capture.changes import Change, changed_rows
 from probe.capture.layer_calls import LayerCalls
 from probe.capture.prompt_run import PromptRun
 from probe.capture.variants import run_variants, with_vision
 
-SETS = ("registers", "random, as many", "top 10 %", "bottom 10 %", "random 10 %", "all")
+SETS = ("registers", "random, as many", "top 10 %", "bottom 10 %", "top 10 % by gradient", "random 10 %", "all")
 TREATMENTS = ("mean", "hidden")
 SHARE = 0.1
 SEED = 0
@@ -50,19 +55,23 @@ def registers(states: torch.Tensor) -> torch.Tensor:
     return large.nonzero()[:, 0].cpu()
 
 
-def token_sets(states: torch.Tensor, attention: torch.Tensor) -> list[torch.Tensor]:
+def token_sets(
+    states: torch.Tensor, attention: torch.Tensor, attributed: torch.Tensor | None = None
+) -> list[torch.Tensor]:
     """Indices of the visual tokens in each of `SETS`; none in the first two where there are no registers.
 
     Args:
         states: (V, D), as they enter layer 0.
         attention: (V,).
+        attributed: (V,) their attribution; without it, none are chosen by gradient.
     """
     count = len(states)
     few = max(1, int(SHARE * count))
     drawn = torch.randperm(count, generator=torch.Generator().manual_seed(SEED))
     ranked = attention.argsort(descending=True, stable=True)
+    by_gradient = drawn[:0] if attributed is None else attributed.argsort(descending=True, stable=True)[:few]
     large = registers(states)
-    return [large, drawn[: len(large)], ranked[:few], ranked[-few:], drawn[:few], drawn]
+    return [large, drawn[: len(large)], ranked[:few], ranked[-few:], by_gradient, drawn[:few], drawn]
 
 
 def replaced(calls: LayerCalls, visual: torch.Tensor, some: torch.Tensor) -> torch.Tensor:
@@ -89,7 +98,7 @@ class TokenAblation(Probe):
     """The answer's first token without some of the visual tokens."""
 
     title = "Visual tokens that the answer needs"
-    question = "Does the answer need the visual tokens with large norms, or those that are attended to most?"
+    question = "Does the answer need the visual tokens with large norms, or those that attention or gradients point to?"
     looks = True
 
     def look(self, layer: int, prompt: PromptView, run: PromptRun) -> torch.Tensor:
@@ -100,7 +109,8 @@ class TokenAblation(Probe):
         """By treatment and set, whether the token is the same, and its change; None for a set without tokens."""
         groups, calls, full = Groups.of(run), run.calls, NextToken.of(run)
         states = calls.states[0][0, groups.visual.to(calls.states[0].device)]
-        sets = token_sets(states, torch.stack(list(looked)).mean(0))
+        attributed = attribution(calls, groups.visual, full.token) if has_gradients(run.parts) else None
+        sets = token_sets(states, torch.stack(list(looked)).mean(0), attributed)
         found: dict[str, Any] = {"registers": len(sets[0]) / len(states)}
         for name, treat in zip(TREATMENTS, (replaced, hidden), strict=True):
             last = [treat(calls, groups.visual, some) if len(some) else None for some in sets]
@@ -131,4 +141,4 @@ class TokenAblation(Probe):
         return [*found, SampleTable(name="register_share", title=title, values=shares)]
 
     def passes(self, layers: int) -> float:
-        return len(SETS) + sum((0.97, 0.97, 0.9, 0.9, 0.9, TEXT_SHARE))
+        return 3.0 + len(SETS) + sum((0.97, 0.97, 0.9, 0.9, 0.9, 0.9, TEXT_SHARE))

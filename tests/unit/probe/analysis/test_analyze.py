@@ -150,6 +150,30 @@ def test_samples_that_cannot_be_used_are_left_out_and_named(loaded: LoadedModel,
         run(loaded, [spelled], count=1)
 
 
+def test_images_of_other_samples_are_the_same_after_a_stop(
+    loaded: LoadedModel, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every question is the same here, so that all other samples are partners, and all images have the same size."""
+    asked = [sample.model_copy(update={"question": samples[0].question}) for sample in samples[:4]]
+    options: dict[str, Any] = {"probes": ["image_patching"], "examples": 0}
+    expected = run(loaded, asked, **options)
+    measure = ProbeSamples.measure
+
+    def stopped(self: ProbeSamples, model: Any, sample: Sample) -> Any:
+        if sample.id == expected.sample_ids[2]:
+            raise Stopped
+        return measure(self, model, sample)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(ProbeSamples, "measure", stopped)
+        run(loaded, asked, journal=tmp_path / "j", **options)
+    assert timeless(run(loaded, asked, journal=tmp_path / "j", **options)) == timeless(expected)
+    pairs = expected.result("image_patching").finding("pairs")
+    assert dict(zip(pairs.conditions, pairs.mean, strict=True))["no other image fits"] == 0.0
+    alone = run(loaded, asked[:1], **options | {"count": 1}).result("image_patching").findings
+    assert [(found.name, found.mean) for found in alone] == [("pairs", (0.0, 0.0, 1.0))]
+
+
 def test_names_of_probes(loaded: LoadedModel, samples: list[Sample]) -> None:
     assert chosen_probes([]) == chosen_probes(["shares", "all"]) == tuple(sorted(PROBES))
     assert chosen_probes(["lens", "shares", "lens"]) == ("lens", "shares")

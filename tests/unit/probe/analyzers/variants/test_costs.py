@@ -34,6 +34,19 @@ def test_at_most_six_tenths_of_separate_runs(name: str) -> None:
     assert 0 < sum(counted) - looked <= 0.6 * RUNS[name] * whole
 
 
+def test_image_patching_adds_a_run_for_each_image_that_is_tried() -> None:
+    prompt = prompt_of("llava", images=1)
+    whole, others = len(prompt.visual) * LAYERS, [1000.0, -1000.0]
+    louder = [prompt.inputs | {"pixel_values": factor * prompt.inputs["pixel_values"]} for factor in others]
+    prompt.run.over_others = lambda: louder
+    _ = prompt.run.calls
+    with evaluations(prompt.model) as counted:
+        item = measured("image_patching", prompt.run)
+    tried = counted.count(len(prompt.visual)) // LAYERS
+    assert item["outcome"] == 0 and 1 <= tried <= 2
+    assert sum(counted) - tried * whole <= 0.6 * 3 * (LAYERS + 1) * whole
+
+
 def test_token_ablation_begins_at_layer_0_and_runs_only_what_is_left() -> None:
     prompt = prompt_of("llava", images=1)
     length, calls = len(prompt.visual), prompt.run.calls
@@ -45,7 +58,7 @@ def test_token_ablation_begins_at_layer_0_and_runs_only_what_is_left() -> None:
 
 
 def test_every_probe_states_a_cost() -> None:
-    for name in (*RUNS, "token_ablation"):
+    for name in (*RUNS, "image_patching", "token_ablation"):
         passes = [PROBES[name]().passes(layers) for layers in (12, 32)]
         assert 0.0 < passes[0] < 32
         assert passes[0] <= passes[1] < 40

@@ -23,13 +23,14 @@ def test_registers_stand_out_by_their_norm() -> None:
 def test_sets() -> None:
     states = torch.ones(20, 4)
     states[[3, 11]] = 7.0
-    found = dict(zip(SETS, token_sets(states, torch.arange(20.0)), strict=True))
+    found = dict(zip(SETS, token_sets(states, torch.arange(20.0), torch.arange(20.0).roll(5)), strict=True))
     assert found["registers"].tolist() == [3, 11]
     assert found["top 10 %"].tolist() == [19, 18]
     assert found["bottom 10 %"].tolist() == [1, 0]
+    assert found["top 10 % by gradient"].tolist() == [4, 3]
     assert len(found["random, as many"]) == len(found["random 10 %"]) == 2
     assert sorted(found["all"].tolist()) == list(range(20))
-    assert [len(some) for some in token_sets(torch.ones(20, 4), torch.arange(20.0))[:2]] == [0, 0]
+    assert [len(some) for some in token_sets(torch.ones(20, 4), torch.arange(20.0))] == [0, 0, 2, 2, 0, 2, 20]
 
 
 @pytest.mark.parametrize("family", ["gemma3", "llava", "mistral3"])
@@ -71,17 +72,17 @@ def test_a_sample_without_registers_says_nothing_about_them() -> None:
     item = measured("token_ablation", prompt_of("gemma3").run)
     assert item["registers"] == 2 / 32
     assert len({round(change, 6) for name in ("mean", "hidden") for change in item[name]["change"]}) >= 8
-    bare = {"same": [None, None, True, True, True, False], "change": [None, None, 0.0, 0.0, 0.0, -2.0]}
+    bare = {"same": [None, None, *[True] * 4, False], "change": [None, None, *[0.0] * 4, -2.0]}
     none = {"registers": 0.0, "mean": bare, "hidden": bare}
     found = {finding.name: finding for finding in TokenAblation().combine({"a": none, "b": none})}
     bars, shares = found["mean_kept"], found["register_share"]
     assert isinstance(bars, Bars)
     assert isinstance(shares, SampleTable)
     assert bars.conditions == SETS[2:]
-    assert bars.mean == (1.0, 1.0, 1.0, 0.0)
+    assert bars.mean == (1.0, 1.0, 1.0, 1.0, 0.0)
     assert shares.values == ((0.0,), (0.0,))
     both = {finding.name: finding for finding in TokenAblation().combine({"a": none, "b": item})}["hidden_change"]
     assert isinstance(both, Bars)
     assert both.conditions == SETS
     assert both.mean[0] == pytest.approx(item["hidden"]["change"][0])
-    assert both.mean[5] == pytest.approx((item["hidden"]["change"][5] - 2.0) / 2)
+    assert both.mean[-1] == pytest.approx((item["hidden"]["change"][-1] - 2.0) / 2)
