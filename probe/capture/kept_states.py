@@ -83,4 +83,4 @@ class _OnDisk(NamedTuple):
 
 def _bytes_of(state: torch.Tensor) -> memoryview:
     """The memory of a contiguous tensor on the CPU."""
-    return memoryview(state.detach().reshape(-1).view(torch.uint8).numpy())
+    return state.detach().reshape(-1).view(torch.uint8).numpy().data
