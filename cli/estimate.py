@@ -130,7 +130,7 @@ def _record(
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "model": model, "sizes": found.source, "dtype": found.dtype, "parameters": found.sizes.parameters,
-        "visual_tokens": visual, "text_tokens": text, "gpus": machine.count, "gpu_bytes": machine.memory,
+        "visual_tokens": visual, "text_tokens": text, "gpus": machine.number, "gpu_bytes": machine.memory,
         "fits": layout.fits, "replicas": layout.replicas, "gpus_each": layout.gpus_each,
         "low_memory": layout.way.low_memory, "load_in": layout.way.load_in,
         "weights_bytes": layout.weights, "beside_bytes": layout.beside, "step": layout.step,

@@ -60,7 +60,7 @@ class TensorMemory(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         """Bytes of the tensors that are still there."""
         self.peak = 0

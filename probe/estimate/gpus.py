@@ -24,7 +24,7 @@ _GPUS = re.compile(r"(?:(\d+) ?x ?)?(\d+(?:\.\d+)?) ?GB", re.IGNORECASE)
 class Gpus(NamedTuple):
     """Equal GPUs of one machine."""
 
-    count: int
+    number: int
     memory: int
     """Bytes of each; a GB counts as 10^9 bytes."""
 
@@ -102,13 +102,13 @@ def layout(sizes: ModelSizes, gpus: Gpus, visual: int, text: int, way: Way) -> L
     def of(replicas: int, each: int) -> Layout:
         return Layout(way, replicas, each, weight_bytes(sizes, each, way.load_in), peak.most + unpacked, peak.step)
 
-    divisors = [count for count in range(gpus.count, 0, -1) if gpus.count % count == 0]
+    divisors = [count for count in range(gpus.number, 0, -1) if gpus.number % count == 0]
     for replicas in divisors:
-        found = of(replicas, gpus.count // replicas)
+        found = of(replicas, gpus.number // replicas)
         if found.needed <= gpus.memory:
             return found
-    needed = (of(0, each) for each in range(gpus.count + 1, sizes.decoder.layers + 1))
-    return next((found for found in needed if found.needed <= gpus.memory), of(0, gpus.count))
+    needed = (of(0, each) for each in range(gpus.number + 1, sizes.decoder.layers + 1))
+    return next((found for found in needed if found.needed <= gpus.memory), of(0, gpus.number))
 
 
 def best_layout(sizes: ModelSizes, gpus: Gpus, visual: int, text: int, asked: Way) -> Layout:

@@ -138,7 +138,7 @@ def _patches(config: Any, vision: Any) -> int:
     if hasattr(config, "scale_factor"):
         return int(config.scale_factor) ** 2
     if hasattr(config, "downsample_ratio"):
-        return round(1 / config.downsample_ratio) ** 2
+        return round(float(1 / config.downsample_ratio)) ** 2
     if hasattr(config, "mm_tokens_per_image"):
-        return max(1, (vision.image_size // vision.patch_size) ** 2 // int(config.mm_tokens_per_image))
+        return max(1, int(vision.image_size // vision.patch_size) ** 2 // int(config.mm_tokens_per_image))
     return 1

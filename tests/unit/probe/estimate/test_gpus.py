@@ -36,9 +36,9 @@ def test_nothing_that_does_not_fit_is_called_fitting(name: str, gpus: str) -> No
         found = best_layout(sizes, machine, visual, 60, PLAIN)
         if not found.fits:
             assert all(not layout(sizes, machine, visual, 60, Way(True, load)).fits for load in (None, "8bit", "4bit"))
-            assert found.gpus_each > machine.count or found.needed > machine.memory
+            assert found.gpus_each > machine.number or found.needed > machine.memory
             continue
-        assert found.replicas * found.gpus_each == machine.count
+        assert found.replicas * found.gpus_each == machine.number
         beside = peaks(sizes, visual, 60, low_memory=found.way.low_memory, accelerator=True).most
         bits = {None: 2.0, "8bit": 1.0, "4bit": 0.5}[found.way.load_in]
         least = sizes.decoder.layers * sizes.layer_parameters * bits / found.gpus_each
