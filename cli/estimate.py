@@ -21,16 +21,20 @@ def estimate(
     ] = None,
     gpus: Annotated[str, typer.Option(help="GPUs of the machine, as 8x80GB; a GB is 10^9 bytes.")] = "1x80GB",
     samples: Annotated[int, typer.Option(help="Samples of the calibration.", min=2)] = 100,
-    visual_tokens: Annotated[int, typer.Option(help="Visual tokens of a prompt.", min=1)] = 2500,
-    text_tokens: Annotated[int, typer.Option(help="Other tokens, those of the answer included.", min=1)] = 100,
+    visual_tokens: Annotated[int, typer.Option(help="Visual tokens of a prompt.", min=1, max=10_000_000)] = 2500,
+    text_tokens: Annotated[
+        int, typer.Option(help="Other tokens, those of the answer included.", min=1, max=10_000_000)
+    ] = 100,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     low_memory: Annotated[bool, typer.Option("--low-memory", help="As in `calibrate`.")] = False,
     load_in: Annotated[str | None, typer.Option(help="Weights packed into 4bit or 8bit, as in `calibrate`.")] = None,
     tflops: Annotated[
-        float | None, typer.Option(help="Sustained TFLOP/s of a GPU, from which hours are computed.", min=1e-6)
+        float | None,
+        typer.Option(help="Sustained TFLOP/s of a GPU, from which hours are computed.", min=0.001, max=1_000_000),
     ] = None,
     tokens_per_second: Annotated[
-        float | None, typer.Option(help="Prompt tokens a replica takes in a second, likewise.", min=1e-6)
+        float | None,
+        typer.Option(help="Prompt tokens a replica takes in a second, likewise.", min=0.001, max=1_000_000_000),
     ] = None,
     as_list: Annotated[bool, typer.Option("--list", help="List the models whose sizes are built in.")] = False,
     as_json: JsonOption = False,

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,9 @@ def serving(log: Path, *arguments: str, model: str = "tiny-llava-next") -> Itera
     """Start the server on a free port, and kill it at the end if it still runs."""
     command = [sys.executable, "-m", "cli.main", "serve", model, "--port", "0", *arguments]
     with log.open("w") as stderr:
-        process = subprocess.Popen(command, cwd=ROOT, stderr=stderr, stdout=stderr, text=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stderr=stderr, stdout=stderr, text=True, preexec_fn=heeding_interrupts
+        )
     try:
         for _ in range(1200):
             found = re.search(r"is served at (http://\S+:\d+)", log.read_text(encoding="utf-8"))
@@ -54,6 +57,11 @@ def serving(log: Path, *arguments: str, model: str = "tiny-llava-next") -> Itera
     finally:
         process.kill()
         process.wait()
+
+
+def heeding_interrupts() -> None:
+    """Ctrl-C counts, though it be ignored where the tests run, as in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def with_timeout(process: "subprocess.Popen[str]", seconds: float) -> None:

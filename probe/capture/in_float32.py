@@ -39,7 +39,7 @@ def decoder_in_float32(model: PreTrainedModel, *, family: Family | None = None) 
     parts, layer_weights = parts_of(model, family), _WidenedWeights()
 
     def around_layer(layer: Any, forward: Forward) -> Forward:
-        of_mlp = {id(weight) for weight in layer.mlp.parameters()}
+        of_mlp = {id(weight) for part in _parts(layer.mlp) for weight in part.parameters()}
 
         @wraps(forward)
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -61,15 +61,21 @@ def decoder_in_float32(model: PreTrainedModel, *, family: Family | None = None) 
 
     recording = [Wrap(parts.decoder, "forward", around_decoder)]
     for layer in parts.layers:
-        mlp: nn.Module = layer.mlp
-        own = [module for module in mlp.modules() if next(module.parameters(recurse=False), None) is not None]
-        recording += [Wrap(layer, "forward", partial(around_layer, layer)), Wrap(mlp, "forward", _in_slices)]
-        recording += [Wrap(module, "forward", partial(_while_it_runs, module)) for module in own]
+        recording += [Wrap(layer, "forward", partial(around_layer, layer)), Wrap(layer.mlp, "forward", _in_slices)]
+        recording += [Wrap(part, "forward", partial(_while_it_runs, part)) for part in _parts(layer.mlp)]
     try:
         with wrapped(recording, plan=False):
             yield
     finally:
         layer_weights.put_back()
+
+
+def _parts(mlp: nn.Module) -> list[nn.Module]:
+    """The modules that an MLP calls: its matrices, each with its adapters, or its experts."""
+    found: list[nn.Module] = []
+    for child in mlp.children():
+        found += _parts(child) if isinstance(child, nn.ModuleList | nn.ModuleDict) else [child]
+    return found
 
 
 class _WidenedWeights:
@@ -91,13 +97,13 @@ class _WidenedWeights:
 
 
 def _while_it_runs(module: nn.Module, forward: Forward) -> Forward:
-    """A module whose own weights are widened in each call."""
+    """A module whose weights are widened in each call."""
 
     @wraps(forward)
     def run(*args: Any, **kwargs: Any) -> Any:
         weights = _WidenedWeights()
         try:
-            weights.widen(module.parameters(recurse=False))
+            weights.widen(module.parameters())
             return forward(*args, **kwargs)
         finally:
             weights.put_back()

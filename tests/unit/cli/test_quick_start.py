@@ -66,7 +66,7 @@ def test_completion_is_quick_and_knows_every_option(folder: Path) -> None:
     done = run(folder, "", **typed)
     assert (done.returncode, done.stderr) == (0, "imported: []\n"), done.stderr
     targets = ["--target-retention", "--target-flops", "--target-kv", "--target-latency"]
-    assert done.stdout.split() == ["--top-share", *targets, "--trust-remote-code"]
+    assert done.stdout.split() == ["--top-share", *targets, "--tensor-parallel", "--trust-remote-code"]
 
 
 def test_completion_can_be_shown(folder: Path) -> None:
