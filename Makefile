@@ -9,7 +9,7 @@
 #   make methods-tuned   the same with each method's settings chosen on 100 calibration scenes (2 hours of CPU time)
 #   make probes    what all probes say about the bundled models: the table of docs/probes.md (about 6 minutes)
 #   make scaling   how much faster several processes are: measured for two, simulated for more; the table of docs/scale.md
-#   make memory    what a calibration needs beside the weights: the tables of docs/scale.md (about 10 minutes, 4 GB)
+#   make memory    what a calibration needs beside the weights: the tables of docs/scale.md
 #   make notebooks   execute docs/notebooks again, and write their outputs into them (about a minute)
 #   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
 #   make fuzz      damage what the commands read, 3000 times, and look for anything but a clear end (some minutes)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from halfv_core.models import LoadedModel
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-ProfileArgument = Annotated[Path, typer.Argument(help="Profile made by `halfv-probe calibrate`.", show_default=False)]
+ProfileArgument = Annotated[
+    Path, typer.Argument(help="Profile made by `halfv-probe calibrate`, or OWNER/NAME on the hub.", show_default=False)
+]
 
 SMALL_MODEL = 50_000_000
 """Number of parameters below which several threads are slower than one."""

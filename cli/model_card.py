@@ -1,6 +1,7 @@
 """The README.md of a published profile: what it is for, what it promises, and how to use and to make it."""
 
 import html
+import shlex
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -33,7 +34,7 @@ def model_card(profile: Profile, repository: str) -> str:
 def hub_id(name: str) -> str | None:
     """The hub's repository behind the name of a model; None for a folder or a bundled model."""
     found = MODEL_NAMES.get(name, name)
-    return found if is_hub_name(found) else None
+    return found if is_hub_name(found) and not Path(name).is_dir() else None
 
 
 def public_copy(profile: Profile) -> Profile:
@@ -62,6 +63,7 @@ def _without_folder(value: JsonValue) -> JsonValue:
 
 def _text(profile: Profile, repository: str, model: str) -> str:
     origin, saved = profile.provenance, profile.expected
+    typed = shlex.quote(model)
     rows = "\n".join(f"| {label} | {_cell(text)} |" for label, text in summary_rows(profile) if label not in _LOCAL)
     revision = f", revision `{origin.revision}`" if origin.revision else ""
     samples, data = len(origin.sample_ids) + len(origin.held_out_ids), _cell(origin.data)
@@ -88,8 +90,8 @@ with apply(model, Profile.load("{repository}")):
 ```
 
 ```sh
-halfv-probe generate --model {model} --profile {repository} --image I --prompt Q --compare
-halfv-probe evaluate --model {model} --profile {repository} --data D
+halfv-probe generate --model {typed} --profile {repository} --image I --prompt Q --compare
+halfv-probe evaluate --model {typed} --profile {repository} --data D
 halfv-probe plot {repository} --output report.html
 ```
 

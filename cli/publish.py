@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from cli.common import JsonOption, print_json, stdout, writing
+from cli.common import JsonOption, ProfileArgument, print_json, stdout, writing
 
 
 def publish(
-    profile: Annotated[Path, typer.Argument(help="Profile made by `halfv-probe calibrate`.", show_default=False)],
+    profile: ProfileArgument,
     repository: Annotated[str, typer.Argument(help="OWNER/NAME of a model repository.", show_default=False)],
     report: Annotated[
         Path | None,
@@ -27,12 +27,10 @@ def publish(
     """Publish a profile on the Hugging Face hub, with a model card; neither images nor questions unless asked to."""
     from cli.model_card import model_card, public_copy
     from halfv_core import hub
-    from halfv_core.errors import HalfVError
     from halfv_core.files import write_atomically
     from halfv_core.profile import Profile
 
-    if not hub.is_hub_name(repository) or "@" in repository:
-        raise HalfVError("not a name of a repository", got=repr(repository), expected="OWNER/NAME")
+    hub.check_repository(repository)
     shared = public_copy(Profile.load(profile))
     files = {
         hub.PROFILE_FILE: (shared.model_dump_json(indent=1) + "\n").encode(),

@@ -23,6 +23,12 @@ def is_hub_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and not text.startswith(".") and not text.lower().endswith(_OF_FILES)
 
 
+def check_repository(name: str) -> None:
+    """Raise HalfVError for what is not OWNER/NAME."""
+    if not is_hub_name(name) or "@" in name:
+        raise HalfVError("not a name of a repository", got=repr(name), expected="OWNER/NAME")
+
+
 def downloaded(name: str) -> Path:
     """The profile of a repository, in the hub's local cache, downloaded if need be.
 
@@ -61,9 +67,8 @@ def publish(
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
+    check_repository(repository)
     fault = f"cannot publish to {repository}"
-    if not is_hub_name(repository) or "@" in repository:
-        raise HalfVError(f"{fault}, which is no name of a repository", expected="OWNER/NAME")
     if not hub_answers():
         raise HalfVError(fault, got="no answer from the hub", remedy="connect to the network, and unset HF_HUB_OFFLINE")
     api = HfApi()

@@ -17,22 +17,19 @@ from pydantic import SerializerFunctionWrapHandler, ValidationError, model_seria
 from halfv_core.errors import HalfVError, ProfileError, first_fault
 from halfv_core.files import read_text, write_atomically
 from halfv_core.hub import downloaded, is_hub_name
+from halfv_core.method_records import PublishedMethod
 from halfv_core.plan import Plan
+from halfv_core.plan_records import Certificate, Expected, PruningTest, SearchEffort
 from halfv_core.records import (
     CausalTest,
     Causes,
-    Certificate,
     Check,
     Curve,
     Curves,
-    Expected,
     Provenance,
-    PruningTest,
-    PublishedMethod,
     Record,
     Saturation,
     SaturationType,
-    SearchEffort,
     Stages,
     Uncertainty,
     UtilitySurface,

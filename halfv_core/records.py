@@ -1,6 +1,7 @@
 """What a profile consists of: one immutable record for each thing that a calibration finds out.
 
-`Profile` (profile.py) joins them. A new field needs a default or a new schema version (see CONTRIBUTING).
+`Profile` (profile.py) joins them; what it says about plans and published methods is in plan_records.py and
+method_records.py. A new field needs a default or a new schema version (see CONTRIBUTING).
 """
 
 from typing import Annotated, Any, Literal
@@ -231,88 +232,6 @@ class Causes(Record):
         return self
 
 
-class PruningTest(Record):
-    """One complete plan, tried on the calibration samples."""
-
-    plan: Plan
-    flops_ratio: float
-    """As in `Expected`."""
-    kv_ratio: float | None = None
-    """As in `Expected`."""
-    agreement: float
-    """As in `CausalTest`."""
-    log_likelihood_drop: float
-    """As in `CausalTest`."""
-    safe: bool
-    """Whether its estimated retention reaches the target."""
-    safe_share: float | None = None
-    """Share of bootstrap resamples of the same samples in which the plan is safe."""
-    held_out_agreement: float | None = None
-    """Agreement on the held-out samples; null if the plan was not tried on them."""
-    samples: int | None = None
-    """Number of samples on which the plan was judged."""
-    retention: float | None = None
-    """Estimated share of the full model's score that the plan keeps (see probe.calibration.choose_plan)."""
-    held_out_retention: float | None = None
-    """The same on the held-out samples; null if the plan was not tried on them."""
-    proven: float | None = None
-    """Retention that the held-out samples prove for this plan, with `Certificate.confidence`; null if not tried."""
-    latency_ratio: float | None = None
-    """Predicted prefill time of the decoder without the plan divided by that with it, if a latency table was given."""
-    method: str | None = None
-    """The published method whose plan this is, if it is one."""
-    compared_only: bool = False
-    """Whether the plan only stands beside those among which the choice was made."""
-
-
-class Certificate(Record):
-    """What the held-out samples prove about retention, which took no part in the choice of the plan."""
-
-    target: float
-    """Retention to prove, 0..1."""
-    confidence: float
-    """Each statement below is false for at most 1 - confidence of the draws of held-out samples."""
-    score: Literal["graded", "likelihood"]
-    """`graded` against reference answers, or by the likelihood of the full model's own answers."""
-    samples: int
-    """Number of held-out samples."""
-    noise_floor: float | None
-    """Mean loss of the full model against itself under another attention kernel, 0..1; null if not measured. On these
-    samples under `likelihood`, which takes it into account, else on those that plans were judged on."""
-    retention: float | None
-    """Retention of the profile's plan on these samples: an estimate; null without samples."""
-    proven: float | None
-    """Retention that they prove for the profile's plan. If they refuted the plan that was chosen, this is the target,
-    as proven for `proven_plan`, which took its place. Each of the two statements holds by itself; that the samples also
-    pick which of them is made can add up to three points to how often it is false."""
-    proven_plan: Plan | None
-    """The cheapest plan that is proven to reach the target; null if no plan is that saves anything."""
-    proven_flops_ratio: float | None
-    """As in `Expected`, of that plan."""
-    samples_needed: int | None
-    """How many samples would prove the target for the profile's plan in four of five draws, if it keeps as much as on
-    these; null if none would, or if it is proven. If the plan changes nothing because no other is proven, for the one
-    that was chosen before."""
-    sentence: str
-    """The same in words."""
-
-
-class SearchEffort(Record):
-    """How many plans the search looked at, and what that cost."""
-
-    considered: int
-    """Plans whose loss was predicted, or that were run without."""
-    plans: int
-    """Plans that were run."""
-    plan_samples: int
-    """Number of runs of a plan on a sample."""
-    exhaustive: int
-    """The same for running every plan considered on every sample."""
-    passes: float | None = None
-    """Forward passes of the prompt through the decoder that the calibration took, for each calibration sample; parts
-    of layers and of tokens count as parts, held-out samples are included, decoding is not."""
-
-
 class Saturation(Record):
     """The kind of secondary saturation redundancy (HalfV paper), with its evidence."""
 
@@ -361,93 +280,6 @@ class Check(Record):
     passed: bool
     found: str
     """What was compared, or what the result was."""
-
-
-class Expected(Record):
-    """What to expect of the plan, for the average calibration prompt."""
-
-    flops_ratio: float
-    """Prefill FLOPs of the decoder without the plan divided by those with it; 2 per multiply-add, see cost.py."""
-    kv_ratio: float
-    """KV-cache bytes of the prompt without the plan divided by those with it."""
-    visual_tokens: float
-    """Mean number of visual tokens per prompt."""
-    text_tokens: float
-    """Mean number of text tokens per prompt."""
-    agreement: float | None
-    """Share of held-out samples whose greedy answer equals the full model's; null if no sample was held out."""
-    log_likelihood_drop: float | None
-    """On the same samples, the drop in log-likelihood of the full model's answer, nats per token."""
-    held_out: int
-    """Number of samples that were held out for these two values."""
-
-
-class StageBegin(Record):
-    """Where a stage that VisiPruner detects begins; see probe.analyzers.visipruner_stages."""
-
-    layer: int = Field(ge=0, le=MAX_LAYER + 1)
-    """Median over the samples; L, the number of layers, if it does not begin."""
-    low: int
-    """Lower end of its 95 % interval."""
-    high: int
-    share: float
-    """Share of the samples in which it begins."""
-
-
-class VisiPrunerSetting(Record):
-    """When VisiPruner prunes, and which tokens it keeps."""
-
-    first_layer: int = Field(ge=1, le=MAX_LAYER)
-    """First layer at whose input tokens may be pruned."""
-    filter_below: float
-    """Threshold of the rule `contribution`: cosine below which a token matters."""
-    keep_above: float
-    """Threshold of the selector `visipruner`: length of a token's part in the attention output that is kept."""
-    relative: bool = True
-    """Whether that is a share of the output's length."""
-    exit_above: float | None = None
-    """Threshold of the rule `exhausted`: cosine from which on no token matters; null if what was kept stays."""
-
-
-class VisiPrunerFindings(Record):
-    """VisiPruner's layers and thresholds, chosen on the calibration samples, and the stages that it detects in them.
-
-    See probe.calibration.steps.visipruner_settings.
-    """
-
-    hidden: int = Field(ge=0, le=MAX_LAYER)
-    """Number of layers, from layer 1 on, in which the visual tokens rest."""
-    setting: VisiPrunerSetting | None
-    """Null if no setting that was tried keeps enough, so that tokens are never pruned."""
-    retention: float
-    """Retention by likelihood on the calibration samples, which chose these settings."""
-    flops_ratio: float
-    """Prefill FLOPs of the decoder without the plan divided by those with it, as measured on them."""
-    noise_floor: float
-    """Mean loss of the full model on them against itself under another attention kernel, 0..1."""
-    middle: StageBegin
-    """By the published thresholds."""
-    deep: StageBegin
-    """Likewise; what comes before `middle` is the shallow stage."""
-
-
-class PublishedMethod(Record):
-    """The published method whose plan a profile holds, and what was measured for it on the calibration samples.
-
-    The fields are those of `halfv_core.methods.Measured`; a method leaves those empty that it does not need.
-    """
-
-    name: str
-    """Name in the listing of `halfv-probe methods`."""
-    samples: int = 0
-    """Number of samples on which the fields below were measured."""
-    withdrawal: tuple[float, ...] = ()
-    """KL(full || all visual tokens leave at the input of layer l) at the last prompt token, nats, mean, L points."""
-    removed: tuple[tuple[float, ...], ...] = ()
-    """Share of the visual tokens that have left after each layer: a row for each schedule, the mildest first."""
-    head_weights: tuple[float, ...] = ()
-    """What it costs to switch one query head of layer 0 off, nats per token, at least 0; one number for each head."""
-    visipruner: VisiPrunerFindings | None = None
 
 
 class Provenance(Record):

@@ -8,14 +8,17 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from tests.tiny import (
-    END,
+    AROUND,
     IMAGE,
-    START,
+    MROPE,
+    QWEN3_VISION,
+    QWEN_IDS,
     VIDEO,
     Pixels,
     Text,
     images_of,
     patches,
+    prepared,
     sized,
     text_config,
 )
@@ -25,8 +28,6 @@ _CLIP = _TOWER | {"model_type": "clip_vision_model", "image_size": 32, "patch_si
 _SIGLIP = _TOWER | {"model_type": "siglip_vision_model", "image_size": 32, "patch_size": 8, "vision_use_head": False}
 _IDS: dict[str, Any] = {"image_token_id": IMAGE, "video_token_id": VIDEO}
 _INDICES: dict[str, Any] = {"image_token_index": IMAGE, "video_token_index": VIDEO}
-_MROPE = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
-_AROUND = ([START], [END])
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,6 @@ def named(name: str, pixels: Pixels) -> Pixels:
     return build
 
 
-_QWEN_VISION: dict[str, Any] = {
-    "depth": 3, "hidden_size": 16, "num_heads": 2, "intermediate_size": 16, "patch_size": 8, "spatial_merge_size": 2,
-    "temporal_patch_size": 2, "out_hidden_size": 32, "num_position_embeddings": 64,
-    "deepstack_visual_indexes": [0, 1, 2], "initializer_range": 0.2,
-}  # fmt: skip
-_QWEN_IDS = _IDS | {"vision_start_token_id": START, "vision_end_token_id": END, "tie_word_embeddings": False}
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "decoder_sparse_step": 1}
 
 UNREGISTERED: dict[str, Unregistered] = {
@@ -71,7 +66,7 @@ UNREGISTERED: dict[str, Unregistered] = {
         images_of(3, 64, 64),
     ),
     "cosmos3_omni": Unregistered(
-        "qwen3_vl_text", _QWEN_IDS | {"vision_config": _QWEN_VISION}, patches, _AROUND, kinds=True
+        "qwen3_vl_text", QWEN_IDS | {"vision_config": QWEN3_VISION}, patches, AROUND, kinds=True
     ),
     "deepseek_vl": Unregistered("llama", _IDS | {"vision_config": _SIGLIP}, images_of(3, 32, 32)),
     "got_ocr2": Unregistered(
@@ -143,14 +138,14 @@ UNREGISTERED: dict[str, Unregistered] = {
     ),
     "paddleocr_vl": Unregistered(
         "paddleocr_vl_text",
-        _QWEN_IDS | {"vision_config": _TOWER | {"image_size": 64, "patch_size": 8, "spatial_merge_size": 2}},
+        QWEN_IDS | {"vision_config": _TOWER | {"image_size": 64, "patch_size": 8, "spatial_merge_size": 2}},
         lambda images, generator: {
             "pixel_values": torch.randn(images * 64, 3, 8, 8, generator=generator),
             "image_grid_thw": torch.tensor([[1, 8, 8]] * images),
         },
-        _AROUND,
+        AROUND,
         kinds=True,
-        text={"rope_parameters": _MROPE, "head_dim": 8},
+        text={"rope_parameters": MROPE, "head_dim": 8},
     ),
     "qianfan_ocr": Unregistered(
         "qwen3",
@@ -162,8 +157,8 @@ UNREGISTERED: dict[str, Unregistered] = {
         text={"head_dim": 8},
     ),
     "qwen3_vl_moe": Unregistered(
-        "qwen3_vl_moe_text", _QWEN_IDS | {"vision_config": _QWEN_VISION}, patches, _AROUND, kinds=True,
-        text=_EXPERTS | {"rope_parameters": _MROPE | {"mrope_interleaved": True}, "head_dim": 8},
+        "qwen3_vl_moe_text", QWEN_IDS | {"vision_config": QWEN3_VISION}, patches, AROUND, kinds=True,
+        text=_EXPERTS | {"rope_parameters": MROPE | {"mrope_interleaved": True}, "head_dim": 8},
     ),
     "video_llama_3": Unregistered(
         "qwen2",
@@ -194,14 +189,7 @@ def unregistered_model(model_type: str, seed: int = 0) -> PreTrainedModel:
     known = UNREGISTERED[model_type]
     text = text_config("llama") | {"num_key_value_heads": 2, "model_type": known.decoder} | (known.text or {})
     config = CONFIG_MAPPING[model_type](text_config=text, **known.config)
-    model: PreTrainedModel = AutoModelForImageTextToText.from_config(config).eval()
-    for parameter in model.parameters():
-        if parameter.ndim == 1 and not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.2)  # biases start at zero and would hide mistakes
-    with torch.no_grad():
-        model.get_output_embeddings().weight[[IMAGE, VIDEO]] = 0.0  # never the likeliest token
-    model.generation_config.eos_token_id = None
-    return model
+    return prepared(AutoModelForImageTextToText.from_config(config))
 
 
 def unregistered_prompt(model_type: str, images: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -44,7 +44,7 @@ LAYERS = 5
 Text = dict[str, Any]
 """A decoder's config."""
 
-_MROPE = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
+MROPE = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
 DECODERS: dict[str, Text] = {
     "gemma3_text": {
         "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 512,
@@ -54,9 +54,9 @@ DECODERS: dict[str, Text] = {
     "llama": {"num_key_value_heads": 4},
     "mistral": {"sliding_window": None, "head_dim": 8},
     "qwen2": {},
-    "qwen2_vl_text": {"rope_parameters": _MROPE},
-    "qwen2_5_vl_text": {"rope_parameters": _MROPE},
-    "qwen3_vl_text": {"rope_parameters": _MROPE | {"mrope_interleaved": True}, "head_dim": 8},
+    "qwen2_vl_text": {"rope_parameters": MROPE},
+    "qwen2_5_vl_text": {"rope_parameters": MROPE},
+    "qwen3_vl_text": {"rope_parameters": MROPE | {"mrope_interleaved": True}, "head_dim": 8},
 }  # fmt: skip
 """By the decoder's `model_type`: what its config has beside or instead of `text_config`'s; 2 key/value heads mostly."""
 
@@ -73,9 +73,15 @@ def text_config(decoder: str) -> Text:
 
 
 _TOWER: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
-_QWEN_IDS = {
+QWEN_IDS = {
     "image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": START, "vision_end_token_id": END,
     "tie_word_embeddings": False,
+}  # fmt: skip
+
+QWEN3_VISION: dict[str, Any] = {
+    "depth": 3, "hidden_size": 16, "num_heads": 2, "intermediate_size": 16, "patch_size": 8,
+    "spatial_merge_size": 2, "temporal_patch_size": 2, "out_hidden_size": 32, "num_position_embeddings": 64,
+    "deepstack_visual_indexes": [0, 1, 2], "initializer_range": 0.2,
 }  # fmt: skip
 
 
@@ -85,7 +91,7 @@ def tiny_qwen2_vl(text: Text) -> PreTrainedModel:
         "depth": 1, "embed_dim": 16, "num_heads": 2, "mlp_ratio": 1, "patch_size": 8, "spatial_merge_size": 2,
         "temporal_patch_size": 2, "hidden_size": 32, "initializer_range": 0.2,
     }  # fmt: skip
-    return Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision, **_QWEN_IDS))
+    return Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision, **QWEN_IDS))
 
 
 def tiny_qwen2_5_vl(text: Text) -> PreTrainedModel:
@@ -95,17 +101,12 @@ def tiny_qwen2_5_vl(text: Text) -> PreTrainedModel:
         "spatial_merge_size": 2, "temporal_patch_size": 2, "out_hidden_size": 32, "fullatt_block_indexes": [0],
         "window_size": 32, "initializer_range": 0.2,
     }  # fmt: skip
-    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **_QWEN_IDS))
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **QWEN_IDS))
 
 
 def tiny_qwen3_vl(text: Text) -> PreTrainedModel:
     """Patches of 8 px, merged by 4; features of the tower are added after decoder layers 0, 1 and 2."""
-    vision = {
-        "depth": 3, "hidden_size": 16, "num_heads": 2, "intermediate_size": 16, "patch_size": 8,
-        "spatial_merge_size": 2, "temporal_patch_size": 2, "out_hidden_size": 32, "num_position_embeddings": 64,
-        "deepstack_visual_indexes": [0, 1, 2], "initializer_range": 0.2,
-    }  # fmt: skip
-    return Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **_QWEN_IDS))
+    return Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=QWEN3_VISION, **QWEN_IDS))
 
 
 def tiny_llava(text: Text) -> PreTrainedModel:
@@ -236,19 +237,19 @@ class Tiny:
     """Whether the image inputs are (rows, images, ...), with zeros where a row has fewer images than another."""
 
 
-_AROUND = ([START], [END])
+AROUND = ([START], [END])
 TINY: dict[str, Tiny] = {
-    "gemma3": Tiny(tiny_gemma3, images_of(3, 64, 64), _AROUND, kinds="token_type_ids"),
-    "idefics3": Tiny(tiny_idefics3, tiles, _AROUND, by_row=True),
-    "internvl": Tiny(tiny_internvl, images_of(3, 64, 64), _AROUND),
+    "gemma3": Tiny(tiny_gemma3, images_of(3, 64, 64), AROUND, kinds="token_type_ids"),
+    "idefics3": Tiny(tiny_idefics3, tiles, AROUND, by_row=True),
+    "internvl": Tiny(tiny_internvl, images_of(3, 64, 64), AROUND),
     "llava": Tiny(tiny_llava, images_of(3, 32, 32)),
     "llava_next": Tiny(tiny_llava_next, sized(3, 3, 32, 32, size=(64, 32))),
     "llava_onevision": Tiny(tiny_llava_onevision, sized(3, 3, 32, 32, size=(64, 32))),
     "mistral3": Tiny(tiny_mistral3, sized(3, 64, 64, size=(64, 64)), ([], [END])),
-    "qwen2_5_vl": Tiny(tiny_qwen2_5_vl, patches, _AROUND, kinds="mm_token_type_ids"),
-    "qwen2_vl": Tiny(tiny_qwen2_vl, patches, _AROUND, kinds="mm_token_type_ids"),
-    "qwen3_vl": Tiny(tiny_qwen3_vl, patches, _AROUND, kinds="mm_token_type_ids"),
-    "smolvlm": Tiny(tiny_smolvlm, tiles, _AROUND, by_row=True),
+    "qwen2_5_vl": Tiny(tiny_qwen2_5_vl, patches, AROUND, kinds="mm_token_type_ids"),
+    "qwen2_vl": Tiny(tiny_qwen2_vl, patches, AROUND, kinds="mm_token_type_ids"),
+    "qwen3_vl": Tiny(tiny_qwen3_vl, patches, AROUND, kinds="mm_token_type_ids"),
+    "smolvlm": Tiny(tiny_smolvlm, tiles, AROUND, by_row=True),
 }
 """By `model_type`; the contract tests demand one for every registered family."""
 
@@ -260,13 +261,18 @@ def tiny_model(model_type: str, seed: int = 0, kernel: str = "sdpa", decoder: st
         decoder: one of those that the family names; the first of them where none is given.
     """
     torch.manual_seed(seed)
-    model = TINY[model_type].build(text_config(decoder or FAMILIES[model_type].decoders[0])).eval()
-    for parameter in model.parameters():
+    model = prepared(TINY[model_type].build(text_config(decoder or FAMILIES[model_type].decoders[0])))
+    model.set_attn_implementation(kernel)
+    return model
+
+
+def prepared(model: PreTrainedModel) -> PreTrainedModel:
+    """A random model in eval mode, greedy, never stopping early, in which mistakes show."""
+    for parameter in model.eval().parameters():
         if parameter.ndim == 1 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.2)  # biases start at zero and would hide mistakes
     with torch.no_grad():
         model.get_output_embeddings().weight[[IMAGE, VIDEO]] = 0.0  # never the likeliest token
-    model.set_attn_implementation(kernel)
     model.generation_config.eos_token_id = None
     return model
 

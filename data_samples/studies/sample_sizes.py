@@ -22,7 +22,8 @@ from halfv_core.bundled import BUNDLED
 from halfv_core.files import read_text, write_atomically
 from halfv_core.models import bundled_models
 from halfv_core.plan import Plan
-from halfv_core.records import PruningTest, Record
+from halfv_core.plan_records import PruningTest
+from halfv_core.records import Record
 from probe import calibrate, load_samples
 from probe.calibration.settings import Settings
 from probe.calibration.steps.answer import Answer

@@ -30,11 +30,7 @@ def discovered(model: PreTrainedModel) -> Family:
     decoder = _decoder(model, name)
     ids = tuple(field for field in VISUAL_TOKENS if isinstance(getattr(model.config, field, None), int))
     if not ids:
-        raise ModelError(
-            f"{name} has no registered family, and its config names no visual token",
-            expected=" or ".join(VISUAL_TOKENS),
-            remedy="describe the model with halfv_core.Family(...) and pass it as family=",
-        )
+        raise _unclear(name, "its config names no visual token", expected=" or ".join(VISUAL_TOKENS))
     return Family(
         name=name,
         decoders=(model.config.get_text_config().model_type,),
@@ -55,11 +51,11 @@ def _decoder(model: Any, name: str) -> str:
     }
     paths: list[str] = [path for path, module in found.items() if module is model.get_decoder()] or list(found)
     if len(paths) != 1 or not paths[0]:
-        raise ModelError(
-            f"{name} has no registered family, and its decoder cannot be found",
+        raise _unclear(
+            name,
+            "its decoder cannot be found",
             got=", ".join(paths) or "no such module",
             expected="one module with embed_tokens, layers and norm",
-            remedy="describe the model with halfv_core.Family(...) and pass it as family=",
         )
     return paths[0]
 
@@ -72,8 +68,17 @@ def _core(model: PreTrainedModel, decoder: str, name: str) -> str:
         takes = inspect.signature(model.get_submodule(path).forward).parameters
         if "input_ids" in takes and any(taken.startswith("pixel_values") for taken in takes):
             return path
-    raise ModelError(
-        f"{name} has no registered family, and no module around {decoder} receives token ids and pixels",
+    raise _unclear(
+        name,
+        f"no module around {decoder} receives token ids and pixels",
         expected="a module below the top, as `model` in most classes",
+    )
+
+
+def _unclear(name: str, what: str, *, got: str | None = None, expected: str) -> ModelError:
+    return ModelError(
+        f"{name} has no registered family, and {what}",
+        got=got,
+        expected=expected,
         remedy="describe the model with halfv_core.Family(...) and pass it as family=",
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from halfv_core.cost import Cost, DecoderShape, cost_of, tokens_by_layer
 from halfv_core.errors import PlanError
+from halfv_core.method_records import VisiPrunerFindings
 from halfv_core.plan import Keep, Plan
-from halfv_core.records import VisiPrunerFindings
 from halfv_core.registry import Registry
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from halfv_core.errors import PlanError
+from halfv_core.method_records import VisiPrunerSetting
 from halfv_core.methods.base import METHODS, Method, Target
 from halfv_core.methods.settings import layer_at
 from halfv_core.plan import Hide, Option, Plan, Selection, When
-from halfv_core.records import VisiPrunerSetting
 
 EXIT_LAYERS = 2
 """Layers in which no token has to matter before all leave."""

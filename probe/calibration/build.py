@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from halfv_core.cost import DecoderShape, cost_of, tokens_by_layer
+from halfv_core.method_records import PublishedMethod
 from halfv_core.plan import Plan
+from halfv_core.plan_records import SearchEffort
 from halfv_core.profile import Expected, Profile, Provenance
-from halfv_core.records import Causes, Check, PublishedMethod, Saturation, SearchEffort, Uncertainty
+from halfv_core.records import Causes, Check, Saturation, Uncertainty
 from probe.analyzers.marginal_utility import UtilitySurface
 from probe.calibration.cautions import cautions
 from probe.calibration.choose_plan import ChosenPlan

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from halfv_core.method_records import VisiPrunerFindings
 from halfv_core.methods import METHODS
+from halfv_core.plan_records import Certificate
 from halfv_core.profile import Profile
-from halfv_core.records import Certificate, VisiPrunerFindings
 from probe.calibration.certainty import CONFIDENT, chosen_test, confidences, curves_and_causes
 from probe.calibration.sink_effect import SINK_GROUPS, sink_effect
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from halfv_core.plan import Plan
-from halfv_core.records import Certificate, PruningTest
+from halfv_core.plan_records import Certificate, PruningTest
 from probe.calibration.scores import Judged, ScoreKind, Scores
 from probe.calibration.search.race import Expectation
 from probe.common.risk import CONFIDENCE, certified_prefix, is_positive, samples_to_prove

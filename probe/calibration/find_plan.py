@@ -15,7 +15,8 @@ from transformers import PreTrainedConfig
 from halfv_core.cost import DecoderShape, LayerTokens, cost_of, tokens_by_layer
 from halfv_core.latency import latency_ratio
 from halfv_core.plan import Plan
-from halfv_core.records import PruningTest, Saturation, SearchEffort, Stages
+from halfv_core.plan_records import PruningTest, SearchEffort
+from halfv_core.records import Saturation, Stages
 from probe.analyzers.causal_curves import CausalLosses
 from probe.analyzers.marginal_utility import UtilitySurface
 from probe.calibration.choose_plan import (

@@ -11,9 +11,10 @@ from transformers import PreTrainedConfig
 
 from halfv_core.cost import DecoderShape
 from halfv_core.errors import PlanError
+from halfv_core.method_records import PublishedMethod
 from halfv_core.methods import METHODS, Measured, Target, plan_at
 from halfv_core.plan import Plan
-from halfv_core.records import PublishedMethod, Saturation
+from halfv_core.records import Saturation
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.measurements import Measurements
 from probe.calibration.settings import Settings

@@ -1,4 +1,8 @@
-"""Values of any size in the store through which processes talk."""
+"""Values of any size in the store through which processes talk.
+
+They are pickled, as torch.distributed does it with objects. Whoever can reach the store can run code in the processes,
+so its port belongs in a network of the job alone; nothing pickled is ever written to a file.
+"""
 
 import pickle
 from typing import Any

@@ -99,7 +99,8 @@ KNOWN: dict[str, ModelSizes] = {
     "smolvlm-2b": _known(2.247, 24, 2048, 32, 32, 64, 8192, 49280, _siglip(9)),
     "gemma3-4b": _known(4.300, 34, 2560, 8, 4, 256, 10240, 262208, _siglip(16), tied=True),
 }
-"""Of the short names, from the models' cards and configs; numbers of parameters are rounded."""
+"""Of the short names; numbers of parameters are rounded. Tests compare five of them with the configs in
+probe/bench/shapes. The others were written down without their configs at hand, and are only known to be plausible."""
 
 
 def sizes_of(config: Any, parameters: int, dtype: str) -> ModelSizes:

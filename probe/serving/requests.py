@@ -3,6 +3,7 @@
 A field that would change the answer and is not served is refused; one that would not is ignored.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
@@ -91,7 +92,7 @@ class Message(BaseModel):
     content: Annotated[list[Part], BeforeValidator(_as_parts)]
 
 
-class Request(BaseModel):
+class Request(BaseModel, ABC):
     """What both kinds of requests have in common."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -103,14 +104,14 @@ class Request(BaseModel):
     seed: int | None = Field(default=None, ge=0, lt=2**63)
 
     @property
+    @abstractmethod
     def messages_in_order(self) -> Sequence[Message]:
         """The conversation, with the instructions in front."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def longest_answer(self) -> int | None:
         """Tokens; None if the request sets no limit."""
-        raise NotImplementedError
 
     @property
     def stop_texts(self) -> list[str]:

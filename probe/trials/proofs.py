@@ -91,21 +91,20 @@ def prove(model: PreTrainedModel, processor: PromptProcessor, *, family: Family 
         DataError: the processor cannot prepare the prompt.
     """
     parts = parts_of(model, family)
+    yield _filled_weights(model)
     inputs = processor.prompt([drawn_image()], QUESTION, device_of(model))
-    with admission.on_trial(parts.pair):
-        yield _filled_weights(model)
-        yield _image_features(model, parts, inputs)
-        with torch.no_grad():
-            full = model(**inputs, logits_to_keep=1).logits[0, -1]
-        finite = int(full.isfinite().sum())
-        yield Check(
-            name="logits are finite", passed=finite == len(full), found=f"{finite} of {len(full)}, as {_dtype(full)}"
-        )
-        if finite < len(full):
-            return
-        answer = greedy_answer(model, inputs, _NEW_TOKENS)
-        yield Check(name="an answer", passed=len(answer) > 0, found=repr(processor.decode(answer)))
-        yield from _Identities(model, parts, inputs, full, family).checks()
+    yield _image_features(model, parts, inputs)
+    with torch.no_grad():
+        full = model(**inputs, logits_to_keep=1).logits[0, -1]
+    finite = int(full.isfinite().sum())
+    yield Check(
+        name="logits are finite", passed=finite == len(full), found=f"{finite} of {len(full)}, as {_dtype(full)}"
+    )
+    if finite < len(full):
+        return
+    answer = greedy_answer(model, inputs, _NEW_TOKENS)
+    yield Check(name="an answer", passed=len(answer) > 0, found=repr(processor.decode(answer)))
+    yield from _Identities(model, parts, inputs, full, family).checks()
 
 
 class _Identities:
@@ -142,7 +141,7 @@ class _Identities:
             ("rows of a padded batch are as if alone", self._rows),
         ):
             try:
-                with torch.no_grad():
+                with torch.no_grad(), admission.on_trial(self._parts.pair):
                     passed, found = run()
             except HalfVError as error:
                 passed, found = False, str(error)

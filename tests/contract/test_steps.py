@@ -12,9 +12,9 @@ import pytest
 
 import probe.calibration.calibrate  # noqa: F401 - the steps that it takes are tested here
 from halfv_core.cost import DecoderShape
+from halfv_core.method_records import StageBegin, VisiPrunerFindings
 from halfv_core.models import load_model
 from halfv_core.plan import Freeze, Keep, Plan
-from halfv_core.records import StageBegin, VisiPrunerFindings
 from probe.analysis.partners import partners_of
 from probe.analysis.step import ProbeSamples
 from probe.analyzers import one_run, variants  # noqa: F401 - their probes register themselves

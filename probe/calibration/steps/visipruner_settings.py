@@ -21,11 +21,11 @@ from typing import NamedTuple
 import numpy as np
 
 from halfv_core.cost import DecoderShape
+from halfv_core.method_records import StageBegin, VisiPrunerFindings, VisiPrunerSetting
 from halfv_core.methods import Measured
 from halfv_core.methods.settings import at_depth
 from halfv_core.methods.visipruner import visipruner_plan
 from halfv_core.plan import Plan
-from halfv_core.records import StageBegin, VisiPrunerFindings, VisiPrunerSetting
 from probe.analyzers.causal_curves import losses_of
 from probe.analyzers.one_run.contribution import lowest_cosines
 from probe.analyzers.visipruner_stages import visipruner_stages

@@ -12,8 +12,8 @@ from halfv_core import Plan, Profile
 from halfv_core.devices import setting_of
 from halfv_core.latency import LatencyTable, latency_ratio
 from halfv_core.models import load_model
+from halfv_core.plan_records import PruningTest
 from halfv_core.profile import config_fingerprint
-from halfv_core.records import PruningTest
 from probe.calibration.choose_plan import NEARLY
 from tests.checkpoints import save_checkpoint
 from tests.latency_tables import COEFFICIENTS, SETTING, known_table

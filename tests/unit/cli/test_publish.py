@@ -195,6 +195,9 @@ def test_a_file_comes_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyP
         Profile.load("owner/name")
 
 
-def test_short_names_are_those_of_the_hub() -> None:
+def test_short_names_are_those_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub_id("llava-1.5-7b") == "llava-hf/llava-1.5-7b-hf" and hub_id("a/b") == "a/b"
     assert hub_id("tiny-llava") is None and hub_id("/models/llava") is None
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert hub_id("a/b") is None  # a folder

@@ -4,18 +4,10 @@ from typing import Any
 
 import pytest
 
+from halfv_core.method_records import PublishedMethod, StageBegin, VisiPrunerFindings, VisiPrunerSetting
 from halfv_core.plan import Freeze, Keep, Plan, Selection, When
 from halfv_core.profile import Profile
-from halfv_core.records import (
-    CausalTest,
-    Check,
-    PublishedMethod,
-    Sinks,
-    StageBegin,
-    UtilitySurface,
-    VisiPrunerFindings,
-    VisiPrunerSetting,
-)
+from halfv_core.records import CausalTest, Check, Sinks, UtilitySurface
 from probe.calibration.cautions import cautions
 from tests import proven_profiles
 from tests.profiles import llava_like, uncertainty, unsaturated

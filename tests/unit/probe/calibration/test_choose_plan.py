@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfv_core.plan import Keep, Plan
-from halfv_core.records import PruningTest
+from halfv_core.plan_records import PruningTest
 from probe.calibration import choose_plan
 from probe.calibration.choose_plan import (
     NOTHING,

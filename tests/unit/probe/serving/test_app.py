@@ -18,6 +18,7 @@ httpx = pytest.importorskip("httpx")
 pytest.importorskip("openai")
 pytest.importorskip("uvicorn")
 
+from probe.serving import service  # noqa: E402
 from probe.serving.app import build_app  # noqa: E402 - after what it needs
 from probe.serving.metrics import Metrics  # noqa: E402
 from probe.serving.prepare import check_servable  # noqa: E402
@@ -68,12 +69,13 @@ def test_a_model_whose_answers_transformers_would_parse() -> None:
     assert end == "[DONE]"
 
 
-def failing_at(step: int, error: Exception) -> Callable[..., None]:
-    """A hook that raises when the model runs for the `step`-th time, counted from 1."""
+def failing_at(step: int, error: Exception, after: Event | None = None) -> Callable[..., None]:
+    """A hook that raises when the model runs for the `step`-th time, counted from 1, and not before an event."""
     calls = iter(range(1, 1000))
 
     def hook(*_: Any) -> None:
         if next(calls) == step:
+            assert after is None or after.wait(30)
             raise error
 
     return hook
@@ -108,9 +110,17 @@ def test_a_model_that_fails_at_the_prompt(
     [("/v1/chat/completions", {"messages": chat("Hello")}), ("/v1/responses", {"input": "Hello"})],
 )
 def test_a_model_that_fails_in_the_middle_of_a_stream(
-    loaded: LoadedModel, path: str, request_field: dict[str, Any]
+    loaded: LoadedModel, path: str, request_field: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handle = loaded.model.lm_head.register_forward_pre_hook(failing_at(4, UnsupportedError('no "such" \\ thing')))
+    begun, stream = Event(), service._stream
+
+    def streaming(*arguments: Any) -> Any:
+        begun.set()
+        return stream(*arguments)
+
+    monkeypatch.setattr(service, "_stream", streaming)
+    failing = failing_at(4, UnsupportedError('no "such" \\ thing'), begun)
+    handle = loaded.model.lm_head.register_forward_pre_hook(failing)
     try:
         answer, lines = asked(loaded, path, body(True, **request_field))
     finally:

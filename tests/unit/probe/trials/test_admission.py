@@ -56,6 +56,8 @@ def refused(model: PreTrainedModel) -> str:
     with pytest.raises(UnsupportedError) as raised:
         admit(model, PROMPT)
     assert not admission.is_admitted(parts_of(model).pair)
+    with pytest.raises(UnsupportedError, match="nothing is proven"), apply(model, PLAN):  # nor on trial any longer
+        pass
     return str(raised.value)
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from halfv_core.cost import DecoderShape
+from halfv_core.method_records import VisiPrunerFindings, VisiPrunerSetting
 from halfv_core.models import load_model
-from halfv_core.records import VisiPrunerFindings, VisiPrunerSetting
 from halfv_core.runtime import apply
 from probe.calibration.steps.answer import Answer
 from probe.calibration.steps.step import ProbedModel

@@ -8,9 +8,9 @@ import pytest
 
 from halfv_core import Keep, Plan, Profile
 from halfv_core.errors import DataError, HalfVError
+from halfv_core.method_records import StageBegin, VisiPrunerFindings
 from halfv_core.methods import METHODS, Measured, Method, Target, plan_at
 from halfv_core.models import LoadedModel
-from halfv_core.records import StageBegin, VisiPrunerFindings
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import evaluate
 from probe.evaluation.methods import MethodComparison
