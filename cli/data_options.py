@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.common import stderr
+from cli.ranks import processes
 
 if TYPE_CHECKING:
     from probe.data.samples import Samples
@@ -71,6 +72,10 @@ class ReadingOptions:
         from probe.data.columns import Columns
         from probe.data.samples import load_samples
 
+        if self.fetch_images:
+            from probe.data.download import folder, use_folder
+
+            use_folder(processes().of_machine(folder))
         samples = load_samples(
             data,
             columns=Columns.from_pairs(self.column or []),

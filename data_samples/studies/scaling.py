@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +28,7 @@ import typer
 from torch.distributed import TCPStore
 
 from cli.common import load_quietly, stdout
+from data_samples.studies.entropy_benchmark import processor_name
 from data_samples.studies.tables import PAGE, RECORDS, write_table
 from halfv_core.files import read_text, write_atomically
 from halfv_core.profile import Profile
@@ -66,6 +67,9 @@ class Scaling(Record):
     """Everything that the table is made of."""
 
     model: str
+    processor: str
+    torch: str
+    created: str
     measured: dict[int, float]
     """Number of processes -> seconds of the calibration, without loading."""
     calibration: tuple[Task, ...]
@@ -97,6 +101,9 @@ def main(
         ablate(loaded.model, loaded.processor, asked, profile)
     found = Scaling(
         model=model,
+        processor=processor_name(),
+        torch=torch.__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         measured=measured,
         calibration=calibration,
         serial=whole - sum(map(sum, (task.seconds for task in calibration))),
@@ -124,7 +131,8 @@ def table(found: Scaling) -> str:
     columns = [(name, factor) for name in ("calibration", "evaluation") for factor in (1.0, LARGE)]
     rows = [
         f"Measured with `{found.model}`, one thread each: {one:.0f} s in one process, {two:.0f} s in two "
-        f"(efficiency {one / two / 2:.0%}). Simulated from its items:",
+        f"(efficiency {one / two / 2:.0%}; {found.processor}, torch {found.torch}, {found.created[:10]}).",
+        "Simulated from its items:",
         "",
         "| processes | calibration | calibration, large model | evaluation | evaluation, large model |",
         "| ---: | ---: | ---: | ---: | ---: |",

@@ -46,7 +46,14 @@ class DataParallel:
     """
 
     def __init__(
-        self, store: Any = None, rank: int = 0, size: int = 1, *, local_rank: int = 0, timeout: float = TIMEOUT
+        self,
+        store: Any = None,
+        rank: int = 0,
+        size: int = 1,
+        *,
+        local_rank: int = 0,
+        machine: int = 0,
+        timeout: float = TIMEOUT,
     ) -> None:
         """Join the other processes.
 
@@ -55,11 +62,13 @@ class DataParallel:
             rank: number of this process.
             size: number of processes.
             local_rank: number of this process among those of its machine.
+            machine: number of the machine.
             timeout: the longest time without a finished item, seconds. After it the run ends with an error.
         """
         self.rank = rank
         self.size = size
         self.local_rank = local_rank
+        self.machine = machine
         self._store = store
         self.timeout = timeout
         """Seconds."""
@@ -86,8 +95,9 @@ class DataParallel:
                 f"the processes cannot meet ({reason_of(error)})",
                 remedy="start them by torchrun, which sets MASTER_ADDR, MASTER_PORT, RANK and WORLD_SIZE",
             ) from None
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        return cls(PrefixStore(f"halfv-probe {next(_uses)}", store), rank, size, local_rank=local, timeout=timeout)
+        local, machine = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "GROUP_RANK"))
+        own = PrefixStore(f"halfv-probe {next(_uses)}", store)
+        return cls(own, rank, size, local_rank=local, machine=machine, timeout=timeout)
 
     @property
     def is_first(self) -> bool:
@@ -112,6 +122,19 @@ class DataParallel:
     def of_first(self, compute: Callable[[], V]) -> V:
         """What the first process computes, in every process."""
         found: V = self.tell(compute() if self.is_first else None)
+        return found
+
+    def of_machine(self, compute: Callable[[], V]) -> V:
+        """What the first process of each machine computes, in every process of that machine; all call this."""
+        if self.size == 1:
+            return compute()
+        key = f"machine/{self.machine}/{next(self._messages)}"
+        if self.local_rank == 0:
+            value = compute()
+            self._values.put(key, value)
+            return value
+        self._wait(lambda: key in self._values, lambda: f"the first process of machine {self.machine}")
+        found: V = self._values.get(key)
         return found
 
     def collect(self, value: V) -> list[V]:

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,9 @@ from urllib.request import (
     build_opener,
 )
 
+from filelock import FileLock
+
+from halfv_core.files import write_atomically
 from probe.data.decoding import is_image
 
 MAX_DOWNLOAD = 50_000_000
@@ -43,6 +45,7 @@ TIMEOUT = 30.0
 """Seconds without a response after which a download fails; three times as many are allowed for all of it."""
 
 _CHUNK = 65_536
+_folder: Path | None = None
 
 
 def download(url: str) -> bytes:
@@ -52,22 +55,30 @@ def download(url: str) -> bytes:
         OSError: the download fails or takes too long, or leads to an address that is not public.
         ValueError: the file is too large, or the address is none.
     """
-    kept = _folder() / hashlib.sha256(url.encode(errors="replace")).hexdigest()
-    if kept.is_file():
-        return kept.read_bytes()
-    data = fetch(url)
-    others = sum(file.stat().st_size for file in kept.parent.iterdir())
-    if is_image(data) and others + len(data) <= MAX_KEPT:
-        kept.write_bytes(data)
+    kept = folder() / hashlib.sha256(url.encode(errors="replace")).hexdigest()
+    with FileLock(kept.with_suffix(".lock")):
+        if kept.is_file():
+            return kept.read_bytes()
+        data = fetch(url)
+        others = sum(file.stat().st_size for file in kept.parent.iterdir())
+        if is_image(data) and others + len(data) <= MAX_KEPT:
+            write_atomically(kept, data)
     return data
 
 
-@cache
-def _folder() -> Path:
-    """The folder of what was downloaded, removed when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="halfv-probe-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def folder() -> Path:
+    """The folder of what was downloaded, removed when the process that made it ends."""
+    global _folder
+    if _folder is None:
+        _folder = Path(tempfile.mkdtemp(prefix="halfv-probe-"))
+        atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+    return _folder
+
+
+def use_folder(path: Path) -> None:
+    """Keep downloads in the folder of another process, so that each address is downloaded once for both."""
+    global _folder
+    _folder = path
 
 
 def fetch(url: str) -> bytes:

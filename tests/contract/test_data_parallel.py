@@ -4,10 +4,12 @@ The processes do all the work of this file in one go, since starting them takes 
 """
 
 import json
+import threading
 import time
 from collections import Counter
 from copy import deepcopy
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from probe.calibration.step_runner import StepRunner
 from probe.calibration.steps.curves import Curves
 from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.journals import discard
+from probe.data import download
 from probe.data.samples import Sample
 from probe.evaluation.ablation import ablate
 from probe.evaluation.evaluate import evaluate
@@ -31,6 +34,7 @@ from probe.evaluation.methods.tuning import TuningSet
 from tests.checkpoints import save_checkpoint
 from tests.ranks import on_ranks
 from tests.unit.probe.calibration.test_calibrate import write_samples
+from tests.unit.probe.data.test_download import noise
 from tests.unit.probe.evaluation.methods.test_compare import timeless as timeless_methods
 from tests.unit.probe.evaluation.test_ablation import timeless as timeless_ablation
 from tests.unit.probe.evaluation.test_ablation import tiny_profile
@@ -159,10 +163,39 @@ def work(folder: Path) -> dict[str, Any]:
     distributed.barrier()
     results["one on three"] = calibrated(folder, team("resume", 3), "one", budget=600.0)
     results["evaluated"] = evaluated(folder, team("evaluated", 3))
+    results["downloads"] = downloads(team("downloads", 3))
     other = {"model": "other"} if rank == 1 else {}
     results["another"] = refusal(lambda: checked(team("another", 3), {"model": "m"} | other))
     results["failed"] = refusal(lambda: failing(folder, rank))
     return results
+
+
+def downloads(data_parallel: DataParallel) -> dict[str, Any]:
+    """What all processes of two machines download at once, the third process being alone on the second machine."""
+    rank, asked = data_parallel.rank, list[str]()
+
+    class Pictures(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            time.sleep(0.5)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(noise())))
+            self.end_headers()
+            self.wfile.write(noise())
+
+        def log_message(self, *given: Any) -> None:
+            """Print nothing."""
+
+    download.is_public = lambda address: True  # type: ignore[assignment]
+    data_parallel.machine, data_parallel.local_rank = divmod(rank, 2)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = data_parallel.tell(server.server_port)
+        download.use_folder(data_parallel.of_machine(download.folder))
+        found = [download.download(f"http://127.0.0.1:{port}/{number}.png") == noise() for number in range(2)]
+        data_parallel.collect(None)
+        server.shutdown()
+    return {"asked": asked, "found": found}
 
 
 def checked(data_parallel: DataParallel, given: dict[str, str]) -> None:
@@ -237,6 +270,11 @@ def test_evaluations_and_analyses_are_those_of_one_process(ranks: list[dict[str,
     for found in ranks:
         for name, result in alone.items():
             assert found["evaluated"][name] == result, name
+
+
+def test_an_image_is_downloaded_once_on_each_machine(ranks: list[dict[str, Any]]) -> None:
+    assert all(all(found["downloads"]["found"]) for found in ranks)
+    assert Counter(ranks[0]["downloads"]["asked"]) == {"/0.png": 2, "/1.png": 2}
 
 
 def test_a_failure_in_one_process_ends_all_and_names_it(ranks: list[dict[str, Any]]) -> None:

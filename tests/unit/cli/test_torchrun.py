@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch.distributed import HashStore
@@ -92,6 +93,39 @@ def without_arguments(profile: str) -> str:
     found = json.loads(profile)
     del found["provenance"]["arguments_given"]
     return json.dumps(found)
+
+
+TIMES = ("created", "first_token_ratio", "prefill_ratio", "selection_share")
+"""Names of what differs from run to run, beside seconds."""
+OTHERS = {
+    "evaluate": ["--samples", "4"],
+    "compare-methods": ["--samples", "4", "--methods", "fastv", "--flops", "1.5"],
+    "analyze": ["--samples", "4", "--probes", "shares,lens", "--examples", "1"],
+}
+
+
+@pytest.mark.slow
+def test_other_commands_write_what_one_process_writes(
+    folder: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert run(*QUICK, monkeypatch=monkeypatch) == 0
+    for command, options in OTHERS.items():
+        words = [command, "--model", "./model", "--data", "data.jsonl", "--profile", "profile.json", *options]
+        with torchrun(2, *words, "--max-new-tokens", "3", "--output", f"{command}.json") as running:
+            _, errors = running.communicate(timeout=600)
+        assert running.returncode == 0, errors
+        assert run(*words, "--max-new-tokens", "3", "--output", "alone.json", monkeypatch=monkeypatch) == 0
+        together, alone = (json.loads(Path(name).read_text()) for name in (f"{command}.json", "alone.json"))
+        assert without_times(together) == without_times(alone)
+        assert not list(folder.glob("*.unfinished*"))
+
+
+def without_times(found: Any) -> Any:
+    if isinstance(found, dict):
+        kept = (name for name in found if name not in TIMES and "second" not in name)
+        return {name: without_times(found[name]) for name in kept}
+    return [without_times(one) for one in found] if isinstance(found, list) else found
 
 
 def test_what_all_processes_meet_is_said_once(tmp_path: Path) -> None:

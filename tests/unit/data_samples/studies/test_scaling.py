@@ -8,6 +8,9 @@ from data_samples.studies.tables import read_table
 
 FOUND = Scaling(
     model="m",
+    processor="p",
+    torch="2",
+    created="2026-11-26T20:22:09+00:00",
     measured={1: 100.0, 2: 60.0},
     calibration=(Task(name="a", seconds=(2.0,) * 10, bytes=1000), Task(name="b", seconds=(1.0,) * 4, bytes=500)),
     serial=3.0,
@@ -42,9 +45,9 @@ def test_what_one_process_does_alone_and_what_it_collects_stay(monkeypatch: pyte
 
 def test_the_table_has_a_row_for_each_number_of_processes() -> None:
     lines = scaling.table(FOUND).splitlines()
-    assert "100 s in one process, 60 s in two (efficiency 83%)" in lines[0]
-    assert [line.split("|")[1].strip() for line in lines[4:]] == [str(ranks) for ranks in RANKS]
-    assert lines[4].count("1.0x (100%)") == 4
+    assert "100 s in one process, 60 s in two (efficiency 83%; p, torch 2, 2026-11-26)" in lines[0]
+    assert [line.split("|")[1].strip() for line in lines[5:]] == [str(ranks) for ranks in RANKS]
+    assert lines[5].count("1.0x (100%)") == 4
 
 
 def test_the_page_has_a_place_for_the_table() -> None:
