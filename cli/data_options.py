@@ -56,6 +56,14 @@ class ReadingOptions:
             "[default: what fits most rows]",
         ),
     ] = None
+    questions: Annotated[
+        Literal["first", "last", "all"],
+        typer.Option(
+            "--questions",
+            help="Which questions of a conversation are asked, the last one and all of them after everything that was "
+            "said before.",
+        ),
+    ] = "first"
     fetch_images: Annotated[
         bool,
         typer.Option("--fetch-images", help="Download images that the data give as URLs, from public addresses."),
@@ -84,6 +92,7 @@ class ReadingOptions:
             subset=self.subset,
             instruction=self.instruction,
             answers=self.answers_are,
+            questions=self.questions,
             fetch_images=self.fetch_images,
         )
         for note in samples.notes:

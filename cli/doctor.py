@@ -146,12 +146,12 @@ def describe_data(samples: "Samples") -> dict[str, Any]:
         "notes": list(samples.notes),
         "multiple_choice": sum(bool(sample.choices) for sample in samples),
         "answers_are": samples.answers,
-        "interleaved": sum(IMAGE_PLACE in sample.prompt for sample in samples),
+        "interleaved": sum(IMAGE_PLACE in sample.text for sample in samples),
         "without_answer": sum(sample.answer is None for sample in samples),
         "example": {
             "id": example.id,
             "images": [f"{image_name(picture)} {_size(open_image(picture))}" for picture in example.images],
-            "prompt": in_words(example.prompt),
+            "prompt": in_words(example.text),
             "answers": list(example.answers),
         },
     }

@@ -38,6 +38,7 @@ from probe.analyzers.tme import entropy_curves
 from probe.calibration.grids import utility_grid
 from probe.calibration.settings import Settings
 from probe.capture.hidden_states import capture
+from probe.data.inputs import inputs_of
 from probe.data.samples import Sample, load_samples
 from probe.trials.answers import Inputs, greedy_answer, read_answer
 from probe.trials.try_plans import Case, try_plans
@@ -93,7 +94,7 @@ def measure(loaded: LoadedModel, samples: Sequence[Sample]) -> dict[str, Any]:
     }
     costs: Costs = {}
     for number, sample in enumerate([samples[0], *samples]):
-        inputs = loaded.processor.prompt(sample.open_images(), sample.prompt, loaded.model.device)
+        inputs = inputs_of(loaded.processor, sample, loaded.model.device)
         found = dict(_one_prompt(loaded, inputs, tried))
         for name, ways in found.items() if number else ():  # the first pays for warming up
             for way, seconds in ways.items():

@@ -25,6 +25,7 @@ from halfv_core.profile import write_atomically
 from probe import entropy_curves, load_samples
 from probe.analyzers.tme import TokenGroups
 from probe.capture.hidden_states import capture
+from probe.data.inputs import inputs_of
 
 COMMAND = "python -m data_samples.studies.entropy_benchmark"
 OUTPUT = RECORDS / "entropy.json"
@@ -70,7 +71,7 @@ def cases(device: str) -> Iterator[Case]:
 def _bundled(name: str, device: str) -> Case:
     loaded = load_quietly(name, "auto", device, False)
     sample = load_samples("scenes")[0]
-    states = capture(loaded.model, loaded.processor.prompt(sample.open_images(), sample.prompt, loaded.model.device))
+    states = capture(loaded.model, inputs_of(loaded.processor, sample, loaded.model.device))
     return Case(f"{name}, a scene", states.hidden, states.visual, 20)
 
 

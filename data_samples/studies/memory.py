@@ -93,6 +93,7 @@ class Slice(NamedTuple):
 
 SLICES = (
     Slice("qwen2.5-vl-7b", 2, 1, 300),
+    Slice("qwen2.5-vl-7b", 4, 1, 2500),
     Slice("qwen2.5-vl-7b", 28, 1, 300, width=0.1, vocabulary=20_000, vision_width=0.25),
     Slice("llava-1.5-7b", 8, 2, 576, width=0.25, vision_width=0.25),
 )

@@ -7,6 +7,7 @@ import torch
 from halfv_core.errors import DataError
 from halfv_core.placement import device_of
 from probe.calibration.steps.step import ProbedModel
+from probe.data.inputs import inputs_of
 from probe.data.samples import Sample
 from probe.trials.answers import Inputs
 
@@ -25,7 +26,7 @@ def partners_of(samples: Sequence[Sample]) -> dict[str, tuple[Sample, ...]]:
     for place, sample in enumerate(samples):
         others = (samples[(place + step) % len(samples)] for step in steps)
         fit = [one for one in others if len(one.images) == len(sample.images) and one.images != sample.images]
-        fit.sort(key=lambda one: (one.prompt != sample.prompt, one.family != sample.family))
+        fit.sort(key=lambda one: (one.text != sample.text, one.family != sample.family))
         found[sample.id] = tuple(fit[:PARTNERS])
     return found
 
@@ -38,7 +39,7 @@ def inputs_over(model: ProbedModel, sample: Sample, inputs: Inputs, others: Sequ
     """
     for other in others:
         try:
-            found = model.processor.prompt(other.open_images(), sample.prompt, device_of(model.model))
+            found = inputs_of(model.processor, sample, device_of(model.model), other.open_images())
         except DataError:
             continue  # the other sample will be reported when it is measured itself
         if same_places(inputs, found):

@@ -18,6 +18,7 @@ from probe.calibration.steps.examples import picture_of, rounded
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.capture.prompt_run import PromptRun, Recording
 from probe.capture.regions import regions_of
+from probe.data.inputs import inputs_of
 from probe.data.samples import Sample
 from probe.trials.answers import greedy_answer
 
@@ -49,7 +50,7 @@ class ProbeSamples(Step[Analysed]):
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         images = sample.open_images()
-        inputs = model.processor.prompt(images, sample.prompt, device_of(model.model))
+        inputs = inputs_of(model.processor, sample, device_of(model.model), images)
         answer = greedy_answer(model.model, inputs, self.max_new_tokens).tolist()
         others = self.partners.get(sample.id, ())
         run = PromptRun(
@@ -77,7 +78,7 @@ class ProbeSamples(Step[Analysed]):
         if regions is not None:
             example = AnalysedExample(
                 id=sample.id,
-                question=in_words(sample.prompt),
+                question=in_words(sample.text),
                 references=sample.answers,
                 answer=model.processor.decode(torch.tensor(answer)),
                 pictures=tuple(map(picture_of, images)),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from halfv_core.errors import DataError
@@ -11,7 +12,7 @@ from probe.data.choices import read_choices
 from probe.data.columns import Columns, image_numbers
 from probe.data.images import EmbeddedImage
 from probe.data.places import place_images
-from probe.data.turns import FirstTurn, first_turn
+from probe.data.turns import Asked, Which, questions_of
 from probe.data.values import Values, cell, cells, filled, is_blank, present, text_of, texts_of
 
 DESCRIBE = "Describe the image in one short sentence."
@@ -47,37 +48,54 @@ class Fields(NamedTuple):
     instruction: str | None
     answers: tuple[str, ...]
     family: str | None
+    turns: tuple[tuple[str, str], ...] = ()
+    """Role and text of what was said before."""
     votes: tuple[int, ...] = ()
     """Number of annotators who gave each answer; empty if every answer was given once."""
 
 
-def read_fields(values: Values, columns: Columns, meanings: ColumnMeanings | None = None) -> Fields:
-    """Read the fields of a row.
+def read_fields(
+    values: Values, columns: Columns, meanings: ColumnMeanings | None = None, questions: Which = "first"
+) -> list[Fields]:
+    """Read the fields of a row, once for each question that it asks.
 
     Args:
         values: the row.
         columns: which column holds which field.
         meanings: what was decided over the whole data; without it, nothing is known of answers with choices.
+        questions: which of a conversation.
 
     Raises:
         DataError: no question and no caption, no image, invalid choices, or an answer that is none of the choices.
     """
     meanings = meanings or ColumnMeanings()
+    conversation = cell(values, columns.conversation)
+    if conversation is None or text_of(filled(cell(values, columns.question))) is not None:
+        return [_read(values, columns, None, meanings)]
+    return [_read(values, columns, asked, meanings) for asked in questions_of(conversation, questions)]
+
+
+def _read(values: Values, columns: Columns, turn: Asked | None, meanings: ColumnMeanings) -> Fields:
+    """Read the fields of one question: of a row, or of the conversation in it."""
     choices = read_choices(values, columns.choices)
-    turn = _turn(values, columns)
     question, answers = _question_and_answers(values, columns, turn, bool(choices.texts), meanings)
     images, numbers = _numbered_images(values, columns, turn, meanings.first_image)
     if not question:
         raise DataError("no question", got=_named(values))
     if not images:
         raise DataError("no image", got=_named(values))
+    before = turn.before if turn is not None else ()
     parts = [
+        *(text for _, text in before),
         text_of(filled(cell(values, columns.context))) or "",
         question,
         *choices.texts,
         text_of(filled(cell(values, columns.instruction))) or "",
     ]
-    (context, question, *texts, instruction), order = place_images(parts, numbers)
+    instructed = len(list(takewhile(lambda turn: turn[0] == "system", before)))  # images stand behind these turns
+    placed, order = place_images(parts[instructed:], numbers)
+    *said, context, question = (*parts[:instructed], *placed)[: len(before) + 2]
+    *texts, instruction = placed[len(before) + 2 - instructed :]
     if not question:
         raise DataError("no question", got=_named(values))
     if choices.texts:
@@ -92,6 +110,7 @@ def read_fields(values: Values, columns: Columns, meanings: ColumnMeanings | Non
         instruction=instruction or None,
         answers=answers,
         family=text_of(filled(cell(values, columns.family))),
+        turns=tuple((role, text) for (role, _), text in zip(before, said, strict=True)),
         votes=() if choices.texts else _votes(answers, cells(values, columns.answer)),
     )
 
@@ -101,16 +120,8 @@ def _named(values: Values) -> str:
     return f"columns {', '.join(map(str, values))}" if values else "no columns"
 
 
-def _turn(values: Values, columns: Columns) -> FirstTurn | None:
-    """The first turn of the conversation of a row that has no question of its own."""
-    turns = cell(values, columns.conversation)
-    if turns is None or text_of(filled(cell(values, columns.question))) is not None:
-        return None
-    return first_turn(turns)
-
-
 def _question_and_answers(
-    values: Values, columns: Columns, turn: FirstTurn | None, has_choices: bool, meanings: ColumnMeanings
+    values: Values, columns: Columns, turn: Asked | None, has_choices: bool, meanings: ColumnMeanings
 ) -> tuple[str | None, tuple[str, ...]]:
     """The question and its reference answers, from columns, a conversation, captions or statements."""
     answers = tuple(text for text, _ in Counter(texts_of(cells(values, columns.answer))).most_common())
@@ -146,7 +157,7 @@ def _is_described(values: Values, columns: Columns) -> bool:
 
 
 def _numbered_images(
-    values: Values, columns: Columns, turn: FirstTurn | None, first: int
+    values: Values, columns: Columns, turn: Asked | None, first: int
 ) -> tuple[tuple[Any, ...], list[int]]:
     """The images of a row's question, and the numbers by which its texts refer to them."""
     stored = cells(values, columns.image)

@@ -34,15 +34,19 @@ def join_input(values: Values) -> Values:
     return values
 
 
-def begin_with_history(values: Values) -> Values:
-    """ms-swift and LLaMA-Factory: the turns before the last question are pairs in `history`; the first is read."""
+def join_history(values: Values) -> Values:
+    """ms-swift and LLaMA-Factory: the turns before the last question are pairs in `history`."""
     history = values.get("history")
-    pair = history[0] if isinstance(history, list | tuple) and history else None
-    if not isinstance(pair, list | tuple) or len(pair) != 2:
-        return values
     question = next((name for name in ("query", "instruction", "prompt") if name in values), None)
     answer = next((name for name in ("response", "output", "answer") if name in values), None)
-    return {**values, question: pair[0], answer: pair[1]} if question and answer else values
+    if not isinstance(history, list | tuple) or not history or question is None or answer is None:
+        return values
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
+        return values
+    turns = [{"user": asked, "assistant": said} for asked, said in [*history, (values[question], values[answer])]]
+    system = values.get("system")
+    spoken = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
+    return {**values, question: None, answer: None, "messages": [*spoken, *turns]}
 
 
 _NLVR2_ID = re.compile(r"((?:train|dev|test1|test2)-\d+-\d+)-\d+")
@@ -75,5 +79,5 @@ def path_of_parts(values: Values) -> Values:
 
 
 LAYOUTS: tuple[Callable[[Values], Mapping[str, Any]], ...] = (
-    *(unwrap_doc, join_input, begin_with_history, name_pair, answer_yes_or_no, path_of_parts),
+    *(unwrap_doc, join_input, join_history, name_pair, answer_yes_or_no, path_of_parts),
 )

@@ -20,7 +20,7 @@ LETTERS = 4
 
 def prompt_size(sample: Sample) -> float:
     """About the number of tokens; an image that cannot be read counts nothing."""
-    return sum(map(_pixels, sample.images)) / PIXELS + len(sample.prompt) / LETTERS
+    return sum(map(_pixels, sample.images)) / PIXELS + len(sample.text) / LETTERS
 
 
 def _pixels(source: ImageSource) -> int:

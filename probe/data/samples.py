@@ -10,23 +10,24 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, Literal, NamedTuple, overload
 
 from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from halfv_core.bundled import BUNDLED
 from halfv_core.errors import DataError, first_fault, shortened
+from halfv_core.interleaving import chat_messages
 from probe.data.answers import Meaning
 from probe.data.choices import CHOICE_LETTERS
 from probe.data.columns import Columns
-from probe.data.fields import ColumnMeanings, read_fields
+from probe.data.fields import Fields, read_fields
 from probe.data.images import EmbeddedImage, ImageSource, from_text, image_bytes, open_images, resolved
 from probe.data.layouts import plain
 from probe.data.readers import Row, Source, open_table
 from probe.data.reading import decide, image_columns, parents_of, with_shared_images
 from probe.data.splits import rows_of_split
-from probe.data.values import Values
+from probe.data.turns import Which
 
 BUNDLED_DATA: dict[str, Path] = {
     "scenes": BUNDLED / "scenes" / "calibration.jsonl",
@@ -40,6 +41,16 @@ LETTER_INSTRUCTION = "Answer with the option's letter from the given choices dir
 """The instruction for multiple choice questions that have none of their own."""
 
 
+class Turn(BaseModel):
+    """A turn of a conversation."""
+
+    model_config = ConfigDict(frozen=True)
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    """An `IMAGE_PLACE` in it is the place of an image."""
+
+
 class Sample(BaseModel):
     """One question about one or more images."""
 
@@ -47,7 +58,11 @@ class Sample(BaseModel):
 
     id: str
     images: tuple[ImageSource, ...] = Field(validation_alias=AliasChoices("images", "image"), min_length=1)
-    """The images in the order of the prompt, or the frames of a video; the last ones stand at its `IMAGE_PLACE`s."""
+    """The images in the order of the prompt, or the frames of a video.
+
+    The last ones stand at the prompt's `IMAGE_PLACE`s, and the others in front of the first user turn."""
+    turns: tuple[Turn, ...] = ()
+    """What was said before the question, oldest first."""
     question: str = Field(min_length=1)
     choices: tuple[str, ...] = ()
     """The choices of a multiple choice question, in the order of their letters."""
@@ -79,13 +94,31 @@ class Sample(BaseModel):
 
     @property
     def prompt(self) -> str:
-        """The text of the user's turn: context, question, lettered choices, instruction.
+        """The text of the last user's turn: context, question, lettered choices, instruction.
 
         An `halfv_core.interleaving.IMAGE_PLACE` in it is the place of an image.
         """
         lettered = [f"{letter}. {choice}" for letter, choice in zip(CHOICE_LETTERS, self.choices, strict=False)]
         instruction = self.instruction or (LETTER_INSTRUCTION if self.choices else None)
         return "\n".join(part for part in (self.context, self.question, *lettered, instruction) if part)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The whole conversation, as `PromptProcessor.conversation` takes it.
+
+        Raises:
+            DataError: more places than images.
+        """
+        said = [(turn.role, turn.text) for turn in self.turns]
+        return chat_messages(len(self.images), [*said, ("user", self.prompt)])
+
+    @property
+    def text(self) -> str:
+        """The whole conversation as one text: the prompt, with the turns before it, if there are any."""
+        if not self.turns:
+            return self.prompt
+        said = [(turn.role, turn.text) for turn in self.turns]
+        return "\n".join(f"{role}: {text}" for role, text in [*said, ("user", self.prompt)])
 
     def open_images(self) -> list[Image.Image]:
         """Decode the images to RGB.
@@ -158,6 +191,7 @@ def load_samples(
     subset: str | None = None,
     instruction: str | None = None,
     answers: Meaning | None = None,
+    questions: Which = "first",
     fetch_images: bool = False,
 ) -> Samples:
     """Load all samples of a data set.
@@ -171,6 +205,8 @@ def load_samples(
         split, subset: which part to load of a data set that has several.
         instruction: text after every question that has no instruction of its own.
         answers: what the answers to multiple choice questions are; by default, what fits most rows.
+        questions: of a conversation, the `first` question, the `last` one, or `all`, one sample for each. The last one
+            and all of them are asked after everything that was said before.
         fetch_images: whether images given as URLs are downloaded when they are opened, from public addresses.
 
     Raises:
@@ -209,13 +245,20 @@ def load_samples(
     rejected: list[Rejected] = []
     for row, one, column in zip(rows, values, complete, strict=True):
         try:
-            sample = _sample(row, one, column, meanings, folders, fetch_images, instruction)
+            if row.fault:
+                raise DataError(row.fault)
+            asked = [
+                _sample(row, fields, parents_of(one, column), folders, fetch_images, instruction)
+                for fields in read_fields(one, column, meanings, questions)
+            ]
         except (DataError, ValidationError) as error:
             rejected.append(Rejected.because(row.label, error))
             continue
-        while sample.id in samples:
-            sample = sample.model_copy(update={"id": f"{sample.id}@{row.number}"})
-        samples[sample.id] = sample
+        for number, sample in enumerate(asked, start=1):
+            name = sample.id if number == 1 else f"{sample.id}.{number}"
+            while name in samples:
+                name = f"{name}@{row.number}"
+            samples[name] = sample.model_copy(update={"id": name})
         guessed = column.given() | guessed
     check_enough(
         f"rows of {data}", len(samples), rejected, "name the columns with --column FIELD=COLUMN, or mend the rows"
@@ -236,18 +279,13 @@ def _check_folder(images: str | Path | None) -> None:
 
 def _sample(
     row: Row,
-    values: Values,
-    columns: Columns,
-    meanings: ColumnMeanings,
+    fields: Fields,
+    parents: Sequence[str],
     folders: Sequence[Path],
     fetch_images: bool,
     instruction: str | None,
 ) -> Sample:
-    """Build a sample from a row; raises DataError or ValidationError if the row cannot be used."""
-    if row.fault:
-        raise DataError(row.fault)
-    fields = read_fields(values, columns, meanings)
-    parents = parents_of(values, columns)
+    """Build a sample from the fields of a row; raises DataError or ValidationError if they cannot be used."""
     images = tuple(
         resolved(image, folders, fetch_images)
         if isinstance(image, EmbeddedImage)
@@ -257,6 +295,7 @@ def _sample(
     return Sample(
         id=fields.id or str(row.number),
         images=images,
+        turns=tuple(Turn(role=role, text=text) for role, text in fields.turns),
         question=fields.question,
         choices=fields.choices,
         context=fields.context,
@@ -296,10 +335,10 @@ def check_enough(what: str, good: int, rejected: Sequence[Rejected], remedy: str
 
 
 def data_fingerprint(samples: Sequence[Sample]) -> str:
-    """SHA-256 over the ids, prompts, answers with votes, and image files of the samples, in order."""
+    """SHA-256 over the ids, conversations, answers with votes, and image files of the samples, in order."""
     digest = hashlib.sha256()
     for sample in samples:
-        row = [sample.id, sample.prompt, sample.answers, len(sample.images), *([sample.votes] if sample.votes else [])]
+        row = [sample.id, sample.text, sample.answers, len(sample.images), *([sample.votes] if sample.votes else [])]
         digest.update(json.dumps(row).encode())
         for picture in sample.images:
             digest.update(hashlib.sha256(image_bytes(picture)).digest())

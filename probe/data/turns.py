@@ -1,23 +1,29 @@
-"""The first question of a conversation: turns as LLaVA, chats, and The Cauldron keep them."""
+"""The questions of a conversation: turns as LLaVA, chats, and The Cauldron keep them."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
+from halfv_core.errors import DataError
 from probe.data.places import marks_in
 from probe.data.values import parsed_list, present, texts_of
 
+Which = Literal["first", "last", "all"]
+"""Which questions of a conversation are asked; the last one, and all of them, with everything that was said before."""
 
-class FirstTurn(NamedTuple):
-    """The first question of a conversation and its answer."""
+
+class Asked(NamedTuple):
+    """A question of a conversation, and its answer."""
 
     question: str | None
     answers: tuple[str, ...] = ()
+    before: tuple[tuple[str, str], ...] = ()
+    """Role and text of each turn before it."""
     images: tuple[Any, ...] = ()
-    """The images inside the question, as stored; the question has a reference to each."""
+    """The images inside the messages up to the question, as stored; the texts have a reference to each."""
     marks: int = 0
-    """References to images in the question."""
+    """References to images up to the question."""
     later_marks: int = 0
-    """References to images in the questions after it."""
+    """References to images after it."""
 
 
 class _Turn(NamedTuple):
@@ -26,25 +32,43 @@ class _Turn(NamedTuple):
     images: list[Any]
 
 
-def first_turn(turns: Any) -> FirstTurn:
-    """Read the first question: from/value (LLaVA), role/content (chat) or user/assistant (The Cauldron).
+def questions_of(conversation: Any, which: Which = "first") -> list[Asked]:
+    """Read a conversation: from/value (LLaVA), role/content (chat) or user/assistant (The Cauldron).
 
-    A turn before it that is none of the user's, such as a system prompt, is left out.
+    Of what stands before the first question, only system prompts are kept if `which` is `first`.
+
+    Raises:
+        DataError: somebody else than system, user and assistant has spoken before the question.
     """
-    listed = parsed_list(turns)
+    listed = parsed_list(conversation)
     read = [turn for stored in (listed if isinstance(listed, list | tuple) else ()) for turn in _turns(stored)]
-    start = next((index for index, turn in enumerate(read) if turn.speaker == "user"), None)
-    if start is None:
-        return FirstTurn(None)
-    question = read[start]
-    answer = next((turn.text for turn in read[start + 1 :] if turn.speaker == "assistant"), "")
-    later = sum(marks_in(turn.text) for turn in read[start + 1 :] if turn.speaker == "user")
-    return FirstTurn(
-        question.text, tuple(filter(None, [answer])), tuple(question.images), marks_in(question.text), later
+    places = [index for index, turn in enumerate(read) if turn.speaker == "user"]
+    if not places:
+        return [Asked(None)]
+    if which != "all":
+        places = places[:1] if which == "first" else places[-1:]
+    return [_asked(read, place, is_first_alone=which == "first") for place in places]
+
+
+def _asked(read: Sequence[_Turn], place: int, is_first_alone: bool) -> Asked:
+    before = [turn for turn in read[:place] if turn.speaker == "system" or not is_first_alone]
+    if strangers := [turn.speaker for turn in before if turn.speaker not in ("system", "user", "assistant")]:
+        raise DataError(
+            "somebody else speaks in the conversation", got=repr(strangers[0]), expected="system, user or assistant"
+        )
+    shown = [*before, read[place]]
+    answers = [turn.text for turn in read[place + 1 : place + 2] if turn.speaker == "assistant" and turn.text]
+    return Asked(
+        question=read[place].text,
+        answers=tuple(answers),
+        before=tuple((turn.speaker, turn.text) for turn in before),
+        images=tuple(image for turn in shown for image in turn.images),
+        marks=sum(marks_in(turn.text) for turn in shown),
+        later_marks=sum(marks_in(turn.text) for turn in read[place + 1 :] if turn.speaker == "user"),
     )
 
 
-_SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant"}
+_SPEAKERS = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "developer": "system"}
 
 
 def _turns(stored: Any) -> Iterator[_Turn]:
@@ -69,7 +93,8 @@ def _turns(stored: Any) -> Iterator[_Turn]:
         if image is not None or (isinstance(part, Mapping) and part.get("type") == "image"):  # or it is in a column
             texts.append("<image>")
         texts += texts_of([part.get("text") if isinstance(part, Mapping) else part])
-    yield _Turn(_SPEAKERS.get(str(speaker).lower(), ""), " ".join(texts), images)
+    name = str(speaker).lower()
+    yield _Turn(_SPEAKERS.get(name, name), " ".join(texts), images)
 
 
 def _image_of(part: Any) -> Any:

@@ -10,6 +10,7 @@ from halfv_core.placement import device_of
 from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from halfv_core.runtime import apply
+from probe.data.inputs import inputs_of
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import question_family
 from probe.evaluation.flops import OutsideFlops
@@ -48,7 +49,7 @@ class Comparer:
         Raises:
             DataError: an image cannot be opened, or a reference answer has no tokens.
         """
-        inputs = self._processor.prompt(sample.open_images(), sample.prompt, device_of(self._model))
+        inputs = inputs_of(self._processor, sample, device_of(self._model))
         if not self._warm:  # the first run of each kernel takes longer
             for plan in self._plans.values():
                 self._outcome(sample, inputs, plan)

@@ -18,6 +18,7 @@ from halfv_core.profile import Profile
 from halfv_core.runtime import apply
 from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.statistics import by_family
+from probe.data.inputs import inputs_of
 from probe.data.samples import Sample
 from probe.evaluation.grading import grade
 from probe.trials.answers import greedy_answer
@@ -69,7 +70,7 @@ def evaluate(
     with data_parallel.together(), apply(model, plan) as run:
 
         def answer_to(number: int) -> tuple[str, Cost]:
-            inputs = processor.prompt(samples[number].open_images(), samples[number].prompt, device_of(model))
+            inputs = inputs_of(processor, samples[number], device_of(model))
             return processor.decode(greedy_answer(model, inputs, max_new_tokens)), run.cost
 
         answered = data_parallel.share(len(samples), answer_to, on_sample or (lambda: None))

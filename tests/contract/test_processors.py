@@ -4,7 +4,8 @@ Users mostly have torchvision, which resizes images for the checkpoints' own pro
 Qwen's processors are composed of their parts. What needs torchvision runs under `make test-torchvision`.
 """
 
-from functools import cache
+from functools import cache, partial
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,11 @@ from transformers import AutoImageProcessor, PreTrainedModel
 
 from halfv_core import HalfVError, Keep, Plan, apply
 from halfv_core.families import FAMILIES, parts_of
+from halfv_core.interleaving import IMAGE_PLACE
 from halfv_core.processors import ComposedProcessor, PromptProcessor, load_processor
+from probe.data.images import EmbeddedImage
+from probe.data.inputs import inputs_of
+from probe.data.samples import Sample, Turn
 from tests.checkpoints import CHECKPOINTS, READABLE, TORCHVISION, save_processor, template
 from tests.pictures import noise
 from tests.tiny import tiny_model
@@ -96,6 +101,48 @@ def test_a_prompt_is_what_the_processor_itself_makes_of_a_chat(family: str, pict
         add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
     )  # fmt: skip
     check_equal(processor.prompt(pictures, QUESTION), expected)
+
+
+@FAMILY
+def test_a_conversation_is_what_the_processor_itself_makes_of_it(family: str) -> None:
+    processor, pictures = processor_of(family), PICTURES["several"]
+    if isinstance(processor.backend, ComposedProcessor):
+        pytest.skip("the processor itself needs torchvision; run make test-torchvision")
+    first, second, third = ({"type": "image", "image": picture} for picture in pictures)
+    conversation = [
+        {"role": "system", "content": [text("w1")]},
+        {"role": "user", "content": [first, text("w2"), second]},
+        {"role": "assistant", "content": [text("w3")]},
+        {"role": "user", "content": [text("w4"), third, text("w5")]},
+    ]
+    expected = processor.backend.apply_chat_template(
+        conversation, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    sample = Sample(
+        id="s",
+        images=tuple(EmbeddedImage(str(number), partial(encoded, picture)) for number, picture in enumerate(pictures)),
+        turns=(
+            Turn(role="system", text="w1"),
+            Turn(role="user", text=f"w2{IMAGE_PLACE}"),
+            Turn(role="assistant", text="w3"),
+        ),
+        question=f"w4{IMAGE_PLACE}w5",
+    )
+    found = inputs_of(processor, sample)
+    check_equal(found, expected)
+    with torch.no_grad(), apply(model_of(family), Plan((Keep(layer=2, keep_ratio=0.5),))) as run:
+        model_of(family)(**found)
+    assert torch.isin(found["input_ids"][0, run.kept[2][0]], torch.tensor(parts_of(model_of(family)).visual_ids)).all()
+
+
+def text(words: str) -> dict[str, str]:
+    return {"type": "text", "text": words}
+
+
+def encoded(picture: Image.Image) -> bytes:
+    stream = BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
 
 
 @with_torchvision

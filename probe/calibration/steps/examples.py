@@ -22,6 +22,7 @@ from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.capture.attention import attention_of_last
 from probe.capture.regions import regions_of
 from probe.common.region import Region
+from probe.data.inputs import inputs_of
 from probe.data.samples import Sample
 from probe.trials.answers import greedy_answer
 
@@ -81,7 +82,7 @@ class Examples(Step[tuple[Example, ...]]):
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
         images = sample.open_images()
-        inputs = model.processor.prompt(images, sample.prompt, device_of(model.model))
+        inputs = inputs_of(model.processor, sample, device_of(model.model), images)
         regions = regions_of(
             model.model, model.processor, inputs, [image.size for image in images], family=model.family
         )
@@ -94,7 +95,7 @@ class Examples(Step[tuple[Example, ...]]):
         visual = TokenLayout.find(inputs["input_ids"], visual_ids).visual[0].nonzero().squeeze(1)
         example = Example(
             id=sample.id,
-            question=in_words(sample.prompt),
+            question=in_words(sample.text),
             references=sample.answers,
             full=model.processor.decode(torch.tensor(self.answers[sample.id].ids)),
             accelerated=model.processor.decode(accelerated),

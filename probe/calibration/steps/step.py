@@ -27,6 +27,7 @@ from halfv_core.plan import Plan
 from halfv_core.processors import PromptProcessor
 from probe.calibration.budget.budget import Work
 from probe.calibration.budget.mean_sample import MeanSample
+from probe.data.inputs import inputs_of
 from probe.data.samples import Sample
 from probe.trials.answers import Inputs
 
@@ -52,7 +53,7 @@ class ProbedModel(NamedTuple):
         Raises:
             DataError: an image cannot be opened or prepared.
         """
-        return self.processor.prompt(sample.open_images(), sample.prompt, device_of(self.model))
+        return inputs_of(self.processor, sample, device_of(self.model))
 
 
 @dataclass(frozen=True)

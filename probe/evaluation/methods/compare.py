@@ -21,6 +21,7 @@ from halfv_core.profile import Profile
 from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.progress import OnProgress, counter
 from probe.common.statistics import by_family, family_mean
+from probe.data.inputs import inputs_of
 from probe.data.samples import Sample
 from probe.evaluation.conditions import Conditions
 from probe.evaluation.evaluate import check_references
@@ -225,7 +226,7 @@ def _typical_prompt(
     on_prompt = counter(report, "prompts", len(samples))
     lengths = []
     for sample in samples:
-        inputs = processor.prompt(sample.open_images(), sample.prompt, device_of(model))
+        inputs = inputs_of(processor, sample, device_of(model))
         lengths.append({"input_ids": inputs["input_ids"]})
         on_prompt()
     return typical_prompt(model, lengths, family)

@@ -18,6 +18,7 @@ from halfv_core.runtime import apply
 from halfv_core.runtime.patching import Forward, Wrap, wrapped
 from halfv_core.runtime.run import Run
 from probe.common.stopwatch import Stopwatch
+from probe.data.inputs import inputs_of
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import question_family
 from probe.evaluation.flops import OutsideFlops
@@ -96,7 +97,7 @@ class Runner:
             DataError: an image cannot be opened.
         """
         device = device_of(self._model)
-        prompts = [self._processor.prompt(sample.open_images(), sample.prompt, device) for sample in samples]
+        prompts = [inputs_of(self._processor, sample, device) for sample in samples]
         together = [
             Together(rows, inputs, TowerOutputs(self._core))
             for rows, inputs in batches(prompts, self._processor.tokenizer.pad_token_id or 0)

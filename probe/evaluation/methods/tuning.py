@@ -26,6 +26,7 @@ from probe.capture.replay import Replay
 from probe.common.data_parallel import ALONE, DataParallel
 from probe.common.progress import OnProgress
 from probe.common.statistics import family_mean
+from probe.data.inputs import inputs_of
 from probe.data.samples import Sample, data_fingerprint
 from probe.evaluation.evaluate import check_references, question_family
 from probe.evaluation.grading import Grading, grade, metric_of
@@ -154,7 +155,7 @@ class Tuner:
     def _try(self, sample: Sample, entrants: Sequence[Entrant], earlier: Sequence[Trial]) -> Trial:
         """One sample under every setting that has not failed yet."""
         failed = {key for trial in earlier for key in trial.failures}
-        inputs = self._processor.prompt(sample.open_images(), sample.prompt, device_of(self._model))
+        inputs = inputs_of(self._processor, sample, device_of(self._model))
         answer = greedy_answer(self._model, inputs, self._max_new_tokens)
         full = self._grade(sample, answer)
         replay = Replay(self._model, inputs, family=self._family)

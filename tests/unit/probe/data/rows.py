@@ -16,7 +16,7 @@ def read(row: dict[str, Any], columns: Columns = Columns()) -> Fields:  # noqa: 
     """Read a row the way `load_samples` does."""
     values = plain(row)
     complete = columns.completed(tuple(values), (), image_columns([values]))
-    return read_fields(values, complete, decide([values], [complete], None)[0])
+    return read_fields(values, complete, decide([values], [complete], None)[0])[0]
 
 
 class Expected(NamedTuple):
@@ -30,6 +30,7 @@ class Expected(NamedTuple):
     context: str | None = None
     instruction: str | None = None
     images: tuple[object, ...] = ("a.jpg",)
+    turns: tuple[tuple[str, str], ...] = ()
     votes: tuple[int, ...] = ()
 
 

@@ -203,7 +203,12 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Expected]] = {
     ),
     "OpenAI": (
         {"messages": CHAT},
-        Expected(f"What is it? {IMAGE_PLACE}", ("A cat.",), images=("a.jpg", "https://x.org/b.jpg")),
+        Expected(
+            f"What is it? {IMAGE_PLACE}",
+            ("A cat.",),
+            images=("a.jpg", "https://x.org/b.jpg"),
+            turns=(("system", "You are helpful."),),
+        ),
     ),
     "chat with text, images beside": (
         {
