@@ -32,6 +32,7 @@ from probe.evaluation.evaluate import evaluate
 from probe.evaluation.methods import compare_methods
 from probe.evaluation.methods.tuning import TuningSet
 from tests.checkpoints import save_checkpoint
+from tests.offloading import OFFLOADED, Offload
 from tests.ranks import on_ranks
 from tests.unit.probe.calibration.test_calibrate import write_samples
 from tests.unit.probe.data.test_download import noise
@@ -62,9 +63,13 @@ def loaded_from(folder: Path) -> LoadedModel:
     return load_model(str(folder / "checkpoint"), device="cpu")
 
 
-def calibrated(folder: Path, data_parallel: DataParallel, name: str, **changes: Any) -> dict[str, Any]:
+def calibrated(
+    folder: Path, data_parallel: DataParallel, name: str, offload: Offload | None = None, **changes: Any
+) -> dict[str, Any]:
     """Profile and observations, with the journal kept."""
     model, processor, _ = loaded_from(folder)
+    if offload is not None:
+        model = offload(model, folder / f"weights of {data_parallel.rank}")
     settings, told = SETTINGS.model_copy(update=changes), []
     found = calibrate_in_full(
         model,
@@ -157,6 +162,7 @@ def work(folder: Path) -> dict[str, Any]:
     results["measured"] = [lines(folder / f"three.unfinished{end}") for end in ("", ".rank1", ".rank2")]
     if rank < 2:
         results["two"] = calibrated(folder, team("two", 2), "two", budget=600.0)
+        results["offloaded"] = calibrated(folder, team("offloaded", 2), "offloaded", OFFLOADED["last layers"])
     else:
         results["one"] = calibrated(folder, ALONE, "one", budget=600.0)
         cut(folder / "one.unfinished", 0.5)
@@ -235,7 +241,8 @@ def ranks(folder: Path) -> list[dict[str, Any]]:
 
 def test_all_find_what_one_process_finds(ranks: list[dict[str, Any]]) -> None:
     alone = timeless(ranks[2]["one"])
-    for found in (*(one["three"] for one in ranks), *(one["two"] for one in ranks[:2])):
+    of_two = (one[name] for one in ranks[:2] for name in ("two", "offloaded"))
+    for found in (*(one["three"] for one in ranks), *of_two):
         profile = timeless(found)
         profile["profile"]["provenance"]["arguments_resolved"]["budget"] = 600.0
         assert json.dumps(profile) == json.dumps(alone)

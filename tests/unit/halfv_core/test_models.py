@@ -1,5 +1,9 @@
 """Names and loading: the same path for a bundled folder, a hub layout on disk, and a hub id."""
 
+import os
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ from halfv_core import HalfVError
 from halfv_core.models import MODEL_NAMES, load_model, resolve
 from halfv_core.processors import ComposedProcessor, PromptProcessor
 from tests.checkpoints import READABLE, TORCHVISION, save_checkpoint
+from tests.hub import running_hub
 from tests.pictures import noise
 from tests.tiny import IMAGE
 
@@ -108,3 +113,17 @@ def test_a_damaged_checkpoint_is_one_clear_line(damage: Any, said: str, tmp_path
         load_model(str(folder))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_processes_of_one_machine_download_a_checkpoint_once(tmp_path: Path) -> None:
+    save_checkpoint("llava", tmp_path / "model")
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    code = "from halfv_core.models import load_model; load_model('owner/name', device='cpu')"
+    with running_hub(tmp_path / "cache") as hub:
+        hub.files["owner/name"] = {path.relative_to(tmp_path / "model").as_posix(): path.read_bytes() for path in files}
+        environment = os.environ | hub.environment()
+        running = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment) for _ in range(3)]
+        assert [process.wait(timeout=300) for process in running] == [0, 0, 0]
+        downloads = Counter(request for request in hub.requests if request.startswith("GET /owner/name/resolve/"))
+    assert downloads["GET /owner/name/resolve/main/model.safetensors"] == 1 and set(downloads.values()) == {1}
