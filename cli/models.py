@@ -1,24 +1,71 @@
-"""`halfv-probe models`: the names that --model accepts, and which models are bundled.
+"""`halfv-probe models`: the names that --model accepts, with what is worth knowing before one is chosen.
 
 halfv-probe models --json
 """
 
+from typing import Any
+
 from cli.common import JsonOption, print_json, stdout
+
+WIDE = 130
+"""Columns of a terminal from which on the table has the hub ids too."""
+PROMPT = 2500
+"""Visual tokens of the prompt that memory is computed for, where images may have more."""
 
 
 def models(as_json: JsonOption = False) -> None:
     """List the names that --model understands."""
     from rich.table import Table
 
-    from halfv_core.models import MODEL_NAMES, bundled_models
+    from halfv_core.models import bundled_models
 
-    rows = [{"name": name, "source": str(path), "bundled": True} for name, path in bundled_models().items()]
-    rows += [{"name": name, "source": hub_id, "bundled": False} for name, hub_id in MODEL_NAMES.items()]
+    bundled: list[dict[str, Any]] = [
+        {"name": name, "source": str(path), "bundled": True} for name, path in bundled_models().items()
+    ]
+    known = _known()
     if as_json:
-        print_json(rows)
+        print_json([*bundled, *known])
         return
-    table = Table("name", "where", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(str(row["name"]), "bundled, works offline" if row["bundled"] else f"hub: {row['source']}")
+    for row in bundled:
+        stdout.print(f"{row['name']}: bundled, works offline", highlight=False)
+    stdout.print()
+    columns = ("name", *(("source",) if stdout.width >= WIDE else ()), "family", "licence")
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for column in ("size", "visual tokens", "memory"):
+        table.add_column(column, justify="right")
+    for row in known:
+        tokens = f"{'to ' if row['visual_tokens_by_size'] else ''}{row['visual_tokens']:,}"
+        texts = (str(row[name]) for name in columns)
+        memory = f"{row['calibration_gb']:.0f} GB"
+        table.add_row(*texts, f"{row['parameters'] / 1e9:.1f} B", tokens, memory)
     stdout.print(table)
-    stdout.print("Any other checkpoint: --model /path/to/folder or --model owner/name.", highlight=False)
+    stdout.print(
+        "Visual tokens: of one image. Memory: of a calibration in bfloat16, with all or "
+        f"{PROMPT:,} of them (`halfv-probe estimate`). The model card has the terms of a licence. "
+        "--json has the hub ids.\n"
+        "Any other checkpoint: --model /path/to/folder or --model owner/name.",
+        highlight=False,
+    )
+
+
+def _known() -> list[dict[str, Any]]:
+    """The models on the hub; no torch is needed for this."""
+    from halfv_core.known_models import KNOWN_MODELS
+    from probe.estimate.gpus import Gpus, Way, layout
+    from probe.estimate.sizes import KNOWN
+
+    rows = []
+    for name, model in KNOWN_MODELS.items():
+        sizes = KNOWN[name]
+        found = layout(sizes, Gpus(1, 0), min(PROMPT, model.visual_tokens), 100, Way(False, None))
+        rows.append(
+            {
+                **{"name": name, "source": model.hub_id, "bundled": False},
+                **{"family": model.family, "licence": model.licence, "parameters": sizes.parameters},
+                **{"visual_tokens": model.visual_tokens, "visual_tokens_by_size": model.by_size},
+                **{"dtype": "bfloat16", "calibration_gb": round(found.needed / 1e9, 1)},
+            }
+        )
+    return rows

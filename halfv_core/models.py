@@ -14,6 +14,7 @@ from halfv_core.bundled import BUNDLED
 from halfv_core.checkpoint_weights import check_weights
 from halfv_core.errors import MAX_VALUE, HalfVError, ModelError, shortened
 from halfv_core.hub import hub_answers
+from halfv_core.known_models import KNOWN_MODELS
 from halfv_core.loading import Loading, cannot_load
 
 if TYPE_CHECKING:
@@ -21,27 +22,7 @@ if TYPE_CHECKING:
 
     from halfv_core.processors import PromptProcessor
 
-MODEL_NAMES: dict[str, str] = {
-    "qwen2-vl-2b": "Qwen/Qwen2-VL-2B-Instruct",
-    "qwen2-vl-7b": "Qwen/Qwen2-VL-7B-Instruct",
-    "qwen2.5-vl-3b": "Qwen/Qwen2.5-VL-3B-Instruct",
-    "qwen2.5-vl-7b": "Qwen/Qwen2.5-VL-7B-Instruct",
-    "qwen2.5-vl-32b": "Qwen/Qwen2.5-VL-32B-Instruct",
-    "qwen2.5-vl-72b": "Qwen/Qwen2.5-VL-72B-Instruct",
-    "qwen3-vl-2b": "Qwen/Qwen3-VL-2B-Instruct",
-    "qwen3-vl-4b": "Qwen/Qwen3-VL-4B-Instruct",
-    "qwen3-vl-8b": "Qwen/Qwen3-VL-8B-Instruct",
-    "llava-1.5-7b": "llava-hf/llava-1.5-7b-hf",
-    "llava-1.5-13b": "llava-hf/llava-1.5-13b-hf",
-    "llava-next-mistral-7b": "llava-hf/llava-v1.6-mistral-7b-hf",
-    "llava-onevision-7b": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
-    "internvl3-1b": "OpenGVLab/InternVL3-1B-hf",
-    "internvl3-8b": "OpenGVLab/InternVL3-8B-hf",
-    "mistral-small-3.1-24b": "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
-    "idefics3-8b": "HuggingFaceM4/Idefics3-8B-Llama3",
-    "smolvlm-2b": "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
-    "gemma3-4b": "google/gemma-3-4b-it",
-}
+MODEL_NAMES: dict[str, str] = {name: model.hub_id for name, model in KNOWN_MODELS.items()}
 """Short name -> hub id."""
 
 

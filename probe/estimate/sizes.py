@@ -70,8 +70,11 @@ def _known(
 _QWEN2 = VisionSizes(1280, 5120, 4, 1176, wide_rotary=True)
 _QWEN25 = VisionSizes(1280, 3420, 4, 1176, wide_rotary=True)
 _QWEN3 = VisionSizes(1024, 4096, 4, 1536, wide_rotary=True)
+_QWEN3_LARGE = VisionSizes(1152, 4304, 4, 1536, wide_rotary=True)
 _CLIP = VisionSizes(1024, 4096, 1, 588)
 _INTERN = VisionSizes(1024, 4096, 4, 588)
+_INTERN_LARGE = VisionSizes(3200, 12800, 4, 588)
+_SIGLIP_BASE = VisionSizes(768, 3072, 16, 768)
 
 
 def _siglip(patches: int) -> VisionSizes:
@@ -81,23 +84,38 @@ def _siglip(patches: int) -> VisionSizes:
 KNOWN: dict[str, ModelSizes] = {
     "qwen2-vl-2b": _known(2.209, 28, 1536, 12, 2, 128, 8960, 151936, _QWEN2, tied=True),
     "qwen2-vl-7b": _known(8.291, 28, 3584, 28, 4, 128, 18944, 152064, _QWEN2),
+    "qwen2-vl-72b": _known(73.406, 80, 8192, 64, 8, 128, 29568, 152064, _QWEN2),
     "qwen2.5-vl-3b": _known(3.755, 36, 2048, 16, 2, 128, 11008, 151936, _QWEN25, tied=True),
     "qwen2.5-vl-7b": _known(8.292, 28, 3584, 28, 4, 128, 18944, 152064, _QWEN25),
     "qwen2.5-vl-32b": _known(33.453, 64, 5120, 40, 8, 128, 27648, 152064, _QWEN25),
     "qwen2.5-vl-72b": _known(73.411, 80, 8192, 64, 8, 128, 29568, 152064, _QWEN25),
     "qwen3-vl-2b": _known(2.128, 28, 2048, 16, 8, 128, 6144, 151936, _QWEN3, tied=True),
     "qwen3-vl-4b": _known(4.438, 36, 2560, 32, 8, 128, 9728, 151936, _QWEN3, tied=True),
-    "qwen3-vl-8b": _known(8.767, 36, 4096, 32, 8, 128, 12288, 151936, VisionSizes(1152, 4304, 4, 1536, True)),
+    "qwen3-vl-8b": _known(8.767, 36, 4096, 32, 8, 128, 12288, 151936, _QWEN3_LARGE),
+    "qwen3-vl-32b": _known(33.357, 64, 5120, 64, 8, 128, 25600, 151936, _QWEN3_LARGE),
     "llava-1.5-7b": _known(7.063, 32, 4096, 32, 32, 128, 11008, 32064, _CLIP),
     "llava-1.5-13b": _known(13.351, 40, 5120, 40, 40, 128, 13824, 32064, _CLIP),
     "llava-next-mistral-7b": _known(7.567, 32, 4096, 32, 8, 128, 14336, 32064, _CLIP),
+    "llava-next-vicuna-7b": _known(7.063, 32, 4096, 32, 32, 128, 11008, 32064, _CLIP),
+    "llava-next-vicuna-13b": _known(13.351, 40, 5120, 40, 40, 128, 13824, 32064, _CLIP),
+    "llava-onevision-0.5b": _known(0.894, 24, 896, 14, 2, 64, 4864, 152000, _siglip(1), tied=True),
     "llava-onevision-7b": _known(8.031, 28, 3584, 28, 4, 128, 18944, 152128, _siglip(1)),
+    "llava-onevision-72b": _known(73.2, 80, 8192, 64, 8, 128, 29568, 152128, _siglip(1)),
     "internvl3-1b": _known(0.939, 24, 896, 14, 2, 64, 4864, 151674, _INTERN),
+    "internvl3-2b": _known(2.089, 28, 1536, 12, 2, 128, 8960, 151674, _INTERN),
     "internvl3-8b": _known(7.945, 28, 3584, 28, 4, 128, 18944, 151674, _INTERN),
+    "internvl3-14b": _known(15.12, 48, 5120, 40, 8, 128, 13824, 151674, _INTERN),
+    "internvl3-38b": _known(38.39, 64, 5120, 40, 8, 128, 27648, 151674, _INTERN_LARGE),
+    "internvl3-78b": _known(78.41, 80, 8192, 64, 8, 128, 29568, 151674, _INTERN_LARGE),
+    "internvl3.5-8b": _known(8.528, 36, 4096, 32, 8, 128, 12288, 151936, _INTERN),
     "mistral-small-3.1-24b": _known(24.011, 40, 5120, 32, 8, 128, 32768, 131072, _INTERN),
     "idefics3-8b": _known(8.463, 32, 4096, 32, 8, 128, 14336, 128259, _siglip(4)),
+    "smolvlm-256m": _known(0.256, 30, 576, 9, 3, 64, 1536, 49280, _SIGLIP_BASE),
+    "smolvlm-500m": _known(0.507, 32, 960, 15, 5, 64, 2560, 49280, _SIGLIP_BASE),
     "smolvlm-2b": _known(2.247, 24, 2048, 32, 32, 64, 8192, 49280, _siglip(9)),
     "gemma3-4b": _known(4.300, 34, 2560, 8, 4, 256, 10240, 262208, _siglip(16), tied=True),
+    "gemma3-12b": _known(12.187, 48, 3840, 16, 8, 256, 15360, 262208, _siglip(16), tied=True),
+    "gemma3-27b": _known(27.432, 62, 5376, 32, 16, 128, 21504, 262208, _siglip(16), tied=True),
 }
 """Of the short names; numbers of parameters are rounded. Tests compare five of them with the configs in
 probe/bench/shapes. The others were written down without their configs at hand, and are only known to be plausible."""

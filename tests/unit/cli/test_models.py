@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,12 @@ from typer.testing import CliRunner
 from cli import doctor
 from cli.main import app
 from halfv_core.errors import ModelError
+from halfv_core.families import FAMILIES
 from halfv_core.models import MODEL_NAMES, bundled_models
 
 
 def test_models_lists_every_name() -> None:
-    table = CliRunner().invoke(app, ["models"]).stdout
+    table = CliRunner().invoke(app, ["models"], env={"COLUMNS": "200"}).stdout
     for name in (*MODEL_NAMES, *MODEL_NAMES.values(), *bundled_models()):
         assert name in table
 
@@ -23,6 +26,22 @@ def test_models_as_json() -> None:
     found = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
     assert {row["name"]: row["source"] for row in found if not row["bundled"]} == MODEL_NAMES
     assert {row["name"]: Path(row["source"]) for row in found if row["bundled"]} == bundled_models()
+
+
+def test_models_says_what_is_worth_knowing_of_each() -> None:
+    rows = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
+    found = {row["name"]: row for row in rows if not row["bundled"]}
+    assert {row["family"] for row in found.values()} <= {family.name for family in FAMILIES.values()}
+    seven, large = found["qwen2.5-vl-7b"], found["qwen2.5-vl-72b"]
+    assert (seven["licence"], seven["visual_tokens"], seven["dtype"]) == ("Apache 2.0", 16384, "bfloat16")
+    assert seven["parameters"] == 8_292_000_000
+    assert 2 * 8.3 + 1 < seven["calibration_gb"] < 2 * 8.3 + 4 < 2 * 73.4 < large["calibration_gb"]
+
+
+def test_models_are_listed_without_torch() -> None:
+    listed = "import sys; from cli.main import app; app(['models'], standalone_mode=False)"
+    code = f"{listed}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_doctor_compares_with_the_pinned_versions() -> None:
