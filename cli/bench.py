@@ -258,7 +258,12 @@ def _random(
     config = config_of(name, trust_remote_code=loading.trust_remote_code)
     whole = depths(config)
     torch_dtype = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
-    random_weights_model = random_model(sliced(config, layers, vision_layers), dtype=torch_dtype, device=torch_device)
+    random_weights_model = random_model(
+        sliced(config, layers, vision_layers),
+        dtype=torch_dtype,
+        device=torch_device,
+        attn_implementation=loading.attn_implementation,
+    )
     if random_weights_model.num_parameters() < SMALL_MODEL:
         torch.set_num_threads(1)
     return random_weights_model, whole

@@ -67,14 +67,14 @@ def given_arguments(context: typer.Context) -> dict[str, "JsonValue"]:
     return arguments
 
 
-def load_quietly(model: str, dtype: str, device: str, trust_remote_code: bool, **placing: Any) -> "LoadedModel":
+def load_quietly(model: str, dtype: str, device: str, trust_remote_code: bool, **options: Any) -> "LoadedModel":
     """Load a model without messages and progress bars of transformers and what it uses: stderr has our one-line errors.
 
     A small model runs on one thread: its layers take microseconds, and several threads would mostly wait for each other
     (30 times slower on a busy machine).
 
     Args:
-        placing: further arguments of `load_model`.
+        options: further arguments of `load_model`.
 
     Raises:
         ModelError: see `halfv_core.models.load_model`.
@@ -87,7 +87,7 @@ def load_quietly(model: str, dtype: str, device: str, trust_remote_code: bool, *
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     getLogger("bitsandbytes").setLevel(ERROR)
-    loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code, **placing)
+    loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code, **options)
     if loaded.model.num_parameters() < SMALL_MODEL:
         torch.set_num_threads(1)
     return loaded

@@ -1,7 +1,7 @@
 """Options for the model and how it is loaded, for all commands that load one."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -46,6 +46,10 @@ class LoadingOptions:
     load_in: Annotated[
         str | None, typer.Option("--load-in", help="Pack weights into 4bit or 8bit with bitsandbytes.")
     ] = None
+    attn_implementation: Annotated[
+        Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"],
+        typer.Option("--attn-implementation", help="Attention kernel; the flash ones need their packages and a GPU."),
+    ] = "sdpa"
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that the checkpoint brings.")
     ] = False
@@ -63,7 +67,12 @@ class LoadingOptions:
         Raises:
             ModelError: see `halfv_core.models.load_model`.
         """
-        return load_quietly(model, **self._arguments(), trust_remote_code=self.trust_remote_code)
+        return load_quietly(
+            model,
+            **self._arguments(),
+            trust_remote_code=self.trust_remote_code,
+            attn_implementation=self.attn_implementation,
+        )
 
     def _arguments(self) -> dict[str, Any]:
         return {

@@ -98,9 +98,13 @@ def _check(part: str, wanted: int, available: int) -> None:
 
 
 def random_model(
-    config: PreTrainedConfig, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu"
+    config: PreTrainedConfig,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
+    attn_implementation: str = "sdpa",
 ) -> PreTrainedModel:
-    """A model with this config and its usual random initialisation, in eval mode, with the sdpa kernel.
+    """A model with this config and its usual random initialisation, in eval mode.
 
     Raises:
         ModelError: transformers has no model for this config, or the model is larger than the device's memory.
@@ -109,7 +113,9 @@ def random_model(
     try:
         _check_memory(described_size(config)[0] * dtype.itemsize, torch.device(device))
         with torch.device(device):
-            model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
+            model: Any = AutoModelForImageTextToText.from_config(
+                config, dtype=dtype, attn_implementation=attn_implementation
+            )
     except Exception as error:
         if is_out_of_memory(error) or isinstance(error, HalfVError):
             raise

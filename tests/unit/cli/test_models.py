@@ -67,6 +67,12 @@ def test_doctor_examines_a_bundled_model() -> None:
     assert "the model can be probed" in CliRunner().invoke(app, ["doctor", "--model", name]).stdout
 
 
+def test_the_attention_kernel_can_be_chosen() -> None:
+    kernel = ["--attn-implementation", "eager"]
+    found = CliRunner().invoke(app, ["doctor", "--model", "tiny-llava", *kernel, "--json"]).stdout
+    assert json.loads(found)["model"]["attention"] == "eager"
+
+
 def test_doctor_refuses_an_unknown_model() -> None:
     result = CliRunner().invoke(app, ["doctor", "--model", "no-such-model"])
     assert isinstance(result.exception, ModelError) and "no model 'no-such-model'" in str(result.exception)
