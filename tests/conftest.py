@@ -19,6 +19,28 @@ READ_IMAGES = {
 }
 """Modules whose functions and classes load processors, run them or prepare what they get."""
 
+ABOUT_OTHERS = {
+    "tests.contract.test_data_parallel",
+    "tests.contract.test_tensor_parallel",
+    "tests.unit.cli.test_bad_checkpoints",
+    "tests.unit.cli.test_bad_options",
+    "tests.unit.cli.test_calibrate_resume",
+    "tests.unit.cli.test_calibrate_targets",
+    "tests.unit.cli.test_demo",
+    "tests.unit.cli.test_estimate",
+    "tests.unit.cli.test_quick_start",
+    "tests.unit.cli.test_stopped",
+    "tests.unit.cli.test_torchrun",
+    "tests.unit.cli.test_usage",
+    "tests.unit.data_samples.making.test_training",
+    "tests.unit.probe.calibration.budget.test_control",
+    "tests.unit.probe.calibration.test_degenerate",
+    "tests.unit.probe.calibration.test_resume",
+    "tests.unit.probe.test_offloaded",
+    "tests.unit.test_wheel",
+}
+"""Modules that use processors, but test what is the same with any of them, and take long."""
+
 COSTLY = {"slow": "takes minutes", "gpu": "needs an accelerator", "hub": "downloads a checkpoint"}
 
 
@@ -42,6 +64,8 @@ def reads_images(module: ModuleType) -> bool:
 
     Commands are run as processes or through `cli`, so all of their tests count.
     """
+    if module.__name__ in ABOUT_OTHERS:
+        return False
     owners = {getattr(value, "__module__", None) for value in vars(module).values()}
     return module.__name__.startswith("tests.unit.cli.") or not owners.isdisjoint(READ_IMAGES)
 
