@@ -2,6 +2,7 @@
 #   make demo    probe the bundled model, then compare it with and without the plan
 #   make test    the test suite          make check   lint, format, types, imports
 #   make test-torchvision   the tests about images again with torchvision, as users have it: in .venv-torchvision (6 GB)
+#   make test-lmms   lmms-eval's command under a plan, on bundled scenes, in the same environment (some minutes)
 #   make results   all bundled models side by side: the tables of README.md and docs/results.md, and the shipped profiles
 #   make ablation  what each part of the shipped plans brings: the table of docs/results.md
 #   make methods   every published method at the same budgets on the bundled models: the table of docs/results.md
@@ -19,7 +20,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling memory notebooks picture selectors bench bench-gpu test test-quantised test-torchvision fuzz check
+.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling memory notebooks picture selectors bench bench-gpu test test-lmms test-quantised test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -104,6 +105,13 @@ $(TORCHVISION)/installed: pyproject.toml constraints.txt constraints-torchvision
 
 test-torchvision: $(TORCHVISION)/installed
 	$(TORCHVISION)/bin/python -m pytest -q -m processors --numprocesses logical --dist loadfile
+
+# lmms-eval's own command on bundled scenes, beside the environment with torchvision, which its models need.
+test-lmms: $(TORCHVISION)/installed
+	$(TORCHVISION)/bin/python -m pip install --quiet --no-deps --upgrade --target runs/lmms-eval \
+		-r constraints-lmms-eval.txt
+	PYTHONPATH=runs/lmms-eval $(TORCHVISION)/bin/python -m pytest -q -o filterwarnings=ignore \
+		tests/unit/halfv_core/serving
 
 fuzz: venv
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz

@@ -6,11 +6,13 @@ Every training-free method is a list of interventions; see `halfv_core.intervent
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from halfv_core.errors import PlanError, first_fault
+from halfv_core.files import read_text, write_atomically
 from halfv_core.interventions import MAX_LAYER, Freeze, Hide, Intervention, Keep, Option, Selection, When, runs_of
 from halfv_core.selectors.base import Reading
 
@@ -67,6 +69,26 @@ class Plan(BaseModel):
         _check_inside(self)
         _check_readings(self)
         return self
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan as JSON, atomically."""
+        write_atomically(Path(path), self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Plan":
+        """Read a plan that `save` has written.
+
+        Raises:
+            PlanError: the file cannot be read, or holds no plan.
+        """
+        try:
+            return cls.model_validate_json(read_text(Path(path)))
+        except (OSError, UnicodeDecodeError) as error:
+            raise PlanError(f"cannot read plan {path}: {getattr(error, 'strerror', None) or error}") from None
+        except ValidationError as error:
+            raise PlanError(f"{path} holds no plan: {first_fault(error)}", remedy="write it with Plan.save") from None
+        except PlanError as error:
+            raise PlanError(f"{path} holds no plan: {error}") from None
 
     @property
     def keeps(self) -> tuple[Keep, ...]:

@@ -7,6 +7,7 @@ import torch
 from transformers import Cache
 
 from halfv_core.runtime.run_record import RunRecord
+from halfv_core.runtime.static_cache import is_static, select_static_entries
 from halfv_core.runtime.token_slots import TokenSlots
 
 
@@ -45,6 +46,9 @@ def _select_entries(cache: Cache | None, index: int, remaining: torch.Tensor, ad
     if cache is None:
         return
     layer: Any = cache.layers[index]
+    if is_static(cache):
+        select_static_entries(layer, remaining, added)
+        return
     for name in ("keys", "values"):
         entries = getattr(layer, name)  # (B, H_kv, m, d)
         earlier, new = entries[:, :, :-added], entries[:, :, -added:]

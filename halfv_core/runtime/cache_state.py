@@ -11,6 +11,7 @@ from halfv_core.families.base import Parts
 from halfv_core.plan import Plan
 from halfv_core.runtime.cached_tokens import CachedTokens
 from halfv_core.runtime.run_record import RunRecord
+from halfv_core.runtime.static_cache import entries_by_layer, is_static
 from halfv_core.runtime.token_slots import TokenSlots
 
 
@@ -137,15 +138,15 @@ class CacheState:
         Raises:
             UnsupportedError: the cache of a layer has another length or other rows than it should have.
         """
-        if not isinstance(cache, DynamicCache):
+        if not isinstance(cache, DynamicCache) and not is_static(cache):
             return  # it takes text only, and nothing is pruned
         if self._is_unfinished:
             raise UnsupportedError(
                 "an earlier call failed and left this KV cache half filled", remedy="start a new cache"
             )
-        for index in range(min(len(cache.layers), len(self._cached))):
+        for index, found in enumerate(entries_by_layer(cache)[: len(self._cached)]):
             layer: Any = cache.layers[index]
-            found, expected = layer.get_seq_length(), self.cached_length(index, past)
+            expected = self.cached_length(index, past)
             if found != expected:
                 raise UnsupportedError(
                     "the layers of the cache no longer fit together",

@@ -3,12 +3,14 @@
 from typing import Any
 
 import torch
+from transformers import Cache
 
 from halfv_core.families.base import Parts
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.cached_tokens import CachedTokens
 from halfv_core.runtime.masks import decode_mask, decode_padding_mask
 from halfv_core.runtime.renumbering import rotary_tables
+from halfv_core.runtime.static_cache import is_static, length_of, over_whole_length
 
 
 class DecodeState:
@@ -34,6 +36,7 @@ class DecodeState:
         self._mask = mask
         self._padding_mask = parts.flash
         self._parts = parts
+        self._masks: dict[tuple[int, torch.device, int | None], torch.Tensor] = {}  # by what the layer's cache holds
         self._tables: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id of what the layer's cache holds
 
     def layer_arguments(self, index: int, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -46,14 +49,20 @@ class DecodeState:
         cached, mask = self._cache_state.cached(index), self._mask
         if cached is not None and cached.shift is not None:
             kwargs = kwargs | {"position_embeddings": self._moved(cached, kwargs)}
-        if cached is None or (mask is None and not cached.has_padding):
+        cache = kwargs.get("past_key_values")
+        if cached is None or (mask is None and not cached.has_padding and not is_static(cache)):
             return kwargs  # without a mask, a single new token sees everything, or the kernel is causal
-        like = kwargs["position_embeddings"][0]
+        return dict(kwargs, attention_mask=self._fitting(index, cached, cache, kwargs["position_embeddings"][0]))
+
+    def _fitting(self, index: int, cached: CachedTokens, cache: Cache | None, like: torch.Tensor) -> torch.Tensor:
+        """The mask for what the cache of layer `index` holds, on the device and in the dtype of `like`."""
         if self._padding_mask:
-            fitting = decode_padding_mask(mask, cached, self._length, like.device)
-        else:
-            fitting = decode_mask(mask, cached, self._past, self._length, like)
-        return dict(kwargs, attention_mask=fitting)
+            return decode_padding_mask(self._mask, cached, self._length, like.device)
+        key = id(cached), like.device, length_of(cache, index)
+        if key not in self._masks:
+            fitting = decode_mask(self._mask, cached, self._past, self._length, like)
+            self._masks[key] = over_whole_length(fitting, cache, index)
+        return self._masks[key]
 
     def _moved(self, cached: CachedTokens, kwargs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotary tables of the new tokens in layers that count positions anew."""

@@ -29,7 +29,7 @@ _MARK = "_halfv_wrapped"
 
 
 @contextmanager
-def wrapped(wraps: Sequence[Wrap], *, plan: bool = True) -> Iterator[None]:
+def wrapped(wraps: Sequence[Wrap], *, plan: bool = True, over_plan: bool = False) -> Iterator[None]:
     """Wrap methods for the duration of the block, and restore them on exit, also after an exception.
 
     A method that was set on the instance, as accelerate does, is wrapped and restored like a method of the class.
@@ -37,12 +37,13 @@ def wrapped(wraps: Sequence[Wrap], *, plan: bool = True) -> Iterator[None]:
     Args:
         wraps: the methods.
         plan: whether this changes what the model computes; if so, they must not be wrapped again inside the block.
+        over_plan: whether they may be wrapped with a plan already.
 
     Raises:
         UnsupportedError: one of the methods is wrapped with a plan already.
     """
     for wrap in wraps:
-        if hasattr(getattr(wrap.module, wrap.method), _MARK):
+        if hasattr(getattr(wrap.module, wrap.method), _MARK) and not over_plan:
             raise UnsupportedError(
                 "a plan is applied to this model already",
                 expected="one apply() at a time on a model",

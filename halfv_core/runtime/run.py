@@ -8,7 +8,7 @@ run.kept[2], run.cost.flops_ratio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
-from threading import Lock, local
+from threading import Lock
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from halfv_core.families.base import Family, Parts, parts_of
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
 from halfv_core.runtime.cache_state import CacheState
+from halfv_core.runtime.call import Call, is_one_more_token, padding_mask_of, state_in_use
 from halfv_core.runtime.decode_state import DecodeState
 from halfv_core.runtime.freeze import run_frozen_layer
 from halfv_core.runtime.generation import check_generate
@@ -30,6 +31,7 @@ from halfv_core.runtime.prefill_state import PrefillState
 from halfv_core.runtime.renumbering import check_renumbering
 from halfv_core.runtime.run_record import RunRecord
 from halfv_core.runtime.sources import Sources, observed_layers
+from halfv_core.runtime.static_cache import StaticPrefill, is_static
 from halfv_core.runtime.tracked_cache import check_cache_type, state_of, track, under_plan
 from halfv_core.runtime.vision_readings import VisionRecorder
 from halfv_core.wrappers import plain_model
@@ -97,19 +99,6 @@ def _check_kernel(parts: Parts) -> None:
         )
 
 
-class _Call(local):
-    """The forward call that is under way in a thread."""
-
-    input_ids: torch.Tensor | None = None
-    """(B, q) token ids of its new tokens, if it has them."""
-    padding_mask: torch.Tensor | None = None
-    """(B, q), nonzero at real tokens; None if there is no padding."""
-    has_images = False
-    """Whether the model was given images or videos, without which visual token ids are ordinary text."""
-    state: PrefillState | DecodeState | None = None
-    """None while the plan has nothing to do in it."""
-
-
 class Run:
     """One `apply()`: what it did to the latest prompt.
 
@@ -125,7 +114,7 @@ class Run:
         self._parts = parts
         self.plan = plan
         """What is done to the visual tokens."""
-        self._call = _Call()
+        self._call = Call()
         # Frozen layers switch the kernel that all layers share, so then only one forward call may run at a time.
         self._exclusive = Lock() if parts.flash and plan.frozen_layers else nullcontext()
         self._latest: RunRecord | None = None
@@ -212,7 +201,7 @@ class Run:
             def run_generate(*args: Any, **kwargs: Any) -> Any:
                 check_generate(self._model, self._parts.visual_ids, *args, **kwargs)
                 prompt = args[0] if args else kwargs.get("inputs", kwargs.get("input_ids"))
-                state = _state_in_use(kwargs)
+                state = state_in_use(kwargs)
                 if state is not None and prompt is not None:
                     set_rope_deltas(self._parts.core, state.rope_deltas, len(prompt))
                 return generate(*args, **kwargs)
@@ -246,10 +235,10 @@ class Run:
             value is not None for name, value in kwargs.items() if "pixel_values" in name
         )
         if input_ids is not None:
-            call.input_ids, call.padding_mask = input_ids, _padding_mask(kwargs, input_ids)
-        elif not _is_one_more_token(kwargs):
+            call.input_ids, call.padding_mask = input_ids, padding_mask_of(kwargs, input_ids)
+        elif not is_one_more_token(kwargs):
             raise UnsupportedError("visual tokens cannot be found in inputs_embeds", remedy="pass input_ids")
-        state = _state_in_use(kwargs)
+        state = state_in_use(kwargs)
         if state is not None:
             state.check_rows(len(kwargs["inputs_embeds"] if input_ids is None else input_ids))
             if kwargs.get("position_ids") is None:  # else generate() has made them, perhaps with deltas of its own
@@ -262,7 +251,7 @@ class Run:
         finally:
             if self._recorder is not None:
                 self._recorder.end()
-            call.input_ids = call.padding_mask = call.state = None
+            call.input_ids = call.padding_mask = call.state = call.static = None
 
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
@@ -274,11 +263,16 @@ class Run:
                 return forward(hidden, **kwargs)  # type: ignore[no-any-return]
             if isinstance(state, DecodeState):
                 return forward(hidden, **state.layer_arguments(index, kwargs))  # type: ignore[no-any-return]
-            layer_input = state.enter_layer(index, hidden, kwargs)
+            static = self._call.static
+            inner = kwargs if static is None else static.arguments(kwargs)
+            layer_input = state.enter_layer(index, hidden, inner)
             if state.freezes(index):
-                output = run_frozen_layer(self._parts, index, forward, layer_input, kwargs)
+                output = run_frozen_layer(self._parts, index, forward, layer_input, inner)
             else:
-                output = forward(layer_input.hidden, **state.layer_arguments(index, layer_input, kwargs))
+                arguments = state.layer_arguments(index, layer_input, inner)
+                output = forward(layer_input.hidden, **(kwargs if arguments is inner else arguments))
+            if static is not None:
+                static.store(index)
             return state.leave_layer(index, output, cache)
 
     def _begin(
@@ -287,9 +281,11 @@ class Run:
         """At layer 0: start a new prompt, or continue the one that the cache belongs to."""
         past = 0 if cache is None else int(cache.get_seq_length())  # a static cache counts in a tensor, in place
         rows, new = hidden.shape[:2]
+        call = self._call
+        call.static = None
         layout = self._visual_layout(past)
         if layout is not None:
-            check_cache_type(cache)
+            check_cache_type(cache, past, self._parts.flash)
         known = self._known_state(cache) if cache is not None and past else None
         cache_state = known or CacheState(self._parts, self.plan, RunRecord(self.plan, len(self._parts.layers), rows))
         record = cache_state.record
@@ -297,6 +293,9 @@ class Run:
             cache_state.check_cache(cache, past)
         state: PrefillState | DecodeState | None = None
         if layout is not None:
+            if cache is not None and is_static(cache):
+                call.static = StaticPrefill(cache, new)
+                mask = call.static.arguments({"attention_mask": mask})["attention_mask"]
             state = PrefillState(self._parts, self.plan, cache_state, layout, past, mask, self._sources())
             record.start_prefill()
         elif known is None:
@@ -336,23 +335,3 @@ class Run:
                 remedy="continue it under its own plan, or start a new cache",
             )
         return None
-
-
-def _padding_mask(kwargs: dict[str, Any], input_ids: torch.Tensor) -> torch.Tensor | None:
-    """The padding mask of these tokens, if there is one; a prepared 4-D mask says nothing about padding."""
-    mask = kwargs.get("attention_mask")
-    if not isinstance(mask, torch.Tensor) or mask.ndim != 2:
-        return None
-    return mask[:, -input_ids.shape[1] :]
-
-
-def _is_one_more_token(kwargs: dict[str, Any]) -> bool:
-    """Whether a call without token ids brings a single token for a cache in use, which no visual token can be."""
-    cache, embeds = kwargs.get("past_key_values"), kwargs.get("inputs_embeds")
-    return cache is not None and cache.get_seq_length() > 0 and embeds is not None and embeds.shape[1] == 1
-
-
-def _state_in_use(kwargs: dict[str, Any]) -> CacheState | None:
-    """What the cache of a call holds, if it is in use and was filled under a plan."""
-    cache = kwargs.get("past_key_values")
-    return state_of(cache) if cache is not None and cache.get_seq_length() > 0 else None

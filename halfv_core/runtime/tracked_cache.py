@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from transformers import Cache, DynamicCache
+from transformers import Cache, DynamicCache, StaticCache
 
 from halfv_core.errors import UnsupportedError
 from halfv_core.runtime.cache_state import CacheState
+from halfv_core.runtime.static_cache import is_static
 
 
-class TrackedCache(DynamicCache):
-    """A DynamicCache that was filled under a plan; `track` makes one of a DynamicCache."""
+class Tracked(Cache):
+    """A cache that was filled under a plan; mixed into transformers' classes."""
 
     plan_state: CacheState | None = None
     """What the cache holds; None while it is empty."""
@@ -26,7 +27,7 @@ class TrackedCache(DynamicCache):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add keys and values of a layer, as `DynamicCache.update` does.
+        """Add keys and values of a layer, as the cache's class does.
 
         Raises:
             UnsupportedError: the cache was pruned, and the model that uses it does not run under a plan.
@@ -49,6 +50,25 @@ class TrackedCache(DynamicCache):
             return entries
         return self.plan_state.sequence_length(entries)
 
+    def reset(self) -> None:
+        """Empty the cache."""
+        super().reset()  # type: ignore[no-untyped-call]
+        self.plan_state = None
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Replace the rows by the rows `beam_idx`, (B,)."""
+        super().reorder_cache(beam_idx)
+        self._select_rows(beam_idx)
+
+    def _select_rows(self, indices: torch.Tensor) -> None:
+        if self.plan_state is not None:
+            indices = indices.cpu() if isinstance(indices, torch.Tensor) else indices
+            self.plan_state.select_rows(torch.arange(self.plan_state.rows)[indices])
+
+
+class TrackedCache(Tracked, DynamicCache):
+    """A DynamicCache that was filled under a plan; `track` makes one of a DynamicCache."""
+
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         """Number of keys, and position of the first, that a mask for `query_length` new tokens is made for.
 
@@ -64,21 +84,11 @@ class TrackedCache(DynamicCache):
             return super().get_query_offset(layer_idx)
         return self.get_seq_length()
 
-    def reset(self) -> None:
-        """Empty the cache."""
-        super().reset()  # type: ignore[no-untyped-call]
-        self.plan_state = None
-
     def crop(self, tokens_to_remove: int) -> None:
         """Remove the latest `-tokens_to_remove` tokens."""
         super().crop(tokens_to_remove)
         if self.get_seq_length() == 0:
             self.plan_state = None
-
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        """Replace the rows by the rows `beam_idx`, (B,)."""
-        super().reorder_cache(beam_idx)
-        self._select_rows(beam_idx)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each row `repeats` times."""
@@ -91,17 +101,22 @@ class TrackedCache(DynamicCache):
         super().batch_select_indices(indices)
         self._select_rows(indices)
 
-    def _select_rows(self, indices: torch.Tensor) -> None:
-        if self.plan_state is not None:
-            indices = indices.cpu() if isinstance(indices, torch.Tensor) else indices
-            self.plan_state.select_rows(torch.arange(self.plan_state.rows)[indices])
+
+class TrackedStaticCache(Tracked, StaticCache):
+    """A StaticCache that was filled under a plan; `track` makes one of a StaticCache."""
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        """Position of the first new token in the sequence, for masks, which are made for the whole sequence."""
+        return self.get_seq_length()
 
 
 def track(cache: Cache, state: CacheState) -> None:
-    """Let a cache carry its state; a DynamicCache becomes a TrackedCache. Others take text only, and are not pruned."""
+    """Let a cache carry its state, in a class that knows of it. Caches of other kinds take text only, unpruned."""
     if type(cache) is DynamicCache:
         cache.__class__ = TrackedCache
-    cast(TrackedCache, cache).plan_state = state
+    elif type(cache) is StaticCache and is_static(cache):
+        cache.__class__ = TrackedStaticCache
+    cast(Tracked, cache).plan_state = state
 
 
 def state_of(cache: Cache) -> CacheState | None:
@@ -112,7 +127,7 @@ def state_of(cache: Cache) -> CacheState | None:
 @contextmanager
 def under_plan(cache: Cache | None) -> Iterator[None]:
     """Inside the block, a decoder layer uses the cache under the plan that it belongs to."""
-    if not isinstance(cache, TrackedCache):
+    if not isinstance(cache, Tracked):
         yield
         return
     cache.in_layer = True
@@ -122,15 +137,30 @@ def under_plan(cache: Cache | None) -> Iterator[None]:
         cache.in_layer = False
 
 
-def check_cache_type(cache: Cache | None) -> None:
-    """Refuse a cache that cannot hold a different number of tokens in each layer.
+def check_cache_type(cache: Cache | None, past: int, flash: bool) -> None:
+    """Refuse a cache that cannot take a prompt with images under a plan.
+
+    Args:
+        cache: the batch's cache, if it has one.
+        past: tokens of the sequence before the prompt.
+        flash: whether the attention kernel is FlashAttention.
 
     Raises:
-        UnsupportedError: the cache is not a DynamicCache.
+        UnsupportedError: it is neither a DynamicCache nor an empty StaticCache on its device, or the latter is used
+            with FlashAttention.
     """
-    if cache is not None and type(cache) not in (DynamicCache, TrackedCache):
+    if cache is None or type(cache) in (DynamicCache, TrackedCache):
+        return
+    if type(cache) not in (StaticCache, TrackedStaticCache) or not is_static(cache):
         raise UnsupportedError(
             "this cache cannot hold a different length for each layer",
             got=type(cache).__name__,
-            expected="DynamicCache",
+            expected="DynamicCache, or StaticCache of a newer transformers",
+        )
+    if flash or cache.offloading or past:
+        raise UnsupportedError(
+            "this StaticCache cannot take a prompt with images under a plan",
+            got="FlashAttention" if flash else "offloaded layers" if cache.offloading else f"{past} tokens in it",
+            expected="an empty one in memory, with eager or sdpa attention",
+            remedy="use a DynamicCache",
         )
