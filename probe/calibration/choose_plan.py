@@ -175,7 +175,7 @@ def certify(
     """Test the plans of a sequence, from mild to bold, until one is not proven to reach the target.
 
     The last plan is the chosen one. It is taken unless the held-out samples prove that it does not reach the target;
-    then, or if `strict`, the boldest proven plan is taken instead, or none.
+    then the boldest plan is taken of which they do not. If `strict`, the boldest proven plan is taken, or none.
 
     Args:
         sequence: empty if the chosen plan does nothing.
@@ -189,13 +189,17 @@ def certify(
     order = np.random.default_rng(seed).permutation(count)
     scores = [one.in_order(order) for one in judged.scores]
     proven = certified_prefix(partial(one.proves, target) for one in scores) - 1 if count else -1
-    taken: int | None = len(sequence) - 1 if sequence else None
-    replaced = False
-    if taken is not None and taken != proven and count:
-        replaced = strict or (not asked_for and _is_refuted(scores[taken], target))
-    if replaced:
-        taken = proven if proven >= 0 else None
-    one = scores[taken] if taken is not None and count else None
+    place = last = len(sequence) - 1
+    if strict and count:
+        place = proven
+    elif count and not asked_for:
+        while place > proven and _is_refuted(scores[place], target):
+            place -= 1
+    taken = place if place >= 0 else None
+    one = scores[place] if taken is not None and count else None
+    bound = None if not count else 1.0 if one is None else one.proven()
+    if one is not None and place < last:  # it was picked by these samples
+        bound = target if place == proven else one.proven(1 - (1 - CONFIDENCE) / len(sequence))
     best = sequence[proven] if proven >= 0 else None
     needed = None
     if count and sequence and proven < len(sequence) - 1:
@@ -208,8 +212,7 @@ def certify(
         samples=count,
         noise_floor=judged.noise_floor,
         retention=None if not count else 1.0 if one is None else one.retention,
-        # Of a plan that was picked by these samples, no more is proven than what it was tested for.
-        proven=None if not count else 1.0 if one is None else target if replaced else one.proven(),
+        proven=bound,
         proven_plan=None if best is None else best.plan,
         proven_flops_ratio=None if best is None else best.flops_ratio,
         samples_needed=needed,

@@ -237,8 +237,21 @@ def test_a_refuted_plan_is_replaced_by_the_boldest_proven_one() -> None:
     assert "; the target of 97% is proven." in found.certificate.sentence
 
 
-def test_a_refuted_plan_without_a_proven_one_is_replaced_by_nothing() -> None:
-    found = certified(losing(60, 300))
+def test_a_refuted_plan_is_replaced_by_the_boldest_that_is_not_refuted() -> None:
+    found = certified(losing(2, 200), losing(4, 200), losing(40, 200), losing(60, 200))
+    one = found.certificate
+    assert (found.taken, one.proven_flops_ratio) == (1, 2.0)
+    assert one.retention == pytest.approx(0.98)
+    # It was picked among four by these samples.
+    kept, full = losing(4, 200)
+    order = np.random.default_rng(0).permutation(200)
+    assert one.proven == risk.proven_ratio(kept[order], full[order], 0.975)
+    assert one.proven < risk.proven_ratio(kept[order], full[order])
+    assert f"(98.0% on 200 held-out samples); about {one.samples_needed} samples would prove 97%" in one.sentence
+
+
+def test_if_all_plans_are_refuted_nothing_is_done() -> None:
+    found = certified(losing(50, 300), losing(60, 300))
     one = found.certificate
     assert (found.taken, one.retention, one.proven, one.proven_plan, one.samples_needed) == (None, 1.0, 1.0, None, None)
     assert one.sentence == (
