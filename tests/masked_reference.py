@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from halfv_core import Plan, Run
 from halfv_core.families import Parts, parts_of
 from halfv_core.interventions import runs_of
-from halfv_core.runtime.patching import Wrap, wrapped
+from halfv_core.runtime.patching import Wrap, by_name, wrapped
 from tests.tiny import continued
 
 
@@ -36,9 +36,9 @@ def layer_calls(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Calls:
     arguments: list[dict[str, Any]] = []
     features: list[torch.Tensor] = []
 
-    def record_call(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def record_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden.append(args[0])
-        arguments.append(dict(kwargs))
+        arguments.append(by_name(layer.forward, args[1:], kwargs))
 
     def record_features(add: Any) -> Any:
         def run(states: torch.Tensor, where: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -141,7 +141,15 @@ def masked_logits(
         if index < len(calls.features):
             output = output + calls.features[index]
         hidden = output
-    return parts.head(parts.norm(hidden))[0]
+    return logits_of(model, parts, inputs, hidden)
+
+
+def logits_of(model: PreTrainedModel, parts: Parts, inputs: Mapping[str, Any], hidden: torch.Tensor) -> torch.Tensor:
+    """(N, vocabulary) logits that the model makes of (1, N, D) outputs of its last layer."""
+    if parts.is_tested:
+        return parts.head(parts.norm(hidden))[0]
+    with wrapped([Wrap(parts.layers[-1], "forward", lambda _: lambda *args, **kwargs: hidden)], plan=False):
+        return model(**inputs, use_cache=False).logits[0]  # which some classes scale or cap
 
 
 def _mask_of(positions: torch.Tensor, length: int) -> torch.Tensor:

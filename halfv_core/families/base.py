@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from halfv_core.errors import ModelError
+from halfv_core.errors import ModelError, UnsupportedError
 from halfv_core.families.admission import Pair
-from halfv_core.families.description import FAMILIES, Family, Tower, register
+from halfv_core.families.description import FAMILIES, PLAIN_DECODERS, Family, Tower, register
 from halfv_core.families.discovery import discovered
 from halfv_core.families.unsupported import UNSUPPORTED
 from halfv_core.ranks import Ranks, ranks_of
@@ -48,8 +48,11 @@ class Parts:
     layers: tuple[Any, ...]
     norm: Any
     head: Any
-    rotary: Rotary
-    """The family's `apply_rotary_pos_emb(q, k, cos, sin)`."""
+    is_plain: bool
+    """Whether each layer makes its queries, keys and values with `q_proj`, `k_proj` and `v_proj` behind an
+    `input_layernorm`, and rotates all dimensions of them by `rotary`. Other layers are run for what they make."""
+    rotary: Rotary | None
+    """The `apply_rotary_pos_emb(q, k, cos, sin)` of a plain decoder."""
     visual_ids: tuple[int, ...]
     """Token ids that stand for visual tokens."""
     deepstack: str | None
@@ -64,13 +67,26 @@ class Parts:
     """Whether this decoder in this family has tests of its own, or was described by hand. Other pairs have to be proven
     first; see halfv_core.families.admission."""
 
+    def check_plain(self, what: str) -> None:
+        """Raise UnsupportedError if the decoder is not plain.
+
+        Args:
+            what: that needs to know the layers, for the message.
+        """
+        if not self.is_plain:
+            raise UnsupportedError(
+                f"{what} needs to know how the decoder's layers are made",
+                got=type(self.decoder).__name__,
+                expected="the decoder of a registered family",
+            )
+
     @property
     def flash(self) -> bool:
         """Whether the decoder's attention kernel is FlashAttention, which takes padding masks only."""
         return "flash" in self.decoder.config._attn_implementation
 
 
-_LAYER_PARTS = ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
+_PLAIN_PARTS = ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 
 
 def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
@@ -98,8 +114,9 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
     if family.deepstack is not None and not callable(getattr(decoder, family.deepstack, None)):
         raise ModelError(f"the model has no {family.decoder}.{family.deepstack}")
     layers = tuple(_find(decoder, "layers", nn.ModuleList))
+    is_plain = text_config.model_type in PLAIN_DECODERS
     for index, layer in enumerate(layers):
-        for path in _LAYER_PARTS:
+        for path in _PLAIN_PARTS if is_plain else ():
             _find(layer, path, nn.Module, f"{family.decoder}.layers[{index}].")
     check_modules(model, layers)
     return Parts(
@@ -108,11 +125,12 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
         layers=layers,
         norm=_find(decoder, "norm", nn.Module),
         head=model.get_output_embeddings(),
-        rotary=_rotary(layers[0]),
+        is_plain=is_plain,
+        rotary=_rotary(layers[0]) if is_plain else None,
         visual_ids=_visual_ids(model, family),
         deepstack=family.deepstack,
         window=_window(text_config),
-        ranks=ranks_of(model, _find(layers[0], "self_attn.q_proj", nn.Module)),
+        ranks=ranks_of(model, layers[0]),
         pair=Pair.of(model, decoder),
         is_tested=by_hand or (is_named and model.config.model_type in FAMILIES),
     )

@@ -55,6 +55,16 @@ FAMILIES: Registry[Family] = Registry("family", ModelError)
 """Families by the `config.model_type` of the checkpoint."""
 
 
+PLAIN_DECODERS = frozenset(
+    (
+        *("gemma3_text", "llama", "mistral", "qwen2", "qwen3"),
+        *("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text", "qwen3_vl_moe_text"),
+    )
+)
+"""`model_type` of the decoders whose layers are plain (see `Parts.is_plain`), as the tests show. What the others make
+before attention is not known here, and need not be."""
+
+
 def register(model_type: str, family: Family) -> None:
     """Register a family under the `model_type` of its checkpoints."""
     FAMILIES.register(model_type)(family)

@@ -14,7 +14,7 @@ from halfv_core.runtime.renumbering import rotary_tables
 class DecodeState:
     """New text tokens on their way through the decoder: none is pruned, but some layers have fewer keys for them."""
 
-    def __init__(self, parts: Parts, cache_state: CacheState, past: int, new: int, mask: torch.Tensor | None) -> None:
+    def __init__(self, parts: Parts, cache_state: CacheState, past: int, new: int) -> None:
         """Begin the forward call.
 
         Args:
@@ -22,7 +22,6 @@ class DecodeState:
             cache_state: what the cache holds.
             past: tokens of the sequence before the new ones.
             new: number of new tokens.
-            mask: layer 0's attention mask, which serves all layers (see `PrefillState`).
 
         Raises:
             UnsupportedError: see `CacheState.check_sequence`.
@@ -31,28 +30,27 @@ class DecodeState:
         self._cache_state = cache_state
         self._past = past
         self._length = past + new
-        self._mask = mask
         self._padding_mask = parts.flash
         self._parts = parts
         self._tables: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id of what the layer's cache holds
 
-    def layer_arguments(self, index: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def layer_arguments(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments of the call of layer `index`, with a mask that fits the layer's cache.
 
         Args:
             index: of the layer.
+            hidden: its input.
             kwargs: the arguments that the model made.
         """
-        cached, mask = self._cache_state.cached(index), self._mask
+        cached, mask = self._cache_state.cached(index), kwargs.get("attention_mask")
         if cached is not None and cached.shift is not None:
             kwargs = kwargs | {"position_embeddings": self._moved(cached, kwargs)}
         if cached is None or (mask is None and not cached.has_padding):
             return kwargs  # without a mask, a single new token sees everything, or the kernel is causal
-        like = kwargs["position_embeddings"][0]
         if self._padding_mask:
-            fitting = decode_padding_mask(mask, cached, self._length, like.device)
+            fitting = decode_padding_mask(mask, cached, self._length, hidden.device)
         else:
-            fitting = decode_mask(mask, cached, self._past, self._length, like)
+            fitting = decode_mask(mask, cached, self._past, self._length, hidden)
         return dict(kwargs, attention_mask=fitting)
 
     def _moved(self, cached: CachedTokens, kwargs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -47,7 +47,6 @@ class PrefillState:
         cache_state: CacheState,
         layout: TokenLayout,
         past: int,
-        mask: torch.Tensor | None,
         sources: Sources | None = None,
     ) -> None:
         """Begin the prefill.
@@ -58,8 +57,6 @@ class PrefillState:
             cache_state: what the cache holds before the prefill, and where its tokens are added at the end.
             layout: which of the B rows' q new tokens are visual.
             past: tokens of the sequence before the new ones.
-            mask: layer 0's attention mask, which serves all layers. A model with layers of several kinds makes a mask
-                for each kind; within the sliding window all kinds of layers see the same.
             sources: what else selectors may look at.
 
         Raises:
@@ -87,7 +84,7 @@ class PrefillState:
         self._partly_frozen: FrozenTokens | None = None
         self._carried: Carried | None = None
         self._whole_hidden: torch.Tensor | None = None  # (B, q, D) input of layer 0
-        self._tables = Tables(parts, cache_state, past, mask)
+        self._tables = Tables(parts, cache_state, past, layout.length)
         self._ranked_by: list[Finite] = []
         self._previous: LayerInput | None = None
         self._back: torch.Tensor | None = None  # (B, n) slots of the layer before; see Surroundings

@@ -25,7 +25,7 @@ from halfv_core.runtime.decode_state import DecodeState
 from halfv_core.runtime.freeze import run_frozen_layer
 from halfv_core.runtime.generation import check_generate
 from halfv_core.runtime.layout import TokenLayout
-from halfv_core.runtime.patching import Forward, Wrap, rope_deltas, set_rope_deltas, wrapped
+from halfv_core.runtime.patching import Forward, Wrap, by_name, rope_deltas, set_rope_deltas, wrapped
 from halfv_core.runtime.prefill_state import PrefillState
 from halfv_core.runtime.renumbering import check_renumbering
 from halfv_core.runtime.run_record import RunRecord
@@ -79,6 +79,8 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
     check_renumbering(parts, plan)
+    if observed_layers(plan):
+        parts.check_plain("a selector that reads what attention and MLP add to each token")
     reads_tower = plan.reads() & {"vision", "grids"}
     recorder = VisionRecorder(model, family, plan.tower_layers()) if reads_tower else None
     run = Run(model, parts, plan, recorder)
@@ -126,8 +128,10 @@ class Run:
         self.plan = plan
         """What is done to the visual tokens."""
         self._call = _Call()
-        # Frozen layers switch the kernel that all layers share, so then only one forward call may run at a time.
-        self._exclusive = Lock() if parts.flash and plan.frozen_layers else nullcontext()
+        # Those who switch the kernel that all layers share let only one forward call run at a time: frozen layers under
+        # FlashAttention, and layers that are run for their queries and keys.
+        switches = (parts.flash and plan.frozen_layers) or not parts.is_plain
+        self._exclusive = Lock() if switches else nullcontext()
         self._latest: RunRecord | None = None
 
     @property
@@ -179,8 +183,8 @@ class Run:
 
         def around_layer(index: int, forward: Forward) -> Forward:
             @wraps(forward)
-            def run_layer(hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-                return self._run_layer(index, forward, hidden_states, **kwargs)
+            def run_layer(hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+                return self._run_layer(index, forward, hidden_states, **by_name(forward, args, kwargs))
 
             return run_layer
 
@@ -267,23 +271,21 @@ class Run:
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
         if index == 0:
-            self._call.state = self._begin(hidden, cache, kwargs.get("attention_mask"))
+            self._call.state = self._begin(hidden, cache)
         state = self._call.state
         with under_plan(cache):
             if state is None:
                 return forward(hidden, **kwargs)  # type: ignore[no-any-return]
             if isinstance(state, DecodeState):
-                return forward(hidden, **state.layer_arguments(index, kwargs))  # type: ignore[no-any-return]
+                return forward(hidden, **state.layer_arguments(index, hidden, kwargs))  # type: ignore[no-any-return]
             layer_input = state.enter_layer(index, hidden, kwargs)
             if state.freezes(index):
-                output = run_frozen_layer(self._parts, index, forward, layer_input, kwargs)
+                output = run_frozen_layer(self._parts, index, forward, layer_input)
             else:
                 output = forward(layer_input.hidden, **state.layer_arguments(index, layer_input, kwargs))
             return state.leave_layer(index, output, cache)
 
-    def _begin(
-        self, hidden: torch.Tensor, cache: Cache | None, mask: torch.Tensor | None
-    ) -> PrefillState | DecodeState | None:
+    def _begin(self, hidden: torch.Tensor, cache: Cache | None) -> PrefillState | DecodeState | None:
         """At layer 0: start a new prompt, or continue the one that the cache belongs to."""
         past = 0 if cache is None else int(cache.get_seq_length())  # a static cache counts in a tensor, in place
         rows, new = hidden.shape[:2]
@@ -297,12 +299,12 @@ class Run:
             cache_state.check_cache(cache, past)
         state: PrefillState | DecodeState | None = None
         if layout is not None:
-            state = PrefillState(self._parts, self.plan, cache_state, layout, past, mask, self._sources())
+            state = PrefillState(self._parts, self.plan, cache_state, layout, past, self._sources())
             record.start_prefill()
         elif known is None:
             record.add_text_prompt(new, past)
         else:
-            state = DecodeState(self._parts, cache_state, past, new, mask)
+            state = DecodeState(self._parts, cache_state, past, new)
             record.add_new_tokens(new)
         if known is None or layout is not None:
             cache_state.rope_deltas = rope_deltas(self._parts.core, rows)

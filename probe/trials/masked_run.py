@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from halfv_core.families import Family, Parts, parts_of
 from halfv_core.plan import Plan
-from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.patching import Forward, Wrap, by_name, wrapped
 from probe.trials.answers import Inputs
 
 
@@ -54,7 +54,8 @@ def _masked(parts: Parts, ids: torch.Tensor, plan: Plan, kept: Mapping[int, torc
 
         def wrap(forward: Forward) -> Forward:
             @wraps(forward)
-            def run(hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+            def run(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+                kwargs = by_name(forward, args, kwargs)
                 kwargs["attention_mask"] = _without(at_layer, kwargs.get("attention_mask"), hidden)
                 output: torch.Tensor = forward(hidden, **kwargs)
                 if frozen:

@@ -125,7 +125,7 @@ class _Identities:
         self._keep = Plan((Keep(layer=max(1, depth // 3), keep_ratio=0.25),))
         self._freeze = Plan((Freeze(layers=tuple(range(depth // 2, depth))),))
         self._both = Plan((*self._keep.interventions, *self._freeze.interventions))
-        with torch.no_grad(), attention_kernel(parts.layers[0].self_attn, "eager"):
+        with torch.no_grad(), attention_kernel(parts.decoder, "eager"):
             eager = model(**inputs, logits_to_keep=1).logits[0, -1]
         self._rounding = float((eager.float() - self._full).abs().max())
         """Largest difference of logits between two kernels, without a plan."""
