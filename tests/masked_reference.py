@@ -130,6 +130,9 @@ def masked_logits(
             exempt = _mask_of(chosen.exempt[index], length)
         still = visual & ~exempt
         here = remaining & ~still if index in plan.hidden_layers else remaining
+        if index in parts.recurrent:
+            hidden = in_order(layer, hidden, arguments, here & real, still if index in still_layers else None)
+            continue
         allowed = visible_keys(arguments["attention_mask"], real, ~visual) & here  # (N, N)
         allowed &= ~(later & gone)
         blocked = ~(allowed | torch.eye(length, dtype=torch.bool))
@@ -142,6 +145,26 @@ def masked_logits(
             output = output + calls.features[index]
         hidden = output
     return logits_of(model, parts, inputs, hidden)
+
+
+def in_order(
+    layer: Any, hidden: torch.Tensor, arguments: Mapping[str, Any], here: torch.Tensor, still: torch.Tensor | None
+) -> torch.Tensor:
+    """(1, N, D) output of a layer with a running state that sees the tokens `here`, (N,), but leaves `still`."""
+    where, length = here.nonzero()[:, 0], len(here)
+    own = {
+        name: tuple(table[:, where] for table in value)
+        if name == "position_embeddings"
+        else value[..., where]
+        if isinstance(value, torch.Tensor) and value.shape[-1:] == (length,)
+        else value
+        for name, value in arguments.items()
+    }
+    output = hidden.clone()
+    output[:, where] = layer(hidden[:, where], **(own | {"attention_mask": None, "past_key_values": None}))
+    if still is not None:
+        output[0, still] = hidden[0, still]
+    return output
 
 
 def logits_of(model: PreTrainedModel, parts: Parts, inputs: Mapping[str, Any], hidden: torch.Tensor) -> torch.Tensor:

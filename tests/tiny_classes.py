@@ -67,8 +67,16 @@ _INTERLEAVED = {"rope_parameters": MROPE | {"mrope_interleaved": True}}
 _QWEN3_TOWER = {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}
 _QWEN = {"vision_start_token_id": START, "vision_end_token_id": END}
 _CLIP = {"model_type": "clip_vision_model", "image_size": 32, "projection_dim": 16}
+_EARS = {"num_hidden_layers": 4, "hidden_sizes": [8] * 4, "depths": [1] * 4}
 _AUDIO: dict[str, Any] = {"audio_token_id": 59, "vision_start_token_id": START, "vision_end_token_id": END}
 
+_QWEN35 = _QWEN | {
+    "vision_config": {"num_position_embeddings": 64},
+    "text_config": {
+        "rope_parameters": MROPE | {"mrope_interleaved": True, "partial_rotary_factor": 1.0},
+        "layer_types": ["linear_attention", "full_attention", "linear_attention", "linear_attention", "full_attention"],
+    },
+}
 _GOT = TinyClass(
     images_of(3, 256, 256),
     {
@@ -218,7 +226,7 @@ CLASSES: dict[str, TinyClass] = {
     "muse_glimmer": TinyClass(grid_of(2 * 3 * 8 * 8), {"out_hidden_size": 64}, AROUND),
     "muse_spark": TinyClass(
         grid_of(2 * 3 * 8 * 8),
-        {"out_hidden_size": 64, "text_config": {"moe_hidden_size": 16}, "audio_config": {"num_hidden_layers": 4}} | _AUDIO,
+        {"out_hidden_size": 64, "text_config": {"moe_hidden_size": 16}, "audio_config": _EARS} | _AUDIO,
         AROUND,
     ),
     "qwen2_5_omni_thinker": TinyClass(
@@ -244,5 +252,22 @@ CLASSES: dict[str, TinyClass] = {
         images_of(3, 128, 128), {"vision_config": {"image_size": 128}, "text_config": {"sliding_window": 512}}
     ),
     "minimax_m3_vl": TinyClass(patches),
+    "lfm2_vl": TinyClass(
+        lambda images, generator: {
+            "pixel_values": torch.randn(images, 64, 3 * 8 * 8, generator=generator),
+            "spatial_shapes": torch.tensor([[8, 8]] * images),
+            "pixel_attention_mask": torch.ones(images, 64, dtype=torch.long),
+        },
+        {
+            "vision_config": {"num_patches": 64, "vision_use_head": False},
+            "text_config": {"layer_types": ["conv", "full_attention", "conv", "conv", "full_attention"]},
+        },
+    ),
+    "fuyu": TinyClass(
+        lambda images, generator: {"pixel_values": torch.randn(1, images * 16, 3 * 8 * 8, generator=generator)},
+        {"patch_size": 8, "text_config": {"num_key_value_heads": 4}},
+    ),
+    "qwen3_5": TinyClass(patches, _QWEN35, AROUND, kinds=_MM),
+    "qwen3_5_moe": TinyClass(patches, _QWEN35, AROUND, kinds=_MM),
 }  # fmt: skip
 """By `model_type`."""

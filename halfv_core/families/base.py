@@ -14,6 +14,7 @@ from halfv_core.families.admission import Pair
 from halfv_core.families.description import FAMILIES, PLAIN_DECODERS, Family, Tower, register
 from halfv_core.families.discovery import discovered
 from halfv_core.families.unsupported import UNSUPPORTED
+from halfv_core.layer_kinds import RECURRENT, recurrent_layers
 from halfv_core.ranks import Ranks, ranks_of
 from halfv_core.wrappers import check_modules, plain_model
 
@@ -57,6 +58,9 @@ class Parts:
     """Token ids that stand for visual tokens."""
     deepstack: str | None
     """Name of a method of the decoder, as in `Family`."""
+    recurrent: frozenset[int]
+    """Indices of layers that keep a running state of fixed size instead of keys and values: linear attention, short
+    convolutions. All tokens that are there go through them, in order."""
     window: int | None
     """Number of tokens that the decoder's sliding-window layers see; None if it has no such layers."""
     ranks: Ranks
@@ -79,6 +83,11 @@ class Parts:
                 got=type(self.decoder).__name__,
                 expected="the decoder of a registered family",
             )
+
+    @property
+    def first_attention(self) -> int:
+        """Index of the first layer that keeps keys and values."""
+        return next(layer for layer in range(len(self.layers)) if layer not in self.recurrent)
 
     @property
     def flash(self) -> bool:
@@ -114,7 +123,7 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
     if family.deepstack is not None and not callable(getattr(decoder, family.deepstack, None)):
         raise ModelError(f"the model has no {family.decoder}.{family.deepstack}")
     layers = tuple(_find(decoder, "layers", nn.ModuleList))
-    is_plain = text_config.model_type in PLAIN_DECODERS
+    is_plain, kinds = text_config.model_type in PLAIN_DECODERS, _kinds(text_config, len(layers))
     for index, layer in enumerate(layers):
         for path in _PLAIN_PARTS if is_plain else ():
             _find(layer, path, nn.Module, f"{family.decoder}.layers[{index}].")
@@ -123,13 +132,14 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
         core=_find(model, family.core, nn.Module),
         decoder=decoder,
         layers=layers,
-        norm=_find(decoder, "norm", nn.Module),
+        norm=_find(decoder, family.norm, nn.Module),
         head=model.get_output_embeddings(),
         is_plain=is_plain,
         rotary=_rotary(layers[0]) if is_plain else None,
         visual_ids=_visual_ids(model, family),
         deepstack=family.deepstack,
-        window=_window(text_config),
+        recurrent=recurrent_layers(text_config),
+        window=text_config.sliding_window if "sliding_attention" in kinds else None,
         ranks=ranks_of(model, layers[0]),
         pair=Pair.of(model, decoder),
         is_tested=by_hand or (is_named and model.config.model_type in FAMILIES),
@@ -145,17 +155,27 @@ def _find(root: nn.Module, path: str, kind: type[T], prefix: str = "") -> T:
     return found
 
 
-def _window(text_config: PreTrainedConfig) -> int | None:
-    window: int | None = getattr(text_config, "sliding_window", None)
-    kinds = set(getattr(text_config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
-    unknown = kinds - {"full_attention", "sliding_attention"}
+_KINDS = ("full_attention", "sliding_attention", *RECURRENT)
+
+
+def _kinds(text_config: PreTrainedConfig, depth: int) -> list[str]:
+    """The kind of each layer.
+
+    Raises:
+        ModelError: one of them is not supported.
+    """
+    kinds = getattr(text_config, "layer_types", None)
+    if kinds is None:
+        window = getattr(text_config, "sliding_window", None)
+        kinds = ["sliding_attention" if window else "full_attention"] * depth
+    unknown = set(kinds) - set(_KINDS)
     if unknown:
         raise ModelError(
             "the decoder has layers of a kind that is not supported",
             got=", ".join(sorted(unknown)),
-            expected="full_attention or sliding_attention",
+            expected=", ".join(_KINDS),
         )
-    return window if "sliding_attention" in kinds else None
+    return list(kinds)
 
 
 def _rotary(layer: nn.Module) -> Rotary:

@@ -42,7 +42,9 @@ class Family:
     core: str = "model"
     """Dotted path, from the top module, to the module whose forward takes `input_ids` and calls the decoder."""
     decoder: str = "model.language_model"
-    """Dotted path to the decoder, which has `layers` and the final `norm`."""
+    """Dotted path to the decoder, which has `layers` and a final norm."""
+    norm: str = "norm"
+    """Name of the final norm in the decoder."""
     deepstack: str | None = None
     """Name of the decoder's method `(hidden_states, visual_pos_masks, visual_embeds)` that adds features of the vision
     tower to the visual tokens between early layers. These features are not part of a layer's update, so they are added

@@ -17,8 +17,6 @@ UNSUPPORTED: dict[str, str] = {
     "mllama": _CROSS_ATTENTION,
     "paligemma": "image and question see each other in both directions, which plans do not keep up after a pruning",
     "pix2struct": _ENCODER_DECODER,
-    "qwen3_5": "most of its layers are linear attention, which keeps no entry a token",
-    "qwen3_5_moe": "most of its layers are linear attention, which keeps no entry a token",
     "t5gemma2": _ENCODER_DECODER,
     "udop": _ENCODER_DECODER,
 }

@@ -28,6 +28,7 @@ class CacheState:
         self.rope_deltas: torch.Tensor | None = None
         """(B, 1) positions minus token indices behind the latest prefill, in models that keep them for decoding."""
         self._cached: list[CachedTokens | None] = [None] * len(parts.layers)  # None: the whole sequence
+        self._recurrent, self._first = parts.recurrent, parts.first_attention
         self._window = parts.window if plan.interventions else None
         self._prefill_end = 0  # length of the sequence after its latest prefill
         self._is_unfinished = False  # whether a prefill has begun and not gone through all layers
@@ -53,8 +54,8 @@ class CacheState:
         return past if cached is None else cached.length(past)
 
     def sequence_length(self, entries: int) -> int:
-        """Number of tokens in the sequence when layer 0's cache has that many entries."""
-        cached = self._cached[0]
+        """Number of tokens in the sequence when the first cache with entries has that many of them."""
+        cached = self._cached[self._first]
         return entries if cached is None else cached.sequence_length(entries)
 
     def begin_prefill(self) -> None:
@@ -144,6 +145,8 @@ class CacheState:
                 "an earlier call failed and left this KV cache half filled", remedy="start a new cache"
             )
         for index in range(min(len(cache.layers), len(self._cached))):
+            if index in self._recurrent:
+                continue
             layer: Any = cache.layers[index]
             found, expected = layer.get_seq_length(), self.cached_length(index, past)
             if found != expected:

@@ -173,7 +173,7 @@ class _Context:
         return self._views
 
     def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
-        layer = self._parts.layers[self._layer - 1]
+        layer = self._parts.layers[self._around.previous_layer]
         if self._hidden.shape[0] > 1 and has_adapters_by_row(layer.self_attn):
             raise UnsupportedError(
                 "tokens cannot be ranked by attention in a batch whose rows have different adapters",

@@ -106,7 +106,8 @@ def _run_in_kernel(
 
 def _run(parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput) -> torch.Tensor:
     tables, hidden, kwargs = layer_input.tables, layer_input.hidden, layer_input.arguments
-    if min(tables.frozen.counts) == 0:  # a row without frozen tokens needs a query for every slot
+    # A running state takes the tokens in order; and a row without frozen tokens needs a query for every slot.
+    if index in parts.recurrent or min(tables.frozen.counts) == 0:
         output = forward(hidden, **tables.arguments(kwargs))
         return torch.where(tables.frozen.mask[..., None], hidden, output)
     split, layer = tables.split, parts.layers[index]

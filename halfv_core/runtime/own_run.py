@@ -78,12 +78,12 @@ class _StoppingCache:
 def _run(layer: Any, hidden: torch.Tensor, arguments: Mapping[str, Any], cache: _StoppingCache | None) -> Any:
     try:
         with parts_callable(layer):
-            own_forward(layer)(hidden, **arguments | {"attention_mask": None, "past_key_values": cache})
+            own_forward(layer)(hidden, **{**arguments, "attention_mask": None, "past_key_values": cache})
     except _Arrived as arrived:
         return arrived.found
     raise UnsupportedError(
-        f"{type(layer).__name__} keeps no keys and values, or not where transformers' layers do",
-        remedy="use a plan without Freeze, and a selector that reads no attention (random, uniform) after this layer",
+        f"this {type(layer).__name__} has no attention, or not by transformers' kernels and caches",
+        remedy="look at other layers, or use what reads no attention (the selectors random and uniform)",
     )
 
 

@@ -30,9 +30,12 @@ class Surroundings:
     own: Callable[[], LayerInput]
     """The layer's input before the choice."""
     previous: LayerInput | None
-    """The input of the layer before; None at layer 0, and after layers in which tokens were hidden."""
+    """The input of the layer before, or of the latest one with attention; None at layer 0, or if there is none, and
+    after layers in which tokens were hidden."""
+    previous_layer: int
+    """Its index."""
     back: torch.Tensor | None
-    """(B, n) slots of the layer before that the own layer's slots were in; None if they are the same."""
+    """(B, n) slots of that layer that the own layer's slots were in; None if they are the same."""
     whole: torch.Tensor | None
     """(B, q, D) input of layer 0, of all tokens of the prefill; None if nobody reads it."""
     transitions: Callable[[int, torch.Tensor], torch.Tensor]
@@ -163,7 +166,7 @@ class PromptView:
         return self._slots if at == "own" or back is None else back[self._row, self._slots]
 
     def _index_of(self, at: At) -> int:
-        return self._around.layer - (at == "previous")
+        return self._around.previous_layer if at == "previous" else self._around.layer
 
     def _scaling(self, at: At) -> float:
         if self._around.parts.is_plain:

@@ -79,6 +79,7 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
     check_renumbering(parts, plan)
+    _check_recurrent(parts, plan)
     if observed_layers(plan):
         parts.check_plain("a selector that reads what attention and MLP add to each token")
     reads_tower = plan.reads() & {"vision", "grids"}
@@ -97,6 +98,26 @@ def _check_kernel(parts: Parts) -> None:
             expected=f"{', '.join(_KERNELS)} or a flash_attention",
             remedy="load the model with attn_implementation='sdpa'",
         )
+
+
+def _check_recurrent(parts: Parts, plan: Plan) -> None:
+    """Refuse what layers with a running state cannot do: give tokens back, and say what a token attends to."""
+    if not parts.recurrent:
+        return
+    if any(keep.cache == "everywhere" for keep in plan.keeps):
+        raise UnsupportedError(
+            "tokens cannot be taken out of the state of layers without keys and values",
+            got="cache='everywhere'",
+            expected="cache='onward'",
+        )
+    if plan.whens:
+        raise UnsupportedError("the rules of a When ask about attention, which some layers of this decoder do not have")
+    for keep in plan.keeps:
+        if "previous" in keep.reads() and keep.layer <= parts.first_attention:
+            raise UnsupportedError(
+                f"no layer before layer {keep.layer} has attention to rank tokens by",
+                expected=f"layer {parts.first_attention + 1} or later, or a selector that does not read it",
+            )
 
 
 class _Call(local):

@@ -62,7 +62,7 @@ class Tables:
         """
         first, mask = first_table(kwargs.get("position_embeddings")), kwargs.get("attention_mask")
         cached = self._cache_state.cached(index)
-        key = (padding_mask, id(first), id(mask), id(cached), hash(hidden.device))
+        key = (padding_mask, id(first), id(mask), id(cached), hash(hidden.device), index in self._parts.recurrent)
         if key not in self._made:
             # With the model's own tables, so that their ids are not given to others.
             self._made[key] = self._make(index, hidden, slots, frozen, kwargs, padding_mask), (first, mask, cached)
@@ -84,7 +84,9 @@ class Tables:
             there = slots.to(device if first is None else first.device)
             full = None if mask is None else mask.to(there.positions.device)
             cached = self._cache_state.cached(index)
-            if padding_mask:
+            if index in self._parts.recurrent:
+                mask = there.real if there.has_padding else None
+            elif padding_mask:
                 mask = prefill_padding_mask(full, there, cached, self._past)
             else:
                 mask = prefill_mask(full, there, cached, self._past, hidden.dtype)

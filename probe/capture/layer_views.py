@@ -111,6 +111,7 @@ def _view(parts: Parts, layer: int, layer_input: LayerInput) -> PromptView:
         layer=layer,
         own=lambda: layer_input,
         previous=None,
+        previous_layer=layer - 1,
         back=None,
         whole=None,
         transitions=absent,

@@ -122,7 +122,8 @@ class _Identities:
         self._model, self._parts, self._inputs, self._family = model, parts, inputs, family
         self._full = full.float()
         self._nothing = Plan((Keep(layer=depth - 1, keep_ratio=1.0),))
-        self._keep = Plan((Keep(layer=max(1, depth // 3), keep_ratio=0.25),))
+        first = max(1, depth // 3, parts.first_attention + 1)
+        self._keep = Plan((Keep(layer=first, keep_ratio=0.25),))
         self._freeze = Plan((Freeze(layers=tuple(range(depth // 2, depth))),))
         self._both = Plan((*self._keep.interventions, *self._freeze.interventions))
         with torch.no_grad(), attention_kernel(parts.decoder, "eager"):
@@ -174,8 +175,10 @@ class _Identities:
         after = tokens - visual + len(kept[0])
         first = self._keep.keeps[0].layer
         expected = [tokens if layer < first else after for layer in range(len(self._parts.layers))]
-        found = [layer.keys.shape[2] for layer in cache.layers]
-        return found == expected, f"{found[0]} tokens, and {found[-1]} from layer {first} on"
+        attention = [layer for layer in range(len(expected)) if layer not in self._parts.recurrent]
+        found = [cache.layers[layer].keys.shape[2] for layer in attention]
+        passed = found == [expected[layer] for layer in attention]
+        return passed, f"{found[0]} tokens, and {found[-1]} from layer {first} on"
 
     def _decodes(self) -> tuple[bool, str]:
         """Two tokens after the prompt, from its pruned and frozen cache, against the masked reference."""
