@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from halfv_core.layer_kinds import Latent, mixer_weights, recurrent_layers
+from halfv_core.layer_kinds import Latent, mixer_weights, recurrent_layers, sliding_layers
 from halfv_core.plan import Plan
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class DecoderShape:
     """Sizes of latent attention (MLA), whose query and key/value widths are not those above."""
     recurrent: frozenset[int] = frozenset()
     """Indices of layers with a running state instead of keys and values."""
+    sliding: frozenset[int] = frozenset()
+    """Indices of layers whose caches drop what is out of the window."""
+    window: int = 0
+    """Tokens that such a layer sees."""
     mixer: int = 0
     """Weights of the projections of such a layer."""
 
@@ -64,6 +68,8 @@ class DecoderShape:
             value_bytes=value_bytes,
             latent=Latent.of(text_config),
             recurrent=recurrent_layers(text_config),
+            sliding=sliding_layers(text_config),
+            window=getattr(text_config, "sliding_window", None) or 0,
             mixer=mixer_weights(text_config),
         )
 
@@ -87,6 +93,7 @@ class DecoderShape:
         """Bytes that a layer's cache holds for `tokens` tokens."""
         if layer in self.recurrent:
             return 0
+        tokens = min(tokens, self.window - 1) if layer in self.sliding else tokens
         numbers = 2 * self.kv_width if self.latent is None else self.latent.cached
         return tokens * numbers * self.value_bytes
 

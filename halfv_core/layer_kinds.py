@@ -64,6 +64,14 @@ def recurrent_layers(config: "PreTrainedConfig") -> frozenset[int]:
     return frozenset(layer for layer, kind in enumerate(kinds) if kind in RECURRENT)
 
 
+def sliding_layers(config: "PreTrainedConfig") -> frozenset[int]:
+    """Indices of a decoder's layers that see a sliding window only."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:  # then all layers are alike
+        return frozenset(range(config.num_hidden_layers if getattr(config, "sliding_window", None) else 0))
+    return frozenset(layer for layer, kind in enumerate(kinds) if kind == "sliding_attention")
+
+
 def mixer_weights(config: "PreTrainedConfig") -> int:
     """Weights of the projections of a layer with a running state: of gated delta nets, or of short convolutions."""
     hidden: int = config.hidden_size

@@ -14,7 +14,7 @@ from halfv_core.families.admission import Pair
 from halfv_core.families.description import FAMILIES, PLAIN_DECODERS, Family, Tower, register
 from halfv_core.families.discovery import discovered
 from halfv_core.families.unsupported import UNSUPPORTED
-from halfv_core.layer_kinds import RECURRENT, recurrent_layers
+from halfv_core.layer_kinds import RECURRENT, recurrent_layers, sliding_layers
 from halfv_core.ranks import Ranks, ranks_of
 from halfv_core.wrappers import check_modules, plain_model
 
@@ -61,6 +61,8 @@ class Parts:
     recurrent: frozenset[int]
     """Indices of layers that keep a running state of fixed size instead of keys and values: linear attention, short
     convolutions. All tokens that are there go through them, in order."""
+    sliding: frozenset[int]
+    """Indices of the layers that see a sliding window only."""
     window: int | None
     """Number of tokens that the decoder's sliding-window layers see; None if it has no such layers."""
     ranks: Ranks
@@ -123,7 +125,8 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
     if family.deepstack is not None and not callable(getattr(decoder, family.deepstack, None)):
         raise ModelError(f"the model has no {family.decoder}.{family.deepstack}")
     layers = tuple(_find(decoder, "layers", nn.ModuleList))
-    is_plain, kinds = text_config.model_type in PLAIN_DECODERS, _kinds(text_config, len(layers))
+    is_plain = text_config.model_type in PLAIN_DECODERS
+    _check_kinds(text_config)
     for index, layer in enumerate(layers):
         for path in _PLAIN_PARTS if is_plain else ():
             _find(layer, path, nn.Module, f"{family.decoder}.layers[{index}].")
@@ -139,7 +142,8 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
         visual_ids=_visual_ids(model, family),
         deepstack=family.deepstack,
         recurrent=recurrent_layers(text_config),
-        window=text_config.sliding_window if "sliding_attention" in kinds else None,
+        sliding=sliding_layers(text_config),
+        window=text_config.sliding_window if sliding_layers(text_config) else None,
         ranks=ranks_of(model, layers[0]),
         pair=Pair.of(model, decoder),
         is_tested=by_hand or (is_named and model.config.model_type in FAMILIES),
@@ -158,24 +162,15 @@ def _find(root: nn.Module, path: str, kind: type[T], prefix: str = "") -> T:
 _KINDS = ("full_attention", "sliding_attention", *RECURRENT)
 
 
-def _kinds(text_config: PreTrainedConfig, depth: int) -> list[str]:
-    """The kind of each layer.
-
-    Raises:
-        ModelError: one of them is not supported.
-    """
-    kinds = getattr(text_config, "layer_types", None)
-    if kinds is None:
-        window = getattr(text_config, "sliding_window", None)
-        kinds = ["sliding_attention" if window else "full_attention"] * depth
-    unknown = set(kinds) - set(_KINDS)
+def _check_kinds(text_config: PreTrainedConfig) -> None:
+    """Raise ModelError for layers of a kind that is not supported."""
+    unknown = set(getattr(text_config, "layer_types", None) or ()) - set(_KINDS)
     if unknown:
         raise ModelError(
             "the decoder has layers of a kind that is not supported",
             got=", ".join(sorted(unknown)),
             expected=", ".join(_KINDS),
         )
-    return list(kinds)
 
 
 def _rotary(layer: nn.Module) -> Rotary:

@@ -29,7 +29,8 @@ class CacheState:
         """(B, 1) positions minus token indices behind the latest prefill, in models that keep them for decoding."""
         self._cached: list[CachedTokens | None] = [None] * len(parts.layers)  # None: the whole sequence
         self._recurrent, self._first = parts.recurrent, parts.first_attention
-        self._window = parts.window if plan.interventions else None
+        everywhere = any(keep.cache == "everywhere" for keep in plan.keeps)
+        self._window = parts.window if plan.interventions and (parts.flash or everywhere) else None
         self._prefill_end = 0  # length of the sequence after its latest prefill
         self._is_unfinished = False  # whether a prefill has begun and not gone through all layers
         self._ends_in_image = False  # whether that prefill's last token is visual, in any row
@@ -92,8 +93,9 @@ class CacheState:
     def check_sequence(self, past: int, length: int, *, is_prefill: bool) -> None:
         """Refuse new tokens that the plan cannot handle.
 
-        Within the decoder's sliding window, a sliding layer sees what a full layer sees. Beyond it, the layer would
-        count the window in cached tokens instead of tokens of the sequence.
+        Within the decoder's sliding window, a sliding layer sees what a full layer sees. Beyond it, FlashAttention
+        would count the window in cached tokens instead of tokens of the sequence, and what has slid out of a cache
+        cannot be told from what is to be taken out of it.
 
         Args:
             past: length of the sequence before the new tokens.
@@ -122,10 +124,11 @@ class CacheState:
         pruned = is_prefill or self._prefill_end > 0
         if pruned and self._window is not None and length > self._window:
             raise UnsupportedError(
-                "a plan works only while prompt and answer fit the decoder's sliding window",
+                "with FlashAttention, or with cache='everywhere', a plan works only while prompt and answer fit the "
+                "decoder's sliding window",
                 got=f"{length} tokens",
                 expected=f"{self._window} or fewer",
-                remedy="shorten the prompt or the answer, or run this one without the plan",
+                remedy="load the model with attn_implementation='sdpa', and keep cache='onward'",
             )
 
     def check_cache(self, cache: Cache, past: int) -> None:

@@ -7,7 +7,7 @@ import torch
 from halfv_core.families.base import Parts
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.cached_tokens import CachedTokens
-from halfv_core.runtime.masks import decode_mask, decode_padding_mask
+from halfv_core.runtime.masks import decode_mask, decode_padding_mask, held_entries
 from halfv_core.runtime.renumbering import rotary_tables
 
 
@@ -45,12 +45,15 @@ class DecodeState:
         cached, mask = self._cache_state.cached(index), kwargs.get("attention_mask")
         if cached is not None and cached.shift is not None:
             kwargs = kwargs | {"position_embeddings": self._moved(cached, kwargs)}
-        if cached is None or (mask is None and not cached.has_padding):
-            return kwargs  # without a mask, a single new token sees everything, or the kernel is causal
-        if self._padding_mask:
+        held = held_entries(kwargs.get("past_key_values"), index)
+        if not self._cache_state.is_pruned or index in self._parts.recurrent or (cached is None and held is None):
+            return kwargs
+        if mask is None and (cached is None or not cached.has_padding):
+            return kwargs  # a single new token sees everything, or the kernel is causal
+        if self._padding_mask and cached is not None:
             fitting = decode_padding_mask(mask, cached, self._length, hidden.device)
         else:
-            fitting = decode_mask(mask, cached, self._past, self._length, hidden)
+            fitting = decode_mask(mask, cached, self._past, self._length, hidden, held)
         return dict(kwargs, attention_mask=fitting)
 
     def _moved(self, cached: CachedTokens, kwargs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

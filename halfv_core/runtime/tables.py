@@ -8,7 +8,7 @@ from halfv_core.families.base import Parts
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.frozen_split import FrozenTokens
 from halfv_core.runtime.layer_input import LayerInput, LayerTables
-from halfv_core.runtime.masks import prefill_mask, prefill_padding_mask
+from halfv_core.runtime.masks import held_entries, prefill_mask, prefill_padding_mask
 from halfv_core.runtime.renumbering import rotary_tables
 from halfv_core.runtime.rotary_tables import RotaryTables, first_table, of_tokens, on_device
 from halfv_core.runtime.token_slots import TokenSlots
@@ -30,6 +30,7 @@ class Tables:
         self._cache_state = cache_state
         self._past = past
         self._new = new
+        self._is_later = any(cache_state.cached(index) is not None for index in range(len(parts.layers)))
         self._made: dict[tuple[int, ...], tuple[LayerTables, object]] = {}
 
     def forget(self) -> None:
@@ -37,7 +38,9 @@ class Tables:
         self._made = {}
 
     def is_whole(self, index: int, slots: TokenSlots) -> bool:
-        """Whether layer `index` sees the whole sequence."""
+        """Whether layer `index` sees the whole sequence, and the mask that the model has made for it fits."""
+        if self._is_later and index in self._parts.sliding:
+            return False  # the mask is made for more entries than are left within the window
         return slots.unpruned and self._cache_state.cached(index) is None
 
     def layer_input(
@@ -89,7 +92,8 @@ class Tables:
             elif padding_mask:
                 mask = prefill_padding_mask(full, there, cached, self._past)
             else:
-                mask = prefill_mask(full, there, cached, self._past, hidden.dtype)
+                held = held_entries(kwargs.get("past_key_values"), index)
+                mask = prefill_mask(full, there, cached, self._past, hidden.dtype, held)
             indices = there.positions - self._past
             if first is None or (there.shift is None and (cached is None or cached.shift is None)):
                 rotary = of_tokens(rotary, indices)
