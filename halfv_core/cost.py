@@ -42,6 +42,8 @@ class DecoderShape:
     """Width of the MLP that a token goes through."""
     value_bytes: int
     """Bytes of one number in the KV cache."""
+    by_layer: tuple[tuple[int, int], ...] = ()
+    """Query and key/value width of each layer, if they are not all those above."""
     latent: Latent | None = None
     """Sizes of latent attention (MLA), whose query and key/value widths are not those above."""
     recurrent: frozenset[int] = frozenset()
@@ -56,14 +58,13 @@ class DecoderShape:
     @classmethod
     def of(cls, text_config: "PreTrainedConfig", value_bytes: int) -> "DecoderShape":
         """Read the sizes from a decoder's config; `value_bytes` is the size of one number in the KV cache."""
-        heads = text_config.num_attention_heads
-        head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
-        kv_heads = getattr(text_config, "num_key_value_heads", None) or heads
+        widths = _head_widths(text_config)
         return cls(
             layers=text_config.num_hidden_layers,
             hidden=text_config.hidden_size,
-            query_width=heads * head_dim,
-            kv_width=kv_heads * head_dim,
+            query_width=widths[0][0],
+            kv_width=widths[0][1],
+            by_layer=widths if len(set(widths)) > 1 else (),
             mlp=_active_mlp(text_config),
             value_bytes=value_bytes,
             latent=Latent.of(text_config),
@@ -79,40 +80,49 @@ class DecoderShape:
         if layer in self.recurrent:
             return 2 * n * (self.mixer + 3 * self.hidden * self.mlp)
         queries = n - tokens.frozen
-        linear = 2 * queries * (self._query_weights + 3 * self.hidden * self.mlp)
-        return linear + 2 * n * self._kv_weights + 2 * queries * (n + tokens.past) * self._pair_width
+        to_queries, to_keys, pair = self._weights(layer)
+        linear = 2 * queries * (to_queries + 3 * self.hidden * self.mlp)
+        return linear + 2 * n * to_keys + 2 * queries * (n + tokens.past) * pair
 
     def decode_flops(self, keys: int, layer: int = 0) -> int:
         """FLOPs of a layer for one new token that sees `keys` keys, its own included."""
         if layer in self.recurrent:
             return 2 * (self.mixer + 3 * self.hidden * self.mlp)
-        linear = 2 * (self._query_weights + self._kv_weights + 3 * self.hidden * self.mlp)
-        return linear + 2 * keys * self._pair_width
+        to_queries, to_keys, pair = self._weights(layer)
+        return 2 * (to_queries + to_keys + 3 * self.hidden * self.mlp) + 2 * keys * pair
 
     def kv_bytes(self, tokens: int, layer: int = 0) -> int:
         """Bytes that a layer's cache holds for `tokens` tokens."""
         if layer in self.recurrent:
             return 0
         tokens = min(tokens, self.window - 1) if layer in self.sliding else tokens
-        numbers = 2 * self.kv_width if self.latent is None else self.latent.cached
+        numbers = 2 * self._widths(layer)[1] if self.latent is None else self.latent.cached
         return tokens * numbers * self.value_bytes
 
-    @property
-    def _query_weights(self) -> int:
-        """Weights of the projections to queries and of the heads' output."""
-        if self.latent is None:
-            return 2 * self.hidden * self.query_width
-        return self.latent.query_weights(self.hidden)
+    def _widths(self, layer: int) -> tuple[int, int]:
+        """Query and key/value width of a layer."""
+        return self.by_layer[layer] if self.by_layer else (self.query_width, self.kv_width)
 
-    @property
-    def _kv_weights(self) -> int:
-        """Weights of the projections to keys and values."""
-        return 2 * self.hidden * self.kv_width if self.latent is None else self.latent.kv_weights(self.hidden)
+    def _weights(self, layer: int) -> tuple[int, int, int]:
+        """Weights of the projections to queries and of the output; to keys and values; multiply-adds of a pair."""
+        if self.latent is not None:
+            return self.latent.query_weights(self.hidden), self.latent.kv_weights(self.hidden), self.latent.pair_width
+        queries, keys = self._widths(layer)
+        return 2 * self.hidden * queries, 2 * self.hidden * keys, 2 * queries
 
-    @property
-    def _pair_width(self) -> int:
-        """Multiply-adds for one query and one key, over all heads."""
-        return 2 * self.query_width if self.latent is None else self.latent.pair_width
+
+def _head_widths(config: "PreTrainedConfig") -> tuple[tuple[int, int], ...]:
+    """Query and key/value width of each layer."""
+    try:
+        return (_head_width(config),) * int(config.num_hidden_layers)
+    except RuntimeError:  # of configs whose layers differ, where a value for all of them is no answer
+        return tuple(_head_width(layer) for layer in config.per_layer_config)
+
+
+def _head_width(config: "PreTrainedConfig") -> tuple[int, int]:
+    heads: int = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return heads * head_dim, (getattr(config, "num_key_value_heads", None) or heads) * head_dim
 
 
 def _active_mlp(config: "PreTrainedConfig") -> int:

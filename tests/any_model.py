@@ -6,21 +6,8 @@ import torch
 from transformers import AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from tests.tiny import EOS, IMAGE, LAYERS, VIDEO, VOCAB, prepared
-from tests.tiny_classes import CLASSES
-
-SMALL_TEXT: dict[str, Any] = {
-    "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512,
-    "initializer_range": 0.2, "bos_token_id": 0, "eos_token_id": EOS, "pad_token_id": 0,
-    "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "moe_num_experts": 4, "num_experts_per_tok": 2,
-    "moe_k": 2, "moe_topk": 2, "moe_intermediate_size": 24, "n_shared_experts": 1, "moe_num_shared_experts": 1,
-    "shared_expert_intermediate_size": 24, "shared_intermediate_size": 24, "dense_intermediate_size": 48,
-    "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1,
-    "q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8,
-    "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
-}  # fmt: skip
-"""Sizes of decoders, by the names that config classes have for them."""
+from tests.tiny import IMAGE, VIDEO, prepared
+from tests.tiny_classes import CLASSES, SMALL_TEXT
 
 SMALL_TOWER: dict[str, Any] = {
     "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_heads": 2, "num_hidden_layers": 2,

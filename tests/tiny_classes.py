@@ -1,12 +1,25 @@
 """What the tests have to know of model classes that no family is registered for, beyond their config classes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from tests.tiny import AROUND, END, IMAGE, MROPE, START, Pixels, images_of, patches, sized
+from tests.tiny import AROUND, END, EOS, IMAGE, LAYERS, MROPE, START, VOCAB, Pixels, images_of, patches, sized
+
+SMALL_TEXT: dict[str, Any] = {
+    "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512,
+    "initializer_range": 0.2, "bos_token_id": 0, "eos_token_id": EOS, "pad_token_id": 0,
+    "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "moe_num_experts": 4, "num_experts_per_tok": 2,
+    "moe_k": 2, "moe_topk": 2, "moe_intermediate_size": 24, "n_shared_experts": 1, "moe_num_shared_experts": 1,
+    "shared_expert_intermediate_size": 24, "shared_intermediate_size": 24, "dense_intermediate_size": 48,
+    "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1,
+    "q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8,
+    "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+}  # fmt: skip
+"""Sizes of decoders, by the names that config classes have for them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,14 @@ def with_more(pixels: Pixels, more: Callable[[int], dict[str, torch.Tensor]]) ->
     return lambda images, generator: pixels(images, generator) | more(images)
 
 
+def packed(side: int) -> Pixels:
+    """Side x side patches of 8 px for each image, those of all images side by side in one row, and their sizes."""
+    return lambda images, generator: {
+        "pixel_values": torch.randn(1, 3, 8, images * side * side * 8, generator=generator),
+        "target_sizes": torch.tensor([[side, side]] * images, dtype=torch.int32),
+    }
+
+
 def named(name: str, pixels: Pixels) -> Pixels:
     """The same inputs with another name for the pixels."""
 
@@ -67,6 +88,7 @@ _INTERLEAVED = {"rope_parameters": MROPE | {"mrope_interleaved": True}}
 _QWEN3_TOWER = {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}
 _QWEN = {"vision_start_token_id": START, "vision_end_token_id": END}
 _CLIP = {"model_type": "clip_vision_model", "image_size": 32, "projection_dim": 16}
+_SLIDING = ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"]
 _EARS = {"num_hidden_layers": 4, "hidden_sizes": [8] * 4, "depths": [1] * 4}
 _AUDIO: dict[str, Any] = {"audio_token_id": 59, "vision_start_token_id": START, "vision_end_token_id": END}
 
@@ -88,6 +110,15 @@ _GOT = TinyClass(
         },
     },
 )  # fmt: skip
+
+_MINICPM = TinyClass(
+    packed(16),
+    {
+        "text_config": _QWEN35["text_config"] | {"model_type": "qwen3_5_text"},
+        "vision_config": {"image_size": 128},
+        "insert_layer_id": 0,
+    },
+)
 
 CLASSES: dict[str, TinyClass] = {
     "aya_vision": TinyClass(
@@ -252,6 +283,79 @@ CLASSES: dict[str, TinyClass] = {
         images_of(3, 128, 128), {"vision_config": {"image_size": 128}, "text_config": {"sliding_window": 512}}
     ),
     "minimax_m3_vl": TinyClass(patches),
+    "minicpmv4_6": _MINICPM,
+    "minicpmv4_7": replace(_MINICPM, kinds=_MM),
+    "minicpm_ocr": replace(_MINICPM, pixels=packed(8)),
+    "cohere_compass": TinyClass(
+        patches,
+        _QWEN | {"vision_config": _QWEN3_TOWER, "text_config": {"rope_parameters": {"full_attention": MROPE}}},
+        AROUND,
+        kinds=_MM,
+    ),
+    "lfm3_vl": TinyClass(
+        patches,
+        {
+            "text_config": {
+                "sliding_window": 512,
+                "layer_types": ["conv", "full_attention", "conv", "sliding_attention", "full_attention"],
+            },
+        },
+    ),
+    "deepseek_vl_hybrid": TinyClass(
+        with_more(
+            images_of(3, 32, 32), lambda images: {"high_res_pixel_values": torch.ones(images, 3, 64, 64).cumsum(2) / 32}
+        ),
+        {
+            "text_config": _of("llama"), "vision_config": _SIGLIP | {"image_size": 32},
+            "high_res_vision_config": {
+                "model_type": "sam_vision_model", "output_channels": 16, "image_size": 64, "window_size": 4,
+                "global_attn_indexes": [1], "mlp_dim": 16,
+            },
+        },
+    ),
+    "gemma4": TinyClass(
+        lambda images, generator: {
+            "pixel_values": torch.rand(images, 64, 3 * 8 * 8, generator=generator),
+            "image_position_ids": torch.cartesian_prod(torch.arange(8), torch.arange(8)).flip(1).repeat(images, 1, 1),
+        },
+        {
+            "vision_config": {"model_type": "gemma4_vision", "pooling_kernel_size": 2, "num_key_value_heads": 2},
+            "text_config": {
+                "vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 8, "global_head_dim": 16,
+                "layer_types": _SLIDING,
+            },
+        },
+        kinds=_MM,
+    ),
+    "gemma4_unified": TinyClass(
+        lambda images, generator: {
+            "pixel_values": torch.rand(images, 16, 3 * 8 * 8, generator=generator),
+            "image_position_ids": torch.cartesian_prod(torch.arange(4), torch.arange(4)).flip(1).repeat(images, 1, 1),
+        },
+        {
+            "vision_config": {
+                "model_type": "gemma4_unified_vision", "pooling_kernel_size": 1, "mm_embed_dim": 16,
+                "mm_posemb_size": 8, "output_proj_dims": 16,
+            },
+            "text_config": {"global_head_dim": 16, "layer_types": _SLIDING},
+        },
+        kinds=_MM,
+    ),
+    "deepseek_ocr2": TinyClass(
+        images_of(3, 256, 256),
+        {
+            "vision_config": {
+                "sam_config": {
+                    "hidden_size": 16, "output_channels": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                    "image_size": 256, "patch_size": 16, "window_size": 4, "global_attn_indexes": [0], "mlp_dim": 16,
+                    "downsample_channels": [16, 16], "initializer_range": 0.2,
+                },
+                "encoder_config": SMALL_TEXT | {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+            },
+            "text_config": {"mlp_layer_types": ["dense", "sparse", "sparse", "sparse", "sparse"]},
+        },
+        image=[IMAGE] * 145,
+    ),
     "lfm2_vl": TinyClass(
         lambda images, generator: {
             "pixel_values": torch.randn(images, 64, 3 * 8 * 8, generator=generator),

@@ -164,6 +164,12 @@ _KINDS = ("full_attention", "sliding_attention", *RECURRENT)
 
 def _check_kinds(text_config: PreTrainedConfig) -> None:
     """Raise ModelError for layers of a kind that is not supported."""
+    if getattr(text_config, "num_kv_shared_layers", 0):
+        raise ModelError(
+            "the decoder's last layers read the keys and values of earlier ones, which hold other tokens after pruning",
+            got=f"num_kv_shared_layers {text_config.num_kv_shared_layers}",
+            expected="a checkpoint in which each layer has its own, such as the larger ones of Gemma 4",
+        )
     unknown = set(getattr(text_config, "layer_types", None) or ()) - set(_KINDS)
     if unknown:
         raise ModelError(

@@ -70,14 +70,30 @@ class LayerOfRows:
             if change.head_off is not None
         ]
         with ExitStack() as stack:
+            output: torch.Tensor
             if off:
                 stack.enter_context(_heads_off(parts, self._module.self_attn, off))
             if parts.flash:
                 stack.enter_context(attention_kernel(parts.decoder, "sdpa"))
-            output: torch.Tensor = self._module(hidden, **self._arguments(hidden, changes))
+            if self._layer in parts.recurrent:
+                output = self._in_order(hidden, changes)
+            else:
+                output = self._module(hidden, **self._arguments(hidden, changes))
         if self._layer < len(features):
             output = output + self._rows.of(features[self._layer]).to(output.device)
         return output
+
+    def _in_order(self, hidden: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
+        """A layer with a running state, through which the other tokens go as well, as they were."""
+        if any(change.unseen is not None for change in changes):
+            raise UnsupportedError(
+                f"layer {self._layer} has no attention from which tokens could be hidden",
+                remedy="use a variant that does not hide tokens",
+            )
+        whole = self._calls.states[self._layer].to(hidden.device).repeat(len(hidden), 1, 1)
+        where = self._rows.indices.to(hidden.device)
+        output: torch.Tensor = self._module(whole.index_copy(1, where, hidden), **self._calls.arguments[self._layer])
+        return output[:, where]
 
     def _arguments(self, hidden: torch.Tensor, changes: Sequence[Change]) -> dict[str, Any]:
         """The call's other arguments for (B, r, D) states."""
