@@ -375,3 +375,12 @@ CLASSES: dict[str, TinyClass] = {
     "qwen3_5_moe": TinyClass(patches, _QWEN35, AROUND, kinds=_MM),
 }  # fmt: skip
 """By `model_type`."""
+
+REFUSED = {"hunyuan_vl": "rows of a padded batch are as if alone"}
+"""Of these, those that are not admitted, with the identity that does not hold: HunYuan-VL counts the images of a batch
+across its rows, with a plan or without."""
+UNTRIED = {
+    "fast_vlm": "its vision tower comes from timm, which the tests do not have",
+    "perception_lm": "its vision tower comes from timm, which the tests do not have",
+}
+"""Classes that are neither refused nor built here; a loaded model is proven like any other."""

@@ -15,11 +15,9 @@ from tests.any_model import any_model, any_prompt
 from tests.contract.test_families import PLANS
 from tests.masked_reference import Chosen, generate_by_recomputation, masked_logits
 from tests.tiny import IMAGE
-from tests.tiny_classes import CLASSES
+from tests.tiny_classes import CLASSES, REFUSED
 from tests.unit.probe.trials.test_proofs import OnePrompt
 
-REFUSED = {"hunyuan_vl": "rows of a padded batch are as if alone"}
-"""Classes of which an identity does not hold, with its name: HunYuan-VL counts the images of a batch across rows."""
 ADMITTED = sorted(CLASSES.keys() - REFUSED)
 ALWAYS = ("keep_inside_freeze",)
 """Plans of the default suite; the others are run with --runslow."""
