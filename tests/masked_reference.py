@@ -152,17 +152,12 @@ def in_order(
     layer: Any, hidden: torch.Tensor, arguments: Mapping[str, Any], here: torch.Tensor, still: torch.Tensor | None
 ) -> torch.Tensor:
     """(1, N, D) output of a layer with a running state that sees the tokens `here`, (N,), but leaves `still`."""
-    where, length = here.nonzero()[:, 0], len(here)
-    own = {
-        name: tuple(table[:, where] for table in value)
-        if name == "position_embeddings"
-        else value[..., where]
-        if isinstance(value, torch.Tensor) and value.shape[-1:] == (length,)
-        else value
-        for name, value in arguments.items()
-    }
+    where = here.nonzero()[:, 0]
+    own = dict(arguments) | {"attention_mask": None, "past_key_values": None, "position_embeddings": None}
+    if isinstance(own.get("position_ids"), torch.Tensor):
+        own["position_ids"] = own["position_ids"][..., where]
     output = hidden.clone()
-    output[:, where] = layer(hidden[:, where], **(own | {"attention_mask": None, "past_key_values": None}))
+    output[:, where] = layer(hidden[:, where], **own)
     if still is not None:
         output[0, still] = hidden[0, still]
     return output

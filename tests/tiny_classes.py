@@ -284,7 +284,7 @@ CLASSES: dict[str, TinyClass] = {
     ),
     "minimax_m3_vl": TinyClass(patches),
     "minicpmv4_6": _MINICPM,
-    "minicpmv4_7": replace(_MINICPM, kinds=_MM),
+    "minicpmv4_7": replace(_MINICPM, around=AROUND, kinds=_MM),
     "minicpm_ocr": replace(_MINICPM, pixels=packed(8)),
     "cohere_compass": TinyClass(
         patches,

@@ -39,7 +39,7 @@ UNSUPPORTED: dict[str, str] = {
     "qwen4_exp": _INDEXED,
     "t5gemma2": _ENCODER_DECODER,
     "udop": _ENCODER_DECODER,
-    "unlimited_ocr": "its layers see the prompt and a window behind it, counted in cached tokens, which a pruning changes",
+    "unlimited_ocr": "layers see the prompt and a window behind it, counted in cached tokens, which a pruning changes",
     "vision-encoder-decoder": _ENCODER_DECODER,
 }
 """Reasons by the `config.model_type` of the checkpoint."""
