@@ -8,7 +8,10 @@ a layer of n tokens, width d, query width d_q, key/value width d_kv (grouped que
     dense   2 n (2 d d_q + 2 d d_kv + 3 d m) + 4 n^2 d_q
     frozen  2 t (2 d d_q + 3 d m) + 4 n d d_kv + 4 t n d_q        t of the n tokens are updated
 
-With d_q = d and d_kv = d these are the formulas of ShortV (arXiv 2504.00502, table 1).
+With d_q = d and d_kv = d these are the formulas of ShortV (arXiv 2504.00502, table 1). Latent attention has the sizes
+of its low-rank projections instead, and caches the latents; that they are expanded again for each new token is not
+counted. A layer with a running state (linear attention, short convolution) costs its projections and its MLP for every
+token that is there, frozen or not, and caches nothing that grows.
 
 Papers often count visual tokens only, as if the prompt had no text; `Cost.visual_flops` follows that convention.
 """
@@ -18,6 +21,7 @@ from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from halfv_core.layer_kinds import Latent, mixer_weights, recurrent_layers, sliding_layers
 from halfv_core.plan import Plan
 
 if TYPE_CHECKING:
@@ -38,38 +42,87 @@ class DecoderShape:
     """Width of the MLP that a token goes through."""
     value_bytes: int
     """Bytes of one number in the KV cache."""
+    by_layer: tuple[tuple[int, int], ...] = ()
+    """Query and key/value width of each layer, if they are not all those above."""
+    latent: Latent | None = None
+    """Sizes of latent attention (MLA), whose query and key/value widths are not those above."""
+    recurrent: frozenset[int] = frozenset()
+    """Indices of layers with a running state instead of keys and values."""
+    sliding: frozenset[int] = frozenset()
+    """Indices of layers whose caches drop what is out of the window."""
+    window: int = 0
+    """Tokens that such a layer sees."""
+    mixer: int = 0
+    """Weights of the projections of such a layer."""
 
     @classmethod
     def of(cls, text_config: "PreTrainedConfig", value_bytes: int) -> "DecoderShape":
         """Read the sizes from a decoder's config; `value_bytes` is the size of one number in the KV cache."""
-        heads = text_config.num_attention_heads
-        head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
-        kv_heads = getattr(text_config, "num_key_value_heads", None) or heads
+        widths = _head_widths(text_config)
         return cls(
             layers=text_config.num_hidden_layers,
             hidden=text_config.hidden_size,
-            query_width=heads * head_dim,
-            kv_width=kv_heads * head_dim,
+            query_width=widths[0][0],
+            kv_width=widths[0][1],
+            by_layer=widths if len(set(widths)) > 1 else (),
             mlp=_active_mlp(text_config),
             value_bytes=value_bytes,
+            latent=Latent.of(text_config),
+            recurrent=recurrent_layers(text_config),
+            sliding=sliding_layers(text_config),
+            window=getattr(text_config, "sliding_window", None) or 0,
+            mixer=mixer_weights(text_config),
         )
 
-    def prefill_flops(self, tokens: "LayerTokens") -> int:
-        """FLOPs of one layer for the prompt."""
+    def prefill_flops(self, tokens: "LayerTokens", layer: int = 0) -> int:
+        """FLOPs of a layer for the prompt."""
         n = tokens.visual + tokens.text
+        if layer in self.recurrent:
+            return 2 * n * (self.mixer + 3 * self.hidden * self.mlp)
         queries = n - tokens.frozen
-        linear = 2 * queries * self.hidden * (2 * self.query_width + 3 * self.mlp)
-        keys_values = 4 * n * self.hidden * self.kv_width
-        return linear + keys_values + 4 * queries * (n + tokens.past) * self.query_width
+        to_queries, to_keys, pair = self._weights(layer)
+        linear = 2 * queries * (to_queries + 3 * self.hidden * self.mlp)
+        return linear + 2 * n * to_keys + 2 * queries * (n + tokens.past) * pair
 
-    def decode_flops(self, keys: int) -> int:
-        """FLOPs of one layer for one new token that sees `keys` keys, its own included."""
-        linear = 2 * self.hidden * (2 * self.query_width + 2 * self.kv_width + 3 * self.mlp)
-        return linear + 4 * keys * self.query_width
+    def decode_flops(self, keys: int, layer: int = 0) -> int:
+        """FLOPs of a layer for one new token that sees `keys` keys, its own included."""
+        if layer in self.recurrent:
+            return 2 * (self.mixer + 3 * self.hidden * self.mlp)
+        to_queries, to_keys, pair = self._weights(layer)
+        return 2 * (to_queries + to_keys + 3 * self.hidden * self.mlp) + 2 * keys * pair
 
-    def kv_bytes(self, tokens: int) -> int:
-        """Bytes that one layer's cache holds for `tokens` tokens."""
-        return 2 * tokens * self.kv_width * self.value_bytes
+    def kv_bytes(self, tokens: int, layer: int = 0) -> int:
+        """Bytes that a layer's cache holds for `tokens` tokens."""
+        if layer in self.recurrent:
+            return 0
+        tokens = min(tokens, self.window - 1) if layer in self.sliding else tokens
+        numbers = 2 * self._widths(layer)[1] if self.latent is None else self.latent.cached
+        return tokens * numbers * self.value_bytes
+
+    def _widths(self, layer: int) -> tuple[int, int]:
+        """Query and key/value width of a layer."""
+        return self.by_layer[layer] if self.by_layer else (self.query_width, self.kv_width)
+
+    def _weights(self, layer: int) -> tuple[int, int, int]:
+        """Weights of the projections to queries and of the output; to keys and values; multiply-adds of a pair."""
+        if self.latent is not None:
+            return self.latent.query_weights(self.hidden), self.latent.kv_weights(self.hidden), self.latent.pair_width
+        queries, keys = self._widths(layer)
+        return 2 * self.hidden * queries, 2 * self.hidden * keys, 2 * queries
+
+
+def _head_widths(config: "PreTrainedConfig") -> tuple[tuple[int, int], ...]:
+    """Query and key/value width of each layer."""
+    try:
+        return (_head_width(config),) * int(config.num_hidden_layers)
+    except RuntimeError:  # of configs whose layers differ, where a value for all of them is no answer
+        return tuple(_head_width(layer) for layer in config.per_layer_config)
+
+
+def _head_width(config: "PreTrainedConfig") -> tuple[int, int]:
+    heads: int = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return heads * head_dim, (getattr(config, "num_key_value_heads", None) or heads) * head_dim
 
 
 def _active_mlp(config: "PreTrainedConfig") -> int:
@@ -82,12 +135,13 @@ def _active_mlp(config: "PreTrainedConfig") -> int:
     experts = of("num_experts_per_tok", "moe_k", "moe_topk", default=0)
     if not experts or not of("num_experts", "n_routed_experts", "moe_num_experts", "num_local_experts", default=0):
         return int(config.intermediate_size)
-    widths = of("moe_intermediate_size", default=config.intermediate_size)
+    own: int = of("intermediate_size", default=0)  # of layers without experts
+    widths = of("moe_intermediate_size", default=own)
     width = fmean(widths) if isinstance(widths, list | tuple) else widths
     shared = of("shared_expert_intermediate_size", default=0)
     shared = shared or width * of("n_shared_experts", "moe_num_shared_experts", default=0)
     dense = _dense_layers(config) / config.num_hidden_layers
-    mean: float = dense * config.intermediate_size + (1 - dense) * (experts * width + shared)
+    mean: float = dense * own + (1 - dense) * (experts * width + shared)
     return round(mean)
 
 
@@ -187,15 +241,16 @@ def cost_of(shape: DecoderShape, rows: Sequence[LayerTokens], new_tokens: int = 
         new_tokens: number of tokens that were fed one by one after the prompt.
     """
     full = [LayerTokens(row.visual + row.absent, row.text, past=row.past + row.past_absent) for row in rows]
+    layers = range(len(rows))
     return Cost(
-        prefill_flops=sum(map(shape.prefill_flops, rows)),
-        prefill_flops_full=sum(map(shape.prefill_flops, full)),
-        visual_flops=sum(map(shape.prefill_flops, map(_visual_alone, rows))),
-        visual_flops_full=sum(map(shape.prefill_flops, map(_visual_alone, full))),
-        decode_flops=sum(_decoding(shape, row, new_tokens) for row in rows),
-        decode_flops_full=sum(_decoding(shape, row, new_tokens) for row in full),
-        kv_bytes=sum(shape.kv_bytes(_cached(row) + new_tokens) for row in rows),
-        kv_bytes_full=sum(shape.kv_bytes(_cached(row) + new_tokens) for row in full),
+        prefill_flops=sum(map(shape.prefill_flops, rows, layers)),
+        prefill_flops_full=sum(map(shape.prefill_flops, full, layers)),
+        visual_flops=sum(map(shape.prefill_flops, map(_visual_alone, rows), layers)),
+        visual_flops_full=sum(map(shape.prefill_flops, map(_visual_alone, full), layers)),
+        decode_flops=sum(_decoding(shape, row, new_tokens, layer) for layer, row in enumerate(rows)),
+        decode_flops_full=sum(_decoding(shape, row, new_tokens, layer) for layer, row in enumerate(full)),
+        kv_bytes=sum(shape.kv_bytes(_cached(row) + new_tokens, layer) for layer, row in enumerate(rows)),
+        kv_bytes_full=sum(shape.kv_bytes(_cached(row) + new_tokens, layer) for layer, row in enumerate(full)),
     )
 
 
@@ -203,8 +258,8 @@ def _visual_alone(row: LayerTokens) -> LayerTokens:
     return row._replace(text=0, past=0)
 
 
-def _decoding(shape: DecoderShape, row: LayerTokens, new_tokens: int) -> int:
-    return sum(shape.decode_flops(_cached(row) + number) for number in range(1, new_tokens + 1))
+def _decoding(shape: DecoderShape, row: LayerTokens, new_tokens: int, layer: int) -> int:
+    return sum(shape.decode_flops(_cached(row) + number, layer) for number in range(1, new_tokens + 1))
 
 
 def _cached(row: LayerTokens) -> int:

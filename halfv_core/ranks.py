@@ -61,12 +61,12 @@ ALONE = Ranks()
 """One process, which runs the whole model."""
 
 
-def ranks_of(model: nn.Module, query_projection: nn.Module) -> Ranks:
+def ranks_of(model: nn.Module, layer: nn.Module) -> Ranks:
     """The processes over which a model's heads are split, by transformers or by torch's `parallelize_module`.
 
     Args:
         model: as transformers loaded it.
-        query_projection: of any of its attention modules.
+        layer: any of its decoder layers.
 
     Raises:
         UnsupportedError: the model is split in another way as well, by layers (pipeline parallel) or by FSDP, in which
@@ -74,8 +74,8 @@ def ranks_of(model: nn.Module, query_projection: nn.Module) -> Ranks:
     """
     mesh: Any = getattr(model, "_device_mesh", None)
     if mesh is None:
-        weight: Any = getattr(query_projection, "weight", None)
-        mesh = getattr(weight, "device_mesh", None)
+        meshes = (getattr(weight, "device_mesh", None) for weight in layer.parameters())
+        mesh = next((found for found in meshes if found is not None), None)
     if any(base.__name__ in _FSDP for module in model.modules() for base in type(module).__mro__):
         raise _split("by FSDP")
     if mesh is None or mesh.size() == 1:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from halfv_core import Plan, Run
 from halfv_core.families import Parts, parts_of
 from halfv_core.interventions import runs_of
-from halfv_core.runtime.patching import Wrap, wrapped
+from halfv_core.runtime.patching import Wrap, by_name, wrapped
 from tests.tiny import continued
 
 
@@ -36,9 +36,9 @@ def layer_calls(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Calls:
     arguments: list[dict[str, Any]] = []
     features: list[torch.Tensor] = []
 
-    def record_call(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def record_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden.append(args[0])
-        arguments.append(dict(kwargs))
+        arguments.append(by_name(layer.forward, args[1:], kwargs))
 
     def record_features(add: Any) -> Any:
         def run(states: torch.Tensor, where: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -56,12 +56,13 @@ def layer_calls(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Calls:
 
 
 def visible_keys(mask: torch.Tensor | None, real: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-    """(N, N) bool: which key columns each query row sees in the model's own mask, which must be causal for text."""
+    """(N, N) bool: which key columns each query row sees in the model's own mask, which must be causal for text; a
+    sliding window may hide columns."""
     causal = torch.ones(len(real), len(real)).tril().bool() & real
     if mask is None:
         return causal
     found = mask[0, 0] if mask.dtype == torch.bool else mask[0, 0] == 0
-    assert torch.equal(found[text & real], causal[text & real])
+    assert not (found & ~causal)[text & real].any()
     return found & real
 
 
@@ -130,6 +131,9 @@ def masked_logits(
             exempt = _mask_of(chosen.exempt[index], length)
         still = visual & ~exempt
         here = remaining & ~still if index in plan.hidden_layers else remaining
+        if index in parts.recurrent:
+            hidden = in_order(layer, hidden, arguments, here & real, still if index in still_layers else None)
+            continue
         allowed = visible_keys(arguments["attention_mask"], real, ~visual) & here  # (N, N)
         allowed &= ~(later & gone)
         blocked = ~(allowed | torch.eye(length, dtype=torch.bool))
@@ -141,7 +145,30 @@ def masked_logits(
         if index < len(calls.features):
             output = output + calls.features[index]
         hidden = output
-    return parts.head(parts.norm(hidden))[0]
+    return logits_of(model, parts, inputs, hidden)
+
+
+def in_order(
+    layer: Any, hidden: torch.Tensor, arguments: Mapping[str, Any], here: torch.Tensor, still: torch.Tensor | None
+) -> torch.Tensor:
+    """(1, N, D) output of a layer with a running state that sees the tokens `here`, (N,), but leaves `still`."""
+    where = here.nonzero()[:, 0]
+    own = dict(arguments) | {"attention_mask": None, "past_key_values": None, "position_embeddings": None}
+    if isinstance(own.get("position_ids"), torch.Tensor):
+        own["position_ids"] = own["position_ids"][..., where]
+    output = hidden.clone()
+    output[:, where] = layer(hidden[:, where], **own)
+    if still is not None:
+        output[0, still] = hidden[0, still]
+    return output
+
+
+def logits_of(model: PreTrainedModel, parts: Parts, inputs: Mapping[str, Any], hidden: torch.Tensor) -> torch.Tensor:
+    """(N, vocabulary) logits that the model makes of (1, N, D) outputs of its last layer."""
+    if parts.is_tested:
+        return parts.head(parts.norm(hidden))[0]
+    with wrapped([Wrap(parts.layers[-1], "forward", lambda _: lambda *args, **kwargs: hidden)], plan=False):
+        return model(**inputs, use_cache=False).logits[0]  # which some classes scale or cap
 
 
 def _mask_of(positions: torch.Tensor, length: int) -> torch.Tensor:

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from halfv_core.errors import ModelError
+from halfv_core.errors import ModelError, UnsupportedError
 from halfv_core.families.admission import Pair
-from halfv_core.families.description import FAMILIES, Family, Tower, register
+from halfv_core.families.description import FAMILIES, PLAIN_DECODERS, Family, Tower, register
 from halfv_core.families.discovery import discovered
 from halfv_core.families.unsupported import UNSUPPORTED
+from halfv_core.layer_kinds import RECURRENT, recurrent_layers, sliding_layers
 from halfv_core.ranks import Ranks, ranks_of
 from halfv_core.wrappers import check_modules, plain_model
 
@@ -48,12 +49,20 @@ class Parts:
     layers: tuple[Any, ...]
     norm: Any
     head: Any
-    rotary: Rotary
-    """The family's `apply_rotary_pos_emb(q, k, cos, sin)`."""
+    is_plain: bool
+    """Whether each layer makes its queries, keys and values with `q_proj`, `k_proj` and `v_proj` behind an
+    `input_layernorm`, and rotates all dimensions of them by `rotary`. Other layers are run for what they make."""
+    rotary: Rotary | None
+    """The `apply_rotary_pos_emb(q, k, cos, sin)` of a plain decoder."""
     visual_ids: tuple[int, ...]
     """Token ids that stand for visual tokens."""
     deepstack: str | None
     """Name of a method of the decoder, as in `Family`."""
+    recurrent: frozenset[int]
+    """Indices of layers that keep a running state of fixed size instead of keys and values: linear attention, short
+    convolutions. All tokens that are there go through them, in order."""
+    sliding: frozenset[int]
+    """Indices of the layers that see a sliding window only."""
     window: int | None
     """Number of tokens that the decoder's sliding-window layers see; None if it has no such layers."""
     ranks: Ranks
@@ -64,13 +73,31 @@ class Parts:
     """Whether this decoder in this family has tests of its own, or was described by hand. Other pairs have to be proven
     first; see halfv_core.families.admission."""
 
+    def check_plain(self, what: str) -> None:
+        """Raise UnsupportedError if the decoder is not plain.
+
+        Args:
+            what: that needs to know the layers, for the message.
+        """
+        if not self.is_plain:
+            raise UnsupportedError(
+                f"{what} needs to know how the decoder's layers are made",
+                got=type(self.decoder).__name__,
+                expected="the decoder of a registered family",
+            )
+
+    @property
+    def first_attention(self) -> int:
+        """Index of the first layer that keeps keys and values."""
+        return next(layer for layer in range(len(self.layers)) if layer not in self.recurrent)
+
     @property
     def flash(self) -> bool:
         """Whether the decoder's attention kernel is FlashAttention, which takes padding masks only."""
         return "flash" in self.decoder.config._attn_implementation
 
 
-_LAYER_PARTS = ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
+_PLAIN_PARTS = ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 
 
 def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
@@ -98,21 +125,26 @@ def parts_of(model: PreTrainedModel, family: Family | None = None) -> Parts:
     if family.deepstack is not None and not callable(getattr(decoder, family.deepstack, None)):
         raise ModelError(f"the model has no {family.decoder}.{family.deepstack}")
     layers = tuple(_find(decoder, "layers", nn.ModuleList))
+    is_plain = text_config.model_type in PLAIN_DECODERS
+    _check_kinds(text_config)
     for index, layer in enumerate(layers):
-        for path in _LAYER_PARTS:
+        for path in _PLAIN_PARTS if is_plain else ():
             _find(layer, path, nn.Module, f"{family.decoder}.layers[{index}].")
     check_modules(model, layers)
     return Parts(
         core=_find(model, family.core, nn.Module),
         decoder=decoder,
         layers=layers,
-        norm=_find(decoder, "norm", nn.Module),
+        norm=_find(decoder, family.norm, nn.Module),
         head=model.get_output_embeddings(),
-        rotary=_rotary(layers[0]),
+        is_plain=is_plain,
+        rotary=_rotary(layers[0]) if is_plain else None,
         visual_ids=_visual_ids(model, family),
         deepstack=family.deepstack,
-        window=_window(text_config),
-        ranks=ranks_of(model, _find(layers[0], "self_attn.q_proj", nn.Module)),
+        recurrent=recurrent_layers(text_config),
+        sliding=sliding_layers(text_config),
+        window=text_config.sliding_window if sliding_layers(text_config) else None,
+        ranks=ranks_of(model, layers[0]),
         pair=Pair.of(model, decoder),
         is_tested=by_hand or (is_named and model.config.model_type in FAMILIES),
     )
@@ -127,17 +159,24 @@ def _find(root: nn.Module, path: str, kind: type[T], prefix: str = "") -> T:
     return found
 
 
-def _window(text_config: PreTrainedConfig) -> int | None:
-    window: int | None = getattr(text_config, "sliding_window", None)
-    kinds = set(getattr(text_config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
-    unknown = kinds - {"full_attention", "sliding_attention"}
+_KINDS = ("full_attention", "sliding_attention", *RECURRENT)
+
+
+def _check_kinds(text_config: PreTrainedConfig) -> None:
+    """Raise ModelError for layers of a kind that is not supported."""
+    if getattr(text_config, "num_kv_shared_layers", 0):
+        raise ModelError(
+            "the decoder's last layers read the keys and values of earlier ones, which hold other tokens after pruning",
+            got=f"num_kv_shared_layers {text_config.num_kv_shared_layers}",
+            expected="a checkpoint in which each layer has its own, such as the larger ones of Gemma 4",
+        )
+    unknown = set(getattr(text_config, "layer_types", None) or ()) - set(_KINDS)
     if unknown:
         raise ModelError(
             "the decoder has layers of a kind that is not supported",
             got=", ".join(sorted(unknown)),
-            expected="full_attention or sliding_attention",
+            expected=", ".join(_KINDS),
         )
-    return window if "sliding_attention" in kinds else None
 
 
 def _rotary(layer: nn.Module) -> Rotary:

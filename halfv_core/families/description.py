@@ -42,7 +42,9 @@ class Family:
     core: str = "model"
     """Dotted path, from the top module, to the module whose forward takes `input_ids` and calls the decoder."""
     decoder: str = "model.language_model"
-    """Dotted path to the decoder, which has `layers` and the final `norm`."""
+    """Dotted path to the decoder, which has `layers` and a final norm."""
+    norm: str = "norm"
+    """Name of the final norm in the decoder."""
     deepstack: str | None = None
     """Name of the decoder's method `(hidden_states, visual_pos_masks, visual_embeds)` that adds features of the vision
     tower to the visual tokens between early layers. These features are not part of a layer's update, so they are added
@@ -53,6 +55,16 @@ class Family:
 
 FAMILIES: Registry[Family] = Registry("family", ModelError)
 """Families by the `config.model_type` of the checkpoint."""
+
+
+PLAIN_DECODERS = frozenset(
+    (
+        *("gemma3_text", "llama", "mistral", "qwen2", "qwen3"),
+        *("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text", "qwen3_vl_moe_text"),
+    )
+)
+"""`model_type` of the decoders whose layers are plain (see `Parts.is_plain`), as the tests show. What the others make
+before attention is not known here, and need not be."""
 
 
 def register(model_type: str, family: Family) -> None:

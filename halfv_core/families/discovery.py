@@ -15,6 +15,8 @@ from halfv_core.families.description import Family
 
 VISUAL_TOKENS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 """Config fields in which transformers' model classes keep the ids that stand for visual tokens."""
+FINAL_NORMS = ("norm", "embedding_norm", "final_layernorm")
+"""Names that decoders have for the norm behind their last layer."""
 DEEPSTACK = "_deepstack_process"
 """Name of the decoder's method that adds features of the vision tower between layers, where there is one."""
 
@@ -37,6 +39,7 @@ def discovered(model: PreTrainedModel) -> Family:
         visual_tokens=ids,
         core=_core(model, decoder, name),
         decoder=decoder,
+        norm=_norm(model.get_submodule(decoder)) or "norm",
         deepstack=DEEPSTACK if hasattr(model.get_submodule(decoder), DEEPSTACK) else None,
     )
 
@@ -46,7 +49,7 @@ def _decoder(model: Any, name: str) -> str:
     found = {
         path: module
         for path, module in model.named_modules()
-        if isinstance(getattr(module, "layers", None), nn.ModuleList) and hasattr(module, "norm")
+        if isinstance(getattr(module, "layers", None), nn.ModuleList) and _norm(module)
         if hasattr(module, "embed_tokens")
     }
     paths: list[str] = [path for path, module in found.items() if module is model.get_decoder()] or list(found)
@@ -55,9 +58,14 @@ def _decoder(model: Any, name: str) -> str:
             name,
             "its decoder cannot be found",
             got=", ".join(paths) or "no such module",
-            expected="one module with embed_tokens, layers and norm",
+            expected="one module with embed_tokens, layers and a final norm",
         )
     return paths[0]
+
+
+def _norm(module: nn.Module) -> str | None:
+    """Name of a module's final norm, if it has one."""
+    return next((name for name in FINAL_NORMS if hasattr(module, name)), None)
 
 
 def _core(model: PreTrainedModel, decoder: str, name: str) -> str:

@@ -1,40 +1,41 @@
 """What the runtime computes with a layer's own attention weights: keys and values of frozen tokens, and scores.
 
-Both use the layer's own norm and projections, so they are exact for every family whose attention consists of q, k, v
-and o projections, with optional per-head norms on queries and keys. Scores are made as sdpa makes them: queries and
-keys in the model's dtype, everything after them in float32.
+Where a layer is known to be plain (`Parts.is_plain`), its norm and projections are called here, for no more than is
+needed; other layers make their queries and keys themselves (own_run.py). Scores are made as sdpa makes them: queries
+and keys in the model's dtype, everything after them in float32.
 """
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from halfv_core.families.base import Parts
-from halfv_core.placement import weights_in_memory
+from halfv_core.placement import parts_callable, weights_in_memory
 from halfv_core.precision import is_matrix, no_autocast, rows_of, widened, widened_norm
 from halfv_core.runtime.layer_input import LayerInput
+from halfv_core.runtime.own_run import heads_of
+from halfv_core.runtime.rotary_tables import RotaryTables, of_tokens, turning_nothing
 from halfv_core.runtime.token_slots import gather_tokens
 from halfv_core.selectors.base import Scoring
 
 
 def keys_and_values(
-    parts: Parts, layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    parts: Parts, layer: Any, hidden: torch.Tensor, rotary: RotaryTables
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the layer would put into its cache for some of its tokens.
+    """What a plain layer would put into its cache for some of its tokens.
 
     Args:
         parts: of the model.
         layer: the decoder layer.
         hidden: (B, r, D), the tokens as they enter it.
-        cos: (B or 1, r, head_dim) rotary cosines at their positions.
-        sin: likewise.
+        rotary: rotary cosines and sines at their positions, (B or 1, r, head_dim) each.
 
     Returns:
         Keys, rotated to their positions, and values, (B, kv_heads, r, head_dim) each.
     """
     normed = layer.input_layernorm(hidden)
-    keys = rotate(parts, project(layer.self_attn, "k", normed), cos, sin)
+    keys = rotate(parts, project(layer.self_attn, "k", normed), rotary)
     return keys, project(layer.self_attn, "v", normed)
 
 
@@ -54,8 +55,39 @@ def attention_scores(parts: Parts, layer: Any, layer_input: LayerInput, scoring:
     Returns:
         (B, n) float32, 0 at slots that take no part; NaN in a row without visual tokens under `release`.
     """
-    attention, hidden = layer.self_attn, layer_input.hidden
     last = layer_input.last_slots()  # (B, 1)
+    if parts.is_plain:
+        with parts_callable(layer):
+            logits, scaling = _plain_logits(parts, layer, layer_input, last, rope)
+    else:
+        logits, scaling = _own_logits(parts, layer, layer_input, last, rope)
+    if scoring == "release":
+        seen = layer_input.slots.visual
+    else:
+        logits, seen = logits * scaling, _visible_to(layer_input, last)
+    weights = logits.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1)
+    return parts.ranks.mean_over_heads(weights)
+
+
+def _own_logits(
+    parts: Parts, layer: Any, layer_input: LayerInput, last: torch.Tensor, rope: bool
+) -> tuple[torch.Tensor, float]:
+    """As `_plain_logits`, by running the layer itself."""
+    arguments = layer_input.tables.arguments(layer_input.arguments)
+    if not rope and "position_embeddings" in arguments:
+        arguments["position_embeddings"] = turning_nothing(arguments["position_embeddings"])
+    heads = heads_of(parts, layer, layer_input.hidden, arguments)
+    where = last[:, None, :, None].expand(-1, heads.queries.shape[1], -1, heads.queries.shape[3])
+    query, keys = widened(heads.queries.gather(2, where)), widened(heads.keys)
+    with no_autocast(query.device):
+        return (_by_key_head(query, keys.shape[1]) @ keys.mT).float(), heads.scaling
+
+
+def _plain_logits(
+    parts: Parts, layer: Any, layer_input: LayerInput, last: torch.Tensor, rope: bool
+) -> tuple[torch.Tensor, float]:
+    """Products of the queries in slots `last`, (B, 1), with all keys, (B, H_kv, H / H_kv, n), and their scaling."""
+    attention, hidden = layer.self_attn, layer_input.hidden
     normed_last = layer.input_layernorm(gather_tokens(hidden, last))
     query = widened(project(attention, "q", normed_last))  # (B, H, 1, d)
     logits = None if rope else _logits_without_keys(layer, query, hidden)  # (B, H_kv, H / H_kv, n)
@@ -65,17 +97,12 @@ def attention_scores(parts: Parts, layer: Any, layer_input: LayerInput, scoring:
         else:
             keys = widened(project(attention, "k", layer.input_layernorm(hidden)))
         if rope:
-            cos, sin = layer_input.tables.cos, layer_input.tables.sin
-            query = rotate(parts, query, gather_tokens(cos, last), gather_tokens(sin, last))
-            keys = rotate(parts, keys, cos, sin)
+            rotary = layer_input.tables.rotary
+            query = rotate(parts, query, of_tokens(rotary, last))
+            keys = rotate(parts, keys, rotary)
         with no_autocast(query.device):
             logits = (_by_key_head(query, keys.shape[1]) @ keys.transpose(2, 3)).float()
-    if scoring == "release":
-        seen = layer_input.slots.visual
-    else:
-        logits, seen = logits * attention.scaling, _visible_to(layer_input, last)
-    weights = logits.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1)
-    return parts.ranks.mean_over_heads(weights)
+    return logits, attention.scaling
 
 
 def project(attention: Any, projection: str, normed: torch.Tensor) -> torch.Tensor:
@@ -86,10 +113,11 @@ def project(attention: Any, projection: str, normed: torch.Tensor) -> torch.Tens
     return (states if norm is None else norm(states)).transpose(1, 2)
 
 
-def rotate(parts: Parts, states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def rotate(parts: Parts, states: torch.Tensor, rotary: RotaryTables) -> torch.Tensor:
     """Rotate (B, heads, k, head_dim) queries or keys to the positions of the tables (B or 1, k, head_dim)."""
     none = states[:, :0]  # the families' functions take queries and keys, and rotate both
-    rotated: torch.Tensor = parts.rotary(none, states, cos, sin)[1]
+    assert parts.rotary is not None, "of plain layers"
+    rotated: torch.Tensor = parts.rotary(none, states, *cast(tuple[torch.Tensor, ...], rotary))[1]
     return rotated
 
 

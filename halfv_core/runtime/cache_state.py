@@ -29,7 +29,9 @@ class CacheState:
         self.rope_deltas: torch.Tensor | None = None
         """(B, 1) positions minus token indices behind the latest prefill, in models that keep them for decoding."""
         self._cached: list[CachedTokens | None] = [None] * len(parts.layers)  # None: the whole sequence
-        self._window = parts.window if plan.interventions else None
+        self._recurrent, self._first = parts.recurrent, parts.first_attention
+        everywhere = any(keep.cache == "everywhere" for keep in plan.keeps)
+        self._window = parts.window if plan.interventions and (parts.flash or everywhere) else None
         self._prefill_end = 0  # length of the sequence after its latest prefill
         self._is_unfinished = False  # whether a prefill has begun and not gone through all layers
         self._ends_in_image = False  # whether that prefill's last token is visual, in any row
@@ -54,8 +56,8 @@ class CacheState:
         return past if cached is None else cached.length(past)
 
     def sequence_length(self, entries: int) -> int:
-        """Number of tokens in the sequence when layer 0's cache has that many entries."""
-        cached = self._cached[0]
+        """Number of tokens in the sequence when the first cache with entries has that many of them."""
+        cached = self._cached[self._first]
         return entries if cached is None else cached.sequence_length(entries)
 
     def begin_prefill(self) -> None:
@@ -92,8 +94,9 @@ class CacheState:
     def check_sequence(self, past: int, length: int, *, is_prefill: bool) -> None:
         """Refuse new tokens that the plan cannot handle.
 
-        Within the decoder's sliding window, a sliding layer sees what a full layer sees. Beyond it, the layer would
-        count the window in cached tokens instead of tokens of the sequence.
+        Within the decoder's sliding window, a sliding layer sees what a full layer sees. Beyond it, FlashAttention
+        would count the window in cached tokens instead of tokens of the sequence, and what has slid out of a cache
+        cannot be told from what is to be taken out of it.
 
         Args:
             past: length of the sequence before the new tokens.
@@ -122,10 +125,11 @@ class CacheState:
         pruned = is_prefill or self._prefill_end > 0
         if pruned and self._window is not None and length > self._window:
             raise UnsupportedError(
-                "a plan works only while prompt and answer fit the decoder's sliding window",
+                "with FlashAttention, or with cache='everywhere', a plan works only while prompt and answer fit the "
+                "decoder's sliding window",
                 got=f"{length} tokens",
                 expected=f"{self._window} or fewer",
-                remedy="shorten the prompt or the answer, or run this one without the plan",
+                remedy="load the model with attn_implementation='sdpa', and keep cache='onward'",
             )
 
     def check_cache(self, cache: Cache, past: int) -> None:
@@ -144,7 +148,10 @@ class CacheState:
             raise UnsupportedError(
                 "an earlier call failed and left this KV cache half filled", remedy="start a new cache"
             )
-        for index, found in enumerate(entries_by_layer(cache)[: len(self._cached)]):
+        with_keys = [
+            index for index in range(min(len(cache.layers), len(self._cached))) if index not in self._recurrent
+        ]
+        for index, found in entries_by_layer(cache, with_keys).items():
             layer: Any = cache.layers[index]
             expected = self.cached_length(index, past)
             if found != expected:

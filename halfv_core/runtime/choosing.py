@@ -9,7 +9,6 @@ from torch.nn.utils.rnn import pad_sequence
 from halfv_core.errors import UnsupportedError
 from halfv_core.interventions import Keep, Selection
 from halfv_core.merges import make_merge
-from halfv_core.placement import parts_callable
 from halfv_core.precision import not_finite, widened_norm
 from halfv_core.runtime.attention import attention_scores
 from halfv_core.runtime.prompt_view import PromptView, Surroundings
@@ -174,7 +173,7 @@ class _Context:
         return self._views
 
     def attention_scores(self, scoring: Scoring, rope: bool) -> torch.Tensor:
-        layer = self._parts.layers[self._layer - 1]
+        layer = self._parts.layers[self._around.previous_layer]
         if self._hidden.shape[0] > 1 and has_adapters_by_row(layer.self_attn):
             raise UnsupportedError(
                 "tokens cannot be ranked by attention in a batch whose rows have different adapters",
@@ -182,8 +181,7 @@ class _Context:
                 remedy="pass the rows of each adapter in a batch of their own, after model.set_adapter(name)",
             )
         assert self._around.previous is not None, "a plan is refused that scores tokens where they are not"
-        with parts_callable(layer):
-            scores = attention_scores(self._parts, layer, self._around.previous, scoring, rope)  # (B, n)
+        scores = attention_scores(self._parts, layer, self._around.previous, scoring, rope)  # (B, n)
         scores = scores.to(self.device)
         if self._around.back is not None:
             scores = scores.gather(1, self._around.back)

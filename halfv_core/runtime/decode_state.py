@@ -3,12 +3,11 @@
 from typing import Any
 
 import torch
-from transformers import Cache
 
 from halfv_core.families.base import Parts
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.cached_tokens import CachedTokens
-from halfv_core.runtime.masks import decode_mask, decode_padding_mask
+from halfv_core.runtime.masks import decode_mask, decode_padding_mask, held_entries
 from halfv_core.runtime.renumbering import rotary_tables
 from halfv_core.runtime.static_cache import is_static, length_of, over_whole_length
 
@@ -16,7 +15,7 @@ from halfv_core.runtime.static_cache import is_static, length_of, over_whole_len
 class DecodeState:
     """New text tokens on their way through the decoder: none is pruned, but some layers have fewer keys for them."""
 
-    def __init__(self, parts: Parts, cache_state: CacheState, past: int, new: int, mask: torch.Tensor | None) -> None:
+    def __init__(self, parts: Parts, cache_state: CacheState, past: int, new: int) -> None:
         """Begin the forward call.
 
         Args:
@@ -24,7 +23,6 @@ class DecodeState:
             cache_state: what the cache holds.
             past: tokens of the sequence before the new ones.
             new: number of new tokens.
-            mask: layer 0's attention mask, which serves all layers (see `PrefillState`).
 
         Raises:
             UnsupportedError: see `CacheState.check_sequence`.
@@ -33,36 +31,35 @@ class DecodeState:
         self._cache_state = cache_state
         self._past = past
         self._length = past + new
-        self._mask = mask
         self._padding_mask = parts.flash
         self._parts = parts
-        self._masks: dict[tuple[int, torch.device, int | None], torch.Tensor] = {}  # by what the layer's cache holds
+        self._masks: dict[tuple[Any, ...], tuple[torch.Tensor, torch.Tensor | None, CachedTokens | None]] = {}
         self._tables: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id of what the layer's cache holds
 
-    def layer_arguments(self, index: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def layer_arguments(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments of the call of layer `index`, with a mask that fits the layer's cache.
 
         Args:
             index: of the layer.
+            hidden: its input.
             kwargs: the arguments that the model made.
         """
-        cached, mask = self._cache_state.cached(index), self._mask
+        cached, mask = self._cache_state.cached(index), kwargs.get("attention_mask")
         if cached is not None and cached.shift is not None:
             kwargs = kwargs | {"position_embeddings": self._moved(cached, kwargs)}
         cache = kwargs.get("past_key_values")
-        if cached is None or (mask is None and not cached.has_padding and not is_static(cache)):
-            return kwargs  # without a mask, a single new token sees everything, or the kernel is causal
-        return dict(kwargs, attention_mask=self._fitting(index, cached, cache, kwargs["position_embeddings"][0]))
-
-    def _fitting(self, index: int, cached: CachedTokens, cache: Cache | None, like: torch.Tensor) -> torch.Tensor:
-        """The mask for what the cache of layer `index` holds, on the device and in the dtype of `like`."""
-        if self._padding_mask:
-            return decode_padding_mask(self._mask, cached, self._length, like.device)
-        key = id(cached), like.device, length_of(cache, index)
-        if key not in self._masks:
-            fitting = decode_mask(self._mask, cached, self._past, self._length, like)
-            self._masks[key] = over_whole_length(fitting, cache, index)
-        return self._masks[key]
+        held = held_entries(cache, index)
+        if not self._cache_state.is_pruned or index in self._parts.recurrent or (cached is None and held is None):
+            return kwargs
+        if mask is None and (cached is None or not cached.has_padding) and not is_static(cache):
+            return kwargs  # a single new token sees everything, or the kernel is causal
+        if self._padding_mask and cached is not None:
+            return dict(kwargs, attention_mask=decode_padding_mask(mask, cached, self._length, hidden.device))
+        key = id(mask), id(cached), held, length_of(cache, index), hidden.device
+        if key not in self._masks:  # with both objects, so that their ids are not given to others
+            fitting = decode_mask(mask, cached, self._past, self._length, hidden, held)
+            self._masks[key] = over_whole_length(fitting, cache, index), mask, cached
+        return dict(kwargs, attention_mask=self._masks[key][0])
 
     def _moved(self, cached: CachedTokens, kwargs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotary tables of the new tokens in layers that count positions anew."""

@@ -6,7 +6,7 @@ Vision features that a model adds to visual tokens after a layer (`Family.deepst
 update, and are added to frozen tokens as well.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from halfv_core.placement import parts_callable
 from halfv_core.runtime.attention import keys_and_values
 from halfv_core.runtime.frozen_split import FrozenSplit
 from halfv_core.runtime.layer_input import LayerInput
+from halfv_core.runtime.own_run import cached_of
 from halfv_core.runtime.patching import attention_kernel, own_checkpointing_off
 from halfv_core.runtime.token_slots import gather_tokens
 
@@ -67,7 +68,7 @@ class FrozenTokensCache:
 
 
 def run_frozen_layer(
-    parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput, kwargs: Mapping[str, Any]
+    parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput
 ) -> torch.Tensor:
     """Run a decoder layer on those tokens of its input that are not frozen.
 
@@ -75,49 +76,49 @@ def run_frozen_layer(
         parts: of the model.
         index: of the layer.
         forward: the layer's own forward.
-        layer_input: n tokens in each of B rows.
-        kwargs: keyword arguments of the call for all tokens of the prefill, with the real cache or None.
+        layer_input: n tokens in each of B rows; its arguments have the real cache, or None.
 
     Returns:
         (B, n, D): frozen tokens unchanged, the others updated.
     """
     layer = parts.layers[index]
     if not (layer.training and getattr(layer, "gradient_checkpointing", False)):
-        return _run_in_kernel(parts, index, forward, layer_input, kwargs)
+        return _run_in_kernel(parts, index, forward, layer_input)
     # The layer's own checkpointing would drop FrozenTokensCache as if it were a cache, so it is done out here. A real
     # cache is dropped as there: recomputation would fill it a second time.
-    without_cache = dict(kwargs, past_key_values=None)
+    arguments = dict(layer_input.arguments, past_key_values=None)
 
     def run(hidden: torch.Tensor) -> torch.Tensor:
         with own_checkpointing_off(layer):
-            return _run_in_kernel(parts, index, forward, replace(layer_input, hidden=hidden), without_cache)
+            return _run_in_kernel(parts, index, forward, replace(layer_input, hidden=hidden, arguments=arguments))
 
     return layer._gradient_checkpointing_func(run, layer_input.hidden)  # type: ignore[no-any-return]
 
 
 def _run_in_kernel(
-    parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput, kwargs: Mapping[str, Any]
+    parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput
 ) -> torch.Tensor:
     if parts.flash:  # cannot take a mask of queries by keys; the queries are few, so sdpa does as well
-        with attention_kernel(parts.layers[index].self_attn, "sdpa"):
-            return _run(parts, index, forward, layer_input, kwargs)
-    return _run(parts, index, forward, layer_input, kwargs)
+        with attention_kernel(parts.decoder, "sdpa"):
+            return _run(parts, index, forward, layer_input)
+    return _run(parts, index, forward, layer_input)
 
 
-def _run(
-    parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput, kwargs: Mapping[str, Any]
-) -> torch.Tensor:
-    tables, hidden = layer_input.tables, layer_input.hidden
-    if min(tables.frozen.counts) == 0:  # a row without frozen tokens needs a query for every slot
+def _run(parts: Parts, index: int, forward: Callable[..., torch.Tensor], layer_input: LayerInput) -> torch.Tensor:
+    tables, hidden, kwargs = layer_input.tables, layer_input.hidden, layer_input.arguments
+    # A running state takes the tokens in order; and a row without frozen tokens needs a query for every slot.
+    if index in parts.recurrent or min(tables.frozen.counts) == 0:
         output = forward(hidden, **tables.arguments(kwargs))
         return torch.where(tables.frozen.mask[..., None], hidden, output)
-    split = tables.split
+    split, layer = tables.split, parts.layers[index]
     frozen = gather_tokens(hidden, split.frozen)  # (B, n - t, D)
-    with parts_callable(parts.layers[index]):
-        frozen_states = keys_and_values(parts, parts.layers[index], frozen, *split.frozen_tables)
-    arguments = tables.gather(kwargs, split.indices) | {
+    if parts.is_plain:
+        with parts_callable(layer):
+            frozen_states = keys_and_values(parts, layer, frozen, split.frozen_tables)
+    else:
+        frozen_states = cached_of(layer, frozen, tables.gather(kwargs, split.frozen_indices, split.frozen_tables))
+    arguments = tables.gather(kwargs, split.indices, split.active_tables) | {
         "attention_mask": split.mask,
-        "position_embeddings": split.active_tables,
         "past_key_values": FrozenTokensCache(kwargs.get("past_key_values"), split, frozen_states),
     }
     active = gather_tokens(hidden, split.active)  # (B, t, D)

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from halfv_core.runtime.token_slots import TokenSlots, complement, gather_tokens, true_indices
+from halfv_core.runtime.rotary_tables import RotaryTables, of_tokens
+from halfv_core.runtime.token_slots import TokenSlots, complement, true_indices
 
 
 class FrozenTokens(NamedTuple):
@@ -35,10 +36,12 @@ class FrozenSplit:
     """(B, t) indices of the active tokens among the q tokens of the prefill."""
     mask: torch.Tensor
     """(B, 1, t, m), bool or additive: what the active tokens see."""
-    active_tables: tuple[torch.Tensor, torch.Tensor]
-    """Rotary cosines and sines of the active tokens, (B, t, head_dim) each."""
-    frozen_tables: tuple[torch.Tensor, torch.Tensor]
-    """Likewise of the frozen tokens, (B, n - t, head_dim) each."""
+    frozen_indices: torch.Tensor
+    """(B, n - t) likewise of the frozen tokens."""
+    active_tables: RotaryTables
+    """Rotary tables of the active tokens, (B, t, ...) each."""
+    frozen_tables: RotaryTables
+    """Likewise of the frozen tokens, (B, n - t, ...) each."""
     discarded: torch.Tensor | None
     """(B, t, 1) bool, true at active tokens that are frozen, whose output is discarded; None if there are none."""
 
@@ -47,10 +50,10 @@ class FrozenSplit:
         cls,
         slots: TokenSlots,
         tokens: FrozenTokens,
-        cos: torch.Tensor,
-        sin: torch.Tensor,
+        rotary: RotaryTables,
         mask: torch.Tensor | None,
         past: int,
+        dtype: torch.dtype,
     ) -> "FrozenSplit":
         """Divide the tokens; the tables are as in `LayerTables`, and every row has frozen tokens."""
         active = true_indices(~tokens.mask, slots.length - min(tokens.counts))  # (B, t)
@@ -61,9 +64,10 @@ class FrozenSplit:
             frozen=frozen,
             order=torch.cat([active, frozen], 1).argsort(1),
             indices=slots.positions.gather(1, active) - past,
-            mask=_mask_of_queries(mask, slots, active, cos.dtype),
-            active_tables=(gather_tokens(cos, active), gather_tokens(sin, active)),
-            frozen_tables=(gather_tokens(cos, frozen), gather_tokens(sin, frozen)),
+            frozen_indices=slots.positions.gather(1, frozen) - past,
+            mask=_mask_of_queries(mask, slots, active, dtype),
+            active_tables=of_tokens(rotary, active),
+            frozen_tables=of_tokens(rotary, frozen),
             discarded=tokens.mask.gather(1, active)[..., None] if is_ragged else None,
         )
 

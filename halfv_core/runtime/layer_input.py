@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from halfv_core.runtime.frozen_split import FrozenSplit, FrozenTokens
+from halfv_core.runtime.rotary_tables import RotaryTables, first_table, of_row, of_tokens
 from halfv_core.runtime.token_slots import TokenSlots
 
 
@@ -19,16 +20,18 @@ class LayerTables:
     as long as some twenty small kernels, so that indexing anew in each layer would cost what the plan saves.
     """
 
-    cos: torch.Tensor
-    """(B or 1, n, head_dim) rotary cosines at the tokens' original positions."""
-    sin: torch.Tensor
-    """(B or 1, n, head_dim) rotary sines."""
+    rotary: RotaryTables
+    """The model's rotary tables at the tokens' original positions, (B or 1, n, ...) each."""
     mask: torch.Tensor | None
     """(B or 1, 1, n, m), bool (true: visible) or additive; the last n of the m keys are these tokens' own. None stands
     for plain causality. Under FlashAttention a padding mask, (B, m) bool, true at real keys."""
     slots: TokenSlots
     past: int
     """Tokens of the sequence before this prefill."""
+    new: int
+    """Tokens of this prefill, q, those that were pruned included."""
+    dtype: torch.dtype
+    """Of an additive mask."""
     partly_frozen: FrozenTokens | None = None
     """Of these tokens, those that frozen layers do not update; None for all visual tokens."""
     _gathered: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = field(
@@ -48,33 +51,44 @@ class LayerTables:
     @cached_property
     def split(self) -> FrozenSplit:
         """The two parts of these tokens in a frozen layer."""
-        return FrozenSplit.of(self.slots, self.frozen, self.cos, self.sin, self.mask, self.past)
+        return FrozenSplit.of(self.slots, self.frozen, self.rotary, self.mask, self.past, self.dtype)
 
     def arguments(self, original: Mapping[str, Any]) -> dict[str, Any]:
         """Keyword arguments of a layer's call for all n tokens, made from those for the q tokens of the prefill."""
-        return self.gather(original, self.indices) | {
-            "attention_mask": self.mask,
-            "position_embeddings": (self.cos, self.sin),
-        }
+        return self.gather(original, self.indices, self.rotary) | {"attention_mask": self.mask}
 
-    def gather(self, original: Mapping[str, Any], indices: torch.Tensor) -> dict[str, Any]:
+    def gather(self, original: Mapping[str, Any], indices: torch.Tensor, rotary: RotaryTables) -> dict[str, Any]:
         """A layer call's keyword arguments, those that have an entry for each token reduced to some of the tokens.
 
         Args:
             original: the arguments for all q tokens of the prefill.
             indices: (B, k) indices of the wanted tokens among the q, the same object in every call.
+            rotary: the rotary tables of the wanted tokens.
         """
         arguments = dict(original)
-        if isinstance(arguments.get("position_ids"), torch.Tensor):
-            arguments["position_ids"] = self._once(_gather_positions, arguments["position_ids"], indices)
-        if isinstance(arguments.get("cache_position"), torch.Tensor):
-            arguments["cache_position"] = self._once(_gather_cache_position, arguments["cache_position"], indices)
+        for name, value in original.items():
+            if name == "position_embeddings":
+                arguments[name] = None if value is None else rotary
+            elif name not in _WHOLE and isinstance(value, torch.Tensor):
+                arguments[name] = self._once(name, value, indices)
         return arguments
 
-    def _once(self, gather: Any, table: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    def of_row(self, original: Mapping[str, Any], row: int, slots: torch.Tensor) -> dict[str, Any]:
+        """A layer call's keyword arguments for the tokens in some slots, (k,), of one row, as a batch of one."""
+        rotary = of_tokens(of_row(self.rotary, row), slots[None])
+        indices, arguments = self.indices[row, slots][None], dict(original)
+        for name, value in original.items():
+            if name == "position_embeddings":
+                arguments[name] = None if value is None else rotary
+            elif name not in _WHOLE and isinstance(value, torch.Tensor):
+                alone = _of_row(name, value, row, self.slots.rows, self.new)
+                arguments[name] = _of_tokens(name, alone, indices, self.new)
+        return arguments
+
+    def _once(self, name: str, table: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         key = id(table), id(indices)
         if key not in self._gathered:  # with both tensors, so that their ids are not given to others
-            self._gathered[key] = gather(table, indices), table, indices
+            self._gathered[key] = _of_tokens(name, table, indices, self.new), table, indices
         return self._gathered[key][0]
 
 
@@ -85,6 +99,8 @@ class LayerInput:
     hidden: torch.Tensor
     """(B, n, D) hidden states."""
     tables: LayerTables
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the layer's call, as the model made them for all q tokens of the prefill."""
 
     @property
     def slots(self) -> TokenSlots:
@@ -97,12 +113,54 @@ class LayerInput:
         return torch.where(self.slots.real, indices, 0).amax(1, keepdim=True)
 
 
-def _gather_positions(positions: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """(B or 1, q) or (3 or 4, B or 1, q) position ids at the token indices (B, k)."""
-    whole = positions.expand(*positions.shape[:-2], len(indices), positions.shape[-1])
-    return whole.gather(-1, indices.expand(*positions.shape[:-2], *indices.shape))
+def arguments_of(original: Mapping[str, Any], indices: torch.Tensor, new: int) -> dict[str, Any]:
+    """Keyword arguments of a layer's call for some tokens of a batch of one, from those for all.
+
+    Args:
+        original: the arguments for all tokens.
+        indices: (1, k) of the wanted tokens.
+        new: number of all tokens.
+    """
+    arguments = dict(original)
+    for name, value in original.items():
+        if name == "position_embeddings":
+            first = first_table(value)
+            arguments[name] = value if first is None else of_tokens(value, indices.to(first.device))
+        elif name not in _WHOLE and isinstance(value, torch.Tensor):
+            arguments[name] = _of_tokens(name, value, indices.to(value.device), new)
+    return arguments
 
 
-def _gather_cache_position(positions: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """(q,) cache positions at the token indices (B, k) of the first row."""
-    return positions.index_select(0, indices[0])
+_WHOLE = ("attention_mask", "past_key_values")
+"""Arguments that are replaced as a whole, not reduced to some tokens."""
+
+
+def _of_tokens(name: str, table: torch.Tensor, indices: torch.Tensor, new: int) -> torch.Tensor:
+    """An argument's entries at the token indices (B, k), if it has one for each of the `new` tokens.
+
+    Args:
+        name: of the argument. Position ids are (B or 1, q) or (axes, B or 1, q), cache positions (q,), others
+            (B or 1, q, ...).
+        table: its value for all tokens.
+        indices: of the wanted tokens.
+        new: number of all tokens.
+    """
+    if name == "cache_position":
+        return table.index_select(0, indices[0])
+    if name == "position_ids":
+        whole = table.expand(*table.shape[:-2], len(indices), table.shape[-1])
+        return whole.gather(-1, indices.expand(*table.shape[:-2], *indices.shape))
+    if table.ndim < 2 or table.shape[1] != new or len(table) not in (1, len(indices)):
+        return table
+    if len(indices) == 1:
+        return table.index_select(1, indices[0].to(table.device))
+    whole = table.expand(len(indices), *table.shape[1:])
+    return whole[torch.arange(len(indices), device=table.device)[:, None], indices.to(table.device)]
+
+
+def _of_row(name: str, table: torch.Tensor, row: int, rows: int, new: int) -> torch.Tensor:
+    """An argument's entries for one row of the batch."""
+    axis = table.ndim - 2 if name == "position_ids" else 0
+    if name == "cache_position" or table.ndim < 2 or table.shape[axis] != rows or new not in table.shape[axis + 1 :]:
+        return table
+    return table.narrow(axis, row, 1)

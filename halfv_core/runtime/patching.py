@@ -5,6 +5,7 @@ This is the only file that modifies a model.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -26,6 +27,7 @@ class Wrap(NamedTuple):
 
 
 _MARK = "_halfv_wrapped"
+_INNER = "_halfv_inner"
 
 
 @contextmanager
@@ -52,7 +54,9 @@ def wrapped(wraps: Sequence[Wrap], *, plan: bool = True, over_plan: bool = False
     before = [wrap.module.__dict__.get(wrap.method) for wrap in wraps]
     try:
         for wrap in wraps:
-            replacement = wrap.around(getattr(wrap.module, wrap.method))
+            inner = getattr(wrap.module, wrap.method)
+            replacement = wrap.around(inner)
+            setattr(replacement, _INNER, inner)
             if plan:
                 setattr(replacement, _MARK, True)
             wrap.module.__dict__[wrap.method] = replacement
@@ -63,6 +67,19 @@ def wrapped(wraps: Sequence[Wrap], *, plan: bool = True, over_plan: bool = False
                 wrap.module.__dict__.pop(wrap.method, None)
             else:
                 wrap.module.__dict__[wrap.method] = own
+
+
+def own_forward(module: Any) -> Forward:
+    """A module's forward as it is outside of all `wrapped` blocks."""
+    forward: Forward = module.forward
+    while hasattr(forward, _INNER):
+        forward = getattr(forward, _INNER)
+    return forward
+
+
+def by_name(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a layer's call behind the hidden states, of which models pass some by place, by their names."""
+    return {**dict(zip(list(signature(forward).parameters)[1:], args, strict=False)), **kwargs} if args else kwargs
 
 
 @contextmanager
@@ -102,14 +119,14 @@ def instrumented(model: nn.Module, library: Callable[[nn.Module], T], modules: S
 
 
 @contextmanager
-def attention_kernel(attention: Any, kernel: str) -> Iterator[None]:
-    """Inside the block, the attention module and all modules that share its config use another kernel.
+def attention_kernel(module: Any, kernel: str) -> Iterator[None]:
+    """Inside the block, a decoder or attention module, and all modules that share its config, use another kernel.
 
     Args:
-        attention: the module.
+        module: the module.
         kernel: a value of transformers' `attn_implementation`.
     """
-    config = attention.config
+    config = module.config
     before, config._attn_implementation = config._attn_implementation, kernel
     try:
         yield

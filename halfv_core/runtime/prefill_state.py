@@ -34,6 +34,13 @@ class Carried(NamedTuple):
     """(B, n') indices of the tokens that are not hidden, padding included."""
 
 
+class Previous(NamedTuple):
+    """The latest layer with attention that the tokens have gone through."""
+
+    layer: int
+    input: LayerInput
+
+
 class PrefillState:
     """The tokens of one prefill that are still in the decoder, layer after layer.
 
@@ -47,7 +54,6 @@ class PrefillState:
         cache_state: CacheState,
         layout: TokenLayout,
         past: int,
-        mask: torch.Tensor | None,
         sources: Sources | None = None,
     ) -> None:
         """Begin the prefill.
@@ -58,8 +64,6 @@ class PrefillState:
             cache_state: what the cache holds before the prefill, and where its tokens are added at the end.
             layout: which of the B rows' q new tokens are visual.
             past: tokens of the sequence before the new ones.
-            mask: layer 0's attention mask, which serves all layers. A model with layers of several kinds makes a mask
-                for each kind; within the sliding window all kinds of layers see the same.
             sources: what else selectors may look at.
 
         Raises:
@@ -80,17 +84,17 @@ class PrefillState:
         self._past = past
         self._length = past + layout.length
         self._ends_in_image = layout.ends_in_visual
-        self._whole = TokenSlots.all_of(layout, past)
+        self._whole = TokenSlots.all_of(layout, past, padding_first=bool(parts.recurrent))
         self._slots = self._whole  # the tokens now in the decoder
         self._by_layer: list[TokenSlots] = []  # those that went through each layer
         self._cut: torch.Tensor | None = None  # (B, q) bool: tokens that leave the caches of all layers at the end
         self._partly_frozen: FrozenTokens | None = None
         self._carried: Carried | None = None
         self._whole_hidden: torch.Tensor | None = None  # (B, q, D) input of layer 0
-        self._tables = Tables(parts, cache_state, past, mask)
+        self._tables = Tables(parts, cache_state, past, layout.length)
         self._ranked_by: list[Finite] = []
-        self._previous: LayerInput | None = None
-        self._back: torch.Tensor | None = None  # (B, n) slots of the layer before; see Surroundings
+        self._previous: Previous | None = None
+        self._back: torch.Tensor | None = None  # (B, n) slots of the previous layer; see Surroundings
         self._finished = False
 
     def enter_layer(self, index: int, hidden: torch.Tensor, kwargs: dict[str, Any]) -> LayerInput:
@@ -103,7 +107,7 @@ class PrefillState:
         """
         # Of layers on several devices, accelerate moves a layer's arguments only after this.
         device = device_of(self._parts.layers[index])
-        hidden, self._slots, self._back = hidden.to(device), self._slots.to(device), None
+        hidden, self._slots = hidden.to(device), self._slots.to(device)
         if index == 0 and self._reads_input:
             self._whole_hidden = hidden
         if index not in self._hidden_layers or index in self._hides:
@@ -121,10 +125,12 @@ class PrefillState:
         self._by_layer.append(self._slots)
         # The queries of a frozen layer are not contiguous, which a padding mask cannot express.
         padding_mask = self._parts.flash and not freezes
-        self._previous = self._tables.layer_input(
+        layer_input = self._tables.layer_input(
             index, hidden, self._slots, self._partly_frozen, kwargs, padding_mask=padding_mask
         )
-        return self._previous
+        if index not in self._parts.recurrent:
+            self._previous, self._back = Previous(index, layer_input), None
+        return layer_input
 
     def freezes(self, index: int) -> bool:
         """Whether layer `index`, which the prefill has entered, does not update all of its tokens."""
@@ -287,6 +293,7 @@ class PrefillState:
         if not hide.is_empty:
             self._cache_state.record.add_exempt(index, slots)
         self._carried = Carried(hidden, self._slots, remaining)
+        self._back = remaining if self._back is None else self._back.gather(1, remaining)
         self._slots = slots
         self._tables.forget()
         return gather_tokens(hidden, remaining)
@@ -299,7 +306,7 @@ class PrefillState:
         whole, slots, remaining = whole.to(hidden.device), slots.to(hidden.device), remaining.to(hidden.device)
         # A padding slot holds one of the tokens that were hidden, which is as it was.
         updated = torch.where(self._slots.real[..., None], hidden, gather_tokens(whole, remaining))
-        self._carried, self._slots, self._previous = None, slots, None
+        self._carried, self._slots, self._previous, self._back = None, slots, None, None
         self._tables.forget()
         return whole.scatter(1, remaining[..., None].expand_as(updated), updated)
 
@@ -317,7 +324,8 @@ class PrefillState:
             parts=self._parts,
             layer=index,
             own=own,
-            previous=self._previous,
+            previous=None if self._previous is None else self._previous.input,
+            previous_layer=index - 1 if self._previous is None else self._previous.layer,
             back=self._back,
             whole=self._whole_hidden,
             transitions=self._sources.transitions,

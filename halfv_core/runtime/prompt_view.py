@@ -13,6 +13,8 @@ from halfv_core.placement import parts_callable
 from halfv_core.precision import no_autocast, widened, widened_norm
 from halfv_core.runtime.attention import project, rotate
 from halfv_core.runtime.layer_input import LayerInput
+from halfv_core.runtime.own_run import Heads, heads_of
+from halfv_core.runtime.rotary_tables import of_row, of_tokens, on_device, turning_nothing
 from halfv_core.runtime.token_slots import true_indices
 from halfv_core.selectors.prompt import At, VisionReadings
 
@@ -28,9 +30,12 @@ class Surroundings:
     own: Callable[[], LayerInput]
     """The layer's input before the choice."""
     previous: LayerInput | None
-    """The input of the layer before; None at layer 0, and after layers in which tokens were hidden."""
+    """The input of the layer before, or of the latest one with attention; None at layer 0, or if there is none, and
+    after layers in which tokens were hidden."""
+    previous_layer: int
+    """Its index."""
     back: torch.Tensor | None
-    """(B, n) slots of the layer before that the own layer's slots were in; None if they are the same."""
+    """(B, n) slots of that layer that the own layer's slots were in; None if they are the same."""
     whole: torch.Tensor | None
     """(B, q, D) input of layer 0, of all tokens of the prefill; None if nobody reads it."""
     transitions: Callable[[int, torch.Tensor], torch.Tensor]
@@ -122,12 +127,20 @@ class PromptView:
         grouped = queries.reshape(len(keys), -1, queries.shape[2])  # (H_kv, H / H_kv * q, d)
         with no_autocast(self.device):
             logits = (grouped @ keys.mT).view(len(queries), -1, keys.shape[1])  # (H, q, m)
-        scaling: float = self._around.parts.layers[self._index_of(at)].self_attn.scaling
+        scaling = self._scaling(at)
         seen = self._visible_to(self._slots_at(at)[tokens], everything, at)
         return (logits * scaling).masked_fill(~seen, -torch.inf), torch.searchsorted(everything, self._slots_at(at))
 
     def rotary(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._tables("own", self._slots)
+        rotary = self._layer_input.tables.rotary
+        if not isinstance(rotary, tuple):
+            raise UnsupportedError(
+                "this selector reads cosines and sines of positions, which the decoder does not have",
+                remedy="use another selector",
+            )
+        cos, sin = rotary
+        row = min(self._row, len(cos) - 1)
+        return cos[row, self._slots].to(self.device), sin[row, self._slots].to(self.device)
 
     def transitions(self) -> torch.Tensor:
         return self._around.transitions(self._row, self._indices).to(self.device)
@@ -153,12 +166,21 @@ class PromptView:
         return self._slots if at == "own" or back is None else back[self._row, self._slots]
 
     def _index_of(self, at: At) -> int:
-        return self._around.layer - (at == "previous")
+        return self._around.previous_layer if at == "previous" else self._around.layer
 
-    def _tables(self, at: At, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        tables = self._input_of(at).tables
-        row = min(self._row, len(tables.cos) - 1)
-        return tables.cos[row, slots].to(self.device), tables.sin[row, slots].to(self.device)
+    def _scaling(self, at: At) -> float:
+        if self._around.parts.is_plain:
+            return float(self._around.parts.layers[self._index_of(at)].self_attn.scaling)
+        return self._heads(at, self._slots_at(at)[-1:], rope=True).scaling
+
+    def _heads(self, at: At, slots: torch.Tensor, rope: bool) -> Heads:
+        """What the layer's attention kernel would get for the tokens in some slots, (k,)."""
+        given, parts = self._input_of(at), self._around.parts
+        arguments = given.tables.of_row(given.arguments, self._row, slots)
+        if not rope and "position_embeddings" in arguments:
+            arguments["position_embeddings"] = turning_nothing(arguments["position_embeddings"])
+        hidden = given.hidden[self._row, slots][None]
+        return heads_of(parts, parts.layers[self._index_of(at)], hidden, arguments)
 
     def _projected(self, projection: str, at: At, slots: torch.Tensor | None, rope: bool) -> torch.Tensor:
         """(heads, k, d) float32 of the tokens in these slots of a layer's input, by default of the n tokens."""
@@ -169,12 +191,17 @@ class PromptView:
                 remedy="run the model in one process, or use anchor_coverage or attention, or a probe without heads",
             )
         slots = self._slots_at(at) if slots is None else slots
-        states = self._input_of(at).hidden[self._row, slots]  # (k, D)
-        with parts_callable(layer):
-            made = project(layer.self_attn, projection, layer.input_layernorm(states[None]))
-        if rope:
-            cos, sin = self._tables(at, slots)
-            made = rotate(parts, made, cos[None].to(made.device), sin[None].to(made.device))
+        if parts.is_plain:
+            tables = self._input_of(at).tables
+            states = self._input_of(at).hidden[self._row, slots]  # (k, D)
+            with parts_callable(layer):
+                made = project(layer.self_attn, projection, layer.input_layernorm(states[None]))
+            if rope:
+                rotary = of_tokens(of_row(tables.rotary, self._row), slots[None])
+                made = rotate(parts, made, on_device(rotary, made.device))
+        else:
+            heads = self._heads(at, slots, rope)
+            made = {"q": heads.queries, "k": heads.keys, "v": heads.values}[projection]
         return self._noted("queries, keys or values", widened(made[0]).to(self.device))
 
     def _noted(self, what: str, numbers: torch.Tensor) -> torch.Tensor:

@@ -20,10 +20,10 @@ def check_renumbering(parts: Parts, plan: Plan) -> None:
     if all(keep.positions == "kept" for keep in plan.keeps):
         return
     rope = getattr(parts.decoder.config, "rope_parameters", None) or {}
-    if "mrope_section" in rope or any(isinstance(value, dict) for value in rope.values()):
+    if not parts.is_plain or "mrope_section" in rope or any(isinstance(value, dict) for value in rope.values()):
         raise UnsupportedError(
             "positions cannot be counted anew in this decoder",
-            got="positions='renumbered', and rotary positions of several axes or kinds",
+            got="positions='renumbered', and rotary positions of several axes or kinds, or none that are known",
             expected="positions='kept'",
         )
 

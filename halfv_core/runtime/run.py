@@ -26,12 +26,12 @@ from halfv_core.runtime.decode_state import DecodeState
 from halfv_core.runtime.freeze import run_frozen_layer
 from halfv_core.runtime.generation import check_generate
 from halfv_core.runtime.layout import TokenLayout
-from halfv_core.runtime.patching import Forward, Wrap, rope_deltas, set_rope_deltas, wrapped
+from halfv_core.runtime.patching import Forward, Wrap, by_name, rope_deltas, set_rope_deltas, wrapped
 from halfv_core.runtime.prefill_state import PrefillState
 from halfv_core.runtime.renumbering import check_renumbering
 from halfv_core.runtime.run_record import RunRecord
 from halfv_core.runtime.sources import Sources, observed_layers
-from halfv_core.runtime.static_cache import StaticPrefill, is_static
+from halfv_core.runtime.static_cache import StaticPrefill, check_window, is_static
 from halfv_core.runtime.tracked_cache import check_cache_type, state_of, track, under_plan
 from halfv_core.runtime.vision_readings import VisionRecorder
 from halfv_core.wrappers import plain_model
@@ -81,6 +81,9 @@ def apply(model: PreTrainedModel, plan: Profile | Plan, *, family: Family | None
     plan.check_depth(len(parts.layers))
     _check_kernel(parts)
     check_renumbering(parts, plan)
+    _check_recurrent(parts, plan)
+    if observed_layers(plan):
+        parts.check_plain("a selector that reads what attention and MLP add to each token")
     reads_tower = plan.reads() & {"vision", "grids"}
     recorder = VisionRecorder(model, family, plan.tower_layers()) if reads_tower else None
     run = Run(model, parts, plan, recorder)
@@ -99,6 +102,26 @@ def _check_kernel(parts: Parts) -> None:
         )
 
 
+def _check_recurrent(parts: Parts, plan: Plan) -> None:
+    """Refuse what layers with a running state cannot do: give tokens back, and say what a token attends to."""
+    if not parts.recurrent:
+        return
+    if any(keep.cache == "everywhere" for keep in plan.keeps):
+        raise UnsupportedError(
+            "tokens cannot be taken out of the state of layers without keys and values",
+            got="cache='everywhere'",
+            expected="cache='onward'",
+        )
+    if plan.whens:
+        raise UnsupportedError("the rules of a When ask about attention, which some layers of this decoder do not have")
+    for keep in plan.keeps:
+        if "previous" in keep.reads() and keep.layer <= parts.first_attention:
+            raise UnsupportedError(
+                f"no layer before layer {keep.layer} has attention to rank tokens by",
+                expected=f"layer {parts.first_attention + 1} or later, or a selector that does not read it",
+            )
+
+
 class Run:
     """One `apply()`: what it did to the latest prompt.
 
@@ -115,8 +138,10 @@ class Run:
         self.plan = plan
         """What is done to the visual tokens."""
         self._call = Call()
-        # Frozen layers switch the kernel that all layers share, so then only one forward call may run at a time.
-        self._exclusive = Lock() if parts.flash and plan.frozen_layers else nullcontext()
+        # Those who switch the kernel that all layers share let only one forward call run at a time: frozen layers under
+        # FlashAttention, and layers that are run for their queries and keys.
+        switches = (parts.flash and plan.frozen_layers) or not parts.is_plain
+        self._exclusive = Lock() if switches else nullcontext()
         self._latest: RunRecord | None = None
 
     @property
@@ -168,8 +193,8 @@ class Run:
 
         def around_layer(index: int, forward: Forward) -> Forward:
             @wraps(forward)
-            def run_layer(hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-                return self._run_layer(index, forward, hidden_states, **kwargs)
+            def run_layer(hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+                return self._run_layer(index, forward, hidden_states, **by_name(forward, args, kwargs))
 
             return run_layer
 
@@ -256,18 +281,18 @@ class Run:
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
         if index == 0:
-            self._call.state = self._begin(hidden, cache, kwargs.get("attention_mask"))
+            self._call.state = self._begin(hidden, cache)
         state = self._call.state
         with under_plan(cache):
             if state is None:
                 return forward(hidden, **kwargs)  # type: ignore[no-any-return]
             if isinstance(state, DecodeState):
-                return forward(hidden, **state.layer_arguments(index, kwargs))  # type: ignore[no-any-return]
+                return forward(hidden, **state.layer_arguments(index, hidden, kwargs))  # type: ignore[no-any-return]
             static = self._call.static
             inner = kwargs if static is None else static.arguments(kwargs)
             layer_input = state.enter_layer(index, hidden, inner)
             if state.freezes(index):
-                output = run_frozen_layer(self._parts, index, forward, layer_input, inner)
+                output = run_frozen_layer(self._parts, index, forward, layer_input)
             else:
                 arguments = state.layer_arguments(index, layer_input, inner)
                 output = forward(layer_input.hidden, **(kwargs if arguments is inner else arguments))
@@ -275,9 +300,7 @@ class Run:
                 static.store(index)
             return state.leave_layer(index, output, cache)
 
-    def _begin(
-        self, hidden: torch.Tensor, cache: Cache | None, mask: torch.Tensor | None
-    ) -> PrefillState | DecodeState | None:
+    def _begin(self, hidden: torch.Tensor, cache: Cache | None) -> PrefillState | DecodeState | None:
         """At layer 0: start a new prompt, or continue the one that the cache belongs to."""
         past = 0 if cache is None else int(cache.get_seq_length())  # a static cache counts in a tensor, in place
         rows, new = hidden.shape[:2]
@@ -285,23 +308,25 @@ class Run:
         call.static = None
         layout = self._visual_layout(past)
         if layout is not None:
-            check_cache_type(cache, past, self._parts.flash)
+            check_cache_type(cache, past, self._parts)
         known = self._known_state(cache) if cache is not None and past else None
         cache_state = known or CacheState(self._parts, self.plan, RunRecord(self.plan, len(self._parts.layers), rows))
         record = cache_state.record
         if cache is not None and past:
             cache_state.check_cache(cache, past)
+        static = cache if cache is not None and is_static(cache) else None
+        if static is not None and (layout is not None or known is not None):
+            check_window(static, past + new)
         state: PrefillState | DecodeState | None = None
         if layout is not None:
-            if cache is not None and is_static(cache):
-                call.static = StaticPrefill(cache, new)
-                mask = call.static.arguments({"attention_mask": mask})["attention_mask"]
-            state = PrefillState(self._parts, self.plan, cache_state, layout, past, mask, self._sources())
+            if static is not None:
+                call.static = StaticPrefill(static, new)
+            state = PrefillState(self._parts, self.plan, cache_state, layout, past, self._sources())
             record.start_prefill()
         elif known is None:
             record.add_text_prompt(new, past)
         else:
-            state = DecodeState(self._parts, cache_state, past, new, mask)
+            state = DecodeState(self._parts, cache_state, past, new)
             record.add_new_tokens(new)
         if known is None or layout is not None:
             cache_state.rope_deltas = rope_deltas(self._parts.core, rows)

@@ -5,11 +5,14 @@ attention, so that masks have to hide what is empty. What is computed of a prefi
 fewer tokens are run on a DynamicCache, whose entries are then copied.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
 from transformers import Cache, DynamicCache, StaticCache
+
+from halfv_core.errors import UnsupportedError
 
 
 def is_static(cache: Cache | None) -> bool:
@@ -19,15 +22,37 @@ def is_static(cache: Cache | None) -> bool:
     return isinstance(getattr(cache.layers[0], "cumulative_length", None), torch.Tensor)
 
 
-def entries_by_layer(cache: Cache) -> list[int]:
-    """How many entries each layer of a cache holds; waits for the device at most once."""
-    layers: list[Any] = cache.layers
+def entries_by_layer(cache: Cache, indices: Sequence[int]) -> dict[int, int]:
+    """How many entries each of some layers of a cache holds; waits for the device at most once."""
+    layers: list[Any] = [cache.layers[index] for index in indices]
     lengths: list[Any] = [layer.get_seq_length() for layer in layers]
     counted = [length for length in lengths if isinstance(length, torch.Tensor)]
-    if counted:
-        found = iter(torch.stack(counted).tolist())
-        return [next(found) if isinstance(length, torch.Tensor) else length for length in lengths]
-    return lengths
+    found = iter(torch.stack(counted).tolist() if counted else ())
+    return {
+        index: next(found) if isinstance(length, torch.Tensor) else length
+        for index, length in zip(indices, lengths, strict=True)
+    }
+
+
+def check_window(cache: Cache, length: int) -> None:
+    """Refuse a static cache in which tokens slide out of a layer, whose masks could no longer be told.
+
+    Args:
+        cache: static.
+        length: tokens of the sequence with the new ones.
+
+    Raises:
+        UnsupportedError: the sequence outgrows the decoder's sliding window.
+    """
+    layers: list[Any] = cache.layers
+    shortest = min((layer.max_cache_len for layer in layers if layer.is_sliding), default=length)
+    if length > shortest:
+        raise UnsupportedError(
+            "in a static cache, a plan works only while prompt and answer fit the decoder's sliding window",
+            got=f"{length} tokens",
+            expected=f"{shortest} or fewer",
+            remedy="use a DynamicCache",
+        )
 
 
 def length_of(cache: Cache | None, index: int) -> int | None:

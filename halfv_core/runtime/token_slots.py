@@ -26,10 +26,11 @@ class Shift(NamedTuple):
 
 @dataclass(frozen=True)
 class TokenSlots:
-    """The tokens that enter a layer: n slots in each of B rows, ordered by position."""
+    """The tokens that enter a layer: n slots in each of B rows, the real ones ordered by position."""
 
     positions: torch.Tensor
-    """(B, n) ascending positions in the padded sequence, counted from its first token, earlier turns included."""
+    """(B, n) positions in the padded sequence, counted from its first token, earlier turns included; ascending, but for
+    padding slots that come first."""
     visual: torch.Tensor
     """(B, n) bool: the slot holds a visual token that may be pruned or frozen."""
     real: torch.Tensor
@@ -42,14 +43,25 @@ class TokenSlots:
     """Whether no token of the prefill has been pruned yet, in any row."""
     shift: Shift | None = None
     """None while all tokens have the positions that they have in the prompt."""
+    padding_first: bool = False
+    """Whether padding slots come before the tokens of their row instead of among them, so that what layers with a
+    running state make of a token does not depend on padding."""
 
     @classmethod
-    def all_of(cls, layout: TokenLayout, past: int) -> "TokenSlots":
+    def all_of(cls, layout: TokenLayout, past: int, *, padding_first: bool = False) -> "TokenSlots":
         """Slots for all q tokens of a prefill that follows `past` tokens of the sequence."""
         rows, length = layout.visual.shape
         positions = torch.arange(past, past + length, device=layout.visual.device).expand(rows, length)
         counts = layout.counts
-        return cls(positions, layout.prunable, layout.real, counts.prunable, counts.real, unpruned=True)
+        return cls(
+            positions=positions,
+            visual=layout.prunable,
+            real=layout.real,
+            visual_counts=counts.prunable,
+            real_counts=counts.real,
+            unpruned=True,
+            padding_first=padding_first,
+        )
 
     @property
     def length(self) -> int:
@@ -90,7 +102,8 @@ class TokenSlots:
         """
         real = self.real & ~pruned
         real_counts = tuple(before - gone for before, gone in zip(self.real_counts, counts, strict=True))
-        remaining = true_indices(real, max(real_counts))  # (B, n')
+        choose = true_indices_last if self.padding_first else true_indices
+        remaining = choose(real, max(real_counts))  # (B, n')
         slots = TokenSlots(
             positions=self.positions.gather(1, remaining),
             visual=(self.visual & ~pruned).gather(1, remaining),
@@ -99,6 +112,7 @@ class TokenSlots:
             real_counts=real_counts,
             unpruned=self.unpruned and not any(counts),
             shift=None if self.shift is None else self.shift._replace(slots=self.shift.slots.gather(1, remaining)),
+            padding_first=self.padding_first,
         )
         return slots, remaining
 
@@ -132,6 +146,11 @@ def true_indices(mask: torch.Tensor, count: int) -> torch.Tensor:
 def true_indices_first(mask: torch.Tensor, count: int) -> torch.Tensor:
     """Like `true_indices`, but ascending only up to a row's last true entry; the first false ones follow it."""
     return mask.int().argsort(dim=1, descending=True, stable=True)[:, :count]
+
+
+def true_indices_last(mask: torch.Tensor, count: int) -> torch.Tensor:
+    """Like `true_indices`, but false entries come before all true ones."""
+    return mask.int().argsort(dim=1, stable=True)[:, -count:]
 
 
 def complement(indices: torch.Tensor, length: int) -> torch.Tensor:

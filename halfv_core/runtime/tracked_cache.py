@@ -12,6 +12,7 @@ import torch
 from transformers import Cache, DynamicCache, StaticCache
 
 from halfv_core.errors import UnsupportedError
+from halfv_core.families.base import Parts
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.static_cache import is_static
 
@@ -137,17 +138,17 @@ def under_plan(cache: Cache | None) -> Iterator[None]:
         cache.in_layer = False
 
 
-def check_cache_type(cache: Cache | None, past: int, flash: bool) -> None:
+def check_cache_type(cache: Cache | None, past: int, parts: Parts) -> None:
     """Refuse a cache that cannot take a prompt with images under a plan.
 
     Args:
         cache: the batch's cache, if it has one.
         past: tokens of the sequence before the prompt.
-        flash: whether the attention kernel is FlashAttention.
+        parts: of the model.
 
     Raises:
         UnsupportedError: it is neither a DynamicCache nor an empty StaticCache on its device, or the latter is used
-            with FlashAttention.
+            with FlashAttention or for layers with a running state.
     """
     if cache is None or type(cache) in (DynamicCache, TrackedCache):
         return
@@ -157,10 +158,16 @@ def check_cache_type(cache: Cache | None, past: int, flash: bool) -> None:
             got=type(cache).__name__,
             expected="DynamicCache, or StaticCache of a newer transformers",
         )
-    if flash or cache.offloading or past:
+    reasons = {
+        "FlashAttention": parts.flash,
+        "layers with a running state": bool(parts.recurrent),
+        "offloaded layers": cache.offloading,
+        f"{past} tokens in it": past > 0,
+    }
+    if found := [reason for reason, holds in reasons.items() if holds]:
         raise UnsupportedError(
             "this StaticCache cannot take a prompt with images under a plan",
-            got="FlashAttention" if flash else "offloaded layers" if cache.offloading else f"{past} tokens in it",
+            got=" and ".join(found),
             expected="an empty one in memory, with eager or sdpa attention",
             remedy="use a DynamicCache",
         )

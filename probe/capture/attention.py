@@ -8,11 +8,10 @@ import torch
 from transformers import PreTrainedModel
 
 from halfv_core.families import Family, parts_of
-from halfv_core.placement import parts_callable
 from halfv_core.precision import not_finite
 from halfv_core.runtime.attention import attention_scores
 from halfv_core.runtime.layout import TokenLayout
-from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.patching import Forward, Wrap, by_name, wrapped
 from probe.capture.layer_views import layer_input_of
 
 
@@ -42,10 +41,10 @@ def attention_of_last(
 
     def around(layer: int, forward: Forward) -> Forward:
         @wraps(forward)
-        def run(hidden: torch.Tensor, **kwargs: Any) -> Any:
+        def run(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            kwargs = by_name(forward, args, kwargs)
             layer_input = layer_input_of(parts, layer, layout, hidden, kwargs)
-            with parts_callable(parts.layers[layer]):
-                scores = attention_scores(parts, parts.layers[layer], layer_input, "attention", rope=True)  # (1, N)
+            scores = attention_scores(parts, parts.layers[layer], layer_input, "attention", rope=True)  # (1, N)
             shares[layer] = scores.gather(1, layer_input.slots.visual_slots())[0]
             return forward(hidden, **kwargs)
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from halfv_core.errors import DataError, UnsupportedError
 from halfv_core.families import Family, Parts, parts_of
-from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.patching import Forward, Wrap, by_name, wrapped
 from probe.capture.kept_states import KeptStates
 
 
@@ -69,7 +69,8 @@ class LayerCalls:
 
         def around_layer(forward: Forward) -> Forward:
             @wraps(forward)
-            def run(hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+            def run(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+                kwargs = by_name(forward, args, kwargs)
                 states.append(hidden)
                 arguments.append(kwargs | {"past_key_values": None})
                 output: torch.Tensor = forward(hidden, **kwargs)

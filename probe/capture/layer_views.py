@@ -12,8 +12,9 @@ from halfv_core.families import Family, Parts, parts_of
 from halfv_core.placement import device_of
 from halfv_core.runtime.layer_input import LayerInput, LayerTables
 from halfv_core.runtime.layout import TokenLayout
-from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.patching import Forward, Wrap, by_name, wrapped
 from halfv_core.runtime.prompt_view import PromptView, Surroundings
+from halfv_core.runtime.rotary_tables import on_device
 from halfv_core.runtime.token_slots import TokenSlots
 from halfv_core.selectors.prompt import At, Prompt
 
@@ -60,7 +61,8 @@ def at_every_layer(
 
     def around(layer: int, forward: Forward) -> Forward:
         @wraps(forward)
-        def run(hidden: torch.Tensor, **kwargs: Any) -> Any:
+        def run(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            kwargs = by_name(forward, args, kwargs)
             found.append(look(_view(parts, layer, layer_input_of(parts, layer, layout, hidden, kwargs))))
             return forward(hidden, **kwargs)
 
@@ -84,13 +86,20 @@ def layer_input_of(
     """
     # With layers on several devices, accelerate moves a layer's inputs only after this wrapper.
     device = device_of(parts.layers[layer])
-    cos, sin = (table.to(device) for table in kwargs["position_embeddings"])
     mask = kwargs.get("attention_mask")
     here = TokenLayout(layout.visual.to(device), layout.real.to(device))
     # All visual tokens are shown, also one at the end of the prompt, which no plan prunes.
     slots = replace(TokenSlots.all_of(here, past=0), visual=here.visual, visual_counts=here.counts.visual)
     mask = None if mask is None else mask.to(device)
-    return LayerInput(hidden.to(device), LayerTables(cos, sin, mask, slots, past=0))
+    tables = LayerTables(
+        rotary=on_device(kwargs.get("position_embeddings"), device),
+        mask=mask,
+        slots=slots,
+        past=0,
+        new=layout.length,
+        dtype=hidden.dtype,
+    )
+    return LayerInput(hidden.to(device), tables, kwargs)
 
 
 def _view(parts: Parts, layer: int, layer_input: LayerInput) -> PromptView:
@@ -102,6 +111,7 @@ def _view(parts: Parts, layer: int, layer_input: LayerInput) -> PromptView:
         layer=layer,
         own=lambda: layer_input,
         previous=None,
+        previous_layer=layer - 1,
         back=None,
         whole=None,
         transitions=absent,

@@ -9,12 +9,13 @@ A plan changes nothing before its first intervention, so such a run equals a com
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from halfv_core.errors import DataError
 from halfv_core.families import Family, parts_of
@@ -59,9 +60,15 @@ class Replay:
         self.logits: torch.Tensor = output.logits[0, -1]
         """(vocabulary,), at the last prompt token."""
         self._keys, self._values = KeptStates(low_memory=low_memory), KeptStates(low_memory=low_memory)
-        for layer in output.past_key_values.layers:
-            self._keys.append(layer.keys)
-            self._values.append(layer.values)
+        self._states: dict[int, Any] = {}  # caches of layers with a running state
+        self._passed: dict[int, int] = {}  # tokens that went into the caches of sliding layers
+        for index, layer in enumerate(output.past_key_values.layers):
+            if index in self._parts.recurrent:
+                self._states[index] = layer
+            elif getattr(layer, "is_sliding", False):
+                self._passed[index] = layer.cumulative_length
+            self._keys.append(getattr(layer, "keys", output.logits))
+            self._values.append(getattr(layer, "values", output.logits))
 
     def _record_core(self, kwargs: dict[str, Any], output: Any) -> None:
         self._core_output = output
@@ -98,15 +105,30 @@ class Replay:
 
     def _around_layer(self, index: int, forward: Forward) -> Forward:
         @wraps(forward)
-        def run(hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        def run(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             cache = kwargs.get("past_key_values")
-            if cache is not None and cache.get_seq_length(index):
-                return forward(hidden, **kwargs)  # type: ignore[no-any-return]
+            if cache is not None and self._is_in_use(cache, index):
+                return forward(hidden, *args, **kwargs)  # type: ignore[no-any-return]
             if cache is not None:
-                cache.update(self._keys[index], self._values[index], index)
+                self._fill(cache, index)
             return self._outputs[index]
 
         return run
+
+    def _is_in_use(self, cache: Cache, index: int) -> bool:
+        """Whether a layer's cache holds something already."""
+        if index in self._states:
+            return bool(cache.has_previous_state(index))
+        return cache.get_seq_length(index) > 0
+
+    def _fill(self, cache: Any, index: int) -> None:
+        """Put into a layer's cache what the full run has left there."""
+        if index in self._states:
+            cache.layers[index] = deepcopy(self._states[index])
+            return
+        cache.update(self._keys[index], self._values[index], index)
+        if index in self._passed:
+            cache.layers[index].cumulative_length = self._passed[index]
 
 
 def _record(record: Any, forward: Forward) -> Forward:

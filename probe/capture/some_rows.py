@@ -11,7 +11,10 @@ from halfv_core.errors import UnsupportedError
 from halfv_core.families import Parts
 from halfv_core.placement import device_of, parts_callable
 from halfv_core.runtime.attention import keys_and_values
+from halfv_core.runtime.layer_input import arguments_of
+from halfv_core.runtime.own_run import cached_of
 from halfv_core.runtime.patching import Forward, Wrap, attention_kernel, wrapped
+from halfv_core.runtime.rotary_tables import on_device
 from probe.capture.changes import Change
 from probe.capture.layer_calls import LayerCalls
 
@@ -67,14 +70,30 @@ class LayerOfRows:
             if change.head_off is not None
         ]
         with ExitStack() as stack:
+            output: torch.Tensor
             if off:
                 stack.enter_context(_heads_off(parts, self._module.self_attn, off))
             if parts.flash:
-                stack.enter_context(attention_kernel(self._module.self_attn, "sdpa"))
-            output: torch.Tensor = self._module(hidden, **self._arguments(hidden, changes))
+                stack.enter_context(attention_kernel(parts.decoder, "sdpa"))
+            if self._layer in parts.recurrent:
+                output = self._in_order(hidden, changes)
+            else:
+                output = self._module(hidden, **self._arguments(hidden, changes))
         if self._layer < len(features):
             output = output + self._rows.of(features[self._layer]).to(output.device)
         return output
+
+    def _in_order(self, hidden: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
+        """A layer with a running state, through which the other tokens go as well, as they were."""
+        if any(change.unseen is not None for change in changes):
+            raise UnsupportedError(
+                f"layer {self._layer} has no attention from which tokens could be hidden",
+                remedy="use a variant that does not hide tokens",
+            )
+        whole = self._calls.states[self._layer].to(hidden.device).repeat(len(hidden), 1, 1)
+        where = self._rows.indices.to(hidden.device)
+        output: torch.Tensor = self._module(whole.index_copy(1, where, hidden), **self._calls.arguments[self._layer])
+        return output[:, where]
 
     def _arguments(self, hidden: torch.Tensor, changes: Sequence[Change]) -> dict[str, Any]:
         """The call's other arguments for (B, r, D) states."""
@@ -82,31 +101,24 @@ class LayerOfRows:
         whole = not len(self._rows.others)
         if whole and not self._calls.parts.flash and all(change.unseen is None for change in changes):
             return dict(original)
-        arguments = {name: self._of_rows(name, value) for name, value in original.items()}
+        arguments = arguments_of(original, self._rows.indices[None], self._calls.length)
         arguments["attention_mask"] = self._mask(hidden, changes)
         if not whole:
             arguments["past_key_values"] = _FixedKeys(*self._fixed)
         return arguments
-
-    def _of_rows(self, name: str, value: Any) -> Any:
-        """An argument's entries for the r tokens, if it has one for each token."""
-        indices = self._rows.indices
-        if name == "position_embeddings":
-            return tuple(table[:, indices.to(table.device)] for table in value)
-        if name in ("position_ids", "cache_position") and isinstance(value, torch.Tensor):
-            return value[..., indices.to(value.device)]
-        return value
 
     @cached_property
     def _fixed(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of the other tokens."""
         others, state = self._rows.others, self._calls.states[self._layer]
         device = device_of(self._module)
-        tables = self._calls.arguments[self._layer]["position_embeddings"]
-        cos, sin = (table[:, others.to(table.device)].to(device) for table in tables)
+        arguments = arguments_of(self._calls.arguments[self._layer], others[None], self._calls.length)
         hidden = state[:, others.to(state.device)].to(device)
+        if not self._calls.parts.is_plain:
+            return cached_of(self._module, hidden, arguments)
         with parts_callable(self._module):
-            return keys_and_values(self._calls.parts, self._module, hidden, cos, sin)
+            rotary = on_device(arguments["position_embeddings"], device)
+            return keys_and_values(self._calls.parts, self._module, hidden, rotary)
 
     @cached_property
     def _keys(self) -> torch.Tensor:
@@ -156,6 +168,7 @@ def _after(fixed: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
 @contextmanager
 def _heads_off(parts: Parts, attention: Any, off: Sequence[tuple[int, torch.Tensor, int]]) -> Iterator[None]:
     """Inside the block, heads give zero: which row of the batch, (r,) bool at which tokens, and which head."""
+    parts.check_plain("switching single heads off")
     if parts.ranks.group is not None:
         raise UnsupportedError(
             "single heads cannot be switched off where tensor parallelism has put them into several processes",

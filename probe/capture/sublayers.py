@@ -58,6 +58,7 @@ class SubLayerRecorder:
 
 def sublayer_wraps(parts: Parts, note: Note) -> list[Wrap]:
     """Methods to wrap so that each sub-layer of each layer is noted, in the order in which they run."""
+    parts.check_plain("what attention and MLP add to each token")
     found = []
     for index, layer in enumerate(parts.layers):
         for sublayer, (norm, last) in enumerate(_ends(layer)):

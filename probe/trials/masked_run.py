@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 
 from halfv_core.families import Family, Parts, parts_of
 from halfv_core.plan import Plan
-from halfv_core.runtime.patching import Forward, Wrap, wrapped
+from halfv_core.runtime.layer_input import arguments_of
+from halfv_core.runtime.patching import Forward, Wrap, by_name, wrapped
 from probe.trials.answers import Inputs
 
 
@@ -54,9 +55,13 @@ def _masked(parts: Parts, ids: torch.Tensor, plan: Plan, kept: Mapping[int, torc
 
         def wrap(forward: Forward) -> Forward:
             @wraps(forward)
-            def run(hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-                kwargs["attention_mask"] = _without(at_layer, kwargs.get("attention_mask"), hidden)
-                output: torch.Tensor = forward(hidden, **kwargs)
+            def run(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+                kwargs = by_name(forward, args, kwargs)
+                if index in parts.recurrent:
+                    output = _in_order(forward, hidden, kwargs, at_layer)
+                else:
+                    kwargs["attention_mask"] = _without(at_layer, kwargs.get("attention_mask"), hidden)
+                    output = forward(hidden, **kwargs)
                 if frozen:
                     where = visual.to(output.device)
                     output = torch.where(where[None, :, None], hidden.to(output.device), output)
@@ -68,6 +73,21 @@ def _masked(parts: Parts, ids: torch.Tensor, plan: Plan, kept: Mapping[int, torc
 
     with wrapped([Wrap(layer, "forward", around(index)) for index, layer in enumerate(parts.layers)]):
         yield
+
+
+def _in_order(
+    forward: Forward, hidden: torch.Tensor, kwargs: Mapping[str, Any], remaining: torch.Tensor
+) -> torch.Tensor:
+    """A layer with a running state, which has no columns to mask: it gets the remaining tokens, and no others.
+
+    Args:
+        hidden: (1, N, D), its input.
+        kwargs: the other arguments of its call for all tokens, which are not padded.
+        remaining: (N,) bool.
+    """
+    where = remaining.nonzero()[:, 0].to(hidden.device)
+    arguments = arguments_of(kwargs, where[None], len(remaining)) | {"attention_mask": None}
+    return hidden.index_copy(1, where, forward(hidden[:, where], **arguments))
 
 
 def _without(remaining: torch.Tensor, mask: torch.Tensor | None, hidden: torch.Tensor) -> torch.Tensor:

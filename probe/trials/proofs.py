@@ -122,10 +122,11 @@ class _Identities:
         self._model, self._parts, self._inputs, self._family = model, parts, inputs, family
         self._full = full.float()
         self._nothing = Plan((Keep(layer=depth - 1, keep_ratio=1.0),))
-        self._keep = Plan((Keep(layer=max(1, depth // 3), keep_ratio=0.25),))
+        first = max(1, depth // 3, parts.first_attention + 1)
+        self._keep = Plan((Keep(layer=first, keep_ratio=0.25),))
         self._freeze = Plan((Freeze(layers=tuple(range(depth // 2, depth))),))
         self._both = Plan((*self._keep.interventions, *self._freeze.interventions))
-        with torch.no_grad(), attention_kernel(parts.layers[0].self_attn, "eager"):
+        with torch.no_grad(), attention_kernel(parts.decoder, "eager"):
             eager = model(**inputs, logits_to_keep=1).logits[0, -1]
         self._rounding = float((eager.float() - self._full).abs().max())
         """Largest difference of logits between two kernels, without a plan."""
@@ -174,8 +175,10 @@ class _Identities:
         after = tokens - visual + len(kept[0])
         first = self._keep.keeps[0].layer
         expected = [tokens if layer < first else after for layer in range(len(self._parts.layers))]
-        found = [layer.keys.shape[2] for layer in cache.layers]
-        return found == expected, f"{found[0]} tokens, and {found[-1]} from layer {first} on"
+        attention = [layer for layer in range(len(expected)) if layer not in self._parts.recurrent]
+        found = [cache.layers[layer].keys.shape[2] for layer in attention]
+        passed = found == [expected[layer] for layer in attention]
+        return passed, f"{found[0]} tokens, and {found[-1]} from layer {first} on"
 
     def _decodes(self) -> tuple[bool, str]:
         """Two tokens after the prompt, from its pruned and frozen cache, against the masked reference."""
@@ -194,11 +197,28 @@ class _Identities:
         longer = continued(self._inputs, self._inputs["input_ids"][:, -1:].repeat(1, 3))
         prompts = [dict(self._inputs), longer]
         ((order, batch),) = batches(prompts)
+        plain = self._plain(batch)
+        if plain is None:  # the images of two rows are joined in a way of their own
+            order, prompts, batch = [0, 1], *_beside_text(self._inputs)
         with apply(self._model, self._both, family=self._family):
             alone = [self._model(**prompts[row], logits_to_keep=1).logits[0, -1].float() for row in order]
             together = self._model(**batch, logits_to_keep=1).logits[:, -1].float()
         results = [self._close(*pair) for pair in zip(together, alone, strict=True)]
-        return all(passed for passed, _ in results), results[0][1]
+        failed = [found for passed, found in results if not passed]
+        if failed and plain is not None:
+            without = [self._model(**prompts[row], logits_to_keep=1).logits[0, -1].float() for row in order]
+            if not all(self._close(*pair)[0] for pair in zip(plain, without, strict=True)):
+                return False, f"{failed[0]}; nor does it without a plan"
+        return not failed, (failed or [results[0][1]])[0]
+
+    def _plain(self, batch: Inputs) -> torch.Tensor | None:
+        """(B, vocabulary) last logits of a batch without a plan; None if the model cannot run it."""
+        try:
+            return self._model(**batch, logits_to_keep=1).logits[:, -1].float()  # type: ignore[no-any-return]
+        except Exception as error:  # noqa: BLE001 - of a class that nobody has tried, anything may come
+            if is_out_of_memory(error):
+                raise
+            return None
 
     def _visual(self) -> torch.Tensor:
         return torch.isin(self._inputs["input_ids"][0].cpu(), torch.tensor(self._parts.visual_ids))
@@ -213,6 +233,19 @@ class _Identities:
         tolerance = max(least * spread, min(_ROUNDING * self._rounding, _LARGEST_ROUNDING * spread))
         difference = float((logits - reference).abs().max())
         return difference <= tolerance, f"largest difference of logits {difference:.2g}"
+
+
+def _beside_text(inputs: Inputs) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    """A prompt with an image and a longer one of text alone, each by itself and as one padded batch."""
+    ids = inputs["input_ids"]
+    text = {"input_ids": ids[:, -1:].repeat(1, ids.shape[1] + 3)}
+    text["attention_mask"] = torch.ones_like(text["input_ids"])
+    batch = dict(inputs)
+    for name, value in inputs.items():
+        if value.shape == ids.shape:
+            other = text.get(name, torch.zeros_like(text["input_ids"]).to(value.dtype))
+            batch[name] = torch.cat([torch.nn.functional.pad(value, (3, 0)), other])
+    return [dict(inputs), text], batch
 
 
 def _dtype(tensor: torch.Tensor) -> str:

@@ -63,6 +63,7 @@ class ValueLens(Probe):
 
     def look(self, layer: int, prompt: PromptView, run: PromptRun) -> torch.Tensor:
         """(H, D), `written_by_heads` of the last prompt token's values."""
+        run.parts.check_plain("what single heads write")
         values = prompt.values(at="own")[:, prompt.question[-1]]  # (H_kv, d)
         heads = run.parts.decoder.config.num_attention_heads
         by_head = values.repeat_interleave(heads // len(values), dim=0)  # (H, d)

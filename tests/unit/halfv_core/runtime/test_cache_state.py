@@ -8,7 +8,8 @@ from transformers import PreTrainedModel
 
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.errors import UnsupportedError
-from tests.tiny import tiny_model, tiny_prompt
+from tests.masked_reference import Chosen, generate_by_recomputation, masked_logits
+from tests.tiny import IMAGE, TINY, continued, prepared, text_config, tiny_model, tiny_prompt, token_inputs
 
 PLAN = Plan((Keep(layer=2, keep_ratio=0.5), Freeze(layers=[4])))
 
@@ -81,29 +82,63 @@ def short_sighted(window: int = 27) -> PreTrainedModel:
     return model
 
 
-def test_a_prompt_beyond_the_sliding_window_is_refused() -> None:
-    model, inputs = short_sighted(), tiny_prompt("gemma3")
-    with torch.no_grad():
-        whole = model(**inputs).logits
-        with apply(model, Plan(())):
-            assert torch.equal(model(**inputs).logits, whole)
-        with pytest.raises(UnsupportedError) as caught, apply(model, PLAN):
-            model(**inputs)
-    assert str(caught.value) == (
-        "a plan works only while prompt and answer fit the decoder's sliding window; got 28 tokens; expected 27 or "
-        "fewer; shorten the prompt or the answer, or run this one without the plan"
+@pytest.mark.parametrize("window", [4, 9, 20, 27, 30])
+@pytest.mark.parametrize("ratios", [(0.0, 0.0), (0.3, 0.1)])
+@pytest.mark.parametrize("frozen", [(), (2, 3)])
+def test_a_sliding_window_is_counted_in_positions(window: int, ratios: tuple[float, float], frozen: Any) -> None:
+    """Prompts and answers beyond the window, as in a masked run in which every token keeps its place."""
+    model, inputs = short_sighted(window), tiny_prompt("gemma3", before=6, images=2)
+    keeps = [
+        Keep(layer=layer, keep_ratio=ratio, selector="uniform") for layer, ratio in zip((1, 3), ratios, strict=True)
+    ]
+    plan = Plan((*keeps, Freeze(layers=frozen)) if frozen else keeps)
+    with torch.no_grad(), apply(model, plan) as run:
+        logits, kept = model(**inputs).logits[0], Chosen.of(run)
+        out = model.generate(**inputs, do_sample=False, max_new_tokens=6, return_dict_in_generate=True)
+    text = inputs["input_ids"][0] != IMAGE
+    expected = masked_logits(model, inputs, plan, kept)
+    torch.testing.assert_close(logits[text], expected[text], atol=1e-5, rtol=1e-5)
+    answer = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    assert answer == generate_by_recomputation(model, inputs, plan, kept, 6)
+    assert run.cost.kv_bytes == sum(
+        x.nbytes for layer in out.past_key_values.layers for x in (layer.keys, layer.values)
     )
 
 
-def test_an_answer_beyond_the_sliding_window_is_refused() -> None:
-    inputs, options = tiny_prompt("gemma3"), {"do_sample": False, "max_new_tokens": 5}
-    wide, narrow = tiny_model("gemma3"), short_sighted(32)
-    with apply(wide, PLAN):
-        answer = wide.generate(**inputs, **options)
-    with apply(narrow, PLAN):
-        assert torch.equal(narrow.generate(**inputs, **options), answer)  # its last token is never fed
-        with pytest.raises(UnsupportedError, match="got 33 tokens; expected 32 or fewer"):
-            narrow.generate(**inputs, do_sample=False, max_new_tokens=6)
+@pytest.mark.parametrize("window", [5, 9, 30])
+def test_a_later_image_beyond_the_window(window: int) -> None:
+    """A second turn with an image, after a pruned one, as if both had come in one call."""
+    torch.manual_seed(0)
+    model = prepared(TINY["llava_next"].build(text_config("mistral") | {"sliding_window": window}))
+    plan, token = Plan((Keep(layer=1, keep_ratio=0.25, selector="uniform"),)), torch.tensor([[7]])
+    first, second = (tiny_prompt("llava_next", seed=seed) for seed in (0, 1))
+    both = {name: torch.cat([first[name], second[name]], int(name in token_inputs(first))) for name in first}
+    with torch.no_grad(), apply(model, plan) as run:
+        cache = model(**first, use_cache=True).past_key_values
+        turn = second | {"attention_mask": both["attention_mask"], "past_key_values": cache, "use_cache": True}
+        logits, kept = [model(**turn).logits[0]], Chosen.of(run)
+        logits.append(model(input_ids=token, past_key_values=cache, use_cache=True).logits[0])
+    start = first["input_ids"].shape[1]
+    expected = masked_logits(model, continued(both, token), plan, kept)[start:]
+    text = torch.cat([second["input_ids"][0] != IMAGE, torch.tensor([True])])
+    torch.testing.assert_close(torch.cat(logits)[text], expected[text], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("flash")
+def test_beyond_the_window_flash_attention_is_refused() -> None:
+    model, inputs = short_sighted(), tiny_prompt("gemma3")
+    model.config.get_text_config()._attn_implementation = "flash_attention_2"
+    with torch.no_grad(), pytest.raises(UnsupportedError, match="got 28 tokens; expected 27 or fewer"):
+        with apply(model, PLAN):
+            model(**inputs)
+
+
+def test_beyond_the_window_nothing_is_taken_out_of_caches() -> None:
+    model, inputs = short_sighted(), tiny_prompt("gemma3")
+    plan = Plan((Keep(layer=2, keep_ratio=0.5, cache="everywhere"),))
+    with torch.no_grad(), pytest.raises(UnsupportedError, match="cache='everywhere'.* got 28 tokens; expected 27"):
+        with apply(model, plan):
+            model(**inputs)
 
 
 def test_text_alone_may_outgrow_the_sliding_window() -> None:

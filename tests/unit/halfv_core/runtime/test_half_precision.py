@@ -93,9 +93,8 @@ def layer_input(dtype: torch.dtype, seed: int, copies: bool) -> LayerInput:
     visual = torch.zeros(1, TOKENS, dtype=torch.bool)
     visual[:, 2:10] = True
     slots = TokenSlots.all_of(TokenLayout(visual, torch.ones_like(visual)), past=0)
-    return LayerInput(
-        hidden.to(dtype), LayerTables(angles.cos().to(dtype), angles.sin().to(dtype), None, slots, past=0)
-    )
+    rotary = angles.cos().to(dtype), angles.sin().to(dtype)
+    return LayerInput(hidden.to(dtype), LayerTables(rotary, None, slots, past=0, new=TOKENS, dtype=dtype))
 
 
 def exact_scores(model: PreTrainedModel, given: LayerInput, scoring: Scoring, rope: bool) -> torch.Tensor:
@@ -108,7 +107,7 @@ def exact_scores(model: PreTrainedModel, given: LayerInput, scoring: Scoring, ro
     else:
         wide = copy.deepcopy(layer).double()
         keys = wide.self_attn.k_proj(wide.input_layernorm(given.hidden[0].double())).view(TOKENS, -1, 8)
-    cos, sin = given.tables.cos[0].double(), given.tables.sin[0].double()
+    cos, sin = (table[0].double() for table in given.tables.rotary)
 
     def turned(states: torch.Tensor, token: int) -> torch.Tensor:
         return states * cos[token] + torch.cat([-states[4:], states[:4]]) * sin[token] if rope else states
