@@ -33,6 +33,11 @@ class Clip:
             "height": self.frames[0].height,
         }
 
+    @property
+    def labels(self) -> list[str]:
+        """What to call each frame."""
+        return [f"frame {index + 1} of {self.total}" for index in self.indices]
+
     def of_at_least(self, frames: int) -> "Clip":
         """The clip with its last frame repeated if it has fewer frames than that."""
         missing = max(0, frames - len(self.frames))

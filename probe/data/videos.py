@@ -147,7 +147,7 @@ def video_at(path: Path, frames: int = FRAMES) -> VideoSource:
     Raises:
         DataError: there is no such file, or there are no frames in the folder.
     """
-    if not path.exists():
+    if path == Path() or not path.exists():  # an empty name is this folder to pathlib
         raise DataError("video does not exist", got=str(path)[:200])
     return FrameImages(_frames_in(path, [path]), frames) if path.is_dir() else VideoFile(path, frames)
 

@@ -163,16 +163,17 @@ def pictures_of(
     used = {region.image for region in regions if region is not None} | set(range(len(taken.images)))
     place = {image: index for index, image in enumerate(sorted(used))}
     moved = [region and region._replace(image=place[region.image]) for region in regions]
-    return tuple(picture_of(images[image]) for image in place), tuple(map(rounded, moved))
+    labels = [""] * len(taken.images) + [frame for clip in taken.videos for frame in clip.labels]
+    return tuple(picture_of(images[image], labels[image]) for image in place), tuple(map(rounded, moved))
 
 
-def picture_of(image: Image.Image) -> Picture:
-    """A small copy of an image."""
+def picture_of(image: Image.Image, label: str = "") -> Picture:
+    """A small copy of an image, or of the frame of a video that the label names."""
     resized = image.copy()
     resized.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
     resized.save(file, "WEBP", quality=WEBP_QUALITY)
-    return Picture(width=image.width, height=image.height, webp=base64.b64encode(file.getvalue()).decode())
+    return Picture(width=image.width, height=image.height, webp=base64.b64encode(file.getvalue()).decode(), label=label)
 
 
 def rounded(region: Region | None) -> Region | None:
