@@ -5,6 +5,7 @@ What a data set may name is limited to the folders that the user gave, as with i
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -147,7 +148,8 @@ def video_at(path: Path, frames: int = FRAMES) -> VideoSource:
     Raises:
         DataError: there is no such file, or there are no frames in the folder.
     """
-    if path == Path() or not path.exists():  # an empty name is this folder to pathlib
+    # An empty name is this folder to pathlib, and one that cannot be the name of a file an error.
+    if path == Path() or not os.path.exists(path):  # noqa: PTH110
         raise DataError("video does not exist", got=str(path)[:200])
     return FrameImages(_frames_in(path, [path]), frames) if path.is_dir() else VideoFile(path, frames)
 
@@ -205,7 +207,8 @@ def _frames_in(folder: Path, allowed: Sequence[Path]) -> tuple[Path, ...]:
     Raises:
         DataError: there are none or too many, or one is a link to another place.
     """
-    names = [path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
+    with reading("video", folder):
+        names = [path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
     _check_count(str(folder), len(names))
     found = [find_file(str(folder.absolute() / name), allowed) for name in sorted(names, key=_numbers_as_numbers)]
     return tuple(path for path in found if path is not None)

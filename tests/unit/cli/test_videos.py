@@ -86,7 +86,7 @@ def test_commands_take_data_with_videos(
     folder: Path, command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     few = {
-        "analyze": ("--probes", "attention_shares", "--examples", "1", "--report", "page.html"),
+        "analyze": ("--probes", "shares", "--examples", "1", "--report", "page.html"),
         "compare-methods": ("--methods", "fastv", "--flops", "1.5", "--batch", "2"),
     }[command]
     words = ("--model", "./llava", "--data", "data.jsonl", "--frames", "2", "--samples", "2", "--device", "cpu")
