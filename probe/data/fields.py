@@ -86,7 +86,7 @@ def _read(values: Values, columns: Columns, turn: Asked | None, meanings: Column
     choices = read_choices(values, columns.choices)
     question, answers = _question_and_answers(values, columns, turn, bool(choices.texts), meanings)
     images, numbers = _numbered_images(values, columns, turn, meanings.first_image)
-    videos = _videos(values, columns, turn)
+    videos = _videos(values, columns, turn, may_be_numbers=not images)
     if not videos and images and all(isinstance(one, str) and one.lower().endswith(_MOVING) for one in images):
         images, numbers, videos = (), [], images
     if not question:
@@ -191,11 +191,19 @@ _MOVING = tuple(suffix for suffix in VIDEO_SUFFIXES if suffix not in SUFFIXES)
 _STILL = tuple(suffix for suffix in SUFFIXES if suffix not in VIDEO_SUFFIXES)
 
 
-def _videos(values: Values, columns: Columns, turn: Asked | None) -> tuple[Any, ...]:
-    """The videos of a row's question; a list of images is one video, and any other list one video an item."""
-    found = [video for stored in _columns_of(values, columns.video) for video in _listed_videos(parsed_list(stored))]
+def _videos(values: Values, columns: Columns, turn: Asked | None, may_be_numbers: bool) -> tuple[Any, ...]:
+    """The videos of a row's question; a list of images is one video, and any other list one video an item.
+
+    Args:
+        values, columns, turn: as above.
+        may_be_numbers: whether a number names a video; next to images it is a flag or a count.
+    """
+    stored = [parsed_list(one) for one in _columns_of(values, columns.video)]
+    if not may_be_numbers:
+        stored = [one for one in stored if not isinstance(one, int | float)]
+    found = [video for one in stored for video in _listed_videos(one)]
     if turn is not None and not found:
-        found = [video for stored in turn.videos for video in _listed_videos(stored)]
+        found = [video for one in turn.videos for video in _listed_videos(one)]
     if turn is not None and turn.later_marks and turn.marks + turn.later_marks == len(found):
         found = found[: turn.marks]  # the others belong to later questions
     return tuple(found)

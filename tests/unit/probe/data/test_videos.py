@@ -95,6 +95,12 @@ def test_frames_with_the_name_of_their_video_are_images(folder: Path) -> None:
     assert (len(sample.images), len(sample.videos)) == (2, 0)
 
 
+def test_numbers_name_videos_but_not_beside_images(folder: Path) -> None:
+    write_video(folder / "4010.mp4")
+    found = load(folder, {"video": 4010, **ASK}, {"image": "picture.png", "video": 1, **ASK})
+    assert [(len(one.images), len(one.videos)) for one in found] == [(0, 1), (1, 0)]
+
+
 def test_captions_of_videos_and_folders_of_videos(folder: Path) -> None:
     (sample,) = load(folder, {"video": "clips/a.mp4", "caption": "a square"})
     assert sample.prompt == "Describe the video in one short sentence."
