@@ -18,7 +18,7 @@ from cli.common import (
     stdout,
     writing,
 )
-from cli.data_options import DataOption, ReadingOptions
+from cli.data_options import DataOption, ReadingOptions, print_frames
 from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
@@ -64,6 +64,7 @@ def analyze(
     loading.check(model)
     loaded_samples = reading.read(data)
     loaded = loading.load(model)
+    print_frames(loaded.processor, loaded_samples)
     with progress_bar() as on_progress, writing(journal), resumable(journal):
         analysis = run_probes(
             loaded.model,

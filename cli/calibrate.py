@@ -19,7 +19,7 @@ from cli.common import (
     stdout,
     writing,
 )
-from cli.data_options import DataOption, ReadingOptions
+from cli.data_options import DataOption, ReadingOptions, print_frames
 from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
@@ -134,6 +134,7 @@ def calibrate(
     loading.check(model)
     loaded_samples = reading.read(data)
     loaded = loading.load(model)
+    print_frames(loaded.processor, loaded_samples)
     with progress_bar() as on_progress, writing(journal), resumable(journal):
         profile, observations = calibrate_in_full(
             loaded.model,

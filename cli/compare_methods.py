@@ -19,7 +19,7 @@ from cli.common import (
     stdout,
     writing,
 )
-from cli.data_options import DataOption, ReadingOptions, print_rejected
+from cli.data_options import DataOption, ReadingOptions, print_frames, print_rejected
 from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
@@ -97,6 +97,7 @@ def compare_methods(
     print_rejected(unreadable, len(drawn) + len(unreadable))
     tuning = None if tune_on is None else drawn_for_tuning(reading, tune_on, tune_samples, tune_seed)
     loaded = loading.load(model)
+    print_frames(loaded.processor, drawn)
     with progress_bar() as on_progress, writing(journal), resumable(journal):
         comparison = compare(
             loaded.model,

@@ -11,14 +11,25 @@ from cli.common import stderr
 from cli.ranks import processes
 
 if TYPE_CHECKING:
-    from probe.data.samples import Samples
+    from halfv_core.processors import PromptProcessor
+    from probe.data.samples import Sample, Samples
 
 DataOption = Annotated[
     str,
     typer.Option(
         "--data",
-        help="Bundled name (scenes, photos), JSONL, JSON, CSV, TSV, Parquet, folder of images with captions, folder "
-        "made by save_to_disk, or data set name on the hub.",
+        help="Bundled name (scenes, photos, photos-video), JSONL, JSON, CSV, TSV, Parquet, folder of images or videos "
+        "with captions, folder made by save_to_disk, or data set name on the hub.",
+    ),
+]
+
+FRAMES = 8
+"""As `probe.data.videos.FRAMES`, which takes a second to import."""
+
+FramesOption = Annotated[
+    int,
+    typer.Option(
+        "--frames", min=1, max=1000, help="Frames of each video that are used, from the first to the last one."
     ),
 ]
 
@@ -31,14 +42,15 @@ class ReadingOptions:
         list[str] | None,
         typer.Option(
             "--column",
-            help="FIELD=COLUMN where the guess is wrong (FIELD= for none), repeatable; fields: id, image, question, "
-            "answer, choices, family, context, instruction, caption, conversation.",
+            help="FIELD=COLUMN where the guess is wrong (FIELD= for none), repeatable; fields: id, image, video, "
+            "question, answer, choices, family, context, instruction, caption, conversation.",
         ),
     ] = None
     images: Annotated[
         Path | None,
         typer.Option(
-            "--images", help="Folder that the data's image paths start from. [default: the folder of the data]"
+            "--images",
+            help="Folder that the data's paths of images and videos start from. [default: the folder of the data]",
         ),
     ] = None
     split: Annotated[
@@ -68,6 +80,7 @@ class ReadingOptions:
         bool,
         typer.Option("--fetch-images", help="Download images that the data give as URLs, from public addresses."),
     ] = False
+    frames: FramesOption = FRAMES
 
     def read(self, data: str) -> "Samples":
         """Read the samples of `data`.
@@ -94,11 +107,20 @@ class ReadingOptions:
             answers=self.answers_are,
             questions=self.questions,
             fetch_images=self.fetch_images,
+            frames=self.frames,
         )
         for note in samples.notes:
             stderr.print(f"{data}: {note}")
         print_rejected(samples.rejected, len(samples) + len(samples.rejected))
         return samples
+
+
+def print_frames(processor: "PromptProcessor", samples: Sequence["Sample"]) -> None:
+    """Say it if the frames of the samples' videos are given to the model as images."""
+    from probe.data.inputs import frames_as_images
+
+    if note := frames_as_images(processor, samples):
+        stderr.print(note, markup=False, highlight=False)
 
 
 def print_rejected(rejected: Sequence[object], rows: int) -> None:

@@ -17,6 +17,7 @@ from cli.model_options import LoadingOptions
 if TYPE_CHECKING:
     from PIL import Image
 
+    from halfv_core.clips import Clip
     from halfv_core.processors import PromptProcessor
     from probe.data.samples import Sample, Samples
 
@@ -107,6 +108,7 @@ def describe_model(name: str, loading: LoadingOptions) -> dict[str, Any]:
         "parameters": model.num_parameters(),
         "offloaded": f"{offloaded_share(model):.0%} of the weights",
         "image_processor": _image_processor(processor),
+        "videos": "as videos" if processor.takes_videos else "as images, frame by frame",
         "checks": [check.model_dump(mode="json") for check in checks],
     }
 
@@ -132,7 +134,7 @@ def check_proved(model: dict[str, Any]) -> None:
 
 def describe_data(samples: "Samples") -> dict[str, Any]:
     """How the data are read: columns, counts, and an example of a prompt."""
-    from halfv_core.interleaving import IMAGE_PLACE, in_words
+    from halfv_core.interleaving import has_places, in_words
     from probe.data.images import image_name, open_image
 
     example = next(
@@ -146,11 +148,12 @@ def describe_data(samples: "Samples") -> dict[str, Any]:
         "notes": list(samples.notes),
         "multiple_choice": sum(bool(sample.choices) for sample in samples),
         "answers_are": samples.answers,
-        "interleaved": sum(IMAGE_PLACE in sample.text for sample in samples),
+        "interleaved": sum(has_places(sample.text) for sample in samples),
         "without_answer": sum(sample.answer is None for sample in samples),
         "example": {
             "id": example.id,
             "images": [f"{image_name(picture)} {_size(open_image(picture))}" for picture in example.images],
+            "videos": [f"{video.name} {_length(video.open())}" for video in example.videos],
             "prompt": in_words(example.text),
             "answers": list(example.answers),
         },
@@ -161,7 +164,7 @@ def _opens(sample: "Sample") -> bool:
     from halfv_core.errors import DataError
 
     try:
-        sample.open_images()
+        sample.open()
     except DataError:
         return False
     return True
@@ -169,6 +172,10 @@ def _opens(sample: "Sample") -> bool:
 
 def _size(image: "Image.Image") -> str:
     return "{}x{} px".format(*image.size)
+
+
+def _length(clip: "Clip") -> str:
+    return f"{len(clip.frames)} of {clip.total} frames, {clip.total / clip.fps:.1f} s, {_size(clip.frames[0])}"
 
 
 def show(result: dict[str, Any]) -> None:
@@ -219,7 +226,8 @@ def show_data(data: dict[str, Any]) -> None:
     )
     if data["interleaved"]:
         print_line(f"  images inside the text: {data['interleaved']}")
-    print_line(f"  for example {data['example']['id']}, with {', '.join(data['example']['images'])}:")
+    shown = [*data["example"]["images"], *data["example"]["videos"]]
+    print_line(f"  for example {data['example']['id']}, with {', '.join(shown)}:")
     for line in [
         *data["example"]["prompt"].splitlines(),
         f"-> {' | '.join(data['example']['answers']) or 'no reference'}",

@@ -18,7 +18,7 @@ from cli.common import (
     stdout,
     writing,
 )
-from cli.data_options import DataOption, ReadingOptions, print_rejected
+from cli.data_options import DataOption, ReadingOptions, print_frames, print_rejected
 from cli.interrupts import resumable
 from cli.model_options import LoadingOptions, ModelOption
 from cli.outputs import Output, prepare
@@ -72,6 +72,7 @@ def evaluate(
     drawn, unreadable = draw_readable(answered, samples, seed)
     print_rejected(unreadable, len(drawn) + len(unreadable))
     loaded = loading.load(model)
+    print_frames(loaded.processor, drawn)
     expected = loaded_profile.expected
     tokens = round(expected.visual_tokens), round(expected.text_tokens)
     plan = published.plan(loaded.model.config, *tokens, loaded_profile)

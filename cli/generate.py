@@ -1,7 +1,8 @@
-"""`halfv-probe generate`: answer one question about one image, with or without a plan, or both ways side by side.
+"""`halfv-probe generate`: answer a question about images or videos, with or without a plan, or both ways side by side.
 
 halfv-probe generate --model qwen2.5-vl-7b --image cat.jpg --prompt "What is this?" --profile profile.json --compare
 halfv-probe generate --model qwen2.5-vl-7b --image cat.jpg --prompt "What is this?" --method fastv --flops 2
+halfv-probe generate --model qwen2.5-vl-7b --video jump.mp4 --frames 16 --prompt "What happens?"
 """
 
 import time
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.common import JsonOption, print_json, stdout
+from cli.common import JsonOption, print_json, stderr, stdout
+from cli.data_options import FRAMES, FramesOption
 from cli.model_options import LoadingOptions, ModelOption
 from cli.plan_options import MethodOptions
 
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 def generate(
     *,
     model: ModelOption,
-    image: Annotated[list[Path], typer.Option(help="Image file; may be repeated.")],
+    image: Annotated[list[Path] | None, typer.Option(help="Image file; may be repeated.")] = None,
+    video: Annotated[
+        list[Path] | None, typer.Option(help="Video file, or folder of its frames; may be repeated.")
+    ] = None,
+    frames: FramesOption = FRAMES,
     prompt: Annotated[str, typer.Option(help="The question.")],
     profile: Annotated[
         Path | None, typer.Option(help="Run under this profile; with --method, take what it has measured.")
@@ -35,10 +41,12 @@ def generate(
     loading: LoadingOptions,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer a question about an image."""
+    """Answer a question about images or videos."""
     from halfv_core import HalfVError, Plan, Profile
     from halfv_core.placement import device_of
     from probe.data.images import open_image
+    from probe.data.inputs import FRAMES_AS_IMAGES
+    from probe.data.videos import video_at
     from probe.trials.proofs import admit
 
     published.check()
@@ -46,10 +54,15 @@ def generate(
         raise HalfVError("--compare has nothing to compare with", remedy="add --profile profile.json")
     loading.check(model)
     loaded_profile = Profile.load(profile) if profile else None
-    images = [open_image(path) for path in image]
+    if not image and not video:
+        raise HalfVError("nothing to ask about", expected="--image or --video")
+    images = [open_image(path) for path in image or ()]
+    videos = [video_at(path, frames).open() for path in video or ()]
     loaded = loading.load(model)
     admit(loaded.model, loaded.processor)
-    inputs = loaded.processor.prompt(images, prompt, device_of(loaded.model))
+    if videos and not loaded.processor.takes_videos:
+        stderr.print(FRAMES_AS_IMAGES, markup=False, highlight=False)
+    inputs = loaded.processor.prompt(images, prompt, device_of(loaded.model), videos)
     visual = _visual_tokens(loaded.model, inputs)
     plan = published.plan(loaded.model.config, visual, inputs["input_ids"].numel() - visual, loaded_profile)
     result: dict[str, Any] = {}

@@ -11,8 +11,10 @@ from halfv_core.errors import DataError
 
 MAX_PIXELS = 100_000_000
 """Most pixels that one image may have after resizing."""
+MAX_VIDEO_PIXELS = 400_000_000
+"""Most pixels that all frames of one video may have after resizing."""
 MAX_TOKENS = 1_000_000
-"""Most tokens that one image may become in the prompt."""
+"""Most tokens that one image or video may become in the prompt."""
 
 _TOKEN_COUNTS = ("image_seq_length", "image_seq_len", "num_additional_image_tokens")
 
@@ -31,14 +33,38 @@ def check_image_settings(backend: Any, sizes: Sequence[tuple[int, int]]) -> None
     """
     for width, height in dict.fromkeys(sizes):
         pixels, tokens = resized_pixels(backend.image_processor, width, height), visual_tokens(backend, width, height)
-        for found, most, unit in ((pixels, MAX_PIXELS, "pixels"), (tokens, MAX_TOKENS, "tokens")):
-            if found > most:
-                raise DataError(
-                    f"the processor's settings make too much of an image of {width} x {height} px",
-                    got=f"{found:,.0f} {unit}",
-                    expected=f"at most {most:,}",
-                    remedy="lower its sizes in preprocessor_config.json or processor_config.json",
-                )
+        what = f"an image of {width} x {height} px"
+        _check(what, pixels, MAX_PIXELS, "pixels")
+        _check(what, tokens, MAX_TOKENS, "tokens")
+
+
+def check_video_settings(backend: Any, size: tuple[int, int], frames: int) -> None:
+    """Refuse settings under which a video would become too large or too many tokens.
+
+    Args:
+        backend: as above.
+        size: (width, height) of its frames, pixels.
+        frames: how many there are.
+
+    Raises:
+        DataError: more than `MAX_VIDEO_PIXELS` or `MAX_TOKENS`.
+    """
+    processor = getattr(backend, "videos", None) or getattr(backend, "video_processor", None)
+    pixels = resized_pixels(processor, *size) * frames
+    tokens = max(_number(getattr(backend, name, None)) for name in _TOKEN_COUNTS) * frames
+    what = f"a video of {frames} frames of {size[0]} x {size[1]} px"
+    _check(what, pixels, MAX_VIDEO_PIXELS, "pixels")
+    _check(what, tokens, MAX_TOKENS, "tokens")
+
+
+def _check(what: str, found: float, most: int, unit: str) -> None:
+    if found > most:
+        raise DataError(
+            f"the processor's settings make too much of {what}",
+            got=f"{found:,.0f} {unit}",
+            expected=f"at most {most:,}",
+            remedy="lower its sizes in processor_config.json or (video_)preprocessor_config.json",
+        )
 
 
 def resized_pixels(image_processor: Any, width: int, height: int) -> float:
@@ -57,7 +83,7 @@ def resized_pixels(image_processor: Any, width: int, height: int) -> float:
         found.append(min(shortest**2 * aspect, longest**2 or float("inf")))
     else:
         found.append(longest**2 / aspect)
-    for name in ("crop_size", "pad_size", "max_image_size"):
+    for name in () if hasattr(image_processor, "merge_size") else ("crop_size", "pad_size", "max_image_size"):
         setting = _numbers(getattr(image_processor, name, None))
         found += [_area(setting, "height", "width"), setting.get("longest_edge", 0.0) ** 2]
     pinpoints = getattr(image_processor, "image_grid_pinpoints", None)

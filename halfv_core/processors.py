@@ -1,18 +1,19 @@
 """From images and a question to model inputs, with the checkpoint's own processor or, failing that, with its parts.
 
 Some processors (Qwen2_5_VLProcessor, for example) cannot be constructed without torchvision, although their image
-processor can. `ComposedProcessor` then does the same work from the same files. Both give identical inputs, but for the
-rounding of resized pixels, which torchvision does differently from Pillow.
+processor can. `halfv_core.composed_processor` then does the same work from the same files.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import JsonValue
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoProcessor,
     AutoTokenizer,
@@ -21,63 +22,18 @@ from transformers import (
 )
 from transformers.utils.import_utils import is_torchvision_available
 
+from halfv_core.clips import Clip, Conversation
+from halfv_core.composed_processor import ComposedProcessor, VideoSettings, video_settings
 from halfv_core.errors import DataError, HalfVError, ModelError, UnsupportedError
 from halfv_core.failures import is_out_of_memory, reason_of
-from halfv_core.image_limits import check_image_settings
+from halfv_core.image_limits import check_image_settings, check_video_settings
 from halfv_core.interleaving import user_content
 
 if TYPE_CHECKING:
     from PIL import Image
 
+
 Inputs = dict[str, torch.Tensor]
-
-
-class ComposedProcessor:
-    """Image processor, tokenizer and chat template of a Qwen-VL checkpoint, combined as its own processor does."""
-
-    image_token = "<|image_pad|>"
-    video_token = "<|video_pad|>"
-
-    def __init__(self, image_processor: Any, tokenizer: PreTrainedTokenizerBase, chat_template: str | None) -> None:
-        self.image_processor = image_processor
-        self.tokenizer = tokenizer
-        self.chat_template = chat_template
-
-    def apply_chat_template(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
-        """The prompt as text, with one placeholder for each image."""
-        rendered = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            chat_template=self.chat_template,
-            add_generation_prompt=add_generation_prompt,
-            tokenize=False,
-        )
-        return str(rendered)
-
-    def __call__(
-        self,
-        *,
-        images: Sequence[Sequence["Image.Image"]] | None,
-        text: str,
-        return_tensors: str,
-        add_special_tokens: bool = True,
-    ) -> Inputs:
-        """Model inputs of one prompt: one token id for each visual token, patches, and the modality of each token.
-
-        Args:
-            images: those of the one prompt, as a list in a list; None for none.
-        """
-        vision: dict[str, torch.Tensor] = {}
-        if images:
-            vision = dict(self.image_processor(images=list(images[0]), return_tensors=return_tensors))
-            grids = vision["image_grid_thw"]  # (images, 3)
-            tokens = (grids.prod(-1) // self.image_processor.merge_size**2).tolist()
-            pieces = text.split(self.image_token)
-            filled = [piece + self.image_token * count for piece, count in zip(pieces, tokens, strict=False)]
-            text = "".join(filled) + pieces[-1]
-        encoded = self.tokenizer(text, return_tensors=return_tensors, add_special_tokens=add_special_tokens)
-        inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")}
-        image_id = self.tokenizer.convert_tokens_to_ids(self.image_token)
-        return inputs | {"mm_token_type_ids": (inputs["input_ids"] == image_id).int()} | vision
 
 
 @dataclass(frozen=True)
@@ -109,51 +65,99 @@ class PromptProcessor:
         """
         return getattr(self.backend.image_processor, "backend", None)
 
-    def prompt(self, images: Sequence["Image.Image"], question: str, device: torch.device | str = "cpu") -> Inputs:
+    @cached_property
+    def takes_videos(self) -> bool:
+        """Whether it prepares videos as such; otherwise their frames are given to it as images."""
+        token = getattr(self.backend, "video_token", None)
+        own = self.backend.videos if isinstance(self.backend, ComposedProcessor) else None
+        if not isinstance(token, str) or (own or getattr(self.backend, "video_processor", None)) is None:
+            return False
+        try:
+            return token in self.rendered(0, "question", videos=1)
+        except Exception:  # noqa: BLE001 - a template that knows no videos may do anything
+            return False
+
+    def as_taken(self, shown: Conversation) -> Conversation:
+        """The conversation as the backend takes it: with the frames of videos as images, if it takes no videos.
+
+        Nor do those take them beside images whose inputs have the same names for both (SmolVLM).
+        """
+        if not shown.videos:
+            return shown
+        names = [
+            set(getattr(getattr(self.backend, part, None), "model_input_names", ()))
+            for part in ("image_processor", "video_processor")
+        ]
+        if self.takes_videos and not (shown.images and names[0] & names[1]):
+            return shown
+        return shown.with_frames_as_images()
+
+    def video_settings(self) -> str | None:
+        """The settings of the video processor as text; None if it takes no videos."""
+        if not self.takes_videos:
+            return None
+        if isinstance(self.backend, ComposedProcessor):
+            return repr(self.backend.videos)
+        return str(self.backend.video_processor.to_json_string())
+
+    def prompt(
+        self,
+        images: Sequence["Image.Image"],
+        question: str,
+        device: torch.device | str = "cpu",
+        videos: Sequence[Clip] = (),
+    ) -> Inputs:
         """Model inputs of one user turn in the checkpoint's chat template.
 
-        Images stand in front of the text, except for those that have an `IMAGE_PLACE` in it: the last images, in order.
-        Some chat templates (LLaVA-1.5's) put all images in front themselves.
+        Images and then videos stand in front of the text, except for those that have an `IMAGE_PLACE` or `VIDEO_PLACE`
+        in it: the last ones, in order. Some chat templates (LLaVA-1.5's) put all images in front themselves.
 
         Returns:
             Tensors on `device`, ready for `model(**inputs)`, batch of one; `input_ids` (1, N) has one id for each
             visual token.
 
         Raises:
-            DataError: more places than images, a question that spells the token that stands for images, or a
-                checkpoint whose processor fails on these images or this question, or would make too much of them.
+            DataError: more places than images or videos, a question that spells a token that stands for them, or a
+                checkpoint whose processor fails on them or this question, or would make too much of them.
         """
-        return self.conversation([{"role": "user", "content": user_content(len(images), question)}], images, device)
+        content = user_content(len(images), question, len(videos))
+        return self.conversation([{"role": "user", "content": content}], images, device, videos)
 
     def conversation(
         self,
         messages: Sequence[Mapping[str, Any]],
         images: Sequence["Image.Image"] = (),
         device: torch.device | str = "cpu",
+        videos: Sequence[Clip] = (),
     ) -> Inputs:
         """Model inputs of a conversation in the checkpoint's chat template, up to where the next answer begins.
 
         Args:
             messages: each with a `role` and a `content`, a list of parts: `{"type": "text", "text": ...}`, or
-                `{"type": "image"}` for the next one of `images`.
+                `{"type": "image"}` for the next one of `images`, or `{"type": "video"}` for that of `videos`.
             images: as many as there are such parts.
+            videos: likewise; no other frames are taken from them. Their frames become images where `as_taken` says so.
 
         Returns:
             As `prompt`.
 
         Raises:
             DataError: a text spells the token that stands for images, or the checkpoint's template or processor fails
-                on these messages or images, or would make too much of them.
+                on these messages, images or videos, or would make too much of them.
         """
         for text in [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]:
             self._check_spelling(text)
+        messages, images, videos = self.as_taken(Conversation(messages, images, videos))
         check_image_settings(self.backend, [image.size for image in images])
+        for clip in videos:
+            check_video_settings(self.backend, clip.frames[0].size, len(clip.frames))
         try:
             text = str(self.backend.apply_chat_template(list(messages), add_generation_prompt=True))
             # As a processor's own `apply_chat_template` does it: a list in a list says that the images belong to one
             # prompt (LLaVA-OneVision cuts only single images into tiles), and what begins a text is not added twice.
             begun = bool(self.tokenizer.bos_token) and text.startswith(str(self.tokenizer.bos_token))
             options = {"add_special_tokens": False} if begun else {}
+            options |= self._videos(videos) if videos else {}
             inputs = self.backend(images=[list(images)] if images else None, text=text, return_tensors="pt", **options)
         except Exception as error:
             if isinstance(error, HalfVError) or is_out_of_memory(error):
@@ -161,13 +165,29 @@ class PromptProcessor:
             raise DataError(f"the processor cannot prepare this prompt ({reason_of(error)})") from None
         return {name: value.to(device) for name, value in inputs.items() if isinstance(value, torch.Tensor)}
 
-    def rendered(self, images: int, question: str) -> str:
-        """The text of one user turn in the chat template, with a placeholder for each image.
+    def _videos(self, clips: Sequence[Clip]) -> dict[str, Any]:
+        """Videos as arguments of the backend, which is told when their frames are shown, and to take all of them."""
+        if isinstance(self.backend, ComposedProcessor):
+            return {"videos": clips}
+        least = getattr(self.backend.video_processor, "temporal_patch_size", 1)
+        whole = [clip.of_at_least(least) for clip in clips]
+        return {
+            "videos": [list(clip.frames) for clip in whole],
+            "video_metadata": [clip.metadata for clip in whole],
+            "do_sample_frames": False,
+        } | ({"cap_pixels_per_frame": False} if self._leaves_cap_open() else {})
+
+    def _leaves_cap_open(self) -> bool:
+        """Whether transformers would warn at length that it does what it did before, unless it is told to."""
+        return getattr(self.backend.video_processor, "cap_pixels_per_frame", False) is None
+
+    def rendered(self, images: int, question: str, videos: int = 0) -> str:
+        """The text of one user turn in the chat template, with a placeholder for each image and video.
 
         Raises:
-            DataError: more places than images.
+            DataError: more places than images or videos.
         """
-        messages = [{"role": "user", "content": user_content(images, question)}]
+        messages = [{"role": "user", "content": user_content(images, question, videos)}]
         return str(self.backend.apply_chat_template(messages, add_generation_prompt=True))
 
     def _check_spelling(self, question: str) -> None:
@@ -234,4 +254,16 @@ def _compose(path: str, options: dict[str, Any], reason: str) -> ComposedProcess
     if not hasattr(image_processor, "merge_size"):
         remedy = None if is_torchvision_available() else "pip install torchvision, which many processors need"
         raise UnsupportedError(f"the processor of {path} cannot be built ({reason})", remedy=remedy)
-    return ComposedProcessor(image_processor, tokenizer, template)
+    return ComposedProcessor(image_processor, tokenizer, template, _video_settings(path, options))
+
+
+def _video_settings(path: str, options: dict[str, Any]) -> VideoSettings | None:
+    """How the checkpoint's own processor prepares videos; None if that cannot be found out."""
+    try:
+        import transformers.models.qwen3_vl.video_processing_qwen3_vl  # noqa: F401 - not before 5.23, without torchvision
+        from transformers.video_processing_utils import VideoProcessorMixin
+
+        stored, _ = VideoProcessorMixin.get_video_processor_dict(path, local_files_only=options["local_files_only"])
+        return video_settings(AutoConfig.from_pretrained(path, **options).model_type, stored)
+    except Exception:  # noqa: BLE001 - files that say nothing of videos; transformers before 5.23
+        return None

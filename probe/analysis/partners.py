@@ -18,28 +18,37 @@ PARTNERS = 8
 
 
 def partners_of(samples: Sequence[Sample]) -> dict[str, tuple[Sample, ...]]:
-    """Other samples with as many images, by sample id: first those with the same prompt, then those of its family.
+    """Other samples with as many images and videos, by sample id: first those with the same prompt, then its family.
 
     Of equals the next ones in the order of the samples come first; the first sample follows the last one.
     """
     found, steps = {}, range(1, min(len(samples), CONSIDERED + 1))
     for place, sample in enumerate(samples):
         others = (samples[(place + step) % len(samples)] for step in steps)
-        fit = [one for one in others if len(one.images) == len(sample.images) and one.images != sample.images]
+        fit = [one for one in others if _counts(one) == _counts(sample) and _shown(one) != _shown(sample)]
         fit.sort(key=lambda one: (one.text != sample.text, one.family != sample.family))
         found[sample.id] = tuple(fit[:PARTNERS])
     return found
 
 
+def _shown(sample: Sample) -> tuple[object, object]:
+    return sample.images, sample.videos
+
+
+def _counts(sample: Sample) -> tuple[int, int]:
+    return len(sample.images), len(sample.videos)
+
+
 def inputs_over(model: ProbedModel, sample: Sample, inputs: Inputs, others: Sequence[Sample]) -> Iterator[Inputs]:
-    """The inputs of a sample's prompt over the images of others, where all tokens are in the same places.
+    """The inputs of a sample's prompt over the images and videos of others, where all tokens are in the same places.
 
     Args:
         inputs: those of the sample itself.
     """
     for other in others:
         try:
-            found = inputs_of(model.processor, sample, device_of(model.model), other.open_images())
+            shown = other.open()._replace(messages=sample.messages)
+            found = inputs_of(model.processor, sample, device_of(model.model), shown)
         except DataError:
             continue  # the other sample will be reported when it is measured itself
         if same_places(inputs, found):

@@ -14,10 +14,9 @@ from probe.analysis.partners import inputs_over
 from probe.analysis.records import AnalysedExample, ProbeResult
 from probe.analyzers.probe import PROBES, Probe
 from probe.calibration.budget.mean_sample import MeanSample
-from probe.calibration.steps.examples import picture_of, rounded
+from probe.calibration.steps.examples import pictures_of
 from probe.calibration.steps.step import Item, ProbedModel, Step
 from probe.capture.prompt_run import PromptRun, Recording
-from probe.capture.regions import regions_of
 from probe.data.inputs import inputs_of
 from probe.data.samples import Sample
 from probe.trials.answers import greedy_answer
@@ -49,8 +48,8 @@ class ProbeSamples(Step[Analysed]):
     """By sample id, others about whose images its question may be asked; for probes that want `pairs`."""
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
-        images = sample.open_images()
-        inputs = inputs_of(model.processor, sample, device_of(model.model), images)
+        shown = sample.open()
+        inputs = inputs_of(model.processor, sample, device_of(model.model), shown)
         answer = greedy_answer(model.model, inputs, self.max_new_tokens).tolist()
         others = self.partners.get(sample.id, ())
         run = PromptRun(
@@ -65,8 +64,7 @@ class ProbeSamples(Step[Analysed]):
             raise DataError("there is no visual token", got=f"{len(run.visual)} tokens")
         regions = None
         if sample.id in self.examples:
-            sizes = [image.size for image in images]
-            regions = regions_of(model.model, model.processor, inputs, sizes, family=model.family)
+            pictures, regions = pictures_of(model, inputs, shown)
         probes = {name: PROBES[name]() for name in self.probes}
         looked = _looked_at(probes, run)
         item: dict[str, Any] = {
@@ -81,8 +79,8 @@ class ProbeSamples(Step[Analysed]):
                 question=in_words(sample.text),
                 references=sample.answers,
                 answer=model.processor.decode(torch.tensor(answer)),
-                pictures=tuple(map(picture_of, images)),
-                regions=tuple(map(rounded, regions)),
+                pictures=pictures,
+                regions=regions,
             )
             item["example"] = example.model_dump(mode="json")
         return item

@@ -129,9 +129,11 @@ def _spaced_values(weight: torch.Tensor) -> torch.Tensor:
 
 
 def setup_fingerprint(model: PreTrainedModel, processor: PromptProcessor) -> str:
-    """sha256 over everything else that affects results: config, generation config, image processor, template."""
+    """sha256 over everything else that affects results: configs, image and video processor, template."""
     backend = processor.backend
     parts = [model.config, model.generation_config, backend.image_processor]
     # The settings of an image processor do not say what resizes the images.
     texts = [*(part.to_json_string() for part in parts), str(backend.chat_template), str(processor.image_backend())]
+    if videos := processor.video_settings():
+        texts.append(videos)
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

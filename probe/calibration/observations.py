@@ -34,6 +34,8 @@ class Picture(Record):
     height: int
     webp: str
     """The image as base64 WebP, at most 448 pixels on its longer side."""
+    label: str = ""
+    """Which frame of a video it is; empty for an image."""
 
 
 class Attention(Record):
@@ -69,7 +71,7 @@ class Example(Record):
     accelerated: str
     """The answer under the plan."""
     pictures: tuple[Picture, ...]
-    """The images in the order of the prompt; the frames of a video count as images."""
+    """The images in the order of the prompt, then the frames of videos; of frames that share tokens, the first one."""
     regions: tuple[Region | None, ...]
     """One per visual token, in the order of the prompt; null for tokens without a place, such as the end of a row."""
     selections: tuple[Selection, ...]

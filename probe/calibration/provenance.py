@@ -9,6 +9,7 @@ from halfv_core.families import parts_of
 from halfv_core.profile import Provenance, checkpoint_revision
 from probe.calibration.identity import Identity
 from probe.calibration.step_runner import StepRunner
+from probe.data.inputs import frames_as_images
 from probe.data.samples import SHOWN, Rejected, Sample, Samples
 
 
@@ -42,6 +43,7 @@ def provenance_of(
     columns, bad_rows = (samples.columns.given(), samples.rejected) if isinstance(samples, Samples) else ({}, ())
     parts = parts_of(runner.model.model, runner.model.family)
     rejected = [*bad_rows, *unreadable, *runner.rejected]
+    videos = {"videos": "frames as images"} if frames_as_images(runner.model.processor, samples) else {}
     return Provenance(
         model_id=identity.model,
         revision=checkpoint_revision(runner.model.model.config),
@@ -56,7 +58,7 @@ def provenance_of(
         sample_ids=sample_ids,
         held_out_ids=held_out_ids,
         bytes_per_sample=bytes_per_sample,
-        image_processor=runner.model.processor.image_limits(),
+        image_processor=runner.model.processor.image_limits() | videos,
         seed=seed,
         arguments_given=dict(arguments),
         arguments_resolved=dict(resolved),

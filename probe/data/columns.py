@@ -21,6 +21,7 @@ GUESSES: dict[str, tuple[str, ...]] = {
         *("picture", "image_name", "imgname", "img_name", "image_filename", "image_local_name", "imagename"),
         *("image_url", "url", "imageid", "image_id", "data_id"),
     ),
+    "video": ("videos", "video", "video_path", "video_file", "video_name", "videoid", "video_id"),
     "question": ("question", "query", "prompt", "instruction", "problem"),
     "answer": (
         *("answer", "answers", "multiple_choice_answer", "correct_choice_idx", "gt_answer", "ground_truth"),
@@ -40,6 +41,11 @@ GUESSES: dict[str, tuple[str, ...]] = {
 }
 """Field -> usual names of its column, most likely first; compared case-insensitively."""
 
+_SAID_OF_VIDEOS_TOO = ("file_name", "filename", "url", "data_id")
+"""Names of columns of images that are something else next to a column of videos."""
+_SAID_OF_FRAMES_TOO = ("video_name", "videoid", "video_id")
+"""Names of columns of videos that are something else next to a column of images."""
+
 _NUMBERED_IMAGES = re.compile(r"image_?(\d+)", re.IGNORECASE)
 _PAIRED_IMAGES = ("left_image", "right_image")
 LETTER_COLUMN = re.compile(r"(?:choice_|option_|option|choice)?([a-h])", re.IGNORECASE)
@@ -56,6 +62,7 @@ class Columns(BaseModel):
 
     id: str | None = None
     image: str | None = None
+    video: str | None = None
     question: str | None = None
     answer: str | None = None
     choices: str | None = None
@@ -110,6 +117,8 @@ class Columns(BaseModel):
             field: (_guess(field, names) or _guess(field, others)) if column is None else column or None
             for field, column in self
         }
+        columns |= self._either_images_or_videos(columns)
+        with_images = tuple(name for name in with_images if name != columns["video"])
         if self.image is None and with_images and not set((columns["image"] or "").split(",")) & set(with_images):
             alone = with_images[0] if len(with_images) == 1 else None
             columns["image"] = _guess("image", with_images) or alone or columns["image"]
@@ -124,6 +133,15 @@ class Columns(BaseModel):
         elif columns["question"] and not self.caption:
             columns["caption"] = None  # next to a question, a column `text` is not a caption
         return Columns(**columns)
+
+    def _either_images_or_videos(self, columns: Mapping[str, str | None]) -> dict[str, None]:
+        """Which of two guesses is dropped: next to videos, an address is that of the video, and an id one of frames."""
+        image, video = (columns["image"] or "").lower(), (columns["video"] or "").lower()
+        if not image or not video:
+            return {}
+        if self.image is None and image in _SAID_OF_VIDEOS_TOO:
+            return {"image": None}
+        return {"video": None} if self.video is None and video in _SAID_OF_FRAMES_TOO else {}
 
     def given(self) -> dict[str, str]:
         """Field -> column, for the fields that have one."""

@@ -1,4 +1,4 @@
-"""Draws the samples to use: seeded, balanced over question families, and only samples whose images can be opened."""
+"""Draws the samples to use: seeded, balanced over question families, and only those that can be opened."""
 
 import random
 from collections import defaultdict
@@ -19,7 +19,7 @@ def draw(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
 
 
 def draw_readable(samples: Sequence[Sample], count: int, seed: int) -> tuple[list[Sample], list[Rejected]]:
-    """Like `draw`, but skip samples with an image that cannot be opened.
+    """Like `draw`, but skip samples with an image or a video that cannot be opened.
 
     Returns:
         The drawn samples, and the skipped ones with the reason.
@@ -34,11 +34,11 @@ def draw_readable(samples: Sequence[Sample], count: int, seed: int) -> tuple[lis
         if len(drawn) == count or len(rejected) >= count:  # enough, or so many bad ones that the check fails
             break
         try:
-            sample.open_images()
+            sample.open()
             drawn.append(sample)
         except DataError as error:
             rejected.append(Rejected.because(sample.id, error))
-    check_enough("samples drawn", len(drawn), rejected, "mend their images, or give others")
+    check_enough("samples drawn", len(drawn), rejected, "mend their images or videos, or give others")
     return drawn, rejected
 
 

@@ -10,13 +10,17 @@ from halfv_core.errors import DataError
 from probe.data.answers import Choice, Meaning, choice_letter
 from probe.data.choices import read_choices
 from probe.data.columns import Columns, image_numbers
-from probe.data.images import EmbeddedImage
-from probe.data.places import place_images
+from probe.data.images import SUFFIXES, EmbeddedImage
+from probe.data.places import place
 from probe.data.turns import Asked, Which, questions_of
-from probe.data.values import Values, cell, cells, filled, is_blank, present, text_of, texts_of
+from probe.data.values import Values, cell, cells, filled, is_blank, parsed_list, present, text_of, texts_of
+from probe.data.videos import VIDEO_SUFFIXES
 
 DESCRIBE = "Describe the image in one short sentence."
 """The question for data with captions but no questions."""
+
+DESCRIBE_VIDEO = "Describe the video in one short sentence."
+"""The same for videos."""
 
 ASKED_IN_IMAGE = "Answer the multiple choice question in the image."
 """The question for data with choices but no questions, which are in the images themselves (MMMU-Pro)."""
@@ -37,7 +41,7 @@ class ColumnMeanings(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """The fields of a row, with its images not yet located."""
+    """The fields of a row, with its images and videos not yet located."""
 
     id: str | None
     images: tuple[Any, ...]
@@ -52,6 +56,8 @@ class Fields(NamedTuple):
     """Role and text of what was said before."""
     votes: tuple[int, ...] = ()
     """Number of annotators who gave each answer; empty if every answer was given once."""
+    videos: tuple[Any, ...] = ()
+    """In the order of the prompt; each as `probe.data.videos.find_video` takes it."""
 
 
 def read_fields(
@@ -80,9 +86,12 @@ def _read(values: Values, columns: Columns, turn: Asked | None, meanings: Column
     choices = read_choices(values, columns.choices)
     question, answers = _question_and_answers(values, columns, turn, bool(choices.texts), meanings)
     images, numbers = _numbered_images(values, columns, turn, meanings.first_image)
+    videos = _videos(values, columns, turn, may_be_numbers=not images)
+    if not videos and images and all(isinstance(one, str) and one.lower().endswith(_MOVING) for one in images):
+        images, numbers, videos = (), [], images
     if not question:
         raise DataError("no question", got=_named(values))
-    if not images:
+    if not images and not videos:
         raise DataError("no image", got=_named(values))
     before = turn.before if turn is not None else ()
     parts = [
@@ -93,7 +102,7 @@ def _read(values: Values, columns: Columns, turn: Asked | None, meanings: Column
         text_of(filled(cell(values, columns.instruction))) or "",
     ]
     instructed = len(list(takewhile(lambda turn: turn[0] == "system", before)))  # images stand behind these turns
-    placed, order = place_images(parts[instructed:], numbers)
+    placed, image_order, video_order = place(parts[instructed:], numbers, len(videos))
     *said, context, question = (*parts[:instructed], *placed)[: len(before) + 2]
     *texts, instruction = placed[len(before) + 2 - instructed :]
     if not question:
@@ -103,7 +112,7 @@ def _read(values: Values, columns: Columns, turn: Asked | None, meanings: Column
         answers = choice_letter(row, meanings.answers.get(columns.answer or ""))
     return Fields(
         id=text_of(filled(cell(values, columns.id))),
-        images=tuple(images[index] for index in order),
+        images=tuple(images[index] for index in image_order),
         question=question,
         choices=tuple(text or "image" for text in texts),
         context=context or None,
@@ -112,6 +121,7 @@ def _read(values: Values, columns: Columns, turn: Asked | None, meanings: Column
         family=text_of(filled(cell(values, columns.family))),
         turns=tuple((role, text) for (role, _), text in zip(before, said, strict=True)),
         votes=() if choices.texts else _votes(answers, cells(values, columns.answer)),
+        videos=tuple(videos[index] for index in video_order),
     )
 
 
@@ -138,7 +148,7 @@ def _question_and_answers(
         answers = () if truth is None else ("yes" if truth else "no",)
         return (STATEMENT.format(caption) if caption else None), answers
     if _is_described(values, columns):
-        return DESCRIBE, tuple(texts_of(cells(values, columns.caption)))
+        return DESCRIBE_VIDEO if columns.video else DESCRIBE, tuple(texts_of(cells(values, columns.caption)))
     return None, answers
 
 
@@ -150,10 +160,15 @@ def truth_of(value: Any) -> bool | None:
 
 
 def _is_described(values: Values, columns: Columns) -> bool:
-    """Whether a row is an image with captions, or an image and nothing else."""
+    """Whether a row is an image or a video with captions, or nothing else."""
     if columns.question or columns.conversation:
         return False
-    return bool(columns.caption) or set(values) <= {"split", columns.id, *(columns.image or "").split(",")}
+    return bool(columns.caption) or set(values) <= {
+        "split",
+        columns.id,
+        columns.video,
+        *(columns.image or "").split(","),
+    }
 
 
 def _numbered_images(
@@ -172,8 +187,48 @@ def _numbered_images(
     return tuple(image for image, _ in found), [number for _, number in found]
 
 
+_MOVING = tuple(suffix for suffix in VIDEO_SUFFIXES if suffix not in SUFFIXES)
+_STILL = tuple(suffix for suffix in SUFFIXES if suffix not in VIDEO_SUFFIXES)
+
+
+def _videos(values: Values, columns: Columns, turn: Asked | None, may_be_numbers: bool) -> tuple[Any, ...]:
+    """The videos of a row's question; a list of images is one video, and any other list one video an item.
+
+    Args:
+        values, columns, turn: as above.
+        may_be_numbers: whether a number names a video; next to images it is a flag or a count.
+    """
+    stored = [parsed_list(one) for one in _columns_of(values, columns.video)]
+    if not may_be_numbers:
+        stored = [one for one in stored if not isinstance(one, int | float)]
+    found = [video for one in stored for video in _listed_videos(one)]
+    if turn is not None and not found:
+        found = [video for one in turn.videos for video in _listed_videos(one)]
+    if turn is not None and turn.later_marks and turn.marks + turn.later_marks == len(found):
+        found = found[: turn.marks]  # the others belong to later questions
+    return tuple(found)
+
+
+def _columns_of(values: Values, columns: str | None) -> list[Any]:
+    """The values of the columns, with lists left as they are."""
+    if columns is None or columns in values:
+        return [cell(values, columns)]
+    return [cell(values, column) for column in columns.split(",")]
+
+
+def _listed_videos(stored: Any) -> list[Any]:
+    if not isinstance(stored, list | tuple):
+        one = image_of(stored, may_be_number=True)
+        return [] if one is None else [one]
+    if any(isinstance(one, list | tuple) for one in stored):
+        return [video for one in stored for video in _listed_videos(one)]
+    found = [one for one in map(image_of, stored) if one is not None]
+    are_frames = all(isinstance(one, EmbeddedImage) or one.lower().endswith(_STILL) for one in found)
+    return [tuple(found)] if found and are_frames else found
+
+
 def image_of(value: Any, may_be_number: bool = False) -> Any:
-    """An image as text (path, URL, base64) or `EmbeddedImage`; None if there is none.
+    """An image or a video as text (path, URL, base64) or `EmbeddedImage`; None if there is none.
 
     Args:
         value: the stored image, or an object such as {"path": ...}.
@@ -183,13 +238,13 @@ def image_of(value: Any, may_be_number: bool = False) -> Any:
         DataError: the value is none of these.
     """
     if isinstance(value, Mapping):
-        keys = ("bytes", "path", "url", "image", "image_url", "file_name")
+        keys = ("bytes", "path", "url", "image", "image_url", "video", "video_url", "file_name")
         value = next(iter(present(value.get(key) for key in keys)), None)
     if is_blank(value):
         return None
     if isinstance(value, bytes):
         return EmbeddedImage("image bytes", partial(bytes, value))
-    if may_be_number and isinstance(value, int):
+    if may_be_number and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str | EmbeddedImage):
         return value

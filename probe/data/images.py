@@ -8,6 +8,7 @@ import base64
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -58,25 +59,39 @@ def image_bytes(source: ImageSource) -> bytes:
     Raises:
         DataError: the file does not exist or cannot be read.
     """
+    with reading("image", source):
+        if isinstance(source, EmbeddedImage):
+            return source.read()
+        check_file(source, MAX_FILE)
+        return source.read_bytes()
+
+
+@contextmanager
+def reading(what: str, source: ImageSource) -> Iterator[None]:
+    """Turn the errors of reading a source into a DataError that names it.
+
+    Args:
+        what: image or video, for messages.
+        source: what is read.
+    """
     try:
-        return source.read() if isinstance(source, EmbeddedImage) else _file_bytes(source)
+        yield
     except NamedElsewhere as elsewhere:
-        raise DataError(f"no image at {image_name(source)}", got=f"the path {elsewhere.path[:80]}") from None
+        raise DataError(f"no {what} at {image_name(source)}", got=f"the path {elsewhere.path[:80]}") from None
     except FileNotFoundError:
-        raise DataError(f"no image at {image_name(source)}") from None
+        raise DataError(f"no {what} at {image_name(source)}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error  # strerror omits the path, which the message has already
-        raise DataError(f"cannot read image {image_name(source)}: {reason}") from None
+        raise DataError(f"cannot read {what} {image_name(source)}: {reason}") from None
 
 
-def _file_bytes(path: Path) -> bytes:
-    """The bytes of a file; raises ValueError if it is too large, or a pipe or device, which may have no end."""
+def check_file(path: Path, max_size: int) -> None:
+    """Raise ValueError for a file that is too large (bytes), and for a pipe or device, which may have no end."""
     status = path.stat()
-    if status.st_size > MAX_FILE:
-        raise ValueError(f"larger than {MAX_FILE:,} bytes")
+    if status.st_size > max_size:
+        raise ValueError(f"larger than {max_size:,} bytes")
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise ValueError("not a file")
-    return path.read_bytes()
 
 
 def open_image(source: str | ImageSource, max_pixels: int | None = None) -> Image.Image:
@@ -89,14 +104,18 @@ def open_image(source: str | ImageSource, max_pixels: int | None = None) -> Imag
     return decode(image_name(source), image_bytes(source), max_pixels)
 
 
-def open_images(sources: Sequence[ImageSource]) -> list[Image.Image]:
+def open_images(sources: Sequence[ImageSource], max_pixels: int | None = None) -> list[Image.Image]:
     """Decode the images of a sample.
 
+    Args:
+        sources: in order.
+        max_pixels: most pixels of all of them together; by default `MAX_SAMPLE_PIXELS`.
+
     Raises:
-        DataError: as `open_image`, or the images have more than `MAX_SAMPLE_PIXELS` together.
+        DataError: as `open_image`, or the images have more than `max_pixels` together.
     """
     opened: list[Image.Image] = []
-    left = MAX_SAMPLE_PIXELS
+    left = MAX_SAMPLE_PIXELS if max_pixels is None else max_pixels
     for source in sources:
         opened.append(open_image(source, min(left, MAX_PIXELS)))
         left -= opened[-1].width * opened[-1].height
@@ -129,8 +148,7 @@ def from_text(text: str, base: Path | Sequence[Path], fetch: bool, parents: Sequ
     if start.startswith("data:image/"):
         return EmbeddedImage("data URI", partial(_decode_base64, text.partition(",")[2]))
     folders = [base] if isinstance(base, Path) else list(base)
-    found = _find(text, folders, parents) if len(text) < 1024 else None
-    if found:
+    if found := find_file(text, folders, parents):
         return found
     if len(text) >= 256 and _looks_like_base64(text):
         return EmbeddedImage("base64 text", partial(_decode_base64, text))
@@ -142,29 +160,52 @@ def from_text(text: str, base: Path | Sequence[Path], fetch: bool, parents: Sequ
 
 def resolved(image: EmbeddedImage, base: Sequence[Path], fetch: bool) -> EmbeddedImage:
     """The image, with a path that stands in place of its bytes looked for in these folders."""
+    return with_paths_found(image, lambda path: image_bytes(from_text(path, base, fetch)), "image")
+
+
+def with_paths_found(source: EmbeddedImage, find: Callable[[str], bytes], what: str) -> EmbeddedImage:
+    """The source, whose bytes are found by their path where the data hold that in their place."""
 
     def read() -> bytes:
         try:
-            return image.read()
+            return source.read()
         except NamedElsewhere as elsewhere:
             try:
-                return image_bytes(from_text(elsewhere.path, base, fetch))
+                return find(elsewhere.path)
             except DataError as error:
-                raise DataError(f"no image at {image.name}: {error}") from None
+                raise DataError(f"no {what} at {source.name}: {error}") from None
 
-    return EmbeddedImage(image.name, read)
+    return EmbeddedImage(source.name, read)
 
 
-def _find(text: str, folders: Sequence[Path], parents: Sequence[str]) -> Path | None:
+def find_file(
+    text: str,
+    folders: Sequence[Path],
+    parents: Sequence[str] = (),
+    *,
+    what: str = "image",
+    suffixes: tuple[str, ...] = SUFFIXES,
+    is_there: Callable[[Path], bool] = Path.is_file,
+) -> Path | None:
     """The first file of that name in the folders.
+
+    Args:
+        text: a path, as in `from_text`.
+        folders: where paths start from, and where the file must be.
+        parents: folders inside of these that the file may be in.
+        what: image or video, for messages.
+        suffixes: endings that the text may lack.
+        is_there: whether a path is what is looked for.
 
     Raises:
         DataError: there is one, but outside the folders; it may be reached by a link, "..", or an absolute path.
     """
+    if len(text) >= 1024:
+        return None
     outside = None
-    for path, allowed in _candidates(text, folders, parents):
+    for path, allowed in _candidates(text, folders, parents, suffixes):
         try:
-            if not path.is_file():
+            if not is_there(path):
                 continue
             real = path.resolve()
             if any(real.is_relative_to(folder.resolve()) for folder in allowed):
@@ -174,20 +215,22 @@ def _find(text: str, folders: Sequence[Path], parents: Sequence[str]) -> Path | 
         outside = outside or (path if allowed == folders else None)
     if outside:
         raise DataError(
-            f"image {str(outside)[:200]} is outside the folder of the data",
+            f"{what} {str(outside)[:200]} is outside the folder of the data",
             remedy=f"give --images with a folder that contains it, such as {str(outside.resolve().parent)[:200]}",
         )
     return None
 
 
-def _candidates(text: str, folders: Sequence[Path], parents: Sequence[str]) -> Iterator[tuple[Path, Sequence[Path]]]:
+def _candidates(
+    text: str, folders: Sequence[Path], parents: Sequence[str], suffixes: tuple[str, ...]
+) -> Iterator[tuple[Path, Sequence[Path]]]:
     """Paths where a file may be, most likely first, with the folders that it has to be in.
 
     What starts from a further folder has to be in the first one, such as a link into it.
     """
     text = text.replace("\\", "/")  # as Windows writes paths
-    names = [text, *(text + suffix for suffix in SUFFIXES if not text.lower().endswith(SUFFIXES))]
-    if re.fullmatch(r"[0-9]{1,12}", text):
+    names = [text, *(text + suffix for suffix in suffixes if not text.lower().endswith(suffixes))]
+    if suffixes is SUFFIXES and re.fullmatch(r"[0-9]{1,12}", text):
         names += [f"{prefix}{int(text):012}.jpg" for prefix in _COCO]
     for number, folder in enumerate(folders):
         for name in filter(None, names):

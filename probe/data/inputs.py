@@ -3,17 +3,20 @@
 from collections.abc import Sequence
 
 import torch
-from PIL import Image
 
+from halfv_core.clips import Conversation
 from halfv_core.processors import Inputs, PromptProcessor
 from probe.data.samples import Sample
+
+FRAMES_AS_IMAGES = "the model's processor takes no videos: their frames are given to it as images"
+"""What to tell the user where that is so."""
 
 
 def inputs_of(
     processor: PromptProcessor,
     sample: Sample,
     device: torch.device | str = "cpu",
-    images: Sequence[Image.Image] | None = None,
+    shown: Conversation | None = None,
 ) -> Inputs:
     """Prepare what a sample asks, with all that was said before, as a batch of one; see `PromptProcessor.conversation`.
 
@@ -21,9 +24,17 @@ def inputs_of(
         processor: the checkpoint's.
         sample: the question.
         device: for the tensors.
-        images: the sample's own if they are decoded already, or as many others in their place.
+        shown: the sample itself if it is opened already, or with other images and videos in place of its own.
 
     Raises:
-        DataError: an image cannot be opened or prepared.
+        DataError: an image or a video cannot be opened or prepared.
     """
-    return processor.conversation(sample.messages, sample.open_images() if images is None else images, device)
+    messages, images, videos = shown or sample.open()
+    return processor.conversation(messages, images, device, videos)
+
+
+def frames_as_images(processor: PromptProcessor, samples: Sequence[Sample]) -> str | None:
+    """What to tell the user if this processor takes no videos, but samples have some; None otherwise."""
+    if processor.takes_videos or not any(sample.videos for sample in samples):
+        return None
+    return FRAMES_AS_IMAGES

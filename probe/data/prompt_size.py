@@ -11,6 +11,7 @@ from PIL import Image
 from halfv_core.errors import DataError
 from probe.data.images import ImageSource, image_bytes
 from probe.data.samples import Sample
+from probe.data.videos import FrameImages, VideoSource
 
 PIXELS = 28 * 28
 """Of a visual token, about."""
@@ -19,8 +20,13 @@ LETTERS = 4
 
 
 def prompt_size(sample: Sample) -> float:
-    """About the number of tokens; an image that cannot be read counts nothing."""
-    return sum(map(_pixels, sample.images)) / PIXELS + len(sample.text) / LETTERS
+    """About the number of tokens; an image or a video that cannot be read counts nothing."""
+    pixels = sum(map(_pixels, sample.images)) + sum(map(_video_pixels, sample.videos))
+    return pixels / PIXELS + len(sample.text) / LETTERS
+
+
+def _video_pixels(video: VideoSource) -> int:
+    return sum(map(_pixels, video.used)) if isinstance(video, FrameImages) else video.pixels()
 
 
 def _pixels(source: ImageSource) -> int:

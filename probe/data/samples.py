@@ -1,4 +1,4 @@
-"""Loads calibration data, questions about images, and reports every row that cannot be used.
+"""Loads calibration data, questions about images and videos, and reports every row that cannot be used.
 
 samples = load_samples("scenes")
 samples = load_samples("answers.parquet", columns=Columns(question="prompt"), images="pictures/")
@@ -16,18 +16,29 @@ from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from halfv_core.bundled import BUNDLED
+from halfv_core.clips import Clip, Conversation
 from halfv_core.errors import DataError, first_fault, shortened
 from halfv_core.interleaving import chat_messages
 from probe.data.answers import Meaning
 from probe.data.choices import CHOICE_LETTERS
 from probe.data.columns import Columns
 from probe.data.fields import Fields, read_fields
-from probe.data.images import EmbeddedImage, ImageSource, from_text, image_bytes, open_images, resolved
+from probe.data.images import (
+    MAX_SAMPLE_PIXELS,
+    EmbeddedImage,
+    ImageSource,
+    from_text,
+    image_bytes,
+    open_images,
+    resolved,
+)
 from probe.data.layouts import plain
 from probe.data.readers import Row, Source, open_table
 from probe.data.reading import decide, image_columns, parents_of, with_shared_images
 from probe.data.splits import rows_of_split
 from probe.data.turns import Which
+from probe.data.video_decoding import check_decoder
+from probe.data.videos import FRAMES, VideoFile, VideoSource, find_video
 
 BUNDLED_DATA: dict[str, Path] = {
     "scenes": BUNDLED / "scenes" / "calibration.jsonl",
@@ -48,19 +59,21 @@ class Turn(BaseModel):
 
     role: Literal["system", "user", "assistant"]
     text: str
-    """An `IMAGE_PLACE` in it is the place of an image."""
+    """An `IMAGE_PLACE` or `VIDEO_PLACE` in it is the place of an image or a video."""
 
 
 class Sample(BaseModel):
-    """One question about one or more images."""
+    """One question about one or more images or videos."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     id: str
-    images: tuple[ImageSource, ...] = Field(validation_alias=AliasChoices("images", "image"), min_length=1)
-    """The images in the order of the prompt, or the frames of a video.
+    images: tuple[ImageSource, ...] = Field(validation_alias=AliasChoices("images", "image"), default=())
+    """The images in the order of the prompt.
 
     The last ones stand at the prompt's `IMAGE_PLACE`s, and the others in front of the first user turn."""
+    videos: tuple[VideoSource, ...] = ()
+    """The videos, likewise, at the `VIDEO_PLACE`s; those in front stand behind the images."""
     turns: tuple[Turn, ...] = ()
     """What was said before the question, oldest first."""
     question: str = Field(min_length=1)
@@ -92,11 +105,17 @@ class Sample(BaseModel):
             return values if answers else values | {"answers": (str(answer),)}
         return values | {"answer": answers[0]} if isinstance(answers, list | tuple) and answers else values
 
+    @model_validator(mode="after")
+    def _shows_something(self) -> "Sample":
+        if not self.images and not self.videos:
+            raise ValueError("a sample needs an image or a video")
+        return self
+
     @property
     def prompt(self) -> str:
         """The text of the last user's turn: context, question, lettered choices, instruction.
 
-        An `halfv_core.interleaving.IMAGE_PLACE` in it is the place of an image.
+        An `IMAGE_PLACE` or `VIDEO_PLACE` of `halfv_core.interleaving` in it is the place of an image or a video.
         """
         lettered = [f"{letter}. {choice}" for letter, choice in zip(CHOICE_LETTERS, self.choices, strict=False)]
         instruction = self.instruction or (LETTER_INSTRUCTION if self.choices else None)
@@ -107,10 +126,10 @@ class Sample(BaseModel):
         """The whole conversation, as `PromptProcessor.conversation` takes it.
 
         Raises:
-            DataError: more places than images.
+            DataError: more places than images or videos.
         """
         said = [(turn.role, turn.text) for turn in self.turns]
-        return chat_messages(len(self.images), [*said, ("user", self.prompt)])
+        return chat_messages(len(self.images), [*said, ("user", self.prompt)], len(self.videos))
 
     @property
     def text(self) -> str:
@@ -127,6 +146,20 @@ class Sample(BaseModel):
             DataError: an image is missing or cannot be decoded, or the images are too large together.
         """
         return open_images(self.images)
+
+    def open(self) -> Conversation:
+        """The whole conversation, with the images and the frames of the videos decoded to RGB.
+
+        Raises:
+            DataError: an image or a video is missing or cannot be decoded, or all of them are too large together.
+        """
+        images = self.open_images()
+        left = MAX_SAMPLE_PIXELS - sum(image.width * image.height for image in images)
+        videos: list[Clip] = []
+        for video in self.videos:
+            videos.append(video.open(left))
+            left -= sum(frame.width * frame.height for frame in videos[-1].frames)
+        return Conversation(self.messages, images, videos)
 
 
 class Rejected(NamedTuple):
@@ -193,27 +226,32 @@ def load_samples(
     answers: Meaning | None = None,
     questions: Which = "first",
     fetch_images: bool = False,
+    frames: int = FRAMES,
 ) -> Samples:
     """Load all samples of a data set.
 
     Args:
-        data: a bundled name, a file (.jsonl, .json, .csv, .tsv, .parquet), a folder (images with captions, Parquet
-            shards, or one written by save_to_disk), or the name of a data set on the hub.
+        data: a bundled name, a file (.jsonl, .json, .csv, .tsv, .parquet), a folder (images or videos with captions,
+            Parquet shards, or one written by save_to_disk), or the name of a data set on the hub.
         columns: which column holds which field, where the guess from common layouts is wrong.
-        images: folder that relative image paths start from, besides the folder of the data; images in any other folder
-            are refused.
+        images: folder that relative paths of images and videos start from, besides the folder of the data; those in
+            any other folder are refused.
         split, subset: which part to load of a data set that has several.
         instruction: text after every question that has no instruction of its own.
         answers: what the answers to multiple choice questions are; by default, what fits most rows.
         questions: of a conversation, the `first` question, the `last` one, or `all`, one sample for each. The last one
             and all of them are asked after everything that was said before.
         fetch_images: whether images given as URLs are downloaded when they are opened, from public addresses.
+        frames: how many frames of each video are used, at equal distances.
 
     Raises:
         DataError: the data cannot be read, or have no rows or too few usable ones (see `check_enough`); their answers
-            to multiple choice questions can be read in two ways; or bundled data are not installed.
+            to multiple choice questions can be read in two ways; they have video files, but PyAV is not installed; or
+            bundled data are not installed.
     """
     _check_folder(images)
+    if frames < 1:
+        raise DataError("at least one frame of a video is needed", got=frames)
     bundled = BUNDLED_DATA.get(str(data))
     if bundled is not None and not bundled.is_file():
         raise DataError(
@@ -248,7 +286,7 @@ def load_samples(
             if row.fault:
                 raise DataError(row.fault)
             asked = [
-                _sample(row, fields, parents_of(one, column), folders, fetch_images, instruction)
+                _sample(row, fields, _Places(folders, parents_of(one, column), fetch_images), frames, instruction)
                 for fields in read_fields(one, column, meanings, questions)
             ]
         except (DataError, ValidationError) as error:
@@ -260,6 +298,8 @@ def load_samples(
                 name = f"{name}@{row.number}"
             samples[name] = sample.model_copy(update={"id": name})
         guessed = column.given() | guessed
+    if any(isinstance(video, VideoFile) for sample in samples.values() for video in sample.videos):
+        check_decoder()
     check_enough(
         f"rows of {data}", len(samples), rejected, "name the columns with --column FIELD=COLUMN, or mend the rows"
     )
@@ -277,24 +317,28 @@ def _check_folder(images: str | Path | None) -> None:
         raise DataError("--images is not a folder", got=str(images), expected="the folder that image paths start from")
 
 
-def _sample(
-    row: Row,
-    fields: Fields,
-    parents: Sequence[str],
-    folders: Sequence[Path],
-    fetch_images: bool,
-    instruction: str | None,
-) -> Sample:
+class _Places(NamedTuple):
+    """Where images and videos may be."""
+
+    folders: Sequence[Path]
+    parents: Sequence[str]
+    """Folders inside of these that a row's files may be in."""
+    fetch: bool
+
+
+def _sample(row: Row, fields: Fields, places: _Places, frames: int, instruction: str | None) -> Sample:
     """Build a sample from the fields of a row; raises DataError or ValidationError if they cannot be used."""
+    folders, parents, fetch = places
     images = tuple(
-        resolved(image, folders, fetch_images)
+        resolved(image, folders, fetch)
         if isinstance(image, EmbeddedImage)
-        else from_text(image, folders, fetch_images, parents)
+        else from_text(image, folders, fetch, parents)
         for image in fields.images
     )
     return Sample(
         id=fields.id or str(row.number),
         images=images,
+        videos=tuple(find_video(video, folders, fetch, parents, frames) for video in fields.videos),
         turns=tuple(Turn(role=role, text=text) for role, text in fields.turns),
         question=fields.question,
         choices=fields.choices,
@@ -335,11 +379,14 @@ def check_enough(what: str, good: int, rejected: Sequence[Rejected], remedy: str
 
 
 def data_fingerprint(samples: Sequence[Sample]) -> str:
-    """SHA-256 over the ids, conversations, answers with votes, and image files of the samples, in order."""
+    """SHA-256 over the ids, conversations, answers with votes, image and video files of the samples, in order."""
     digest = hashlib.sha256()
     for sample in samples:
         row = [sample.id, sample.text, sample.answers, len(sample.images), *([sample.votes] if sample.votes else [])]
         digest.update(json.dumps(row).encode())
         for picture in sample.images:
             digest.update(hashlib.sha256(image_bytes(picture)).digest())
+        for video in sample.videos:
+            digest.update(json.dumps(["video", video.frames]).encode())
+            video.update(digest)
     return digest.hexdigest()

@@ -21,15 +21,18 @@ class Asked(NamedTuple):
     images: tuple[Any, ...] = ()
     """The images inside the messages up to the question, as stored; the texts have a reference to each."""
     marks: int = 0
-    """References to images up to the question."""
+    """References to images and videos up to the question."""
     later_marks: int = 0
-    """References to images after it."""
+    """References to them after it."""
+    videos: tuple[Any, ...] = ()
+    """As `images`."""
 
 
 class _Turn(NamedTuple):
     speaker: str
     text: str
     images: list[Any]
+    videos: list[Any]
 
 
 def questions_of(conversation: Any, which: Which = "first") -> list[Asked]:
@@ -65,6 +68,7 @@ def _asked(read: Sequence[_Turn], place: int, is_first_alone: bool) -> Asked:
         images=tuple(image for turn in shown for image in turn.images),
         marks=sum(marks_in(turn.text) for turn in shown),
         later_marks=sum(marks_in(turn.text) for turn in read[place + 1 :] if turn.speaker == "user"),
+        videos=tuple(video for turn in shown for video in turn.videos),
     )
 
 
@@ -79,14 +83,19 @@ def _turns(stored: Any) -> Iterator[_Turn]:
     if speaker is None:
         for name in ("user", "assistant"):
             if isinstance(stored.get(name), str):
-                yield _Turn(name, stored[name], [])
+                yield _Turn(name, stored[name], [], [])
         return
     content = stored.get("value", stored.get("content"))
     parts = parsed_list(content)
     parts = parts if isinstance(parts, list | tuple) and any(isinstance(part, Mapping) for part in parts) else [content]
     texts: list[str] = []
     images: list[Any] = []
+    videos: list[Any] = []
     for part in parts:
+        if isinstance(part, Mapping) and str(part.get("type")).startswith("video"):
+            videos += present([part.get(str(part["type"])) or part.get("path") or part.get("url")])
+            texts.append("<video>")
+            continue
         image = _image_of(part)
         if image is not None:
             images.append(image)
@@ -94,7 +103,7 @@ def _turns(stored: Any) -> Iterator[_Turn]:
             texts.append("<image>")
         texts += texts_of([part.get("text") if isinstance(part, Mapping) else part])
     name = str(speaker).lower()
-    yield _Turn(_SPEAKERS.get(name, name), " ".join(texts), images)
+    yield _Turn(_SPEAKERS.get(name, name), " ".join(texts), images, videos)
 
 
 def _image_of(part: Any) -> Any:

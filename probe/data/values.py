@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from halfv_core.interleaving import IMAGE_PLACE
+from halfv_core.interleaving import without_places
 from probe.data.images import EmbeddedImage
 
 Values = Mapping[str, Any]
@@ -112,7 +112,7 @@ def text_of(value: Any) -> str | None:
         return None
     text = hex(value) if isinstance(value, int) and value.bit_length() > 4096 else str(value)  # str() has a limit
     text = text.encode(errors="replace").decode()  # lone surrogates cannot be encoded
-    return text.replace(IMAGE_PLACE, "").strip() or None
+    return without_places(text).strip() or None
 
 
 def texts_of(values: Iterable[Any]) -> list[str]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
+from halfv_core.clips import Conversation
 from halfv_core.families import parts_of
 from halfv_core.interleaving import in_words
 from halfv_core.placement import device_of
 from halfv_core.plan import Plan
+from halfv_core.processors import Inputs
 from halfv_core.records import Stages
 from halfv_core.runtime import Run, apply
 from halfv_core.runtime.layout import TokenLayout
@@ -81,11 +83,9 @@ class Examples(Step[tuple[Example, ...]]):
     max_new_tokens: int
 
     def measure(self, model: ProbedModel, sample: Sample) -> Item:
-        images = sample.open_images()
-        inputs = inputs_of(model.processor, sample, device_of(model.model), images)
-        regions = regions_of(
-            model.model, model.processor, inputs, [image.size for image in images], family=model.family
-        )
+        shown = sample.open()
+        inputs = inputs_of(model.processor, sample, device_of(model.model), shown)
+        pictures, regions = pictures_of(model, inputs, shown)
         if regions is None:
             return None
         attentions = attention_of_last(model.model, inputs, self.layers, family=model.family)
@@ -99,8 +99,8 @@ class Examples(Step[tuple[Example, ...]]):
             references=sample.answers,
             full=model.processor.decode(torch.tensor(self.answers[sample.id].ids)),
             accelerated=model.processor.decode(accelerated),
-            pictures=tuple(picture_of(image) for image in images),
-            regions=tuple(rounded(region) for region in regions),
+            pictures=pictures,
+            regions=regions,
             selections=_selections(self.plan, run, visual),
             attentions=tuple(
                 Attention(layer=layer, shares=tuple(float(f"{share:.{SHARE_DIGITS}g}") for share in shares.tolist()))
@@ -134,13 +134,46 @@ def _selections(plan: Plan, run: Run, visual: torch.Tensor) -> tuple[Selection, 
     )
 
 
-def picture_of(image: Image.Image) -> Picture:
-    """A small copy of an image."""
+def pictures_of(
+    model: ProbedModel, inputs: Inputs, shown: Conversation
+) -> tuple[tuple[Picture, ...], tuple[Region | None, ...] | None]:
+    """The pictures of a prompt for the report, and the place on them of each visual token.
+
+    Of a video, only frames with tokens are among them: where a token covers two frames, the first one.
+
+    Args:
+        inputs: model inputs of the prompt.
+        shown: what they were made of.
+
+    Returns:
+        Pictures and regions; no regions if the visual tokens cannot be located.
+    """
+    taken = model.processor.as_taken(shown)
+    images = taken.pictures
+    regions = regions_of(
+        model.model,
+        model.processor,
+        inputs,
+        [image.size for image in images],
+        frames=[len(clip.frames) for clip in taken.videos],
+        family=model.family,
+    )
+    if regions is None:
+        return (), None
+    used = {region.image for region in regions if region is not None} | set(range(len(taken.images)))
+    place = {image: index for index, image in enumerate(sorted(used))}
+    moved = [region and region._replace(image=place[region.image]) for region in regions]
+    labels = [""] * len(taken.images) + [frame for clip in taken.videos for frame in clip.labels]
+    return tuple(picture_of(images[image], labels[image]) for image in place), tuple(map(rounded, moved))
+
+
+def picture_of(image: Image.Image, label: str = "") -> Picture:
+    """A small copy of an image, or of the frame of a video that the label names."""
     resized = image.copy()
     resized.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
     resized.save(file, "WEBP", quality=WEBP_QUALITY)
-    return Picture(width=image.width, height=image.height, webp=base64.b64encode(file.getvalue()).decode())
+    return Picture(width=image.width, height=image.height, webp=base64.b64encode(file.getvalue()).decode(), label=label)
 
 
 def rounded(region: Region | None) -> Region | None:

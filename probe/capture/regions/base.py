@@ -28,6 +28,8 @@ class Prompt(NamedTuple):
     """Number of visual tokens."""
     config: PreTrainedConfig
     image_processor: Any
+    frames: Sequence[int] = ()
+    """How many frames each video has; they are the last of `sizes`."""
 
 
 Regions = Iterator[Region | None]
@@ -43,13 +45,15 @@ def regions_of(
     inputs: Mapping[str, torch.Tensor],
     sizes: Sequence[Size],
     *,
+    frames: Sequence[int] = (),
     family: Family | None = None,
 ) -> tuple[Region | None, ...] | None:
     """The image region behind each visual token of a prompt, in order.
 
     Args:
         inputs: model inputs of one prompt, as the processor returned them.
-        sizes: sizes of its images, as they were passed to the processor.
+        sizes: sizes of its images, as they were passed to the processor, followed by those of the frames of its videos.
+        frames: how many frames each video has.
 
     Returns:
         One region or None per visual token; None altogether if there is no mapping for the model's `model_type`, or if
@@ -58,7 +62,7 @@ def regions_of(
     tokens = int(TokenLayout.find(inputs["input_ids"], parts_of(model, family).visual_ids).visual.sum())
     if model.config.model_type not in REGIONS:
         return None
-    prompt = Prompt(inputs, sizes, tokens, model.config, processor.backend.image_processor)
+    prompt = Prompt(inputs, sizes, tokens, model.config, processor.backend.image_processor, frames)
     try:
         regions = tuple(REGIONS[model.config.model_type](prompt))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
@@ -83,6 +87,31 @@ class View(NamedTuple):
 
 
 WHOLE_IMAGE = View()
+
+
+def in_order(prompt: Prompt, images: Regions, videos: Regions) -> Regions:
+    """The regions of images and those of videos, in the order in which their tokens stand in the prompt."""
+    ids = prompt.inputs["input_ids"][0].tolist()
+    kinds = {_id_of(prompt.config, "image"): images, _id_of(prompt.config, "video"): videos}
+    for token in ids:
+        if token in kinds and (region := next(kinds[token], _ABSENT)) is not _ABSENT:
+            yield region  # type: ignore[misc]
+    yield from images  # more than there are tokens, which `regions_of` takes for a mapping that does not fit
+    yield from videos
+
+
+_ABSENT = object()
+
+
+def _id_of(config: PreTrainedConfig, kind: str) -> int | None:
+    found = (getattr(config, f"{kind}_token_{name}", None) for name in ("id", "index"))
+    return next((one for one in found if one is not None), None)
+
+
+def of_one_kind(prompt: Prompt) -> None:
+    """Raise ValueError for a prompt with both images and videos, for families whose inputs do not tell them apart."""
+    if sum(prompt.frames) not in (0, len(prompt.sizes)):
+        raise ValueError("images and videos")
 
 
 def grid(image: int, rows: int, columns: int, view: View = WHOLE_IMAGE) -> Regions:

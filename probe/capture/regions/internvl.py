@@ -4,12 +4,13 @@ from math import isqrt
 
 from PIL import Image
 
-from probe.capture.regions.base import REGIONS, WHOLE_IMAGE, Prompt, Regions, Size, View, grid
+from probe.capture.regions.base import REGIONS, WHOLE_IMAGE, Prompt, Regions, Size, View, grid, of_one_kind
 
 
 @REGIONS.register("internvl")
 def regions(prompt: Prompt) -> Regions:
-    """The whole image, preceded by its tiles if there are more sets of pixel values than images."""
+    """The whole image or frame, preceded by its tiles if there are more sets of pixel values than images."""
+    of_one_kind(prompt)
     pixel_sets = len(prompt.inputs["pixel_values"])
     side = isqrt(prompt.tokens // pixel_sets)
     for image, size in enumerate(prompt.sizes):

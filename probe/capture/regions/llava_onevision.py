@@ -2,15 +2,23 @@
 
 from math import ceil
 
-from probe.capture.regions.base import REGIONS, Prompt, Regions, View, grid
+from probe.capture.regions.base import REGIONS, Prompt, Regions, View, grid, in_order
 from probe.capture.regions.llava_next import tiled_regions
 
 
 @REGIONS.register("llava_onevision")
 def regions(prompt: Prompt) -> Regions:
-    """Images, then videos: each frame is a grid with half the side length, and each video ends with a newline token."""
+    """Images, and videos: each frame is a grid with half the side length, and each video ends with a newline token."""
+    yield from in_order(prompt, _images(prompt), _videos(prompt))
+
+
+def _side(prompt: Prompt) -> int:
     tower = prompt.config.vision_config
-    side = tower.image_size // tower.patch_size
+    return int(tower.image_size // tower.patch_size)
+
+
+def _images(prompt: Prompt) -> Regions:
+    side = _side(prompt)
     images = len(prompt.inputs.get("image_sizes", ()))
     together = [int(count) for count in prompt.inputs.get("batch_num_images", [1] * images) for _ in range(count)]
     max_tiles = int(prompt.config.vision_aspect_ratio.removeprefix("anyres_max_"))
@@ -20,10 +28,14 @@ def regions(prompt: Prompt) -> Regions:
         else:
             yield from grid(image, side, side, _square(*prompt.sizes[image]))
             yield None
+
+
+def _videos(prompt: Prompt) -> Regions:
+    half, images = ceil(_side(prompt) / 2), len(prompt.inputs.get("image_sizes", ()))
     videos = prompt.inputs.get("pixel_values_videos", ())  # (videos, frames, channels, height, width)
     for video, frames in enumerate(videos):
         for frame in range(len(frames)):
-            yield from grid(images + video * len(frames) + frame, ceil(side / 2), ceil(side / 2))
+            yield from grid(images + video * len(frames) + frame, half, half)
         yield None
 
 

@@ -1,4 +1,4 @@
-"""Reads a folder of images, with a metadata file that lists them or with a text file next to each; or AI2D's questions.
+"""Reads a folder of images or videos, with a file that lists them or a text file next to each; or AI2D's questions.
 
 The text is the image's caption. If all texts are lines of a question and an answer with a tab between them, they are
 questions, as in MME.
@@ -15,6 +15,7 @@ from probe.data.readers.delimited import open_delimited
 from probe.data.readers.diagrams import diagram_questions
 from probe.data.readers.json_rows import open_json
 from probe.data.splits import is_split
+from probe.data.videos import VIDEO_SUFFIXES
 
 METADATA = ("metadata.jsonl", "metadata.csv", "captions.jsonl", "captions.json", "captions.csv", "captions.tsv")
 QUESTIONS = "questions_answers_YN"
@@ -34,7 +35,8 @@ def open_folder(source: Source) -> Table:
         if listing.is_file():
             opener = open_delimited if listing.suffix in (".csv", ".tsv") else open_json
             return opener(replace(source, location=str(listing)))
-    images = sorted(path for path in source.path.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    suffixes = {*SUFFIXES, *VIDEO_SUFFIXES}
+    images = sorted(path for path in source.path.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     if not images and (questions := diagram_questions(source.path)) is not None:
         return Table(questions, source.path)
     if not images:
@@ -68,7 +70,8 @@ def _captioned(images: Sequence[Path], texts: Sequence[str | None], base: Path) 
         if text is None:
             yield Row(name, number, {}, f"its caption {image.stem}.txt is not UTF-8 text")
             continue
-        values = {"id": name, "image": name} | _split_of(name)
+        kind = "image" if image.suffix.lower() in SUFFIXES else "video"
+        values = {"id": name, kind: name} | _split_of(name)
         yield Row(name, number, values | ({"caption": text} if text else {}))
 
 

@@ -238,7 +238,8 @@ def _lay_out_panel(figure: go.Figure, example: Example, panel: Panel, row: int, 
         row=row + 1, col=column + 1,
     )  # fmt: skip
     if titled:
-        which = f"image {panel.picture + 1}: " if len(example.pictures) > 1 else ""
+        name = picture.label or (f"image {panel.picture + 1}" if len(example.pictures) > 1 else "")
+        which = f"{name}: " if name else ""
         figure.add_annotation(
             text=f"{which}{len(panel.tokens)} tokens", x=0, y=0, yshift=2, xanchor="left", yanchor="bottom",
             showarrow=False, font={"size": 11}, row=row + 1, col=column + 1,

@@ -74,7 +74,13 @@ def test_doctor_says_the_same_to_machines(
     data = json.loads(capfd.readouterr().out)["data"]
     assert data["columns"] == {"image": "image", "question": "frage", "answer": "antwort", "family": "category"}
     assert (data["samples"], len(data["rejected"]), data["multiple_choice"], data["without_answer"]) == (7, 2, 0, 0)
-    assert data["example"] == {"id": "1", "images": ["0.png 64x64 px"], "prompt": "w20 w9", "answers": ["w3"]}
+    assert data["example"] == {
+        "id": "1",
+        "images": ["0.png 64x64 px"],
+        "videos": [],
+        "prompt": "w20 w9",
+        "answers": ["w3"],
+    }
 
 
 def test_doctor_obeys_no_markup_in_data(

@@ -21,7 +21,7 @@ def listing(name: str) -> list[dict[str, Any]]:
 
 
 def files(sample: dict[str, Any]) -> list[str]:
-    return sample["images"] if "images" in sample else [sample["image"]]
+    return sample.get("images") or sample.get("video") or [sample["image"]]
 
 
 SAMPLES = listing("photos")
@@ -78,7 +78,7 @@ def test_leading_part_is_balanced() -> None:
 def test_samples_are_well_formed() -> None:
     assert len({sample["id"] for sample in SAMPLES + VIDEOS}) == len(SAMPLES + VIDEOS)
     for sample in SAMPLES + VIDEOS:
-        assert ("image" in sample) != ("images" in sample)
+        assert len({"image", "images", "video"} & set(sample)) == 1
         assert sample["question"].strip() and sample["answer"].strip()
         if "answers" in sample:
             assert "choices" not in sample

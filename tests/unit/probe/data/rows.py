@@ -32,6 +32,7 @@ class Expected(NamedTuple):
     images: tuple[object, ...] = ("a.jpg",)
     turns: tuple[tuple[str, str], ...] = ()
     votes: tuple[int, ...] = ()
+    videos: tuple[object, ...] = ()
 
 
 SEED_BENCH = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from halfv_core.interleaving import IMAGE_PLACE as P
-from probe.data.places import MARK, place_images
+from probe.data.places import MARK, place
 from probe.data.samples import Sample, data_fingerprint, load_samples
 
 
@@ -46,7 +46,7 @@ from probe.data.samples import Sample, data_fingerprint, load_samples
 def test_references_become_words_and_places(
     texts: list[str], numbers: list[int], expected: list[str], order: tuple[int, ...]
 ) -> None:
-    assert place_images(texts, numbers) == (tuple(expected), order)
+    assert place(texts, numbers) == (tuple(expected), order, ())
 
 
 PIECES = st.sampled_from(
@@ -58,7 +58,7 @@ TEXTS = st.lists(st.lists(PIECES, max_size=6).map("".join), min_size=1, max_size
 @settings(max_examples=300, deadline=None)
 @given(texts=TEXTS, numbers=st.sampled_from([[], [1], [1, 2], [1, 2, 3], [0, 1], [2, 5]]))
 def test_every_image_has_one_place_and_no_mark_is_left(texts: list[str], numbers: list[int]) -> None:
-    placed, order = place_images(texts, numbers)
+    placed, order, _ = place(texts, numbers)
     assert sorted(order) == list(range(len(numbers)))
     assert sum(text.count(P) for text in placed) <= len(numbers)
     assert not any(MARK.search(text) for text in placed)
@@ -72,7 +72,7 @@ def test_every_image_has_one_place_and_no_mark_is_left(texts: list[str], numbers
 @pytest.mark.parametrize("unit", [" ", "\t", "<image>", "<image 1>", " <image> ", "<|vision_start|>"])
 def test_long_texts_take_time_in_proportion(unit: str) -> None:
     began = time.process_time()
-    place_images(["a" + unit * 50_000 + "b"], [1])
+    place(["a" + unit * 50_000 + "b"], [1])
     assert time.process_time() - began < 2
 
 

@@ -60,6 +60,14 @@ def test_pictures_are_panels_of_their_own() -> None:
     assert [(panel.picture, len(panel.tokens)) for panel in found] == [(0, 4), (1, 3)]
 
 
+def test_frames_are_named() -> None:
+    pictures = tuple(Picture(width=80, height=40, webp=PIXEL, label=label) for label in ("", "frame 3 of 8"))
+    figure = example_figure(
+        example([*grid(0, 2, 2), *grid(1, 1, 3)], pictures=2).model_copy(update={"pictures": pictures})
+    )
+    assert [one.text for one in figure.layout.annotations] == ["image 1: 4 tokens", "frame 3 of 8: 3 tokens"]
+
+
 def test_what_no_token_looks_at_is_told_apart() -> None:
     (panel,) = panels_of(example(list(grid(0, 1, 2, View(0.25, 0, 0.75, 1)))).regions)
     assert panel.as_grid("ab", "-") == [["-", "a", "b", "-"]]
