@@ -26,10 +26,11 @@ class Attention:
             UnsupportedError: its layers do not have one kind of cache in common, or their backend has not been tried.
         """
         groups = [group for groups in runner.attn_groups for group in groups]
-        if len(groups) != 1:
+        kinds = [type(group.kv_cache_spec).__name__ for group in groups]
+        if kinds != ["FullAttentionSpec"] or groups[0].kv_cache_spec.sliding_window is not None:
             raise UnsupportedError(
-                "vLLM runs a plan where all decoder layers have one kind of KV cache",
-                got=f"{len(groups)} kinds",
+                "vLLM runs a plan where all decoder layers see all tokens",
+                got=" and ".join(kinds),
                 expected="a decoder without sliding windows",
             )
         self._group = groups[0]

@@ -116,7 +116,7 @@ class PlannedDecoder:
         """Prepare a loaded decoder.
 
         Args:
-            decoder: a LlamaModel, Qwen2Model or Qwen3LLMModel.
+            decoder: one of the classes in `DECODERS`.
             plan: passed by `check_plan`.
             attention: of its layers.
             step: says what is in the present step; None while vLLM tries its memory.

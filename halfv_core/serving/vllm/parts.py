@@ -20,7 +20,7 @@ def parts_of_decoder(decoder: Any, layers: Sequence[int]) -> Parts:
     """What choosing tokens needs of a decoder of vLLM.
 
     Args:
-        decoder: a LlamaModel, Qwen2Model or Qwen3LLMModel, loaded.
+        decoder: one of the classes in `DECODERS`, loaded.
         layers: those whose attention may be looked at; the others are None.
     """
     wanted = set(layers)

@@ -27,7 +27,7 @@ MODELS = (
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLForConditionalGeneration",
 )
-DECODERS = ("LlamaModel", "Qwen2Model", "Qwen3LLMModel")
+DECODERS = ("LlamaModel", "MistralModel", "Qwen2Model", "Qwen3LLMModel")
 
 _WITHOUT_HEADS = ("v2drop",)
 """Selectors of single prompts that look at whole hidden states only, which every tensor-parallel process has."""
