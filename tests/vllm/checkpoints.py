@@ -89,6 +89,7 @@ def _random(name: str) -> Path:
         "qwen2_vl": (Qwen2VLProcessor, Qwen2VLVideoProcessor),
         "qwen3_vl": (Qwen3VLProcessor, Qwen3VLVideoProcessor),
     }[name]
-    videos = video(patch_size=8, merge_size=2, temporal_patch_size=2)
+    size = {"shortest_edge": 64 * 64, "longest_edge": 4 * 112 * 112}
+    videos = video(patch_size=8, merge_size=2, temporal_patch_size=2, size=size)
     processor(images, words, videos, chat_template=template).save_pretrained(folder)
     return folder

@@ -28,6 +28,18 @@ def noted(worker: Any) -> dict[str, dict[int, list[int]]] | None:
     return {name: {layer: index.tolist() for layer, index in layers.items()} for name, layers in kept.items()}
 
 
+def metadata(frames: int) -> dict[str, Any]:
+    """Of a video whose frames are all taken, two a second."""
+    return {
+        "fps": 2.0,
+        "duration": frames / 2,
+        "total_num_frames": frames,
+        "frames_indices": list(range(frames)),
+        "video_backend": "opencv",
+        "do_sample_frames": False,
+    }
+
+
 def data_of(prompt: dict[str, Any]) -> dict[str, Any]:
     """A prompt as vLLM takes it."""
     import numpy as np
@@ -41,11 +53,7 @@ def data_of(prompt: dict[str, Any]) -> dict[str, Any]:
         data["image"] = [opened(path) for path in prompt["images"]]
     if prompt.get("videos"):
         frames = [np.stack([np.asarray(opened(path)) for path in video]) for video in prompt["videos"]]
-        data["video"] = [
-            (each, {"fps": 2.0, "total_num_frames": len(each), "frames_indices": list(range(len(each))),
-                    "duration": len(each) / 2, "do_sample_frames": False, "video_backend": "none"})
-            for each in frames
-        ]  # fmt: skip
+        data["video"] = [(each, metadata(len(each))) for each in frames]
     return {"prompt": prompt["text"], "multi_modal_data": data} if data else {"prompt": prompt["text"]}
 
 
@@ -76,6 +84,7 @@ def main() -> None:
         "rounds": rounds,
         "kept": llm.collective_rpc(noted),
         "preemptions": metrics["vllm:num_preemptions"],
+        "steps": next(metric.count for metric in llm.get_metrics() if metric.name == "vllm:iteration_tokens_total"),
     }
     Path(sys.argv[1]).write_text(json.dumps(found), encoding="utf-8")
 

@@ -16,6 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from halfv_core import Plan, Profile, apply
 from tests.vllm.checkpoints import MODELS, checkpoint, original
+from tests.vllm.engine import metadata
 
 ROOT = Path(__file__).parents[2]
 SCENES = ROOT / "data_samples" / "scenes"
@@ -148,6 +149,7 @@ def inputs_of(model: str, ask: Ask) -> Any:
         more["images"] = [opened(path) for path in ask.images]
     if ask.frames:
         more["videos"] = [np.stack([np.asarray(opened(path)) for path in ask.frames])]
+        more["video_metadata"] = [metadata(len(ask.frames))]
         more["do_sample_frames"] = False
     return processor_of(model)(text=task["text"], return_tensors="pt", **more)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from halfv_core import Freeze, Keep, Plan
-from tests.vllm.running import MODELS, asked, check, profile_of, with_apply, with_vllm
+from tests.vllm.running import MODELS, Ask, asked, check, profile_of, with_apply, with_vllm
 
 PROFILES = MODELS.parent / "profiles"
+FRAMES = tuple(str(MODELS.parent / "photos" / "frames" / "planets" / f"{number}.jpg") for number in range(4))
 HALFV = Plan(
     (
         Keep(layer=2, keep_ratio=0.5, options={"anchor_share": 0.2}),
@@ -28,6 +29,7 @@ def test_the_shipped_profiles(model: str) -> None:
 def test_parts_of_prompts(model: str, tmp_path: Path) -> None:
     asks, profile = asked(6), profile_of(model, HALFV, tmp_path)
     found = with_vllm(model, profile, [asks], enable_chunked_prefill=True, max_num_batched_tokens=96)
+    assert found["steps"] > 1000 / 96  # five images of 196 tokens or more
     check(found, [with_apply(model, profile, asks)])
 
 
@@ -51,3 +53,33 @@ def test_two_tensor_parallel_processes(tmp_path: Path) -> None:
     found = with_vllm(model, profile, [asks], tensor_parallel_size=2, distributed_executor_backend="mp")
     assert len(found["kept"]) == 2
     check(found, [with_apply(model, profile, asks)])
+
+
+def test_a_video_beside_an_image_and_text(tmp_path: Path) -> None:
+    model, profile = "qwen2_vl", profile_of("qwen2_vl", EARLY, tmp_path)
+    asks = [Ask("Is there a circle?", frames=FRAMES), *asked(4)]
+    check(with_vllm(model, profile, [asks]), [with_apply(model, profile, asks)])
+
+
+def test_prompts_with_images_do_not_read_the_prefix_cache_under_a_keep(tmp_path: Path) -> None:
+    model, text = "tiny-llava", Ask("Is there a red circle? " * 12)
+    profile = profile_of(model, HALFV, tmp_path)
+    rounds = [[Ask("Is there a red circle?", (0,)), text], [Ask("How many squares are there?", (0,)), text]]
+    found = with_vllm(model, profile, rounds, enable_prefix_caching=True)
+    check(found, [with_apply(model, profile, asks) for asks in rounds])
+    assert [output["cached"] > 0 for output in found["rounds"][1]] == [False, True]
+
+
+def test_frozen_tokens_are_shared_by_the_prefix_cache() -> None:
+    model, profile = "tiny-llava", PROFILES / "tiny-llava.json"
+    rounds = [[Ask("Is there a red circle?", (0,))], [Ask("How many squares are there?", (0,))]]
+    found = with_vllm(model, profile, rounds, enable_prefix_caching=True)
+    check(found, [with_apply(model, profile, asks) for asks in rounds])
+    assert found["rounds"][1][0]["cached"] >= 192
+
+
+def test_without_a_profile_vllm_is_as_it_was() -> None:
+    model, asks = "tiny-llava", asked(4)
+    found = with_vllm(model, None, [asks])
+    assert found["kept"] == [None]
+    check(found, [with_apply(model, None, asks)])
