@@ -61,6 +61,7 @@ def main() -> None:
     """Carry out the task on stdin."""
     task = json.load(sys.stdin)
     from vllm import LLM, SamplingParams
+    from vllm.exceptions import VLLMValidationError
 
     llm = LLM(task["model"], dtype="float32", block_size=32, seed=0, disable_log_stats=False, **task["options"])
     llm.collective_rpc(begin)
@@ -79,9 +80,15 @@ def main() -> None:
                 for output in outputs
             ]
         )
+    refusal = ""
+    try:
+        llm.generate("<|im_start|>user", SamplingParams(prompt_logprobs=1), use_tqdm=False)
+    except VLLMValidationError as error:
+        refusal = str(error)
     metrics = {metric.name: metric.value for metric in llm.get_metrics() if hasattr(metric, "value")}
     found = {
         "rounds": rounds,
+        "refusal": refusal,
         "kept": llm.collective_rpc(noted),
         "preemptions": metrics["vllm:num_preemptions"],
         "steps": next(metric.count for metric in llm.get_metrics() if metric.name == "vllm:iteration_tokens_total"),

@@ -149,7 +149,9 @@ def inputs_of(model: str, ask: Ask) -> Any:
         more["images"] = [opened(path) for path in ask.images]
     if ask.frames:
         more["videos"] = [np.stack([np.asarray(opened(path)) for path in ask.frames])]
-        more["video_metadata"] = [metadata(len(ask.frames))]
+        known = metadata(len(ask.frames))
+        del known["do_sample_frames"]
+        more["video_metadata"] = [known]
         more["do_sample_frames"] = False
     return processor_of(model)(text=task["text"], return_tensors="pt", **more)
 

@@ -67,6 +67,7 @@ def test_prompts_with_images_do_not_read_the_prefix_cache_under_a_keep(tmp_path:
     rounds = [[Ask("Is there a red circle?", (0,)), text], [Ask("How many squares are there?", (0,)), text]]
     found = with_vllm(model, profile, rounds, enable_prefix_caching=True)
     check(found, [with_apply(model, profile, asks) for asks in rounds])
+    assert found["refusal"].startswith("prompt_logprobs are not known under a plan that drops visual tokens")
     assert [output["cached"] > 0 for output in found["rounds"][1]] == [False, True]
 
 
@@ -76,6 +77,7 @@ def test_frozen_tokens_are_shared_by_the_prefix_cache() -> None:
     found = with_vllm(model, profile, rounds, enable_prefix_caching=True)
     check(found, [with_apply(model, profile, asks) for asks in rounds])
     assert found["rounds"][1][0]["cached"] >= 192
+    assert found["refusal"] == ""
 
 
 def test_without_a_profile_vllm_is_as_it_was() -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from halfv_core.errors import HalfVError, PlanError, ProfileError, UnsupportedError
+from halfv_core.errors import PlanError, ProfileError, UnsupportedError
 from halfv_core.interventions import Freeze, Keep
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
@@ -116,16 +116,21 @@ def served_plan(config: Any, version: str) -> Plan | None:
     return profile.plan
 
 
+def is_admitted(version: str) -> bool:
+    """Whether a version of vLLM has been tried, or is let pass; a local part such as `+cpu` does not count."""
+    return version.partition("+")[0] in VERSIONS or os.environ.get(UNTRIED) == "1"
+
+
 def check_version(version: str) -> None:
-    """Refuse a version of vLLM that has not been tried; a local part such as `+cpu` does not count."""
-    if version.partition("+")[0] not in VERSIONS:
-        _untried("version of vLLM", version, VERSIONS)
+    """Refuse a version of vLLM that has not been tried."""
+    if not is_admitted(version):
+        raise _untried("version of vLLM", version, VERSIONS)
 
 
 def check_backend(name: str) -> None:
     """Refuse an attention backend that has not been tried."""
-    if name not in BACKENDS:
-        _untried("attention backend", name, BACKENDS)
+    if name not in BACKENDS and os.environ.get(UNTRIED) != "1":
+        raise _untried("attention backend", name, BACKENDS)
 
 
 def check_engine(config: Any) -> None:
@@ -175,18 +180,14 @@ def _is_plain_keep(item: object, tensor_parallel: int) -> bool:
     return tensor_parallel == 1 or not looks_at_heads or item.selector in _WITHOUT_HEADS
 
 
-def _untried(what: str, got: str, tried: tuple[str, ...]) -> None:
-    if os.environ.get(UNTRIED) != "1":
-        raise UnsupportedError(
-            f"this {what} has not been tried with a plan",
-            got=got,
-            expected=_any_of(tried),
-            remedy=f"set {UNTRIED}=1 to use it all the same, and compare answers with `halfv-probe generate`",
-        )
+def _untried(what: str, got: str, tried: tuple[str, ...]) -> UnsupportedError:
+    return UnsupportedError(
+        f"this {what} has not been tried with a plan",
+        got=got,
+        expected=_any_of(tried),
+        remedy=f"set {UNTRIED}=1 to use it all the same, and compare answers with `halfv-probe generate`",
+    )
 
 
 def _any_of(names: tuple[str, ...]) -> str:
     return ", ".join(names)
-
-
-__all__ = ["HalfVError", "check_backend", "check_engine", "check_plan", "check_version", "profile_path", "served_plan"]

@@ -38,6 +38,7 @@ class Steps:
         return Step(requests, known)
 
     def _visual_of(self, request: Any) -> torch.Tensor:
+        """(V,) indices of the request's visual tokens that may be pruned."""
         if request.req_id not in self._prunable:
             places = [feature.mm_position for feature in request.mm_features]
             ranges = [(place.offset, place.length, place.is_embed) for place in places]
