@@ -3,6 +3,8 @@
 #   make test    the test suite          make check   lint, format, types, imports
 #   make test-torchvision   the tests about images again with torchvision, as users have it: in .venv-torchvision (6 GB)
 #   make test-lmms   lmms-eval's command under a plan, on bundled scenes, in the same environment (some minutes)
+#   make test-vllm          the plugin for vLLM in real engines, with vLLM's CPU build in .venv-vllm (8 GB; about 6 minutes)
+#   make bench-vllm         what plans save in vLLM's CPU build: the table of docs/vllm.md (2 minutes)
 #   make results   all bundled models side by side: the tables of README.md and docs/results.md, and the shipped profiles
 #   make ablation  what each part of the shipped plans brings: the table of docs/results.md
 #   make methods   every published method at the same budgets on the bundled models: the table of docs/results.md
@@ -20,7 +22,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling memory notebooks picture selectors bench bench-gpu test test-lmms test-quantised test-torchvision fuzz check
+.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling memory notebooks picture selectors bench bench-gpu bench-vllm test test-lmms test-quantised test-vllm test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -112,6 +114,21 @@ test-lmms: $(TORCHVISION)/installed
 		-r constraints-lmms-eval.txt
 	PYTHONPATH=runs/lmms-eval $(TORCHVISION)/bin/python -m pytest -q -o filterwarnings=ignore \
 		tests/unit/halfv_core/serving
+
+# All packages by version and without their requirements, which contradict each other; see constraints-vllm.txt.
+VLLM := .venv-vllm
+
+$(VLLM)/installed: pyproject.toml constraints-vllm.txt
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps \
+		--requirement constraints-vllm.txt --editable .
+	touch $@
+
+test-vllm: $(VLLM)/installed
+	$(VLLM)/bin/python -m pytest -q tests/vllm
+
+bench-vllm: $(VLLM)/installed
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m data_samples.studies.vllm_prefill
 
 fuzz: venv
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz

@@ -261,6 +261,8 @@ def config_fingerprint(config: "PreTrainedConfig") -> str:
         part = getattr(config, name, None)
         for field in _ARCHITECTURE:
             value = getattr(part, field, None)
+            if value is None and field == "num_hidden_layers":
+                value = getattr(part, "depth", None)  # some versions of transformers give it both names
             if value is not None:
                 parts[f"{name}.{field}"] = value
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -130,6 +132,14 @@ def test_a_profile_fits_its_model_and_no_other() -> None:
     with pytest.raises(HalfVError, match="made for another model; got qwen2_5_vl.*calibrate"):  # noqa: SIM117
         with apply(tiny_model("qwen2_5_vl"), profile):
             pass
+
+
+def test_fingerprint_does_not_depend_on_how_many_names_the_depth_of_a_tower_has() -> None:
+    def config(**names: int) -> Any:
+        return SimpleNamespace(model_type="qwen2_5_vl", vision_config=SimpleNamespace(depth=4, **names))
+
+    assert config_fingerprint(config()) == config_fingerprint(config(num_hidden_layers=4))
+    assert config_fingerprint(config()) != config_fingerprint(config(num_hidden_layers=5))
 
 
 def test_fingerprint_is_of_the_architecture_alone() -> None:
