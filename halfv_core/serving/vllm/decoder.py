@@ -243,13 +243,14 @@ class PlannedDecoder:
             unpruned=length == flight.request.prompt,
         )
         layer = self._decoder.layers[max(keep.layer - 1, 0)]
-        cos, sin = rotary_tables(layer, prompt.positions, prompt.hidden)
-        tables = LayerTables(cos[None], sin[None], None, slots, past=0)
+        rotary = tuple(table[None] for table in rotary_tables(layer, prompt.positions, prompt.hidden))
+        tables = LayerTables(rotary, None, slots, past=0, new=flight.request.prompt, dtype=prompt.hidden.dtype)
         around = Surroundings(
             parts=self._parts,
             layer=keep.layer,
             own=lambda: LayerInput(prompt.hidden[None], tables),
             previous=LayerInput(prompt.previous[None], tables) if keep.layer else None,
+            previous_layer=keep.layer - 1,
             back=None,
             whole=None,
             transitions=_absent,
