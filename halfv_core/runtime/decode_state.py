@@ -54,6 +54,16 @@ class DecodeState:
             return kwargs  # without a mask, a single new token sees everything, or the kernel is causal
         return dict(kwargs, attention_mask=self._fitting(index, cached, cache, kwargs["position_embeddings"][0]))
 
+    def masks(self, cache: Cache, like: torch.Tensor) -> list[torch.Tensor | None]:
+        """For each layer, the mask that fits its cache; None where the model's own does.
+
+        Args:
+            cache: the batch's cache.
+            like: a tensor on the layers' device.
+        """
+        held = [self._cache_state.cached(index) for index in range(len(self._parts.layers))]
+        return [None if one is None else self._fitting(index, one, cache, like) for index, one in enumerate(held)]
+
     def _fitting(self, index: int, cached: CachedTokens, cache: Cache | None, like: torch.Tensor) -> torch.Tensor:
         """The mask for what the cache of layer `index` holds, on the device and in the dtype of `like`."""
         if self._padding_mask:
