@@ -4,7 +4,7 @@ from threading import local
 from typing import Any
 
 import torch
-from transformers.generation import CompileConfig
+from transformers.generation.configuration_utils import CompileConfig
 
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.decode_state import DecodeState

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers.generation import CompileConfig
+from transformers.generation.configuration_utils import CompileConfig
 
 from halfv_core.families.base import Parts
 from halfv_core.placement import device_of

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from transformers import Cache, PreTrainedModel
-from transformers.generation import CompileConfig
+from transformers.generation.configuration_utils import CompileConfig
 
 from halfv_core.cost import Cost, DecoderShape
 from halfv_core.errors import UnsupportedError
@@ -273,7 +273,7 @@ class Run:
         if settings is None or len(args) > 1 or not self._steps.may_run(named):
             return forward(*args, **kwargs)
         cache, ids = named["past_key_values"], named["input_ids"]
-        state = self._begin(*ids.shape, cache, self._steps.first_mask(named))
+        state = self._begin(len(ids), ids.shape[1], cache, self._steps.first_mask(named))
         masks = state.masks(cache, ids) if isinstance(state, DecodeState) else [None] * len(self._parts.layers)
         with under_plan(cache):
             return self._steps.run(forward, settings, masks, named)
@@ -289,7 +289,7 @@ class Run:
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
         if index == 0:
-            self._call.state = self._begin(*hidden.shape[:2], cache, kwargs.get("attention_mask"))
+            self._call.state = self._begin(len(hidden), hidden.shape[1], cache, kwargs.get("attention_mask"))
         state = self._call.state
         with under_plan(cache):
             if state is None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import PreTrainedModel, StaticCache
-from transformers.generation import CompileConfig
+from transformers.generation.configuration_utils import CompileConfig
 
 from halfv_core import Freeze, Hide, Keep, Plan, Run, apply
 from halfv_core.errors import UnsupportedError
