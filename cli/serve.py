@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RefusedOptions:
-    """Options of `transformers serve` that cannot hold a plan."""
+    """Options of `transformers serve` that this server does not have."""
 
     compile: Annotated[bool, typer.Option("--compile", hidden=True)] = False
     continuous_batching: Annotated[bool, typer.Option("--continuous-batching", hidden=True)] = False
@@ -31,7 +31,7 @@ class RefusedOptions:
 
         if self.compile:
             raise UnsupportedError(
-                "--compile fills a static cache, which cannot hold fewer tokens in some layers",
+                "this server has not been tried with --compile",
                 remedy="leave it out",
             )
         if self.continuous_batching:

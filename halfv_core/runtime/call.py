@@ -4,6 +4,7 @@ from threading import local
 from typing import Any
 
 import torch
+from transformers.generation.configuration_utils import CompileConfig
 
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.decode_state import DecodeState
@@ -25,6 +26,8 @@ class Call(local):
     """None while the plan has nothing to do in it."""
     static: StaticPrefill | None = None
     """Set in a prefill whose cache is static."""
+    compiling: CompileConfig | None = None
+    """How generate() wants the call compiled, if it does."""
 
 
 def padding_mask_of(kwargs: dict[str, Any], input_ids: torch.Tensor) -> torch.Tensor | None:

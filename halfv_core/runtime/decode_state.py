@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from transformers import Cache
 
 from halfv_core.families.base import Parts
 from halfv_core.runtime.cache_state import CacheState
@@ -55,11 +56,27 @@ class DecodeState:
             return kwargs  # a single new token sees everything, or the kernel is causal
         if self._padding_mask and cached is not None:
             return dict(kwargs, attention_mask=decode_padding_mask(mask, cached, self._length, hidden.device))
-        key = id(mask), id(cached), held, length_of(cache, index), hidden.device
+        return dict(kwargs, attention_mask=self._fitting(index, mask, cache, hidden))
+
+    def masks(self, mask: torch.Tensor | None, cache: Cache, like: torch.Tensor) -> list[torch.Tensor | None]:
+        """For each layer, the mask that fits its cache; None where the model's own does.
+
+        Args:
+            mask: the model's own, of layers that see all tokens.
+            cache: the batch's cache, static.
+            like: a tensor on the layers' device.
+        """
+        held = [self._cache_state.cached(index) for index in range(len(self._parts.layers))]
+        return [None if one is None else self._fitting(index, mask, cache, like) for index, one in enumerate(held)]
+
+    def _fitting(self, index: int, mask: torch.Tensor | None, cache: Cache | None, like: torch.Tensor) -> torch.Tensor:
+        """The mask for what the cache of layer `index` holds, on the device of `like`, made from the model's own."""
+        cached, held = self._cache_state.cached(index), held_entries(cache, index)
+        key = id(mask), id(cached), held, length_of(cache, index), like.device
         if key not in self._masks:  # with both objects, so that their ids are not given to others
-            fitting = decode_mask(mask, cached, self._past, self._length, hidden, held)
+            fitting = decode_mask(mask, cached, self._past, self._length, like, held)
             self._masks[key] = over_whole_length(fitting, cache, index), mask, cached
-        return dict(kwargs, attention_mask=self._masks[key][0])
+        return self._masks[key][0]
 
     def _moved(self, cached: CachedTokens, kwargs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotary tables of the new tokens in layers that count positions anew."""

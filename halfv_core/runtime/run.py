@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from transformers import Cache, PreTrainedModel
+from transformers.generation.configuration_utils import CompileConfig
 
 from halfv_core.cost import Cost, DecoderShape
 from halfv_core.errors import UnsupportedError
@@ -22,6 +23,7 @@ from halfv_core.plan import Plan
 from halfv_core.profile import Profile
 from halfv_core.runtime.cache_state import CacheState
 from halfv_core.runtime.call import Call, is_one_more_token, padding_mask_of, state_in_use
+from halfv_core.runtime.compiled_decoding import CompiledSteps, is_in_step, run_layer_in_step
 from halfv_core.runtime.decode_state import DecodeState
 from halfv_core.runtime.freeze import run_frozen_layer
 from halfv_core.runtime.generation import check_generate
@@ -138,6 +140,7 @@ class Run:
         self.plan = plan
         """What is done to the visual tokens."""
         self._call = Call()
+        self._steps = CompiledSteps(parts, plan)
         # Those who switch the kernel that all layers share let only one forward call run at a time: frozen layers under
         # FlashAttention, and layers that are run for their queries and keys.
         switches = (parts.flash and plan.frozen_layers) or not parts.is_plain
@@ -194,7 +197,10 @@ class Run:
         def around_layer(index: int, forward: Forward) -> Forward:
             @wraps(forward)
             def run_layer(hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-                return self._run_layer(index, forward, hidden_states, **by_name(forward, args, kwargs))
+                named = by_name(forward, args, kwargs)
+                if is_in_step(named):
+                    return run_layer_in_step(index, forward, hidden_states, named)
+                return self._run_layer(index, forward, hidden_states, **named)
 
             return run_layer
 
@@ -233,6 +239,14 @@ class Run:
 
             return run_generate
 
+        def around_compiling(get: Forward) -> Forward:
+            @wraps(get)
+            def run_get(settings: CompileConfig | None) -> Forward:
+                default = getattr(self._model, "_default_compile_config", CompileConfig)
+                return partial(self._run_compiling, settings or default())
+
+            return run_get
+
         deepstack = self._parts.deepstack
         between = [] if deepstack is None else [Wrap(self._parts.decoder, deepstack, around_deepstack)]
         layers = [
@@ -246,6 +260,7 @@ class Run:
         return [
             Wrap(self._parts.core, "forward", around_core),
             Wrap(self._model, "generate", around_generate),
+            Wrap(self._model, "get_compiled_call", around_compiling),
             *layers,
             *sublayers,
             *between,
@@ -272,16 +287,35 @@ class Run:
             self._recorder.begin(kwargs.get("mm_encoder_outputs"))
         try:
             with self._exclusive:
-                return forward(*args, **kwargs)
+                return self._core_output(forward, args, kwargs)
         finally:
             if self._recorder is not None:
                 self._recorder.end()
             call.input_ids = call.padding_mask = call.state = call.static = None
 
+    def _core_output(self, forward: Forward, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """What the core returns; compiled if generate() wants that and nothing is left to decide between layers."""
+        settings, named = self._call.compiling, kwargs | dict(zip(("input_ids",), args, strict=False))
+        if settings is None or len(args) > 1 or not self._steps.may_run(named):
+            return forward(*args, **kwargs)
+        cache, ids = named["past_key_values"], named["input_ids"]
+        state, mask = self._begin(len(ids), ids.shape[1], cache), self._steps.first_mask(named)
+        masks = state.masks(mask, cache, ids) if isinstance(state, DecodeState) else [None] * len(self._parts.layers)
+        with under_plan(cache):
+            return self._steps.run(forward, settings, masks, named)
+
+    def _run_compiling(self, settings: CompileConfig, **inputs: Any) -> Any:
+        """The model's call, where generate() would make one that is compiled."""
+        self._call.compiling = settings
+        try:
+            return self._model(**inputs)
+        finally:
+            self._call.compiling = None
+
     def _run_layer(self, index: int, forward: Forward, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         cache = kwargs.get("past_key_values")
         if index == 0:
-            self._call.state = self._begin(hidden, cache)
+            self._call.state = self._begin(len(hidden), hidden.shape[1], cache)
         state = self._call.state
         with under_plan(cache):
             if state is None:
@@ -300,10 +334,9 @@ class Run:
                 static.store(index)
             return state.leave_layer(index, output, cache)
 
-    def _begin(self, hidden: torch.Tensor, cache: Cache | None) -> PrefillState | DecodeState | None:
+    def _begin(self, rows: int, new: int, cache: Cache | None) -> PrefillState | DecodeState | None:
         """At layer 0: start a new prompt, or continue the one that the cache belongs to."""
         past = 0 if cache is None else int(cache.get_seq_length())  # a static cache counts in a tensor, in place
-        rows, new = hidden.shape[:2]
         call = self._call
         call.static = None
         layout = self._visual_layout(past)

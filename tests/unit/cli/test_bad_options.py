@@ -285,7 +285,7 @@ def names(line: str, given: Given, value: str) -> bool:
         (
             "serve",
             ["--compile"],
-            "--compile fills a static cache, which cannot hold fewer tokens in some layers; leave",
+            "this server has not been tried with --compile; leave",
         ),
         (
             "serve",

@@ -1,14 +1,15 @@
 """A StaticCache under a plan holds and answers what a DynamicCache does."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from transformers import PreTrainedModel, StaticCache
-from transformers.generation import CompileConfig
+from transformers.generation.configuration_utils import CompileConfig
 
 from halfv_core import Freeze, Hide, Keep, Plan, Run, apply
 from halfv_core.errors import UnsupportedError
@@ -22,6 +23,7 @@ PLANS = {
     "earlier caches cut": Plan([Keep(layer=3, keep_ratio=0.2, cache="everywhere")]),
     "hidden, then nothing": Plan([Hide(layers=[1, 2]), Keep(layer=4, keep_ratio=0.0)]),
 }
+COMPILED = ("llava_next", "qwen2_5_vl")
 NOTHING = {"empty": Plan(()), "keep all": Plan([Keep(layer=1, keep_ratio=1.0)])}
 
 
@@ -42,9 +44,9 @@ def kept(run: Run) -> dict[int, list[list[int]]]:
 
 def check_same(model: PreTrainedModel, inputs: Mapping[str, Any], plan: Plan, **options: Any) -> None:
     with apply(model, plan) as run:
-        tokens, logits = answered(model, inputs, **options)
+        tokens, logits = answered(model, inputs, num_beams=options.get("num_beams", 1))
         expected, cost = kept(run), run.cost
-        found, found_logits = answered(model, inputs, cache_implementation="static", **options)
+        found, found_logits = answered(model, inputs, **{"cache_implementation": "static", **options})
         assert (kept(run), run.cost) == (expected, cost)
     assert torch.equal(found, tokens)
     torch.testing.assert_close(found_logits, logits, atol=1e-5, rtol=1e-5)
@@ -151,52 +153,93 @@ def test_flash_attention_and_offloaded_layers_are_refused() -> None:
         model(**prompt, past_key_values=cache)
 
 
-@torch.no_grad()
-def test_generate_may_compile_the_decode_step_before_under_and_after_a_plan() -> None:
-    """As it does by itself on a GPU; what it has compiled without the plan is not used under it, nor the reverse."""
-    model, prompt = tiny_model("qwen2_5_vl"), tiny_prompt("qwen2_5_vl")
-    settings = CompileConfig(backend="eager", mode=None)  # type: ignore[arg-type]
+@dataclass
+class Compiling:
+    """Options with which generate() compiles decoding on a CPU, as it does by itself on a GPU."""
+
+    options: dict[str, Any]
+    backend: Callable[..., Any]
+    """Runs graphs as they are."""
+    graphs: list[int]
+    """Numbers of nodes of those that it has got."""
+
+
+@pytest.fixture
+def compiling() -> Iterator[Compiling]:
+    sizes: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        sizes.append(len(graph.graph.nodes))
+        return graph.forward
+
+    settings = CompileConfig(backend=backend, mode=None)  # type: ignore[arg-type]
     settings._compile_all_devices = True
-    compiling = {"cache_implementation": "static", "compile_config": settings}
-    full = answered(model, prompt)
-    with apply(model, PLAN):
-        pruned = answered(model, prompt)
     torch._dynamo.reset()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.compile's own
-        for under_plan in (False, True, False, True):
-            with apply(model, PLAN) if under_plan else nullcontext():
-                tokens, logits = answered(model, prompt, **compiling)
-            expected, expected_logits = pruned if under_plan else full
-            assert torch.equal(tokens, expected)
-            torch.testing.assert_close(logits, expected_logits, atol=1e-5, rtol=1e-5)
-    assert hasattr(model, "_compiled_call")
+        yield Compiling({"cache_implementation": "static", "compile_config": settings}, backend, sizes)
+
+
+@pytest.mark.parametrize(
+    "family", [name if name in COMPILED else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
+)
+@torch.no_grad()
+def test_decoding_is_compiled_as_one_graph(family: str, compiling: Compiling) -> None:
+    """Or two where layers have a window; prompts of another length take one or two more."""
+    model, counts = tiny_model(family), []
+    with apply(model, PLAN) as run:
+        for seed in range(2):
+            prompt = tiny_batch(family, [{"after": 4 + seed}, {"before": 9 + 2 * seed, "images": 2}])
+            tokens, logits = answered(model, prompt)
+            cost = run.cost
+            found, found_logits = answered(model, prompt, **compiling.options)
+            assert torch.equal(found, tokens) and run.cost == cost
+            torch.testing.assert_close(found_logits, logits, atol=1e-5, rtol=1e-5)
+            counts.append(len(compiling.graphs))
+    assert 1 <= counts[0] <= 2 and counts[1] <= counts[0] + 2
+    assert not torch._dynamo.utils.counters["graph_break"]
 
 
 @torch.no_grad()
-def test_compiled_layers_decode_from_a_static_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prompts of several lengths, so that layers are compiled anew for none of the decoded tokens."""
+def test_what_is_compiled_without_a_plan_is_not_used_under_it(compiling: Compiling) -> None:
+    model, prompt = tiny_model("qwen2_5_vl"), tiny_prompt("qwen2_5_vl")
+    full = answered(model, prompt)
+    with apply(model, PLAN):
+        pruned = answered(model, prompt)
+    for under_plan in (False, True, False, True):
+        with apply(model, PLAN) if under_plan else nullcontext():
+            tokens, logits = answered(model, prompt, **compiling.options)
+        expected, expected_logits = pruned if under_plan else full
+        assert torch.equal(tokens, expected)
+        torch.testing.assert_close(logits, expected_logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan([Keep(layer=1, keep_ratio=0.5, positions="renumbered")]),
+        Plan([Keep(layer=2, keep_ratio=0.5, selector="transprune")]),
+    ],
+    ids=["positions", "sublayers"],
+)
+@torch.no_grad()
+def test_plans_that_cannot_be_compiled_are_right(plan: Plan, compiling: Compiling) -> None:
+    check_same(tiny_model("llava"), tiny_prompt("llava"), plan, **compiling.options)
+    assert not compiling.graphs
+
+
+@torch.no_grad()
+def test_compiled_layers_decode_from_a_static_cache(monkeypatch: pytest.MonkeyPatch, compiling: Compiling) -> None:
     model, plain = tiny_model("llava"), tiny_model("llava")
-    compiled = 0
-
-    def counting(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
-        nonlocal compiled
-        compiled += 1
-        return graph.forward
-
-    torch._dynamo.reset()
     for layer in model.model.language_model.layers:
-        monkeypatch.setattr(layer, "forward", torch.compile(layer.forward, backend=counting))
-    counts = []
+        monkeypatch.setattr(layer, "forward", torch.compile(layer.forward, backend=compiling.backend))
     with apply(model, PLAN), apply(plain, PLAN):
-        for seed in range(4):
+        for seed in range(2):
             prompt = tiny_prompt("llava", seed=seed, after=6 + seed)
             cache, expected = static(model), plain(**prompt, use_cache=True).past_key_values
             model(**prompt, past_key_values=cache)
-            counts.append(compiled)
-            for number in range(5):
+            for number in range(3):
                 tokens = torch.tensor([[5 + number]])
                 wanted = plain(input_ids=tokens, past_key_values=expected).logits
                 torch.testing.assert_close(model(input_ids=tokens, past_key_values=cache).logits, wanted)
-            counts.append(compiled)
-    assert counts[-1] == counts[-2] == counts[-3]
+    assert compiling.graphs
