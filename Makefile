@@ -15,6 +15,7 @@
 #   make memory    what a calibration needs beside the weights: the tables of docs/scale.md
 #   make notebooks   execute docs/notebooks again, and write their outputs into them (about a minute)
 #   make picture   the pages' pictures, from the shipped profiles        make selectors   the table of selectors
+#   make families  the tables of docs/families.md, from the tests
 #   make fuzz      damage what the commands read, 3000 times, and look for anything but a clear end (some minutes)
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
 #   make bench-gpu   the same on an accelerator, with whole models of real shapes (about 4 minutes)
@@ -22,7 +23,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling memory notebooks picture selectors bench bench-gpu bench-vllm test test-lmms test-quantised test-vllm test-torchvision fuzz check
+.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling memory notebooks picture selectors \
+	families bench bench-gpu bench-vllm test test-lmms test-quantised test-vllm test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -63,6 +65,9 @@ notebooks: venv
 
 picture: venv
 	$(BIN)/python -m data_samples.studies.picture
+
+families: venv
+	$(BIN)/python -m data_samples.studies.families
 
 selectors: venv
 	$(BIN)/python -m data_samples.studies.selector_table

@@ -60,7 +60,8 @@ FAMILIES: Registry[Family] = Registry("family", ModelError)
 PLAIN_DECODERS = frozenset(
     (
         *("gemma3_text", "llama", "mistral", "qwen2", "qwen3"),
-        *("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text", "qwen3_vl_moe_text"),
+        *("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text", "qwen3_vl_moe_text", "paddleocr_vl_text"),
+        *("aria_text", "cosmos3_edge_text", "deepseek_ocr2_text", "qwen2_5_omni_text", "qwen3_omni_moe_text"),
     )
 )
 """`model_type` of the decoders whose layers are plain (see `Parts.is_plain`), as the tests show. What the others make

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from halfv_core.errors import DataError, UnsupportedError
 from halfv_core.families import Family, Parts, parts_of
+from halfv_core.placement import device_of
 from halfv_core.runtime.patching import Forward, Wrap, by_name, wrapped
 from probe.capture.kept_states import KeptStates
 
@@ -51,7 +52,8 @@ class LayerCalls:
 
         Raises:
             DataError: more than one prompt.
-            UnsupportedError: FlashAttention with a prompt longer than the sliding window, which its masks do not tell.
+            UnsupportedError: FlashAttention with a prompt longer than the sliding window, which its masks do not tell;
+                or the model changes what its head returns, as some classes do.
         """
         if inputs["input_ids"].shape[0] != 1:
             raise DataError("one prompt is recorded at a time", got=f"a batch of {inputs['input_ids'].shape[0]}")
@@ -92,7 +94,9 @@ class LayerCalls:
         if parts.deepstack is not None:
             recording.append(Wrap(parts.decoder, parts.deepstack, around_deepstack))
         with wrapped(recording, plan=False):
-            model(**inputs, use_cache=False, logits_to_keep=1)
+            logits = model(**inputs, use_cache=False, logits_to_keep=1).logits[0, -1]
+        if not parts.is_tested:
+            _check_head(parts, states[-1][:, -1:], logits)
         return cls(parts, states, tuple(arguments), tuple(features))
 
     @property
@@ -116,3 +120,23 @@ class LayerCalls:
             return causal & mask.bool()
         own = mask[0, 0]
         return own if own.dtype == torch.bool else own > torch.finfo(own.dtype).min / 2
+
+
+def _check_head(parts: Parts, last: torch.Tensor, logits: torch.Tensor) -> None:
+    """Refuse a model that scales or caps its logits, since logits of changed states are made by norm and head alone.
+
+    Args:
+        parts: of the model.
+        last: (1, 1, D) state of the last token behind the last layer.
+        logits: (vocabulary,) of that token.
+    """
+    made = parts.head(parts.norm(last.to(device_of(parts.norm))))[0, -1].to(logits.device)
+    if float((made - logits).abs().max()) > _SCALED * float(logits.float().std()):
+        raise UnsupportedError(
+            "the model scales or caps its logits behind the head, which measurements of changed states do not know",
+            remedy="run plans on it; its curves cannot be measured",
+        )
+
+
+_SCALED = 0.1
+"""Largest difference between the model's logits and those of norm and head, relative to their spread."""

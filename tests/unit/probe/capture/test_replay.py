@@ -5,10 +5,11 @@ import torch
 
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.errors import DataError, UnsupportedError
-from halfv_core.families import FAMILIES, parts_of
+from halfv_core.families import FAMILIES, admission, parts_of
 from probe.capture.replay import Replay
 from probe.evaluation.flops import flop_counter
 from probe.trials.answers import read_answer
+from tests.any_model import any_model, any_prompt
 from tests.contract.test_families import KERNEL
 from tests.tiny import LAYERS, tiny_batch, tiny_model, tiny_prompt
 
@@ -42,6 +43,26 @@ def test_a_variant_equals_the_whole_run(family: str, kernel: str, layer: int) ->
             assert read_answer(model, inputs, ANSWER)[:2] == reading
             assert run.cost == cost
     assert torch.equal(replay.logits, whole[-1][0])
+
+
+@pytest.mark.parametrize("name", ["gemma3", "lfm3_vl", "qwen3_5"])
+@torch.no_grad()
+def test_states_and_windows_are_put_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of layers with a running state, and of sliding windows that the prompt is longer than."""
+    known = name in FAMILIES
+    model = tiny_model(name) if known else any_model(name)
+    inputs = tiny_prompt(name, images=2) if known else any_prompt(name, images=2)
+    monkeypatch.setattr(admission, "_admitted", {parts_of(model).pair})
+    if model.config.get_text_config().to_dict().get("sliding_window"):
+        model.config.get_text_config().sliding_window = 9
+    plan = Plan((Keep(layer=3, keep_ratio=0.3, selector="uniform"), Freeze(layers=[4])))
+    with apply(model, plan) as run:
+        logits, reading = model(**inputs, logits_to_keep=1).logits, read_answer(model, inputs, ANSWER)[:2]
+        cost = run.cost
+    with Replay(model, inputs).from_layer(3), apply(model, plan) as run:
+        assert torch.equal(model(**inputs, logits_to_keep=1).logits, logits)
+        assert read_answer(model, inputs, ANSWER)[:2] == reading
+        assert run.cost == cost
 
 
 @FAMILY
