@@ -228,6 +228,7 @@ def test_plans_that_cannot_be_compiled_are_right(plan: Plan, compiling: Compilin
     assert not compiling.graphs
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_compiled_layers_decode_from_a_static_cache(monkeypatch: pytest.MonkeyPatch, compiling: Compiling) -> None:
     model, plain = tiny_model("llava"), tiny_model("llava")
