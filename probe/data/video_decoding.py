@@ -32,6 +32,9 @@ MAX_DECODED_PIXELS = 200_000_000_000
 """Most pixels that are decoded on the way to the wanted frames: one and a half hours of 640 x 480, if the file has a
 single key frame, and any length if it has some."""
 
+MICROSECONDS = 1_000_000
+"""Of a second; FFmpeg's unit for whole files."""
+
 MAX_MISSING = 0.1
 """Largest part of the length that the container states which may be missing at the end."""
 
@@ -94,6 +97,8 @@ def decode_video(name: str, file: IO[bytes], count: int, max_pixels: int) -> Cli
                 )
             wanted = [timeline.times[index] for index in indices]
             frames = tuple(_frames(name, container, stream, timeline, wanted))
+            if len({frame.size for frame in frames}) > 1:
+                raise DataError(f"the frames of video {name} differ in size")
             return Clip(frames, indices, len(timeline.times), timeline.fps)
     except DataError:
         raise
@@ -180,19 +185,14 @@ def _timeline(name: str, container: Any, stream: Any) -> _Timeline:
     length = float((times[-1] - times[0]) * stream.time_base)
     if length > MAX_SECONDS:
         raise DataError(f"video {name} is too long", got=f"{length:,.0f} s", expected=f"at most {MAX_SECONDS:,} s")
-    _check_whole(name, container, stream, len(times), end)
     usual = float(stream.average_rate or stream.guessed_rate or 0) or 1.0
-    return _Timeline(times, sorted(keys), (len(times) - 1) / length if length > 0 else usual)
-
-
-def _check_whole(name: str, container: Any, stream: Any, frames: int, end: float) -> None:
-    """Check that the file holds what its header promises: the number of frames, if it is there, or the length."""
-    begun = (container.start_time or 0) / 1e6
-    promised, found, unit = float(stream.frames), float(frames), "frames"
-    if not promised:
-        promised, found, unit = (container.duration or 0) / 1e6, end - begun, "s"
-    if found < promised * (1 - MAX_MISSING):
-        raise DataError(f"video {name} is cut off", got=f"{found:.4g} of {promised:.4g} {unit}")
+    fps = (len(times) - 1) / length if length > 0 else usual
+    # Some containers do not say how long the last frame is shown.
+    found = max(end, float(times[-1] * stream.time_base) + 1 / fps) - (container.start_time or 0) / MICROSECONDS
+    stated = (container.duration or 0) / MICROSECONDS
+    if found < stated * (1 - MAX_MISSING):
+        raise DataError(f"video {name} is cut off", got=f"{found:.4g} of {stated:.4g} s")
+    return _Timeline(times, sorted(keys), fps)
 
 
 def _frames(

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from halfv_core.errors import DataError
 from probe.data.columns import GUESSES, Columns
 from probe.data.fields import DESCRIBE
-from probe.data.samples import LETTER_INSTRUCTION, load_samples
+from probe.data.sample import LETTER_INSTRUCTION
+from probe.data.samples import load_samples
 from tests.unit.probe.data.rows import ONE, SEED_BENCH, Expected, read
 
 

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from halfv_core.errors import DataError
 from probe.data.columns import Columns
 from probe.data.images import EmbeddedImage
+from probe.data.sample import LETTER_INSTRUCTION
 from probe.data.samples import (
     BUNDLED_DATA,
-    LETTER_INSTRUCTION,
     Rejected,
     Sample,
     check_enough,
