@@ -17,7 +17,8 @@ import typer
 from data_samples.making.backbones.adapters import RECIPE, write_adapters
 from data_samples.making.backbones.bases import Bases, load_bases
 from data_samples.making.backbones.learner import train
-from halfv_core.errors import HalfVError, ModelError
+from data_samples.making.backbones.repairable import repairable
+from halfv_core.errors import ModelError
 
 SETTINGS = Path(__file__).parent / "settings.json"
 
@@ -38,15 +39,12 @@ def main(
         with (output / "log.txt").open("a", encoding="utf-8") as log:
             log.write(line + "\n")
 
-    try:
+    with repairable():
         values = json.loads(settings.read_text(encoding="utf-8"))
         bases = load_bases(vision, llm, getattr(torch, dtype))
         note_recipe(output, bases, values, dtype)
         train(bases, values, output, report)
         write_adapters(output, output / "adapters")
-    except HalfVError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(error.exit_code) from None
 
 
 def note_recipe(output: Path, bases: Bases, values: dict[str, Any], dtype: str) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 
 from data_samples.making.backbones.bases import Bases
 from data_samples.making.backbones.joined import Joined, join
+from data_samples.making.backbones.repairable import repairable
 from data_samples.making.training.loop import load_tensors
 from halfv_core.errors import ModelError
 
@@ -107,7 +108,9 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder of the training.")],
     output: Annotated[Path, typer.Option(help="Folder to write.")],
 ) -> None:
-    typer.echo(f"adapters after {write_adapters(work, output)} steps written to {output}")
+    with repairable():
+        steps = write_adapters(work, output)
+    typer.echo(f"adapters after {steps} steps written to {output}")
 
 
 if __name__ == "__main__":

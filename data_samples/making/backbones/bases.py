@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from data_samples.making.backbones.onnx_tower import read_onnx_tower
 from data_samples.making.generator.drawing import SIZE
@@ -27,7 +27,7 @@ class Bases(NamedTuple):
     """`Dinov2Model`."""
     decoder: Any
     """A model with a language modelling head."""
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerFast
     sha256: dict[str, str]
     """`vision` and `llm` -> hash of what they were read from (see `sha256_of`)."""
 
@@ -66,7 +66,7 @@ def load_tower(path: Path) -> Any:
     return tower.eval()
 
 
-def _load_decoder(path: Path, dtype: torch.dtype) -> tuple[Any, PreTrainedTokenizerBase]:
+def _load_decoder(path: Path, dtype: torch.dtype) -> tuple[Any, PreTrainedTokenizerFast]:
     """The decoder, dequantised if it is a GGUF file, and its tokenizer with a chat template."""
     folder, options = path, {}
     if path.is_file():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerFast
 
 from data_samples.making.generator.drawing import SIZE
 from data_samples.making.generator.questions import Question
@@ -26,7 +26,7 @@ class Learner(NamedTuple):
     family: Family
     model: Any
     """A PreTrainedModel; Any, because its submodules are looked up dynamically."""
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerFast
     image_processor: Any
     prefix: list[int]
     """Token ids of a conversation up to the question, one image expanded to its tokens."""
@@ -66,12 +66,13 @@ class Learner(NamedTuple):
         return last
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     """Token ids of a part of a prompt, which therefore gets no further tokens at its ends."""
-    return tokenizer.encode(text, add_special_tokens=False)
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
 
 
-def conversation_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+def conversation_frame(tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
     """What the chat template puts before and after the text of a question about one image."""
     content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
     messages = [{"role": "user", "content": content}]
