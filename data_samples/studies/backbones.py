@@ -2,10 +2,11 @@
 
     make backbones MODELS="runs/smollm2 runs/qwen2.5"      # folders that data_samples.making.backbones.join wrote
 
-Each model, and the bundled ones beside them, answers held-out scenes with their pictures and with blank ones, is
-calibrated on 100 scenes, and is then treated from every layer on, as Stage III is: frozen, thinned out, or without
-visual tokens. A model that does not need its picture is refused. Writes a file for each model into
-data_samples/backbones, which the tables of docs/backbones.md come from. What is recorded there is not run again.
+Each model answers held-out scenes with their pictures and with blank ones, is calibrated on 100 scenes, and is then
+treated from every layer on, as Stage III is: frozen, thinned out, or without visual tokens. The bundled models beside
+them have been calibrated by `make results`. A model that does not need its picture is refused. Writes a file for each
+model into data_samples/backbones, which the tables of docs/backbones.md come from. What is recorded there is not run
+again.
 """
 
 import json
@@ -24,6 +25,7 @@ from PIL import Image
 from pydantic import JsonValue
 
 from cli.common import load_quietly, progress_bar, stdout
+from data_samples.studies.results import PROFILES
 from halfv_core.bundled import BUNDLED
 from halfv_core.errors import HalfVError, ModelError
 from halfv_core.files import read_text, write_atomically
@@ -34,6 +36,7 @@ from halfv_core.records import CausalTreatment, Record
 from probe import load_samples
 from probe.analyzers.causal_curves import TREATMENTS, CausalLosses, treatment_plan
 from probe.calibration.calibrate import Calibrated, calibrate_in_full
+from probe.calibration.observations import Observations, beside
 from probe.calibration.settings import Settings
 from probe.calibration.steps.answer import Answer, full_model_answer
 from probe.calibration.steps.causal_curves import CausalCurves
@@ -199,6 +202,10 @@ def _without_pictures(one: Study) -> float:
 
 
 def _calibrated(model: str, one: Study, samples: int) -> Calibrated:
+    """Calibrate the model, or take what `make results` found about a bundled one."""
+    shipped = PROFILES / f"{model}.json"
+    if model in bundled_models():
+        return Calibrated(Profile.load(shipped), Observations.load(beside(shipped)))
     JOURNALS.mkdir(parents=True, exist_ok=True)
     return calibrate_in_full(
         *one.probed[:2],

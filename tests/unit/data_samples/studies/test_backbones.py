@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, LlavaForConditionalGeneration
 
 from data_samples.studies import backbones
-from data_samples.studies.backbones import NEEDED, Backbone, estimates, read_records, resampled, study
+from data_samples.studies.backbones import NEEDED, RECIPE, Backbone, estimates, read_records, resampled, study
 from data_samples.studies.backbones_tables import (
     COMMAND,
     DEPTHS,
@@ -55,10 +55,13 @@ def test_a_model_that_does_not_see_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_measured_can_be_written_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is calibrated; for the bundled models, the shipped calibrations are taken."""
     monkeypatch.setattr(backbones, "JOURNALS", tmp_path)
-    found = study("tiny-llava", samples=3, held_out=7)
+    shutil.copytree(BUNDLED / "models" / "tiny-llava", tmp_path / "joined")
+    (tmp_path / "joined" / RECIPE).write_text('{"sha256": {"llm": "0"}}')
+    found = study(str(tmp_path / "joined"), samples=3, held_out=7)
     assert Backbone.model_validate_json(found.model_dump_json()) == found
-    assert found.held_out == 7 and found.recipe is None and found.decoder == "llama"
+    assert found.held_out == 7 and found.recipe == {"sha256": {"llm": "0"}} and found.decoder == "llama"
     assert found.treated.starts == tuple(range(1, 12)) and set(found.treated.accuracy) == set(TREATED)
     # Dropping all visual tokens at once costs more than dropping them at the end, where nothing reads them.
     assert found.treated.use_kept["drop"][0].mean < found.treated.use_kept["drop"][-1].mean
