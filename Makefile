@@ -10,6 +10,7 @@
 #   make methods   every published method at the same budgets on the bundled models: the table of docs/results.md
 #   make sample-sizes   how good the plan is after a calibration on 20 to 200 samples: the table of docs/results.md
 #   make methods-tuned   the same with each method's settings chosen on 100 calibration scenes (2 hours of CPU time)
+#   make backbones MODELS="DIR ..."   decoders side by side, the bundled ones and joined ones (about 2 minutes of CPU time each)
 #   make probes    what all probes say about the bundled models: the table of docs/probes.md (about 6 minutes)
 #   make scaling   how much faster several processes are: measured for two, simulated for more; the table of docs/scale.md
 #   make memory    what a calibration needs beside the weights: the tables of docs/scale.md
@@ -23,7 +24,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: venv demo results ablation methods methods-tuned sample-sizes probes scaling memory notebooks picture selectors \
+.PHONY: venv demo results ablation methods methods-tuned sample-sizes backbones probes scaling memory notebooks picture selectors \
 	families bench bench-gpu bench-vllm test test-lmms test-quantised test-vllm test-torchvision fuzz check
 
 venv: $(STAMP)
@@ -50,6 +51,12 @@ sample-sizes: venv
 
 methods-tuned: venv
 	$(BIN)/python -m data_samples.studies.methods --tuned
+
+# Folders that python -m data_samples.making.backbones.join wrote.
+MODELS ?=
+
+backbones: venv
+	$(BIN)/python -m data_samples.studies.backbones $(MODELS)
 
 probes: venv
 	$(BIN)/python -m data_samples.studies.probes

@@ -72,11 +72,10 @@ class Alignment:
         self.grids = learner.family.grids(learner.settings.values)
         parts = learner.family.vision_parts(learner.model)
         torch.manual_seed(learner.settings.values["seed"])
-        table = learner.model.get_input_embeddings().weight.detach()
-        self.modules = nn.ModuleDict({"vision": nn.ModuleList(parts[:-1]), "heads": WordHeads(table.shape[1])})
+        self.embeddings = {name: learner.words(words) for name, words in (DRAWN | PLACES).items()}
+        width = self.embeddings["row"].shape[1]
+        self.modules = nn.ModuleDict({"vision": nn.ModuleList(parts[:-1]), "heads": WordHeads(width)})
         self.last_linear: Any = parts[-1]
-        ids = learner.tokenizer.convert_tokens_to_ids
-        self.embeddings = {name: table[ids(list(words))] for name, words in (DRAWN | PLACES).items()}
 
     def rate_scale(self, parameter: str) -> float:
         return 1.0
@@ -114,11 +113,15 @@ class Alignment:
         return total
 
     @torch.no_grad()
-    def rescale(self) -> None:
-        """Give visual tokens about the size of words, whatever size the similarities made them grow to."""
+    def rescale(self, target: float = FEATURE_SIZE) -> None:
+        """Give visual tokens about the size of words, whatever size the similarities made them grow to.
+
+        Args:
+            target: the root mean square that they get.
+        """
         rng = step_rng(self.learner.settings.values["seed"], self.name, self.settings["steps"])
         scenes = training_scenes(rng, difficulty(self.settings["scenes"]), self.settings["batch"])
         images = self.learner.process([draw(scene, rng).image for scene in scenes])
         size = image_features(self.learner.model, images).pow(2).mean().sqrt()
-        self.last_linear.weight.mul_(FEATURE_SIZE / size)
-        self.last_linear.bias.mul_(FEATURE_SIZE / size)
+        self.last_linear.weight.mul_(target / size)
+        self.last_linear.bias.mul_(target / size)

@@ -45,7 +45,7 @@ class Answers:
             features = image_features(learner.model, images)  # (B, tokens, D)
         hidden = learner.hidden(features, packed)  # (B, L, D)
         asked = packed.labels != IGNORED
-        logits, labels = learner.model.lm_head(hidden[asked]), packed.labels[asked]  # (answers, V), (answers,)
+        logits, labels = learner.model.lm_head(hidden[asked]).float(), packed.labels[asked]  # (answers, V), (answers,)
         return F.cross_entropy(logits, labels), answered(packed, logits.argmax(-1) == labels)
 
     def _turns(self, rng: Random, scene: Scene, phase: dict[str, Any]) -> list[Turn]:

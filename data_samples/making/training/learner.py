@@ -1,5 +1,6 @@
 """The model in training, with the tokenizer and image processor it will be shipped with."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -37,9 +38,14 @@ class Learner(NamedTuple):
     def turn(self, question: Question) -> Turn:
         return Turn(
             question.family,
-            self.tokenizer.encode(question.text + self.suffix),
-            self.tokenizer.encode(question.answer + self.family.markers.end),
+            encode(self.tokenizer, question.text + self.suffix),
+            encode(self.tokenizer, question.answer + self.family.markers.end),
         )
+
+    def words(self, words: Sequence[str]) -> Tensor:
+        """The decoder's embeddings of words as they stand in a sentence, (words, D); of several tokens, the mean."""
+        table = self.model.get_input_embeddings().weight.detach().float()
+        return torch.stack([table[encode(self.tokenizer, f" {word}")].mean(0) for word in words])
 
     def process(self, images: list[Image.Image]) -> dict[str, Tensor]:
         return dict(self.image_processor(images=images, return_tensors="pt"))
@@ -51,13 +57,19 @@ class Learner(NamedTuple):
         is_image = (packed.ids == self.model.config.image_token_id)[..., None]  # (B, L, 1)
         positions = spread_positions(self.prefix_positions, packed.offsets)  # (A, B, L)
         output = decoder(
-            inputs_embeds=embedded.masked_scatter(is_image, features),
+            inputs_embeds=embedded.masked_scatter(is_image, features.to(embedded.dtype)),
             attention_mask=attention_mask(packed.segments),
             position_ids=positions if len(positions) > 1 else positions[0],
             use_cache=False,
         )
         last: Tensor = output.last_hidden_state
         return last
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Token ids of a part of a prompt, which therefore gets no further tokens at its ends."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
 
 
 def conversation_frame(tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
@@ -81,6 +93,6 @@ def build_learner(settings: Settings) -> Learner:
     blank = dict(image_processor(images=[Image.new("RGB", (SIZE, SIZE))], return_tensors="pt"))
     with torch.no_grad():
         tokens = image_features(model, blank).shape[1]
-    prefix = tokenizer.encode(before.replace(family.markers.image, family.markers.image * tokens))
+    prefix = encode(tokenizer, before.replace(family.markers.image, family.markers.image * tokens))
     positions = family.positions(model, torch.tensor(prefix), blank)
     return Learner(settings, family, model, tokenizer, image_processor, prefix, positions, suffix)

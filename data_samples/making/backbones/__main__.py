@@ -1,0 +1,69 @@
+"""Trains projector and adapters between two pretrained parts; run again after a stop, it goes on from its checkpoint.
+
+    OMP_NUM_THREADS=1 python -m data_samples.making.backbones --vision PATH --llm PATH --output DIR
+
+DIR gets recipe.json (settings, and sha256 of the bases), align.pt and answer.pt (checkpoints), log.txt, and adapters/,
+which `data_samples.making.backbones.join` joins with the bases again. Nothing is downloaded.
+"""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from data_samples.making.backbones.adapters import RECIPE, write_adapters
+from data_samples.making.backbones.bases import Bases, load_bases
+from data_samples.making.backbones.learner import train
+from data_samples.making.backbones.repairable import repairable
+from halfv_core.errors import ModelError
+
+SETTINGS = Path(__file__).parent / "settings.json"
+
+
+def main(
+    vision: Annotated[Path, typer.Option(help="Folder of a DINOv2, or an ONNX file.")],
+    llm: Annotated[Path, typer.Option(help="Folder of a causal language model, or a GGUF file.")],
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints, log and adapters.")],
+    settings: Annotated[Path, typer.Option(help="JSON with the settings.")] = SETTINGS,
+    dtype: Annotated[str, typer.Option(help="Precision of the bases.")] = "bfloat16",
+    threads: Annotated[int, typer.Option(help="Same number, same machine: same weights.")] = 1,
+) -> None:
+    torch.set_num_threads(threads)
+    output.mkdir(parents=True, exist_ok=True)
+
+    def report(line: str) -> None:
+        typer.echo(line)
+        with (output / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+    with repairable():
+        values = json.loads(settings.read_text(encoding="utf-8"))
+        bases = load_bases(vision, llm, getattr(torch, dtype))
+        note_recipe(output, bases, values, dtype)
+        train(bases, values, output, report)
+        write_adapters(output, output / "adapters")
+
+
+def note_recipe(output: Path, bases: Bases, values: dict[str, Any], dtype: str) -> None:
+    """Write down what is trained, and on what.
+
+    Raises:
+        ModelError: what was begun here has other settings or other bases.
+    """
+    recipe = {"settings": values, "dtype": dtype, "sha256": bases.sha256}
+    path = output / RECIPE
+    if path.exists():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        changed = [name for name, value in recipe.items() if begun[name] != value]
+        if changed:
+            raise ModelError(f"the training in {output} has other {changed[0]}", remedy="give another --output")
+        return
+    versions = {name: version(name) for name in ("torch", "transformers", "peft")}
+    path.write_text(json.dumps(recipe | {"versions": versions}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
