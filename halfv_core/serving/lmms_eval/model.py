@@ -70,7 +70,8 @@ def _built(base: str, arguments: dict[str, Any], force_simple: bool) -> Any:
     """
     try:
         kind = get_model(base, force_simple)
-        return type(f"{kind.__name__}UnderPlan", (UnderPlan, kind), {})(**arguments)
+        mixed = type(f"{kind.__name__}UnderPlan", (UnderPlan, kind), {"__module__": kind.__module__})
+        return mixed(**arguments)
     except Exception as error:
         raise failure_of(error) or HalfVError(
             f"lmms-eval cannot build its model {base} ({reason_of(error)})",
