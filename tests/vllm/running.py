@@ -40,6 +40,8 @@ class Ask:
     question: str
     scenes: tuple[int, ...] = ()
     frames: tuple[str, ...] = ()
+    bare: str = ""
+    """The whole prompt, if it is not to be made by the chat template."""
 
     def task(self, model: str) -> dict[str, Any]:
         """See tests.vllm.engine."""
@@ -47,6 +49,8 @@ class Ask:
         text = processor_of(model).apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )
+        if self.bare:
+            text = self.bare
         if self.frames:
             text = text.replace(self.question, f"<|vision_start|><|video_pad|><|vision_end|>{self.question}")
         return {"text": text, "images": self.images, "videos": [list(self.frames)] if self.frames else []}

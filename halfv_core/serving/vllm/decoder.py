@@ -219,9 +219,9 @@ class PlannedDecoder:
             self._waiting.setdefault(request.name, []).append((flight, tokens.waiting()))
             return None
         parts = [*self._waiting.pop(request.name, ()), (flight, tokens)]
-        whole = Flight(request, 0, torch.cat([part.index for part, _ in parts]))
-        if whole.index[0] != 0:
+        if parts[0][0].past:
             raise RunError(f"tokens of request {request.name} are missing, and its visual tokens cannot be ranked")
+        whole = Flight(request, 0, torch.cat([part.index for part, _ in parts]))
         tokens = Tokens.joined([part for _, part in parts])
         stays = self._choose(keep, whole, tokens)
         flight = Flight(request, 0, whole.index[stays])
