@@ -20,7 +20,7 @@ from halfv_core.runtime.prompt_view import Surroundings
 from halfv_core.runtime.token_slots import TokenSlots
 from halfv_core.serving.vllm.attention import Attention
 from halfv_core.serving.vllm.parts import parts_of_decoder, rotary_tables
-from halfv_core.serving.vllm.requests import Flight, Request, Step, visual_left
+from halfv_core.serving.vllm.requests import Chunk, Request, Step, visual_left
 
 
 class Tokens(NamedTuple):
@@ -64,24 +64,24 @@ class Tokens(NamedTuple):
 class Batch:
     """The tokens of a step that go through the present layer, request after request."""
 
-    def __init__(self, flights: Sequence[Flight], tokens: Tokens, attention: Attention) -> None:
-        self.flights = flights
+    def __init__(self, chunks: Sequence[Chunk], tokens: Tokens, attention: Attention) -> None:
+        self.chunks = chunks
         self.tokens = tokens
         self._attention = attention
 
-    def by_request(self) -> list[tuple[Flight, Tokens]]:
+    def by_request(self) -> list[tuple[Chunk, Tokens]]:
         """The tokens of each request."""
         found, start = [], 0
-        for flight in self.flights:
-            end = start + len(flight.index)
-            found.append((flight, self.tokens.at(slice(start, end))))
+        for chunk in self.chunks:
+            end = start + len(chunk.index)
+            found.append((chunk, self.tokens.at(slice(start, end))))
             start = end
         return found
 
     @cached_property
     def visual(self) -> torch.Tensor:
         """(n,) bool on the CPU: visual tokens that may be pruned or frozen."""
-        return torch.cat([flight.visual for flight in self.flights])
+        return torch.cat([chunk.visual for chunk in self.chunks])
 
     @cached_property
     def text(self) -> torch.Tensor:
@@ -96,17 +96,17 @@ class Batch:
     @cached_property
     def frozen_slots(self) -> torch.Tensor:
         """Where the cache has these."""
-        return self._attention.slots([span for flight in self.flights for span in flight.runs(flight.visual)])
+        return self._attention.slots([span for chunk in self.chunks for span in chunk.runs(chunk.visual)])
 
     @cached_property
     def context(self) -> Any:
         """The ForwardContext of a layer that runs for all tokens."""
-        return self._attention.of([flight.span for flight in self.flights])
+        return self._attention.of([chunk.span for chunk in self.chunks])
 
     @cached_property
     def text_context(self) -> Any:
         """The ForwardContext of a layer that runs for the tokens that are not frozen."""
-        return self._attention.of([span for flight in self.flights for span in flight.runs(~flight.visual)])
+        return self._attention.of([span for chunk in self.chunks for span in chunk.runs(~chunk.visual)])
 
 
 class PlannedDecoder:
@@ -135,7 +135,7 @@ class PlannedDecoder:
         self._parts = parts_of_decoder(decoder, sorted(read) if any(not keep.is_empty for keep in plan.keeps) else ())
         self._attention = attention
         self._step = step
-        self._waiting: dict[str, list[tuple[Flight, Tokens]]] = {}
+        self._waiting: dict[str, list[tuple[Chunk, Tokens]]] = {}
 
     def __call__(
         self,
@@ -172,7 +172,7 @@ class PlannedDecoder:
         features = torch.stack(levels) if levels else hidden.new_empty(0, len(hidden), hidden.shape[1])
         origin = torch.arange(len(hidden), device=hidden.device)
         tokens = Tokens(hidden, hidden, positions, features, origin)
-        return Batch([Flight.start(request) for request in requests], tokens, self._attention)
+        return Batch([Chunk.start(request) for request in requests], tokens, self._attention)
 
     def _run(self, batch: Batch) -> Batch:
         """All layers."""
@@ -180,7 +180,7 @@ class PlannedDecoder:
         for index, layer in enumerate(self._decoder.layers):
             if index in keeps:
                 batch = self._prune(batch, keeps[index])
-            if not batch.flights:
+            if not batch.chunks:
                 return batch
             before, run = batch.tokens, _run_frozen if index in self._frozen_layers else _run_layer
             hidden = run(layer, batch, self._attention)
@@ -192,59 +192,59 @@ class PlannedDecoder:
 
     def _prune(self, batch: Batch, keep: Keep) -> Batch:
         """What the Keep leaves of the tokens that are about to enter its layer."""
-        passing = [self._passing(keep, flight) for flight in batch.flights]
-        if all(flight is not None for flight in passing):  # as in all steps without prompts
-            return Batch([flight for flight in passing if flight is not None], batch.tokens, self._attention)
+        passing = [self._passing(keep, chunk) for chunk in batch.chunks]
+        if all(chunk is not None for chunk in passing):  # as in all steps without prompts
+            return Batch([chunk for chunk in passing if chunk is not None], batch.tokens, self._attention)
         left = [
-            (then, tokens) if then is not None else self._decided(keep, flight, tokens)
-            for then, (flight, tokens) in zip(passing, batch.by_request(), strict=True)
+            (then, tokens) if then is not None else self._decided(keep, chunk, tokens)
+            for then, (chunk, tokens) in zip(passing, batch.by_request(), strict=True)
         ]
         going = [pair for pair in left if pair is not None]
         tokens = Tokens.joined([part for _, part in going]) if going else batch.tokens.at(slice(0, 0))
-        return Batch([flight for flight, _ in going], tokens, self._attention)
+        return Batch([chunk for chunk, _ in going], tokens, self._attention)
 
-    def _passing(self, keep: Keep, flight: Flight) -> Flight | None:
+    def _passing(self, keep: Keep, chunk: Chunk) -> Chunk | None:
         """A request of which the Keep drops no token in this step; None if it does, or will."""
-        request = flight.request
+        request = chunk.request
         keeps = [each for each in self._keeps if each.layer <= keep.layer]
         left = visual_left(keeps, len(request.visual))
         if request.is_answering:
-            return Flight(request, request.computed - (left[0] - left[-1]), flight.index)
-        return flight if left[-2] == left[-1] else None
+            return Chunk(request, request.computed - (left[0] - left[-1]), chunk.index)
+        return chunk if left[-2] == left[-1] else None
 
-    def _decided(self, keep: Keep, flight: Flight, tokens: Tokens) -> tuple[Flight, Tokens] | None:
+    def _decided(self, keep: Keep, chunk: Chunk, tokens: Tokens) -> tuple[Chunk, Tokens] | None:
         """A request after the Keep has dropped some of its tokens; None if they wait for the rest of the prompt."""
-        request = flight.request
+        request = chunk.request
         if not request.ends_prompt:
-            self._waiting.setdefault(request.name, []).append((flight, tokens.waiting()))
+            self._waiting.setdefault(request.name, []).append((chunk, tokens.waiting()))
             return None
-        parts = [*self._waiting.pop(request.name, ()), (flight, tokens)]
+        parts = [*self._waiting.pop(request.name, ()), (chunk, tokens)]
         if parts[0][0].past:
             raise RunError(f"tokens of request {request.name} are missing, and its visual tokens cannot be ranked")
-        whole = Flight(request, 0, torch.cat([part.index for part, _ in parts]))
+        whole = Chunk(request, 0, torch.cat([part.index for part, _ in parts]))
         tokens = Tokens.joined([part for _, part in parts])
         stays = self._choose(keep, whole, tokens)
-        flight = Flight(request, 0, whole.index[stays])
+        chunk = Chunk(request, 0, whole.index[stays])
         if self.kept is not None:
-            self.kept.setdefault(request.name, {})[keep.layer] = flight.index[flight.visual]
-        return flight, tokens.at(stays.to(tokens.hidden.device))
+            self.kept.setdefault(request.name, {})[keep.layer] = chunk.index[chunk.visual]
+        return chunk, tokens.at(stays.to(tokens.hidden.device))
 
-    def _choose(self, keep: Keep, flight: Flight, tokens: Tokens) -> torch.Tensor:
+    def _choose(self, keep: Keep, chunk: Chunk, tokens: Tokens) -> torch.Tensor:
         """(k,) indices of a prompt's tokens that stay, and of the answer's tokens that follow it, on the CPU."""
-        length = int((flight.index < flight.request.prompt).sum())
+        length = int((chunk.index < chunk.request.prompt).sum())
         prompt, device = tokens.at(slice(0, length)), tokens.hidden.device
-        visual = flight.visual[None, :length]
+        visual = chunk.visual[None, :length]
         slots = TokenSlots(
-            positions=flight.index[None, :length].to(device),
+            positions=chunk.index[None, :length].to(device),
             visual=visual.to(device),
             real=torch.ones_like(visual, device=device),
             visual_counts=(int(visual.sum()),),
             real_counts=(length,),
-            unpruned=length == flight.request.prompt,
+            unpruned=length == chunk.request.prompt,
         )
         layer = self._decoder.layers[max(keep.layer - 1, 0)]
         rotary = tuple(table[None] for table in rotary_tables(layer, prompt.positions, prompt.hidden))
-        tables = LayerTables(rotary, None, slots, past=0, new=flight.request.prompt, dtype=prompt.hidden.dtype)
+        tables = LayerTables(rotary, None, slots, past=0, new=chunk.request.prompt, dtype=prompt.hidden.dtype)
         around = Surroundings(
             parts=self._parts,
             layer=keep.layer,
@@ -259,10 +259,10 @@ class PlannedDecoder:
             grids=_absent,
             unpruned=slots.unpruned,
         )
-        choice = choose(around, keep, (len(flight.request.visual),))
+        choice = choose(around, keep, (len(chunk.request.visual),))
         assert choice is not None, "fewer tokens stay than there are"
         check_finite(choice.finite, tokens.hidden.dtype)
-        stays = torch.ones(len(flight.index), dtype=torch.bool)
+        stays = torch.ones(len(chunk.index), dtype=torch.bool)
         stays[:length] = ~choice.others[0].cpu()
         return stays.nonzero()[:, 0]
 

@@ -106,7 +106,7 @@ def cache_slots(spans: Sequence[Span], blocks: torch.Tensor, block_size: int) ->
 
 
 @dataclass(frozen=True)
-class Flight:
+class Chunk:
     """The tokens of one request that go through the present layer, n of them."""
 
     request: Request
@@ -116,7 +116,7 @@ class Flight:
     """(n,) ascending indices of the tokens in the request, on the CPU."""
 
     @classmethod
-    def start(cls, request: Request) -> "Flight":
+    def start(cls, request: Request) -> "Chunk":
         """All tokens of the step, as they enter layer 0."""
         index = torch.arange(request.computed, request.computed + request.scheduled)
         return cls(request, request.computed, index)

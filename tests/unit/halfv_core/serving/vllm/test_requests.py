@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from halfv_core.interventions import Keep
-from halfv_core.serving.vllm.requests import Flight, Request, Span, cache_slots, prunable, visual_left
+from halfv_core.serving.vllm.requests import Chunk, Request, Span, cache_slots, prunable, visual_left
 
 
 def request(computed: int, scheduled: int, prompt: int = 10, visual: tuple[int, ...] = (2, 3, 4, 7)) -> Request:
@@ -54,21 +54,21 @@ def test_slots_of_consecutive_tokens() -> None:
 
 
 def test_runs_of_text_see_the_compact_cache_up_to_their_end() -> None:
-    whole = Flight.start(request(0, 10))
+    whole = Chunk.start(request(0, 10))
     assert whole.runs(~whole.visual) == [Span(1, 0, 2), Span(1, 5, 2), Span(1, 8, 2)]
     assert whole.runs(whole.visual) == [Span(1, 2, 3), Span(1, 7, 1)]
-    pruned = Flight(whole.request, 0, torch.tensor([0, 1, 3, 5, 6, 8, 9]))
+    pruned = Chunk(whole.request, 0, torch.tensor([0, 1, 3, 5, 6, 8, 9]))
     assert pruned.visual.tolist() == [False, False, True, False, False, False, False]
     assert pruned.runs(~pruned.visual) == [Span(1, 0, 2), Span(1, 3, 4)]
 
 
 def test_a_part_of_a_prompt_follows_what_is_in_the_cache() -> None:
-    part = Flight.start(request(4, 5))
+    part = Chunk.start(request(4, 5))
     assert part.index.tolist() == [4, 5, 6, 7, 8]
     assert part.runs(~part.visual) == [Span(1, 5, 2), Span(1, 8, 1)]
 
 
 def test_tokens_of_the_answer_are_text() -> None:
-    answer = Flight(request(10, 1), 6, torch.tensor([10]))
+    answer = Chunk(request(10, 1), 6, torch.tensor([10]))
     assert not answer.visual.any()
     assert answer.span == Span(1, 6, 1)
