@@ -254,13 +254,21 @@ _ARCHITECTURE = (
 )
 
 
+def _value(config: Any, field: str) -> Any:
+    """A field of a config; where layers differ, a list with that of each layer; None if there is none."""
+    try:
+        return getattr(config, field, None)
+    except RuntimeError:  # of configs whose layers differ, where there is no value for all of them
+        return [getattr(layer, field, None) for layer in config.per_layer_config]
+
+
 def config_fingerprint(config: "PreTrainedConfig") -> str:
     """sha256 over the shape of the decoder and the vision tower; independent of dtype, kernel, path and versions."""
     parts = {"model_type": config.model_type}
     for name in ("text_config", "vision_config"):
         part = getattr(config, name, None)
         for field in _ARCHITECTURE:
-            value = getattr(part, field, None)
+            value = _value(part, field)
             if value is None and field == "num_hidden_layers":
                 value = getattr(part, "depth", None)  # some versions of transformers give it both names
             if value is not None:

@@ -144,7 +144,8 @@ class Method(ABC):
             reads = self.default(target).reads()
         except PlanError as error:
             return str(error)
-        if reads & {"vision", "grids"} and FAMILIES[target.model_type].tower is None:
+        family = FAMILIES[target.model_type] if target.model_type in FAMILIES else None
+        if reads & {"vision", "grids"} and (family is None or family.tower is None):
             return "it looks at the vision tower, whose patches are not matched with visual tokens in this family"
         return None
 
