@@ -34,10 +34,10 @@ _COCO = ("", "COCO_val2014_", "COCO_train2014_", "COCO_test2015_", "COCO_test201
 
 @dataclass(frozen=True)
 class EmbeddedImage:
-    """An image file that is not on disk: in a Parquet column, a saved data set, a base64 string, or at a URL."""
+    """An image or video file that is not on disk: in a Parquet column, a saved data set, base64 text, or at a URL."""
 
     name: str
-    """Where the image is, for messages."""
+    """Where it is, for messages."""
     read: Callable[[], bytes] = field(repr=False, compare=False)
     """Returns the bytes of the file; raises OSError, ValueError or `NamedElsewhere` if it cannot be read."""
 

@@ -1,5 +1,6 @@
 """Prompts with videos: what the checkpoints' own processors make, whatever prepares them, and right under plans."""
 
+import json
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,6 +69,25 @@ def test_composed_videos_are_those_of_the_own_processor(family: str, name: str) 
         step = 0.016 if key == "pixel_values_videos" else 0  # one of 255 levels, divided by the deviation
         assert value.shape == composed[key].shape
         torch.testing.assert_close(composed[key].float(), value.float(), rtol=0, atol=step)
+
+
+@pytest.mark.skipif(not TORCHVISION, reason="needs the checkpoints' own video processors")
+@pytest.mark.parametrize("limits", [(64 * 64, 80 * 80), (128 * 128, 10**6)])
+def test_limits_of_pixels_are_found_where_the_hub_keeps_them(limits: tuple[int, int], tmp_path: Path) -> None:
+    """Qwen2.5-VL's checkpoints have no file for videos, and name the limits otherwise."""
+    save_processor("qwen2_5_vl", tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    stored = json.loads(path.read_text())
+    del stored["size"]
+    path.write_text(json.dumps(stored | {"min_pixels": limits[0], "max_pixels": limits[1]}))
+    own = load_processor(str(tmp_path), offline=True)
+    settings = _video_settings(str(tmp_path), {"local_files_only": True})
+    parts = own.backend.image_processor, own.tokenizer, own.backend.chat_template
+    found, expected = (
+        inputs_of(processor, "one")["video_grid_thw"]
+        for processor in (PromptProcessor(ComposedProcessor(*parts, settings)), own)
+    )
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.skipif(not TORCHVISION, reason="needs the checkpoints' own video processors")
@@ -168,8 +188,6 @@ def test_a_question_cannot_ask_for_more_videos_than_there_are(family: str) -> No
 
 
 def test_settings_that_make_too_much_of_a_video_are_refused(tmp_path: Path) -> None:
-    import json
-
     save_processor("qwen3_vl", tmp_path)
     path = tmp_path / "video_preprocessor_config.json"
     stored: dict[str, Any] = json.loads(path.read_text())

@@ -177,15 +177,15 @@ def test_memory_stays_flat_in_the_number_of_samples(
     loaded = load("llava", tmp_path)
     made: list[weakref.ref[torch.Tensor]] = []
     alive: list[int] = []
-    prompt = PromptProcessor.prompt
+    conversation = PromptProcessor.conversation
 
     def watched(self: PromptProcessor, *arguments: Any) -> dict[str, torch.Tensor]:
-        inputs = prompt(self, *arguments)
+        inputs = conversation(self, *arguments)
         made.append(weakref.ref(inputs["pixel_values"]))
         alive.append(sum(tensor() is not None for tensor in made))
         return inputs
 
-    monkeypatch.setattr(PromptProcessor, "prompt", watched)
+    monkeypatch.setattr(PromptProcessor, "conversation", watched)
     calibrate(loaded.model, loaded.processor, samples, Settings(samples=10, max_new_tokens=2))
     assert len(made) > 20
     assert max(alive) <= 2
