@@ -74,6 +74,11 @@ class DecoderShape:
             mixer=mixer_weights(text_config),
         )
 
+    @property
+    def first_ranked(self) -> int:
+        """The first layer before which tokens can be ranked by the attention of a layer; 1 in most decoders."""
+        return 1 + next(layer for layer in range(self.layers) if layer not in self.recurrent)
+
     def prefill_flops(self, tokens: "LayerTokens", layer: int = 0) -> int:
         """FLOPs of a layer for the prompt."""
         n = tokens.visual + tokens.text

@@ -40,10 +40,10 @@ CONTROL = Plan((Keep(layer=0, keep_ratio=0.0, selector="uniform"),))
 TREATMENTS: tuple[CausalTreatment, ...] = ("freeze", "few", "drop")
 
 
-def tried_layers(layers: int) -> tuple[int, ...]:
-    """The layers at which treatments begin: all but layer 0, or some of them, evenly spaced, in a deep decoder."""
-    count = min(MAX_LAYERS, layers - 1)
-    return tuple(sorted(set(np.linspace(1, layers - 1, count).round().astype(int).tolist())))
+def tried_layers(layers: int, first: int = 1) -> tuple[int, ...]:
+    """The layers at which treatments begin: all from `first` on, or some, evenly spaced, in a deep decoder."""
+    count = min(MAX_LAYERS, layers - first)
+    return tuple(sorted(set(np.linspace(first, layers - 1, count).round().astype(int).tolist())))
 
 
 def treatment_plan(treatment: CausalTreatment, start: int, layers: int, few: float) -> Plan:

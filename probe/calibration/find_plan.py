@@ -196,7 +196,7 @@ class PlanFinder:
     def _search(self, evidence: Evidence, proposing: int, *, in_rounds: bool) -> tuple[Search, list[Entrant]]:
         """The search, with its finalists: of all rounds, or as predicted."""
         settings, layers, pricing = self.settings, self.shape.layers, self._pricing
-        form = Form(layers, settings.top_share, settings.selector, settings.options)
+        form = Form(layers, settings.top_share, settings.selector, settings.options, self.shape.first_ranked)
         tokens = np.array([len(answer.ids) for answer in self.answers.values()], dtype=np.float64)
         parts = Parts.of(form, evidence.surface, evidence.causes, tokens, self.grading.weights, range(proposing))
         names = list(self.answers)

@@ -1,6 +1,6 @@
 """Some tokens of a recorded run, and a layer called for them alone, while the others are keys and values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, wraps
 from typing import Any
@@ -92,7 +92,8 @@ class LayerOfRows:
             )
         whole = self._calls.states[self._layer].to(hidden.device).repeat(len(hidden), 1, 1)
         where = self._rows.indices.to(hidden.device)
-        output: torch.Tensor = self._module(whole.index_copy(1, where, hidden), **self._calls.arguments[self._layer])
+        arguments = in_each_row(self._calls.arguments[self._layer], whole)
+        output: torch.Tensor = self._module(whole.index_copy(1, where, hidden), **arguments)
         return output[:, where]
 
     def _arguments(self, hidden: torch.Tensor, changes: Sequence[Change]) -> dict[str, Any]:
@@ -100,8 +101,8 @@ class LayerOfRows:
         original = self._calls.arguments[self._layer]
         whole = not len(self._rows.others)
         if whole and not self._calls.parts.flash and all(change.unseen is None for change in changes):
-            return dict(original)
-        arguments = arguments_of(original, self._rows.indices[None], self._calls.length)
+            return in_each_row(original, hidden)
+        arguments = in_each_row(arguments_of(original, self._rows.indices[None], self._calls.length), hidden)
         arguments["attention_mask"] = self._mask(hidden, changes)
         if not whole:
             arguments["past_key_values"] = _FixedKeys(*self._fixed)
@@ -145,6 +146,24 @@ class LayerOfRows:
         rows, columns = (mask.cpu() for mask in change.unseen)
         rows, columns = rows[self._rows.indices].to(seen.device), columns[self._keys].to(seen.device)
         return seen & ~(rows[:, None] & columns)
+
+
+_FOR_ALL_ROWS = ("attention_mask", "position_ids", "position_embeddings")
+"""Arguments of layers that may have one row for a batch of any size."""
+
+
+def in_each_row(arguments: Mapping[str, Any], hidden: torch.Tensor) -> dict[str, Any]:
+    """A layer call's arguments for (B, r, D) states, with what says something of each of the r tokens in B rows.
+
+    Args:
+        arguments: of a batch of one; families tell their layers the modality of each token, for example.
+    """
+
+    def of(name: str, value: Any) -> Any:
+        is_each = isinstance(value, torch.Tensor) and value.shape[:2] == (1, hidden.shape[1])
+        return value.expand(len(hidden), *value.shape[1:]) if is_each and name not in _FOR_ALL_ROWS else value
+
+    return {name: of(name, value) for name, value in arguments.items()}
 
 
 class _FixedKeys:

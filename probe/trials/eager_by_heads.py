@@ -46,7 +46,7 @@ def _attend(
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """See transformers' AttentionInterface: queries (B, H, q, d), keys and values (B, H_kv, n, d) -> (B, q, H, d)."""
-    eager, each = _eager(attention), attention.num_key_value_groups
+    eager, each = _eager(attention), getattr(attention, "num_key_value_groups", 1)
     scores = 4 * len(query) * each * query.shape[2] * key.shape[2]
     at_once = max(1, SCORE_BYTES // scores)
     groups = zip(query.split(at_once * each, 1), key.split(at_once, 1), value.split(at_once, 1), strict=True)

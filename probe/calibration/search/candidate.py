@@ -37,6 +37,8 @@ class Form:
     selector: str
     """Selector of the Keeps, unless a candidate has its own."""
     options: Mapping[str, Option]
+    first: int = 1
+    """The first layer before which tokens can be ranked, see `DecoderShape.first_ranked`."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,16 @@ class Candidate:
             return False
         last, share = 0, 1.0
         for layer, ratio in self.keeps:
-            if not (last < layer < form.layers and ratio < share):
+            if not (max(last, form.first - 1) < layer < form.layers and ratio < share):
                 return False
             last, share = layer, ratio
         end = form.layers if self.drop is None else self.drop
         if self.treatment is not None:
             name, start = self.treatment
             # A Freeze may begin with the last Keep; few tokens are kept only where more are left.
-            if not max(1, last) <= start < end or (name == "few" and (start == last or form.few >= share)):
+            if not max(1, last) <= start < end:
+                return False
+            if name == "few" and (start == last or start < form.first or form.few >= share):
                 return False
         return len(self.keeps) <= MAX_KEEPS and (self.drop is None or last < self.drop < form.layers)
 

@@ -32,6 +32,7 @@ def stage_candidates(
     elif start is not None:
         starts = sorted({start, (start + form.layers) // 2})
         treatments = [None, *((name, layer) for layer in starts for name in ("freeze", "few"))]
-    prunings = [((stages.aggregation_start, ratio),) for ratio in sorted(set(keep_ratios) - {1.0})]
+    pruned_at = max(stages.aggregation_start, form.first)
+    prunings = [((pruned_at, ratio),) for ratio in sorted(set(keep_ratios) - {1.0})]
     candidates = [Candidate(keeps, treatment) for keeps in (*prunings, ()) for treatment in treatments or [None]]
     return [candidate for candidate in candidates if candidate.is_valid(form) and candidate != Candidate()]

@@ -32,6 +32,8 @@ class CausalCurves(TrialStep[MeasuredCauses]):
 
     layers: int
     """Number of decoder layers."""
+    first: int
+    """The first layer at which treatments begin, see `DecoderShape.first_ranked`."""
     few: float
     """Share of the visual tokens that the treatment `few` keeps."""
     by_curves: int | None
@@ -43,7 +45,8 @@ class CausalCurves(TrialStep[MeasuredCauses]):
     def starts(self) -> tuple[int, ...]:
         """The layers at which treatments begin."""
         proposed = max(1, 2 * self.layers // 3) if self.by_curves is None else self.by_curves
-        return tuple(sorted({proposed, *(tried_layers(self.layers) if self.everywhere else ())}))
+        others = tried_layers(self.layers, self.first) if self.everywhere else ()
+        return tuple(sorted({max(self.first, proposed), *others}))
 
     @cached_property
     def plans(self) -> tuple[Plan, ...]:

@@ -109,7 +109,8 @@ def _log_likelihood_in_full(model: ProbedModel, inputs: Inputs, answer: Answer, 
 
 def log_likelihood_elsewhere(model: ProbedModel, inputs: Inputs, answer: torch.Tensor) -> float:
     """The answer's log-likelihood under another attention kernel of the decoder, nats per token."""
-    attention = parts_of(model.model, model.family).layers[0].self_attn
+    parts = parts_of(model.model, model.family)
+    attention = parts.layers[parts.first_attention].self_attn
     eager = attention.config._attn_implementation == "eager"
     with attention_kernel(attention, "sdpa") if eager else eager_by_heads(attention):
         return read_answer(model.model, inputs, answer).log_likelihood

@@ -138,10 +138,11 @@ def _kept_as_in_float32(model: PreTrainedModel, inputs: Inputs, family: Family |
     Near-ties fall either way by rounding, and a token that is chosen otherwise changes which ones cover the rest, so
     they need not all agree.
     """
-    layers = len(parts_of(model, family).layers)
+    parts = parts_of(model, family)
+    layers, first = len(parts.layers), parts.first_attention + 1
     keeps = (
-        Keep(layer=max(1, layers // 4), keep_ratio=KEPT),
-        Keep(layer=max(1, layers * 3 // 4), keep_ratio=KEPT, selector="attention"),
+        Keep(layer=max(first, layers // 4), keep_ratio=KEPT),
+        Keep(layer=max(first, layers * 3 // 4), keep_ratio=KEPT, selector="attention"),
     )
     agreeing, shares = [], []
     for keep in keeps:

@@ -29,13 +29,13 @@ class MarginalUtility(TrialStep[UtilitySurface | None]):
 
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
-        layers, ratios = utility_grid(self.shape.layers, self.settings)
+        layers, ratios = utility_grid(self.shape, self.settings)
         return tuple(grid_plans(layers, ratios, self.settings.selector, self.settings.options))
 
     def combine(self, items: Mapping[str, Item]) -> UtilitySurface | None:
         if not items:
             return None
-        layers, ratios = utility_grid(self.shape.layers, self.settings)
+        layers, ratios = utility_grid(self.shape, self.settings)
         return utility_surface(layers, ratios, self.readings(items), self.shape, *self.tokens)
 
     def sample_count(self, work: Work) -> int:
