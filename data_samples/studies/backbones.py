@@ -197,7 +197,6 @@ def _treated(one: Study, profile: Profile) -> Treated:
     return Treated(
         starts=step.starts,
         use_kept={name: _use_kept(losses, name) for name in TREATMENTS},
-        onsets={name: losses.onset(name).layer for name in TREATMENTS},
         tried_from=start,
         accuracy={name: one.accuracy(one.held_out, plan, f"held out, {name}").mean for name, plan in plans.items()},
     )

@@ -26,8 +26,6 @@ class Treated(Record):
     starts: tuple[int, ...]
     use_kept: dict[CausalTreatment, tuple[Estimate, ...]]
     """Share of what the picture gives to the answers that is left (see probe.analyzers.causal_curves)."""
-    onsets: dict[CausalTreatment, int | None]
-    """First layer from which on the treatment is proven to leave 90 % of it."""
     tried_from: int
     """Where Stage III begins, or two thirds of the depth if it begins nowhere."""
     accuracy: dict[CausalTreatment, float]

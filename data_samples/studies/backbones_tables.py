@@ -69,7 +69,9 @@ def _layer(layer: int | None) -> str:
 
 
 def _onset(name: CausalTreatment, one: Backbone) -> str:
-    return _layer(one.treated.onsets[name])
+    """As the calibration found it, which tries up to twelve layers."""
+    curves = () if one.profile.causes is None else one.profile.causes.curves
+    return _layer(next((curve.onset for curve in curves if curve.treatment == name), None))
 
 
 def _accuracy(name: CausalTreatment, one: Backbone) -> str:
