@@ -10,7 +10,7 @@ again.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,14 +25,15 @@ from PIL import Image
 from pydantic import JsonValue
 
 from cli.common import load_quietly, progress_bar, stdout
+from data_samples.studies.backbones_records import RECORDS, Backbone, Estimate, Treated, read_records
+from data_samples.studies.backbones_tables import write_tables
 from data_samples.studies.results import PROFILES
-from halfv_core.bundled import BUNDLED
 from halfv_core.errors import HalfVError, ModelError
 from halfv_core.files import read_text, write_atomically
 from halfv_core.models import bundled_models
 from halfv_core.plan import Plan
 from halfv_core.profile import Profile
-from halfv_core.records import CausalTreatment, Record
+from halfv_core.records import CausalTreatment
 from probe import load_samples
 from probe.analyzers.causal_curves import TREATMENTS, CausalLosses, treatment_plan
 from probe.calibration.calibrate import Calibrated, calibrate_in_full
@@ -46,7 +47,6 @@ from probe.common.resamples import with_replacement
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import Evaluation, evaluate
 
-RECORDS = BUNDLED / "backbones"
 JOURNALS = Path("runs/backbones")
 RECIPE = "recipe.json"
 """File in the folder of a joined model."""
@@ -54,50 +54,6 @@ NEEDED = 0.2
 """A model needs its picture if blank ones lower its accuracy by at least this."""
 MAX_NEW_TOKENS = 32
 GREY = (128, 128, 128)
-
-
-class Estimate(Record):
-    """A mean over samples, with its 90 % bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class Treated(Record):
-    """Stage III's treatments alone, each from every layer on."""
-
-    starts: tuple[int, ...]
-    use_kept: dict[CausalTreatment, tuple[Estimate, ...]]
-    """Share of what the picture gives to the answers that is left (see probe.analyzers.causal_curves)."""
-    onsets: dict[CausalTreatment, int | None]
-    """First layer from which on the treatment is proven to leave 90 % of it."""
-    tried_from: int
-    """Where Stage III begins, or two thirds of the depth if it begins nowhere."""
-    accuracy: dict[CausalTreatment, float]
-    """On the held-out scenes, treated from `tried_from` on."""
-
-
-class Backbone(Record):
-    """All that the study measures on one model."""
-
-    model: str
-    decoder: str
-    layers: int
-    recipe: dict[str, JsonValue] | None
-    """How it was trained, and sha256 of its bases; null for bundled models."""
-    held_out: int
-    accuracy: float
-    """On the held-out scenes, mean over the families of questions, 0..1."""
-    accuracy_blank: float
-    """The same with blank pictures."""
-    visual_entropy: tuple[Estimate, ...]
-    """Nats, by layer input."""
-    text_entropy: tuple[Estimate, ...]
-    kl: tuple[Estimate, ...]
-    """KL(full || layer leaves visual tokens unchanged), nats, by layer."""
-    treated: Treated
-    profile: Profile
 
 
 @dataclass(frozen=True)
@@ -130,8 +86,6 @@ def main(
     held_out: Annotated[int, typer.Option(help="Held-out scenes.")] = 105,
 ) -> None:
     """Study the models that are not recorded yet, the bundled ones first, and write the tables."""
-    from data_samples.studies.backbones_tables import write_tables
-
     torch.set_num_threads(1)
     try:
         for name in [*sorted(bundled_models()), *(model or [])]:
@@ -243,7 +197,6 @@ def _treated(one: Study, profile: Profile) -> Treated:
     return Treated(
         starts=step.starts,
         use_kept={name: _use_kept(losses, name) for name in TREATMENTS},
-        onsets={name: losses.onset(name).layer for name in TREATMENTS},
         tried_from=start,
         accuracy={name: one.accuracy(one.held_out, plan, f"held out, {name}").mean for name, plan in plans.items()},
     )
@@ -268,12 +221,6 @@ def resampled(count: int, statistic: Callable[[Sequence[int]], ArrayLike], value
     draws = np.array([statistic(draw) for draw in with_replacement(count, seed=0).tolist()])  # (draws, points)
     bounds = zip(np.asarray(values).tolist(), *np.quantile(draws, (0.05, 0.95), axis=0).tolist(), strict=True)
     return tuple(Estimate(mean=mean, low=low, high=high) for mean, low, high in bounds)
-
-
-def read_records() -> Mapping[str, Backbone]:
-    """The shipped records, by name of the model."""
-    found = [Backbone.model_validate_json(read_text(path)) for path in sorted(RECORDS.glob("*.json"))]
-    return {one.model: one for one in found}
 
 
 if __name__ == "__main__":

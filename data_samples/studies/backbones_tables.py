@@ -1,9 +1,10 @@
 """The tables of docs/backbones.md, from what `data_samples.studies.backbones` recorded."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from data_samples.studies.backbones import Backbone, Estimate
+from data_samples.studies.backbones_records import Backbone, Estimate
 from data_samples.studies.tables import write_table
 from halfv_core.records import BoundaryUncertainty, CausalTreatment
 
@@ -30,14 +31,14 @@ def models_table(records: Mapping[str, Backbone]) -> str:
         "saturation type": lambda one: f"`{one.profile.saturation.type}`",
     }
     for name, words in TREATED.items():
-        rows[f"{words}: proven harmless from"] = lambda one, name=name: _layer(one.treated.onsets[name])  # type: ignore[misc]
+        rows[f"{words}: proven harmless from"] = partial(_onset, name)
     for name, words in TREATED.items():
-        rows[f"{words} from Stage III on: use kept"] = lambda one, name=name: _at_start(one, name)  # type: ignore[misc]
+        rows[f"{words} from Stage III on: use kept"] = partial(_at_start, name)
     for name, words in TREATED.items():
-        rows[f"{words} from Stage III on: accuracy"] = lambda one, name=name: f"{one.treated.accuracy[name]:.3f}"  # type: ignore[misc]
+        rows[f"{words} from Stage III on: accuracy"] = partial(_accuracy, name)
     rows["plan for 97 %"] = lambda one: f"{one.profile.expected.flops_ratio:.2f}x"
     for cost in COSTS:
-        rows[f"most kept at {cost:g}x"] = lambda one, cost=cost: _best(one, cost)  # type: ignore[misc]
+        rows[f"most kept at {cost:g}x"] = partial(_best, cost)
     head = ["", *(f"`{name}`" for name in records)]
     return _markdown(head, [[title, *map(cell, records.values())] for title, cell in rows.items()])
 
@@ -67,11 +68,21 @@ def _layer(layer: int | None) -> str:
     return "never" if layer is None else f"{layer}"
 
 
-def _at_start(one: Backbone, name: CausalTreatment) -> str:
+def _onset(name: CausalTreatment, one: Backbone) -> str:
+    """As the calibration found it, which tries up to twelve layers."""
+    curves = () if one.profile.causes is None else one.profile.causes.curves
+    return _layer(next((curve.onset for curve in curves if curve.treatment == name), None))
+
+
+def _accuracy(name: CausalTreatment, one: Backbone) -> str:
+    return f"{one.treated.accuracy[name]:.3f}"
+
+
+def _at_start(name: CausalTreatment, one: Backbone) -> str:
     return _span(one.treated.use_kept[name][one.treated.starts.index(one.treated.tried_from)], ".0%")
 
 
-def _best(one: Backbone, cost: float) -> str:
+def _best(cost: float, one: Backbone) -> str:
     test = one.profile.best_at(cost)
     return "-" if test is None or test.retention is None else f"{test.retention:.1%}"
 

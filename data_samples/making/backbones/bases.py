@@ -81,7 +81,7 @@ def _load_decoder(path: Path, dtype: torch.dtype) -> tuple[Any, PreTrainedTokeni
         )
     except ImportError as missing:
         raise ModelError("a GGUF file needs packages", got=missing, remedy="pip install gguf accelerate") from None
-    except (OSError, ValueError) as fault:
+    except Exception as fault:  # readers of damaged files raise anything
         raise ModelError(f"{path} is no causal language model", got=fault) from None
     if hasattr(decoder.config, "quantization_config"):
         del decoder.config.quantization_config

@@ -73,7 +73,10 @@ def _weights(path: Path) -> dict[str, Tensor]:
         onnx: Any = importlib.import_module("onnx")
     except ImportError:
         raise ModelError("an ONNX file needs the package onnx", got=str(path), remedy="pip install onnx") from None
-    graph = onnx.load(path).graph
+    try:
+        graph = onnx.load(path).graph
+    except Exception as fault:  # of protobuf, which raises its own
+        raise ModelError(f"{path} is no ONNX file", got=fault) from None
     constants = {one.name: torch.from_numpy(onnx.numpy_helper.to_array(one).copy()) for one in graph.initializer}
     weights = {
         name.removeprefix(PREFIX): value.squeeze() if "lambda1" in name else value

@@ -190,6 +190,16 @@ def test_bases_that_are_none_are_refused(folder: Path, tmp_path: Path) -> None:
         join_adapters(bases(folder), tmp_path)
 
 
+@pytest.mark.parametrize(("package", "begins"), [("onnx", b"\x08\x07\x12\xff"), ("gguf", b"GGUF\x03\0\0\0\x09")])
+def test_damaged_files_are_refused(folder: Path, tmp_path: Path, package: str, begins: bytes) -> None:
+    pytest.importorskip(package)
+    path = tmp_path / f"damaged.{package}"
+    path.write_bytes(begins)
+    parts = {"onnx": (path, folder / "llm"), "gguf": (folder / "vision", path)}
+    with pytest.raises(ModelError, match=f"damaged.{package} is no"):
+        load_bases(*parts[package])
+
+
 def test_adapters_are_small(trained: Path) -> None:
     """In bfloat16: two bytes for each number."""
     numbers = sum(value.numel() for value in load_tensors(trained / "answer.pt")["modules"].values())

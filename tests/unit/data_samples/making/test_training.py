@@ -188,6 +188,11 @@ def test_the_prompt_in_training_is_the_prompt_in_use(learner: Learner) -> None:
     assert ids.tolist() == learner.prefix + learner.turn(question).prompt
 
 
+def test_the_alignment_compares_with_the_words_own_embeddings(learner: Learner) -> None:
+    ids = learner.tokenizer.convert_tokens_to_ids(list(COLORS))
+    assert torch.equal(Alignment(learner).embeddings["color"], learner.model.get_input_embeddings().weight[ids])
+
+
 def test_grid_tokens_are_those_that_see_their_cell(learner: Learner) -> None:
     """A change in one corner of the picture reaches the corner's token more than any other of its grid."""
     plain = Image.new("RGB", (SIZE, SIZE), "white")

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, LlavaForConditionalGeneration
 
 from data_samples.studies import backbones
-from data_samples.studies.backbones import NEEDED, RECIPE, Backbone, estimates, read_records, resampled, study
+from data_samples.studies.backbones import NEEDED, RECIPE, estimates, resampled, study
+from data_samples.studies.backbones_records import Backbone, read_records
 from data_samples.studies.backbones_tables import (
     COMMAND,
     DEPTHS,
