@@ -58,7 +58,7 @@ class DecoderShape:
     @classmethod
     def of(cls, text_config: "PreTrainedConfig", value_bytes: int) -> "DecoderShape":
         """Read the sizes from a decoder's config; `value_bytes` is the size of one number in the KV cache."""
-        widths = _head_widths(text_config)
+        widths, recurrent = _head_widths(text_config), recurrent_layers(text_config)
         return cls(
             layers=text_config.num_hidden_layers,
             hidden=text_config.hidden_size,
@@ -68,10 +68,10 @@ class DecoderShape:
             mlp=_active_mlp(text_config),
             value_bytes=value_bytes,
             latent=Latent.of(text_config),
-            recurrent=recurrent_layers(text_config),
+            recurrent=recurrent,
             sliding=sliding_layers(text_config),
             window=getattr(text_config, "sliding_window", None) or 0,
-            mixer=mixer_weights(text_config),
+            mixer=mixer_weights(text_config) if recurrent else 0,
         )
 
     @property

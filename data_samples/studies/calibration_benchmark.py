@@ -25,6 +25,7 @@ from data_samples.studies.entropy_benchmark import decomposed, processor_name
 from data_samples.studies.results import PROFILES
 from data_samples.studies.tables import RECORDS, write_table
 from halfv_core import Profile, apply
+from halfv_core.cost import DecoderShape
 from halfv_core.families import parts_of
 from halfv_core.models import LoadedModel
 from halfv_core.plan import Plan
@@ -79,10 +80,11 @@ def measure(loaded: LoadedModel, samples: Sequence[Sample]) -> dict[str, Any]:
     Raises:
         ValueError: the two ways do not agree.
     """
-    profile, layers = Profile.load(PROFILES / f"{loaded.name}.json"), len(parts_of(loaded.model).layers)
-    settings = Settings()
+    profile, settings = Profile.load(PROFILES / f"{loaded.name}.json"), Settings()
+    shape = DecoderShape.of(loaded.model.config.get_text_config(), 4)
+    layers = shape.layers
     tried = {
-        "marginal utility": grid_plans(*utility_grid(layers, settings), settings.selector, settings.options),
+        "marginal utility": grid_plans(*utility_grid(shape, settings), settings.selector, settings.options),
         "causal curves": causal_plans(tried_layers(layers), layers, settings.top_share),
         JUDGED: [test.plan for test in profile.pruning_tests if test.plan.interventions],
     }

@@ -163,7 +163,7 @@ def _run_steps(
     decision = decide_stages(curves.visual.mean, curves.text.mean, curves.redundancy, surface, settings.seed)
     by_curves, causes = decision.stages.saturation_start, None
     if settings.method is None:
-        causal = CausalCurves(answers, shape.layers, shape.first_ranked, settings.top_share, by_curves)
+        causal = CausalCurves(answers, shape.layers, settings.top_share, by_curves, first=shape.first_ranked)
         causes = CausalEvidence.of(*run(causal, calibration), shape, tokens)
     if causes is not None and causes.is_conclusive:
         start = causes.start()

@@ -53,7 +53,7 @@ class CostEstimator:
         """Expected seconds for each kind of work."""
         settings, shape, mean = self._settings, self._shape, self.mean
         tokens = mean.visual, mean.text
-        causal = CausalCurves({}, shape.layers, shape.first_ranked, settings.top_share, None)
+        causal = CausalCurves({}, shape.layers, settings.top_share, None, first=shape.first_ranked)
         treatments = replace(causal, everywhere=False).cost(mean)
         typical = _typical_plan(shape.layers)
         return CostEstimates(

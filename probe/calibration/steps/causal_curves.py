@@ -32,14 +32,14 @@ class CausalCurves(TrialStep[MeasuredCauses]):
 
     layers: int
     """Number of decoder layers."""
-    first: int
-    """The first layer at which treatments begin, see `DecoderShape.first_ranked`."""
     few: float
     """Share of the visual tokens that the treatment `few` keeps."""
     by_curves: int | None
     """Start of Stage III as the curves propose it, which is tried in any case."""
     everywhere: bool = True
     """Whether treatments are tried at other layers, too."""
+    first: int = 1
+    """The first layer at which treatments begin, see `DecoderShape.first_ranked`."""
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
