@@ -33,19 +33,19 @@ def models(as_json: JsonOption = False) -> None:
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, no_wrap=True)
-    for column in ("size", "visual tokens", "memory"):
+    for column in ("size", "visual tokens", "memory", "pixels"):
         table.add_column(column, justify="right")
     for row in known:
         tokens = f"{'to ' if row['visual_tokens_by_size'] else ''}{row['visual_tokens']:,}"
         texts = (str(row[name]) for name in columns)
         memory = f"{row['calibration_gb']:.0f} GB"
-        table.add_row(*texts, f"{row['parameters'] / 1e9:.1f} B", tokens, memory)
+        pixels = f"{row['calibration_pixels'] / 1e6:.1f} M"
+        table.add_row(*texts, f"{row['parameters'] / 1e9:.1f} B", tokens, memory, pixels)
     stdout.print(table)
     stdout.print(
-        "Visual tokens: of one image. Memory: of a calibration in bfloat16, with all or "
-        f"{PROMPT:,} of them (`halfv-probe estimate`). The model card has the terms of a licence. "
-        "--json has the hub ids.\n"
-        "Any other checkpoint: --model /path/to/folder or --model owner/name.",
+        f"Visual tokens: of one image. Memory: of a calibration in bfloat16, with all or {PROMPT:,} of them, which an "
+        "image of so many pixels has (`halfv-probe estimate`). The model card has the terms of a licence. --json has "
+        "the hub ids.\nAny other checkpoint: --model /path/to/folder or --model owner/name.",
         highlight=False,
     )
 
@@ -58,13 +58,14 @@ def _known() -> list[dict[str, Any]]:
 
     rows = []
     for name, model in KNOWN_MODELS.items():
-        sizes = KNOWN[name]
-        found = layout(sizes, Gpus(1, 0), min(PROMPT, model.visual_tokens), 100, Way(False, None))
+        sizes, visual = KNOWN[name], min(PROMPT, model.visual_tokens)
+        found = layout(sizes, Gpus(1, 0), visual, 100, Way(False, None))
         rows.append(
             {
                 **{"name": name, "source": model.hub_id, "bundled": False},
                 **{"family": model.family, "licence": model.licence, "parameters": sizes.parameters},
                 **{"visual_tokens": model.visual_tokens, "visual_tokens_by_size": model.by_size},
+                **{"pixels_per_visual_token": model.pixels, "calibration_pixels": visual * model.pixels},
                 **{"dtype": "bfloat16", "calibration_gb": round(found.needed / 1e9, 1)},
             }
         )

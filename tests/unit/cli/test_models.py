@@ -34,7 +34,7 @@ def test_models_says_what_is_worth_knowing_of_each() -> None:
     assert {row["family"] for row in found.values()} <= {family.name for family in FAMILIES.values()}
     seven, large = found["qwen2.5-vl-7b"], found["qwen2.5-vl-72b"]
     assert (seven["licence"], seven["visual_tokens"], seven["dtype"]) == ("Apache 2.0", 16384, "bfloat16")
-    assert seven["parameters"] == 8_292_000_000
+    assert (seven["parameters"], seven["calibration_pixels"]) == (8_292_000_000, 2500 * 28 * 28)
     assert 2 * 8.3 + 1 < seven["calibration_gb"] < 2 * 8.3 + 4 < 2 * 73.4 < large["calibration_gb"]
 
 
