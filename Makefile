@@ -124,7 +124,7 @@ test-torchvision: $(TORCHVISION)/installed
 test-lmms: $(TORCHVISION)/installed
 	$(TORCHVISION)/bin/python -m pip install --quiet --no-deps --upgrade --target runs/lmms-eval \
 		-r constraints-lmms-eval.txt
-	PYTHONPATH=runs/lmms-eval $(TORCHVISION)/bin/python -m pytest -q -s -o filterwarnings=ignore \
+	PYTHONPATH=$(CURDIR)/runs/lmms-eval $(TORCHVISION)/bin/python -m pytest -q -s -o filterwarnings=ignore \
 		tests/unit/halfv_core/serving
 
 # All packages by version and without their requirements, which contradict each other; see constraints-vllm.txt.
