@@ -44,8 +44,8 @@ def models(as_json: JsonOption = False) -> None:
     stdout.print(table)
     stdout.print(
         f"Visual tokens: of one image. Memory: of a calibration in bfloat16, with all or {PROMPT:,} of them, which an "
-        "image of so many pixels has (`halfv-probe estimate`). The model card has the terms of a licence. --json has "
-        "the hub ids.\nAny other checkpoint: --model /path/to/folder or --model owner/name.",
+        "image of so many pixels has (`halfv-probe estimate`). Licences were not compared with the model cards, which "
+        "decide. --json has the hub ids.\nAny other checkpoint: --model /path/to/folder or --model owner/name.",
         highlight=False,
     )
 

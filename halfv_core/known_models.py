@@ -1,6 +1,6 @@
 """Models with a short name: where they are, under which licence, and how many visual tokens their images have.
 
-Licences are those that the model cards stated when this was written; the card of a checkpoint decides.
+Licences and visual tokens were written down without the model cards at hand; the card of a checkpoint decides.
 """
 
 from typing import NamedTuple

@@ -22,8 +22,9 @@ from transformers import (
 )
 from transformers.utils.import_utils import is_torchvision_available
 
-from halfv_core.clips import Clip, Conversation
+from halfv_core.clips import Clip
 from halfv_core.composed_processor import ComposedProcessor, VideoSettings, video_settings
+from halfv_core.conversation import Conversation
 from halfv_core.errors import DataError, HalfVError, ModelError, UnsupportedError
 from halfv_core.failures import is_out_of_memory, reason_of
 from halfv_core.image_limits import check_image_settings, check_video_settings

@@ -21,11 +21,12 @@ import torch
 import typer
 
 from cli.common import load_quietly, stdout
-from data_samples.studies.entropy_benchmark import decomposed, processor_name
+from data_samples.studies.entropy_benchmark import decomposed
 from data_samples.studies.results import PROFILES
 from data_samples.studies.tables import RECORDS, write_table
 from halfv_core import Profile, apply
 from halfv_core.cost import DecoderShape
+from halfv_core.devices import processor_name
 from halfv_core.families import parts_of
 from halfv_core.models import LoadedModel
 from halfv_core.plan import Plan

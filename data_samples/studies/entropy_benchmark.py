@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ import typer
 
 from cli.common import load_quietly, stdout
 from data_samples.studies.tables import RECORDS, write_table
+from halfv_core.devices import processor_name
 from halfv_core.profile import write_atomically
 from probe import entropy_curves, load_samples
 from probe.analyzers.tme import TokenGroups
@@ -162,15 +162,6 @@ def main(
     write_atomically(OUTPUT, json.dumps(found, indent=1) + "\n")
     write_table(COMMAND, table(results))
     stdout.print(table(results), soft_wrap=True, markup=False, highlight=False)
-
-
-def processor_name() -> str:
-    """Its name, where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ import typer
 from torch.distributed import TCPStore
 
 from cli.common import load_quietly, stdout
-from data_samples.studies.entropy_benchmark import processor_name
 from data_samples.studies.tables import PAGE, RECORDS, write_table
+from halfv_core.devices import processor_name
 from halfv_core.files import read_text, write_atomically
 from halfv_core.profile import Profile
 from halfv_core.records import Record

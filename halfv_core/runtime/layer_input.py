@@ -1,6 +1,6 @@
 """LayerInput: the tensors of one decoder layer's call, for the tokens that are still in the decoder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -65,25 +65,17 @@ class LayerTables:
             indices: (B, k) indices of the wanted tokens among the q, the same object in every call.
             rotary: the rotary tables of the wanted tokens.
         """
-        arguments = dict(original)
-        for name, value in original.items():
-            if name == "position_embeddings":
-                arguments[name] = None if value is None else rotary
-            elif name not in _WHOLE and isinstance(value, torch.Tensor):
-                arguments[name] = self._once(name, value, indices)
-        return arguments
+        return _reduced(original, rotary, lambda name, value: self._once(name, value, indices))
 
     def of_row(self, original: Mapping[str, Any], row: int, slots: torch.Tensor) -> dict[str, Any]:
         """A layer call's keyword arguments for the tokens in some slots, (k,), of one row, as a batch of one."""
         rotary = of_tokens(of_row(self.rotary, row), slots[None])
-        indices, arguments = self.indices[row, slots][None], dict(original)
-        for name, value in original.items():
-            if name == "position_embeddings":
-                arguments[name] = None if value is None else rotary
-            elif name not in _WHOLE and isinstance(value, torch.Tensor):
-                alone = _of_row(name, value, row, self.slots.rows, self.new)
-                arguments[name] = _of_tokens(name, alone, indices, self.new)
-        return arguments
+        indices = self.indices[row, slots][None]
+
+        def alone(name: str, value: torch.Tensor) -> torch.Tensor:
+            return _of_tokens(name, _of_row(name, value, row, self.slots.rows, self.new), indices, self.new)
+
+        return _reduced(original, rotary, alone)
 
     def _once(self, name: str, table: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         key = id(table), id(indices)
@@ -121,18 +113,49 @@ def arguments_of(original: Mapping[str, Any], indices: torch.Tensor, new: int) -
         indices: (1, k) of the wanted tokens.
         new: number of all tokens.
     """
-    arguments = dict(original)
-    for name, value in original.items():
-        if name == "position_embeddings":
-            first = first_table(value)
-            arguments[name] = value if first is None else of_tokens(value, indices.to(first.device))
-        elif name not in _WHOLE and isinstance(value, torch.Tensor):
-            arguments[name] = _of_tokens(name, value, indices.to(value.device), new)
-    return arguments
+    rotary: RotaryTables = original.get("position_embeddings")
+    first = first_table(rotary)
+    rotary = rotary if first is None else of_tokens(rotary, indices.to(first.device))
+    return _reduced(original, rotary, lambda name, value: _of_tokens(name, value, indices.to(value.device), new))
+
+
+def in_each_row(arguments: Mapping[str, Any], hidden: torch.Tensor) -> dict[str, Any]:
+    """Keyword arguments of a layer's call for (B, r, D) states, from those for a batch of one.
+
+    What says something of each of the r tokens, such as its modality, gets B rows; what may have one row for a batch of
+    any size stays.
+    """
+
+    def of(name: str, value: Any) -> Any:
+        is_each = isinstance(value, torch.Tensor) and value.shape[:2] == (1, hidden.shape[1])
+        return value.expand(len(hidden), *value.shape[1:]) if is_each and name not in _FOR_ALL_ROWS else value
+
+    return {name: of(name, value) for name, value in arguments.items()}
 
 
 _WHOLE = ("attention_mask", "past_key_values")
 """Arguments that are replaced as a whole, not reduced to some tokens."""
+_FOR_ALL_ROWS = ("attention_mask", "position_ids", "position_embeddings")
+"""Arguments that layers take with one row for all rows of a batch."""
+
+
+def _reduced(
+    original: Mapping[str, Any], rotary: RotaryTables, reduce: Callable[[str, torch.Tensor], torch.Tensor]
+) -> dict[str, Any]:
+    """Keyword arguments of a layer's call, each tensor reduced to some tokens.
+
+    Args:
+        original: the arguments for all tokens.
+        rotary: the rotary tables of the wanted tokens.
+        reduce: from the name and value of an argument to its value for the wanted tokens.
+    """
+    arguments = dict(original)
+    for name, value in original.items():
+        if name == "position_embeddings":
+            arguments[name] = None if value is None else rotary
+        elif name not in _WHOLE and isinstance(value, torch.Tensor):
+            arguments[name] = reduce(name, value)
+    return arguments
 
 
 def _of_tokens(name: str, table: torch.Tensor, indices: torch.Tensor, new: int) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Some tokens of a recorded run, and a layer called for them alone, while the others are keys and values."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, wraps
 from typing import Any
@@ -11,7 +11,7 @@ from halfv_core.errors import UnsupportedError
 from halfv_core.families import Parts
 from halfv_core.placement import device_of, parts_callable
 from halfv_core.runtime.attention import keys_and_values
-from halfv_core.runtime.layer_input import arguments_of
+from halfv_core.runtime.layer_input import arguments_of, in_each_row
 from halfv_core.runtime.own_run import cached_of
 from halfv_core.runtime.patching import Forward, Wrap, attention_kernel, wrapped
 from halfv_core.runtime.rotary_tables import on_device
@@ -146,24 +146,6 @@ class LayerOfRows:
         rows, columns = (mask.cpu() for mask in change.unseen)
         rows, columns = rows[self._rows.indices].to(seen.device), columns[self._keys].to(seen.device)
         return seen & ~(rows[:, None] & columns)
-
-
-_FOR_ALL_ROWS = ("attention_mask", "position_ids", "position_embeddings")
-"""Arguments of layers that may have one row for a batch of any size."""
-
-
-def in_each_row(arguments: Mapping[str, Any], hidden: torch.Tensor) -> dict[str, Any]:
-    """A layer call's arguments for (B, r, D) states, with what says something of each of the r tokens in B rows.
-
-    Args:
-        arguments: of a batch of one; families tell their layers the modality of each token, for example.
-    """
-
-    def of(name: str, value: Any) -> Any:
-        is_each = isinstance(value, torch.Tensor) and value.shape[:2] == (1, hidden.shape[1])
-        return value.expand(len(hidden), *value.shape[1:]) if is_each and name not in _FOR_ALL_ROWS else value
-
-    return {name: of(name, value) for name, value in arguments.items()}
 
 
 class _FixedKeys:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from halfv_core.clips import Conversation
+from halfv_core.conversation import Conversation
 from halfv_core.processors import Inputs, PromptProcessor
 from probe.data.samples import Sample
 

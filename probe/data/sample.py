@@ -5,7 +5,8 @@ from typing import Any, Literal
 from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from halfv_core.clips import Clip, Conversation
+from halfv_core.clips import Clip
+from halfv_core.conversation import Conversation
 from halfv_core.interleaving import chat_messages
 from probe.data.choices import CHOICE_LETTERS
 from probe.data.images import MAX_SAMPLE_PIXELS, ImageSource, open_images
@@ -91,16 +92,19 @@ class Sample(BaseModel):
         Raises:
             DataError: more places than images or videos.
         """
-        said = [(turn.role, turn.text) for turn in self.turns]
-        return chat_messages(len(self.images), [*said, ("user", self.prompt)], len(self.videos))
+        return chat_messages(len(self.images), self._said, len(self.videos))
 
     @property
     def text(self) -> str:
         """The whole conversation as one text: the prompt, with the turns before it, if there are any."""
         if not self.turns:
             return self.prompt
-        said = [(turn.role, turn.text) for turn in self.turns]
-        return "\n".join(f"{role}: {text}" for role, text in [*said, ("user", self.prompt)])
+        return "\n".join(f"{role}: {text}" for role, text in self._said)
+
+    @property
+    def _said(self) -> list[tuple[str, str]]:
+        """Role and text of all turns, that of the question included."""
+        return [*((turn.role, turn.text) for turn in self.turns), ("user", self.prompt)]
 
     def open_images(self) -> list[Image.Image]:
         """Decode the images to RGB.

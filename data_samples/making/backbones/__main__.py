@@ -18,7 +18,9 @@ from data_samples.making.backbones.adapters import RECIPE, write_adapters
 from data_samples.making.backbones.bases import Bases, load_bases
 from data_samples.making.backbones.learner import train
 from data_samples.making.backbones.repairable import repairable
+from data_samples.making.training.loop import reporter
 from halfv_core.errors import ModelError
+from halfv_core.files import write_atomically
 
 SETTINGS = Path(__file__).parent / "settings.json"
 
@@ -32,13 +34,7 @@ def main(
     threads: Annotated[int, typer.Option(help="Same number, same machine: same weights.")] = 1,
 ) -> None:
     torch.set_num_threads(threads)
-    output.mkdir(parents=True, exist_ok=True)
-
-    def report(line: str) -> None:
-        typer.echo(line)
-        with (output / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
-
+    report = reporter(output)
     with repairable():
         values = json.loads(settings.read_text(encoding="utf-8"))
         bases = load_bases(vision, llm, getattr(torch, dtype))
@@ -62,7 +58,7 @@ def note_recipe(output: Path, bases: Bases, values: dict[str, Any], dtype: str) 
             raise ModelError(f"the training in {output} has other {changed[0]}", remedy="give another --output")
         return
     versions = {name: version(name) for name in ("torch", "transformers", "peft")}
-    path.write_text(json.dumps(recipe | {"versions": versions}, indent=1) + "\n", encoding="utf-8")
+    write_atomically(path, json.dumps(recipe | {"versions": versions}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

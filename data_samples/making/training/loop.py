@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import typer
 from torch import Tensor, nn
 
 from data_samples.making.training.packing import Tally
@@ -44,6 +45,18 @@ def save_atomically(state: object, path: Path) -> None:
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     os.replace(partial, path)
+
+
+def reporter(folder: Path) -> Callable[[str], None]:
+    """Prints lines, and adds them to log.txt in the folder, which is created."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def report(line: str) -> None:
+        typer.echo(line)
+        with (folder / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+    return report
 
 
 def load_tensors(path: Path) -> Any:

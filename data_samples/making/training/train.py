@@ -16,7 +16,7 @@ from data_samples.making.training.answers import Answers
 from data_samples.making.training.config import read_settings
 from data_samples.making.training.export import export
 from data_samples.making.training.learner import build_learner
-from data_samples.making.training.loop import run
+from data_samples.making.training.loop import reporter, run
 from data_samples.making.training.start import start_from
 
 
@@ -28,13 +28,7 @@ def main(
     compiled: Annotated[bool, typer.Option(help="Compile the decoder layers (needs a C++ compiler).")] = True,
 ) -> None:
     torch.set_num_threads(threads)
-    work.mkdir(parents=True, exist_ok=True)
-
-    def report(line: str) -> None:
-        typer.echo(line)
-        with (work / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
-
+    report = reporter(work)
     learner = build_learner(read_settings(config))
     if start:
         start_from(learner, start)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
-from halfv_core.clips import Conversation
+from halfv_core.conversation import Conversation
 from halfv_core.families import parts_of
 from halfv_core.interleaving import in_words
 from halfv_core.placement import device_of

@@ -95,7 +95,7 @@ def without_arguments(profile: str) -> str:
     return json.dumps(found)
 
 
-RUN = ("created", "first_token_ratio", "output", "prefill_ratio", "selection_share")
+OF_ONE_RUN = ("created", "first_token_ratio", "output", "prefill_ratio", "selection_share")
 """Names of what differs from run to run, beside seconds."""
 OTHERS = {
     "evaluate": ["--samples", "4"],
@@ -117,15 +117,15 @@ def test_other_commands_write_what_one_process_writes(
         assert running.returncode == 0, errors
         assert run(*words, "--max-new-tokens", "3", "--output", "alone.json", monkeypatch=monkeypatch) == 0
         together, alone = (json.loads(Path(name).read_text()) for name in (f"{command}.json", "alone.json"))
-        assert without_run(together) == without_run(alone)
+        assert without_times(together) == without_times(alone)
         assert not list(folder.glob("*.unfinished*"))
 
 
-def without_run(found: Any) -> Any:
+def without_times(found: Any) -> Any:
     if isinstance(found, dict):
-        kept = (name for name in found if name not in RUN and "second" not in name)
-        return {name: without_run(found[name]) for name in kept}
-    return [without_run(one) for one in found] if isinstance(found, list) else found
+        kept = (name for name in found if name not in OF_ONE_RUN and "second" not in name)
+        return {name: without_times(found[name]) for name in kept}
+    return [without_times(one) for one in found] if isinstance(found, list) else found
 
 
 def test_what_all_processes_meet_is_said_once(tmp_path: Path) -> None:
