@@ -17,8 +17,6 @@ from halfv_core.clips import Clip
 if TYPE_CHECKING:
     from PIL import Image
 
-    from halfv_core.processors import Inputs
-
 VIDEO_TYPE = 2
 """What `mm_token_type_ids` has for a token of a video; 1 is an image, 0 is text."""
 
@@ -97,14 +95,14 @@ class ComposedProcessor:
         return_tensors: str,
         add_special_tokens: bool = True,
         videos: Sequence[Clip] = (),
-    ) -> "Inputs":
+    ) -> dict[str, torch.Tensor]:
         """Model inputs of one prompt: one token id for each visual token, patches, and the modality of each token.
 
         Args:
             images: those of the one prompt, as a list in a list; None for none.
             videos: those of the one prompt.
         """
-        vision: Inputs = {}
+        vision: dict[str, torch.Tensor] = {}
         tokens: dict[str, list[str]] = {self.image_token: [], self.video_token: []}
         if images:
             vision = dict(self.image_processor(images=list(images[0]), return_tensors=return_tensors))
@@ -128,7 +126,7 @@ class ComposedProcessor:
             kinds = kinds + VIDEO_TYPE * (inputs["input_ids"] == video_id).int()
         return inputs | {"mm_token_type_ids": kinds} | vision
 
-    def _video_inputs(self, clips: Sequence[Clip], settings: VideoSettings) -> "Inputs":
+    def _video_inputs(self, clips: Sequence[Clip], settings: VideoSettings) -> dict[str, torch.Tensor]:
         """Patches of all clips (patches, channels * times * side * side), and their grids (clips, 3)."""
         steps = settings.temporal_patch_size
         found = [self._patches(clip, settings) for clip in clips]
