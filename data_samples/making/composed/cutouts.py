@@ -117,7 +117,8 @@ def read_cutouts(folders: Sequence[Path]) -> Cutouts:
 
 def opened(path: Path) -> Image.Image:
     """What is opaque of a cut-out, RGBA; empty if nothing is."""
-    image = Image.open(path).convert("RGBA")
+    with Image.open(path) as file:
+        image = file.convert("RGBA")
     return image.crop(image.getchannel("A").point(lambda alpha: 255 * (alpha > 32)).getbbox() or (0, 0, 0, 0))
 
 
