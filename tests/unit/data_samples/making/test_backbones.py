@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data_samples.making.backbones.__main__ import main
+from data_samples.making.backbones.__main__ import main, note_recipe
 from data_samples.making.backbones.adapters import WEIGHTS, join_adapters, write_adapters
 from data_samples.making.backbones.bases import load_bases
 from data_samples.making.backbones.join import main as write_joined
@@ -123,6 +123,16 @@ def test_other_bases_and_other_settings_are_refused(
         main(folder / "vision", folder / "llm", trained, tmp_path / "settings.json", "float32")
     assert getattr(left.value, "exit_code", None) == 2
     assert "has other settings" in capsys.readouterr().err
+
+
+def test_a_training_that_was_begun_before_there_were_cutouts_goes_on(folder: Path, tmp_path: Path) -> None:
+    given = (bases(folder), None, settings(folder), "float32")
+    note_recipe(tmp_path, *given)
+    recipe = json.loads((tmp_path / "recipe.json").read_text())
+    assert not {"composed", "composed_share"} & recipe["settings"]["answer"].keys()
+    del recipe["cutouts"]
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    note_recipe(tmp_path, *given)
 
 
 def test_bases_that_are_none_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ class Seen:
         self.boxes = [
             (thing.name, self._opaque(pixels, thing.name, thing.box)) for thing in picture.things
         ]  # (name, (left, top, right, bottom)) of each cut-out
+        self.texts = [("text", picture.text.box)] if picture.text else []
         self.counts = Counter(name for name, _ in self.boxes)
         for name, boxes in self.by_name().items():
             colored = (pixels == color_of(name)).all(-1)
@@ -199,9 +200,7 @@ class Seen:
             right = {"left of": x < other_x, "right of": x > other_x, "above": y < other_y, "below": y > other_y}
             return "yes" if right[found[2]] else "no"
         if found := re.fullmatch(r"What is at the (.+)\?", question):
-            (name,) = {
-                name for name, box in self.boxes if cell(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)) == found[1]
-            }
+            (name,) = [name for name, box in [*self.boxes, *self.texts] if in_cell(box, found[1])]
             return name
         if question == "What is in the image?":
             ((name, _),) = self.boxes
@@ -212,6 +211,14 @@ class Seen:
 def cell(centre: tuple[float, float]) -> str:
     column, row = (int(place * 3 / SIZE) for place in centre)
     return f"{ROWS[row]} {COLUMNS[column]}"
+
+
+def in_cell(box: tuple[int, int, int, int], name: str) -> bool:
+    """Whether something reaches more than 8 pixels into a cell."""
+    row, column = (words.index(word) for words, word in zip((ROWS, COLUMNS), name.split(), strict=True))
+    left, top = column * SIZE / 3, row * SIZE / 3
+    shared = min(box[2], left + SIZE / 3) - max(box[0], left), min(box[3], top + SIZE / 3) - max(box[1], top)
+    return min(shared) > 8
 
 
 def test_answers_agree_with_what_is_to_be_seen(cutouts: Cutouts) -> None:
