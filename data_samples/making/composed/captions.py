@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 
 FUNCTION_WORDS = frozenset(
-    "a an and are as at bw by for from in into is it its no not on one or over that the their there they this to two "
-    "under we with without you your".split()
+    "a an and another are as at bw by for from in into is it its no not on one or over that the their there they this "
+    "to two under we with without you your".split()
 )
 ALSO = {
     "aircraft": "airplane",
