@@ -84,15 +84,19 @@ OUTLINES: dict[str, list[Point]] = {
 }
 
 
-def _shifted(tone: Tone, shift: int) -> Tone:
+def shifted(tone: Tone, shift: int) -> Tone:
     red, green, blue = (max(0, min(255, channel + shift)) for channel in tone)
     return red, green, blue
 
 
 def _background(rng: Random) -> Image.Image:
-    """A light base tone with stripes, checks, dots or blotches two shades away from it."""
-    base = (rng.randint(212, 245), rng.randint(212, 245), rng.randint(212, 245))
-    shade = _shifted(base, rng.choice((-1, 1)) * rng.randint(5, 10))
+    """A light tone with a texture."""
+    return textured((rng.randint(212, 245), rng.randint(212, 245), rng.randint(212, 245)), rng)
+
+
+def textured(base: Tone, rng: Random) -> Image.Image:
+    """A tone, perhaps with stripes, checks, dots or blotches two shades away from it."""
+    shade = shifted(base, rng.choice((-1, 1)) * rng.randint(5, 10))
     image = Image.new("RGB", (SIZE, SIZE), base)
     draw = ImageDraw.Draw(image)
     pitch = rng.randint(8, 18)
@@ -130,13 +134,18 @@ def _within(cell: Cell, half: float, rng: Random) -> Point:
     )
 
 
-def _draw_text(draw: ImageDraw.ImageDraw, cell: Cell, characters: str, rng: Random) -> list[Placement]:
-    """Characters on a white plate; returns one placement per character."""
-    dot = GLYPH_SCALE
+def text_box(characters: str, centre: Point) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the plate that characters are written on, in pixels."""
     width = (len(characters) - 1) * GLYPH_PITCH
-    x, y = _within(cell, width / 2 + 12, rng)
-    left, top = round(x - width / 2), round(y)
-    plate = (left - 11, top - 14, left + width + 10, top + 13)
+    left, top = round(centre[0] - width / 2), round(centre[1])
+    return left - 11, top - 14, left + width + 10, top + 13
+
+
+def draw_text(draw: ImageDraw.ImageDraw, characters: str, centre: Point) -> list[Placement]:
+    """Characters of `GLYPHS` on a white plate, on a picture `OVERSAMPLE` times as large; a placement for each."""
+    dot = GLYPH_SCALE
+    plate = text_box(characters, centre)
+    left, top = plate[0] + 11, plate[1] + 14
     draw.rectangle([OVERSAMPLE * v for v in plate], fill=(255, 255, 255), outline=(90, 90, 90), width=OVERSAMPLE)
     placements = []
     for k, character in enumerate(characters):
@@ -158,10 +167,12 @@ def draw(scene: Scene, rng: Random) -> Drawing:
     for item in scene.items:
         radius = rng.uniform(0.2, 0.34) * CELL
         x, y = _within(item.cell, radius * 1.1, rng)
-        tone = _shifted(TONES[item.color], rng.randint(-12, 12))
+        tone = shifted(TONES[item.color], rng.randint(-12, 12))
         points = _outline(item.shape, (x, y), radius, rng.uniform(-0.12, 0.12))
         canvas.polygon([(OVERSAMPLE * px, OVERSAMPLE * py) for px, py in points], fill=tone)
         placements.append(Placement(x, y, radius, (item.color, item.shape)))
     if scene.text:
-        placements += _draw_text(canvas, scene.text.cell, scene.text.characters, rng)
+        characters = scene.text.characters
+        half = (len(characters) - 1) * GLYPH_PITCH / 2
+        placements += draw_text(canvas, characters, _within(scene.text.cell, half + 12, rng))
     return Drawing(large.reduce(OVERSAMPLE), tuple(placements))

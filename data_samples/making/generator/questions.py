@@ -10,6 +10,7 @@ from random import Random
 from typing import NamedTuple
 
 from data_samples.making.generator.content import COLORS, SHAPES, Item, Scene
+from data_samples.making.generator.phrases import plural, with_article
 
 
 class Question(NamedTuple):
@@ -21,14 +22,6 @@ class Question(NamedTuple):
 
 
 Ask = Callable[[Scene, Random], tuple[str, str] | None]
-
-
-def plural(shape: str) -> str:
-    return shape + ("es" if shape.endswith("s") else "s")
-
-
-def _with_article(phrase: str) -> str:
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 def _unique(items: tuple[Item, ...], feature: str) -> list[Item]:
@@ -51,7 +44,7 @@ def _existence(scene: Scene, rng: Random) -> tuple[str, str] | None:
         options = [f"{color} object" for color in COLORS if (color in colors) == yes]
     else:
         options = [shape for shape in SHAPES if (shape in shapes) == yes]
-    return f"Is there {_with_article(rng.choice(sorted(options)))}?", "yes" if yes else "no"
+    return f"Is there {with_article(rng.choice(sorted(options)))}?", "yes" if yes else "no"
 
 
 def _attribute(scene: Scene, rng: Random) -> tuple[str, str] | None:

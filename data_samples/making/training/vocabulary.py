@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from data_samples.making.generator.content import CHARACTERS, COLORS, COLUMNS, ROWS, SHAPES
-from data_samples.making.generator.questions import plural
+from data_samples.making.generator.phrases import plural
 
 SIZE = 128
 

@@ -3,21 +3,18 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from data_samples.making.backbones.__main__ import SETTINGS, main
+from data_samples.making.backbones.__main__ import main, note_recipe
 from data_samples.making.backbones.adapters import WEIGHTS, join_adapters, write_adapters
-from data_samples.making.backbones.bases import Bases, load_bases
+from data_samples.making.backbones.bases import load_bases
 from data_samples.making.backbones.join import main as write_joined
 from data_samples.making.backbones.learner import build, train
 from data_samples.making.backbones.onnx_tower import read_onnx_tower
-from data_samples.making.generator.content import COLORS, SHAPES, Difficulty
+from data_samples.making.generator.content import Difficulty
 from data_samples.making.generator.drawing import SIZE, draw
 from data_samples.making.generator.questions import FAMILIES, ask
 from data_samples.making.training.families import image_features
@@ -27,65 +24,16 @@ from data_samples.making.training.samples import step_rng, training_scenes
 from halfv_core.errors import ModelError
 from halfv_core.families import parts_of
 from halfv_core.models import load_model
+from tests.backbone_bases import bases, settings, tiny_tower, write_bases
 
 pytest.importorskip("peft")
 
 FREQUENT = Rhythm(log=1, checkpoint=1)
 
 
-def tiny_tower() -> Dinov2Model:
-    """For pictures of 56 pixels, so that its position embeddings have to be fitted."""
-    torch.manual_seed(0)
-    shape = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 1, "mlp_ratio": 2}
-    return Dinov2Model(Dinov2Config(**shape, patch_size=14, image_size=56, use_mask_token=False))
-
-
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    words = [f" {word}" for word in (*COLORS, *SHAPES, "What", "Where", "is", "the", "yes", "no")]
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<start>", "<end>"],
-    )
-    core.train_from_iterator(words * 5, trainer)
-    template = (
-        "{% for message in messages %}{{ '<start>' + message['role'] + '\n' + message['content'] + '<end>\n' }}"
-        "{% endfor %}{% if add_generation_prompt %}{{ '<start>assistant\n' }}{% endif %}"
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<start>", eos_token="<end>", chat_template=template
-    )
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds both bases, and settings of a few steps."""
-    folder = tmp_path_factory.mktemp("bases")
-    tiny_tower().save_pretrained(folder / "vision")
-    tokenizer = tiny_tokenizer()
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
-    config = LlamaConfig(**shape, **heads, vocab_size=len(tokenizer), tie_word_embeddings=True)
-    LlamaForCausalLM(config).save_pretrained(folder / "llm")
-    tokenizer.save_pretrained(folder / "llm")
-    settings = json.loads(SETTINGS.read_text())
-    settings["align"] |= {"steps": 2, "batch": 1}
-    settings["answer"] |= {"steps": 4, "batch": 1, "rate": 0.01}
-    (folder / "settings.json").write_text(json.dumps(settings))
-    return folder
-
-
-def bases(folder: Path) -> Bases:
-    return load_bases(folder / "vision", folder / "llm")
-
-
-def settings(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "settings.json").read_text())
-    return found
+    return write_bases(tmp_path_factory.mktemp("bases"))
 
 
 @pytest.fixture(scope="module")
@@ -170,11 +118,21 @@ def test_other_bases_and_other_settings_are_refused(
     other = bases(folder)._replace(sha256={"vision": "0", "llm": "0"})
     with pytest.raises(ModelError, match="trained on another --vision"):
         join_adapters(other, trained / "adapters")
-    (tmp_path / "settings.json").write_text(json.dumps(settings(folder) | {"seed": 1}))
+    (tmp_path / "settings.json").write_text(json.dumps(settings(folder, composed=True) | {"seed": 1}))
     with pytest.raises(BaseException) as left:  # noqa: PT011 - typer's Exit
         main(folder / "vision", folder / "llm", trained, tmp_path / "settings.json", "float32")
     assert getattr(left.value, "exit_code", None) == 2
     assert "has other settings" in capsys.readouterr().err
+
+
+def test_a_training_that_was_begun_before_there_were_cutouts_goes_on(folder: Path, tmp_path: Path) -> None:
+    given = (bases(folder), None, settings(folder), "float32")
+    note_recipe(tmp_path, *given)
+    recipe = json.loads((tmp_path / "recipe.json").read_text())
+    assert not {"composed", "composed_share"} & recipe["settings"]["answer"].keys()
+    del recipe["cutouts"]
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    note_recipe(tmp_path, *given)
 
 
 def test_bases_that_are_none_are_refused(folder: Path, tmp_path: Path) -> None:
