@@ -114,10 +114,11 @@ class Message(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _calls_need_no_text(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("tool_calls") and given.get("content") is None:
-            return given | {"content": []}
-        return given
+    def _as_clients_send_answers_back(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        said = {name: value for name, value in given.items() if value is not None}
+        return {"content": []} | said if said.get("tool_calls") else said
 
     @property
     def is_about_tools(self) -> bool:

@@ -80,7 +80,7 @@ def serve(
         log: gets a line when the server is ready, and one for each request.
 
     Raises:
-        UnsupportedError: the checkpoint's settings cannot be served.
+        UnsupportedError: the checkpoint's settings cannot be served, or decoding cannot be compiled.
         HalfVError: the plan cannot be applied, see `apply`, or the chat template does not read a value for it.
         RunError: the server ended by itself.
     """

@@ -135,7 +135,7 @@ def test_an_answer_calls_a_tool(loaded: LoadedModel) -> None:
 def test_the_model_reads_tools_and_what_they_returned(loaded: LoadedModel) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": '{"place": "left"}'}}
     turns = [
-        {"role": "user", "content": "look"},
+        {"role": "user", "content": "look", "tool_calls": None, "refusal": None},
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c", "content": "a star"},
     ]
