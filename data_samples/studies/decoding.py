@@ -110,13 +110,14 @@ def measure(
 
 def subjects() -> list[Subject]:
     """A bundled model with its profile, and a slice of a 7B shape with the release's plan."""
-    bundled = load_model("tiny-llava", device="cpu").model
-    profile = Profile.load(bundled_models()["tiny-llava"].parents[1] / "profiles" / "tiny-llava.json")
+    name = "tiny-qwen2.5-vl"
+    bundled = load_model(name, device="cpu").model
+    profile = Profile.load(bundled_models()[name].parents[1] / "profiles" / f"{name}.json")
     config = config_of("llava-1.5-7b")
     slice_of_it = random_model(sliced(config, 4, 4), dtype=torch.bfloat16, device=torch.device("cpu"))
     plan = published_plan(config.model_type, depths(config)[0], 4)
     return [
-        Subject("tiny-llava", bundled, depths(bundled.config)[0], profile.plan, 144, 20),
+        Subject(name, bundled, depths(bundled.config)[0], profile.plan, 196, 20),
         Subject("llava-1.5-7b", slice_of_it, depths(config)[0], plan, 576, 3),
     ]
 
