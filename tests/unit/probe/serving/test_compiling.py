@@ -50,9 +50,10 @@ def compile_with(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
 
 
 @pytest.mark.slow
-def test_requests_are_answered_as_ever_and_compile_nothing(loaded: LoadedModel) -> None:
-    expected = answers_here(loaded, PLAN, ASKED, 6)
-    with apply(loaded.model, PLAN) as run:
+@pytest.mark.parametrize("plan", [PLAN, Plan(())], ids=["plan", "none"])
+def test_requests_are_answered_as_ever_and_compile_nothing(loaded: LoadedModel, plan: Plan) -> None:
+    expected = answers_here(loaded, plan, ASKED, 6)
+    with apply(loaded.model, plan) as run:
         service = Service(loaded, run, RequestOptions(compile=True), Event())
         assert compile_decoding(service) > 0
         graphs = counters["stats"]["unique_graphs"]
