@@ -19,13 +19,14 @@
 #   make families  the tables of docs/families.md, from the tests
 #   make fuzz      damage what the commands read, 3000 times, and look for anything but a clear end (some minutes)
 #   make bench     speed and memory with and without a plan, and the table of docs/benchmarks.md (about 10 minutes, 8 GB)
+#   make bench-decoding   decoding with and without a plan, by kind of cache: its table in docs/benchmarks.md (4 minutes)
 #   make bench-gpu   the same on an accelerator, with whole models of real shapes (about 4 minutes)
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
 .PHONY: venv demo results ablation methods methods-tuned sample-sizes backbones probes scaling memory notebooks picture selectors \
-	families bench bench-gpu bench-vllm test test-lmms test-quantised test-vllm test-torchvision fuzz check
+	families bench bench-decoding bench-gpu bench-vllm test test-lmms test-quantised test-vllm test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -88,6 +89,10 @@ bench: venv
 	$(BENCH) --model llava-1.5-7b $(SLICE) --visual-tokens 576 --output docs/benchmarks/llava-1.5-7b.json
 	$(BENCH) --model tiny-qwen2.5-vl --visual-tokens 196 --rounds 20 --output docs/benchmarks/tiny-qwen2.5-vl.json
 	$(BIN)/python -m data_samples.studies.benchmarks
+
+# Without what was compiled before, so that the first request takes what it takes.
+bench-decoding: venv
+	OMP_NUM_THREADS=1 TORCHINDUCTOR_FORCE_DISABLE_CACHES=1 $(BIN)/python -m data_samples.studies.decoding
 
 # Whole models of real shapes; needs a GPU with 24 GB or more, and writes over the records of the one measured before.
 bench-gpu: venv

@@ -4,40 +4,81 @@ halfv-probe serve qwen2.5-vl-7b --profile profile.json
 halfv-probe serve qwen2.5-vl-7b --profile profile.json --target-flops 4 --host 0.0.0.0 --port 8000
 """
 
+import json
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cli.common import stderr
+from cli.data_options import FRAMES, FramesOption
 from cli.model_options import LoadingOptions
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from halfv_core import Plan, Profile
+    from probe.serving.prepare import RequestOptions
 
 
 @dataclass(frozen=True)
-class RefusedOptions:
-    """Options of `transformers serve` that this server does not have."""
+class AnsweringOptions:
+    """How requests are read and answered; most of it as in `transformers serve`."""
 
-    compile: Annotated[bool, typer.Option("--compile", hidden=True)] = False
+    allow_urls: Annotated[
+        bool, typer.Option("--allow-urls", help="Download images and videos that requests name by public addresses.")
+    ] = False
+    frames: FramesOption = FRAMES
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile decoding at start, with a cache of a fixed length.")
+    ] = False
+    reasoning: Annotated[
+        Literal["auto", "on", "off"],
+        typer.Option("--reasoning", help="Sets enable_thinking of the chat template, where it reads that."),
+    ] = "auto"
+    chat_template_kwargs: Annotated[
+        str | None,
+        typer.Option("--chat-template-kwargs", help="JSON object of what else the chat template reads."),
+    ] = None
+    default_seed: Annotated[
+        int | None,
+        typer.Option("--default-seed", min=0, max=2**63 - 1, help="Seed for what is sampled without one."),
+    ] = None
     continuous_batching: Annotated[bool, typer.Option("--continuous-batching", hidden=True)] = False
 
-    def check(self) -> None:
-        """Raise UnsupportedError if one of them is given."""
-        from halfv_core.errors import UnsupportedError
+    def read(self) -> "RequestOptions":
+        """The same for the server.
 
-        if self.compile:
-            raise UnsupportedError(
-                "this server has not been tried with --compile",
-                remedy="leave it out",
-            )
+        Raises:
+            UnsupportedError: continuous batching.
+            HalfVError: the values for the chat template are no JSON object.
+        """
         if self.continuous_batching:
+            from halfv_core.errors import UnsupportedError
+
             raise UnsupportedError(
                 "continuous batching has a cache of its own, and takes no images", remedy="leave it out"
             )
+        from probe.serving.prepare import RequestOptions
+
+        return RequestOptions(self.allow_urls, self.frames, self._template_values(), self.compile)
+
+    def _template_values(self) -> "dict[str, JsonValue]":
+        from halfv_core import HalfVError
+
+        try:
+            values = json.loads("{}" if self.chat_template_kwargs is None else self.chat_template_kwargs)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise HalfVError(
+                "--chat-template-kwargs is no JSON object",
+                got=self.chat_template_kwargs,
+                expected='as {"enable_thinking": false}',
+            )
+        return values if self.reasoning == "auto" else values | {"enable_thinking": self.reasoning == "on"}
 
 
 def serve(
@@ -50,29 +91,37 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for any that is free.")] = 8000,
-    allow_urls: Annotated[
-        bool, typer.Option("--allow-urls", help="Download images that requests name by public addresses.")
-    ] = False,
     max_requests: Annotated[
         int, typer.Option(min=1, max=100_000, help="Requests that wait or are answered; more get status 429.")
     ] = 100,
     grace: Annotated[int, typer.Option(min=0, max=86_400, help="Seconds to finish answers in when stopped.")] = 30,
     enable_cors: Annotated[bool, typer.Option("--enable-cors", help="Let pages of any origin ask.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not print a line for each request.")] = False,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        typer.Option("--log-level", help="Which messages of transformers are shown."),
+    ] = "error",
+    answering: AnsweringOptions,
     loading: LoadingOptions,
-    refused: RefusedOptions,
 ) -> None:
     """Serve a model under a plan over HTTP, with OpenAI's chat completions and responses."""
-    refused.check()
+    _check_installed()
+    requests = answering.read()
     loading.check(model)
     plan = _plan(profile, target_flops)
-    _check_installed()
+    import torch
+    from transformers.utils import logging
+
     from probe.serving.server import ServerOptions, bound
     from probe.serving.server import serve as run
 
-    options = ServerOptions(allow_urls, max_requests, grace, enable_cors, log_requests=not quiet)
+    options = ServerOptions(requests, max_requests, grace, enable_cors, log_requests=not quiet)
     with closing(bound(host, port)) as sock:
-        run(loading.load(model), plan, sock, options, _say)
+        loaded = loading.load(model)
+        logging.set_verbosity(logging.log_levels[log_level])
+        if answering.default_seed is not None:
+            torch.manual_seed(answering.default_seed)
+        run(loaded, plan, sock, options, _say)
 
 
 def _plan(profile: Path | None, target_flops: float | None) -> "Profile | Plan":

@@ -77,13 +77,20 @@ class ComposedProcessor:
         self.videos = videos
         """None if it takes no videos."""
 
-    def apply_chat_template(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
-        """The prompt as text, with one placeholder for each image or video."""
+    def apply_chat_template(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **values: Any
+    ) -> str:
+        """The prompt as text, with one placeholder for each image or video.
+
+        Args:
+            values: what else the chat template reads.
+        """
         rendered = self.tokenizer.apply_chat_template(
             [dict(message) for message in messages],
             chat_template=self.chat_template,
             add_generation_prompt=add_generation_prompt,
             tokenize=False,
+            **values,
         )
         return str(rendered)
 

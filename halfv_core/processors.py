@@ -5,6 +5,7 @@ processor can. `halfv_core.composed_processor` then does the same work from the 
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 
 Inputs = dict[str, torch.Tensor]
+
+_OF_TEMPLATES = {"messages", "add_generation_prompt", "documents", "raise_exception", "strftime_now"}
+"""What transformers gives to every chat template."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,29 @@ class PromptProcessor:
             return token in self.rendered(0, "question", videos=1)
         except Exception:  # noqa: BLE001 - a template that knows no videos may do anything
             return False
+
+    @cached_property
+    def template_names(self) -> frozenset[str]:
+        """What the chat template reads besides the messages, by name: switches, such as `enable_thinking`, and `tools`.
+
+        Empty for a template that cannot be understood.
+        """
+        from jinja2 import Environment, TemplateError, meta
+
+        environment = Environment(extensions=["jinja2.ext.loopcontrols"])  # noqa: S701 - nothing is rendered
+        template = self.backend.chat_template
+        text = str(template.get("default", "") if isinstance(template, dict) else template)
+        try:
+            # transformers' own tags mark which tokens a model was trained on
+            tree = environment.parse(re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", text))
+        except TemplateError:
+            return frozenset()
+        return frozenset(
+            meta.find_undeclared_variables(tree)
+            - environment.globals.keys()
+            - self.tokenizer.special_tokens_map.keys()
+            - _OF_TEMPLATES
+        )
 
     def as_taken(self, shown: Conversation) -> Conversation:
         """The conversation as the backend takes it: with the frames of videos as images, if it takes no videos.
@@ -130,6 +157,7 @@ class PromptProcessor:
         images: Sequence["Image.Image"] = (),
         device: torch.device | str = "cpu",
         videos: Sequence[Clip] = (),
+        values: Mapping[str, JsonValue] | None = None,
     ) -> Inputs:
         """Model inputs of a conversation in the checkpoint's chat template, up to where the next answer begins.
 
@@ -138,6 +166,7 @@ class PromptProcessor:
                 `{"type": "image"}` for the next one of `images`, or `{"type": "video"}` for that of `videos`.
             images: as many as there are such parts.
             videos: likewise; no other frames are taken from them. Their frames become images where `as_taken` says so.
+            values: for names of `template_names`.
 
         Returns:
             As `prompt`.
@@ -146,14 +175,17 @@ class PromptProcessor:
             DataError: a text spells the token that stands for images, or the checkpoint's template or processor fails
                 on these messages, images or videos, or would make too much of them.
         """
+        values = dict(values or {})
         for text in [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]:
             self._check_spelling(text)
+        calls = [message["tool_calls"] for message in messages if "tool_calls" in message]
+        self._check_spelling(json.dumps([values, calls], ensure_ascii=False))
         messages, images, videos = self.as_taken(Conversation(messages, images, videos))
         check_image_settings(self.backend, [image.size for image in images])
         for clip in videos:
             check_video_settings(self.backend, clip.frames[0].size, len(clip.frames))
         try:
-            text = str(self.backend.apply_chat_template(list(messages), add_generation_prompt=True))
+            text = str(self.backend.apply_chat_template(list(messages), add_generation_prompt=True, **values))
             # As a processor's own `apply_chat_template` does it: a list in a list says that the images belong to one
             # prompt (LLaVA-OneVision cuts only single images into tiles), and what begins a text is not added twice.
             begun = bool(self.tokenizer.bos_token) and text.startswith(str(self.tokenizer.bos_token))

@@ -1,13 +1,15 @@
 """The server in a process of its own, what clients ask it, and what the same model answers in this process."""
 
+import asyncio
 import base64
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from halfv_core import Plan, Profile, apply
@@ -47,7 +49,7 @@ def serving(log: Path, *arguments: str, model: str = "tiny-llava-next") -> Itera
             command, cwd=ROOT, stderr=stderr, stdout=stderr, text=True, preexec_fn=heeding_interrupts
         )
     try:
-        for _ in range(1200):
+        for _ in range(6000):
             found = re.search(r"is served at (http://\S+:\d+)", log.read_text(encoding="utf-8"))
             if found or process.poll() is not None:
                 break
@@ -57,6 +59,58 @@ def serving(log: Path, *arguments: str, model: str = "tiny-llava-next") -> Itera
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def serving_here(
+    loaded: LoadedModel, plan: Profile | Plan | None = None, **options: Any
+) -> Iterator[tuple[str, list[str]]]:
+    """Serve a model in a thread of this process; yields the address, and the lines of the log as they come.
+
+    Args:
+        options: of `RequestOptions`.
+    """
+    import uvicorn
+
+    from probe.serving.app import build_app
+    from probe.serving.metrics import Metrics
+    from probe.serving.prepare import RequestOptions
+    from probe.serving.server import bound
+    from probe.serving.service import Service
+
+    lines: list[str] = []
+    with closing(bound("127.0.0.1", 0)) as sock, apply(loaded.model, plan or Plan(())) as run:
+        service = Service(loaded, run, RequestOptions(**options), Event())
+        app = build_app(service, Metrics(loaded.name, "a plan"), 100, False, lines.append)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
+        thread = Thread(target=server.run, kwargs={"sockets": [sock]})
+        thread.start()
+        try:
+            while not server.started:
+                thread.join(0.01)
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}", lines
+        finally:
+            server.should_exit = True
+            thread.join()
+            service.close()
+
+
+def answered_by(service: Any, path: str, content: bytes, cors: bool = False, **headers: str) -> tuple[Any, list[str]]:
+    """The answer of a `Service` in this process to one request, and the lines of the log."""
+    import httpx
+
+    from probe.serving.app import build_app
+    from probe.serving.metrics import Metrics
+
+    lines: list[str] = []
+    app = build_app(service, Metrics(service.name, "a plan"), 4, cors, lines.append)
+
+    async def request() -> Any:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.post(path, content=content, headers=headers)
+
+    return asyncio.run(request()), lines
 
 
 def heeding_interrupts() -> None:
@@ -72,9 +126,9 @@ def with_timeout(process: "subprocess.Popen[str]", seconds: float) -> None:
         pass
 
 
-def data_url(path: Path) -> str:
-    """An image file as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+def data_url(path: Path, kind: str = "image/png") -> str:
+    """A file as a data URL."""
+    return f"data:{kind};base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def chat(question: str, *scenes: str) -> list[dict[str, Any]]:

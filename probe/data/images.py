@@ -146,7 +146,7 @@ def from_text(text: str, base: Path | Sequence[Path], fetch: bool, parents: Sequ
             raise DataError(f"image {text[:80]} is a URL", remedy="give --fetch-images to download it")
         return EmbeddedImage(text[:200], partial(download, text))
     if start.startswith("data:image/"):
-        return EmbeddedImage("data URI", partial(_decode_base64, text.partition(",")[2]))
+        return from_data_url(text)
     folders = [base] if isinstance(base, Path) else list(base)
     if found := find_file(text, folders, parents):
         return found
@@ -156,6 +156,11 @@ def from_text(text: str, base: Path | Sequence[Path], fetch: bool, parents: Sequ
         raise DataError("image does not exist", got=text[:80], expected="a file, or an http or https address")
     shown = folders[0] / text if folders and len(text) < 1024 else text[:80]
     raise DataError("image does not exist", got=str(shown))
+
+
+def from_data_url(text: str) -> EmbeddedImage:
+    """The image or video in a data URL, base64."""
+    return EmbeddedImage("data URI", partial(_decode_base64, text.partition(",")[2]))
 
 
 def resolved(image: EmbeddedImage, base: Sequence[Path], fetch: bool) -> EmbeddedImage:

@@ -5,12 +5,11 @@ from typing import Any, Literal
 from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from halfv_core.clips import Clip
 from halfv_core.conversation import Conversation
 from halfv_core.interleaving import chat_messages
 from probe.data.choices import CHOICE_LETTERS
-from probe.data.images import MAX_SAMPLE_PIXELS, ImageSource, open_images
-from probe.data.videos import VideoSource
+from probe.data.images import ImageSource, open_images
+from probe.data.videos import VideoSource, open_videos
 
 LETTER_INSTRUCTION = "Answer with the option's letter from the given choices directly."
 """The instruction for multiple choice questions that have none of their own."""
@@ -121,9 +120,4 @@ class Sample(BaseModel):
             DataError: an image or a video is missing or cannot be decoded, or all of them are too large together.
         """
         images = self.open_images()
-        left = MAX_SAMPLE_PIXELS - sum(image.width * image.height for image in images)
-        videos: list[Clip] = []
-        for video in self.videos:
-            videos.append(video.open(left))
-            left -= sum(frame.width * frame.height for frame in videos[-1].frames)
-        return Conversation(self.messages, images, videos)
+        return Conversation(self.messages, images, open_videos(self.videos, images))

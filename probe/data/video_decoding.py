@@ -67,7 +67,9 @@ def evenly(total: int, count: int) -> tuple[int, ...]:
     return tuple(np.linspace(0, total - 1, min(total, count)).round().astype(int).tolist())
 
 
-def decode_video(name: str, file: IO[bytes], count: int, max_pixels: int) -> Clip:
+def decode_video(
+    name: str, file: IO[bytes], count: int, max_pixels: int, max_decoded: int = MAX_DECODED_PIXELS
+) -> Clip:
     """Decode frames of a video file at equal distances, to upright 8-bit RGB.
 
     Args:
@@ -75,10 +77,11 @@ def decode_video(name: str, file: IO[bytes], count: int, max_pixels: int) -> Cli
         file: opened for reading; it must be able to seek.
         count: how many frames; all, if the video has fewer.
         max_pixels: most pixels that these frames may have together.
+        max_decoded: most pixels that are decoded on the way to them.
 
     Raises:
         DataError: PyAV is not installed, or the file is damaged, cut off, not a video in one of `FORMATS`, or exceeds
-            one of the limits of this module or `max_pixels`.
+            one of the limits of this module or of the caller.
     """
     check_decoder()
     try:
@@ -96,7 +99,7 @@ def decode_video(name: str, file: IO[bytes], count: int, max_pixels: int) -> Cli
                     remedy="take fewer with --frames",
                 )
             wanted = [timeline.times[index] for index in indices]
-            frames = tuple(_frames(name, container, stream, timeline, wanted))
+            frames = tuple(_frames(name, container, stream, timeline, wanted, max_decoded))
             if len({frame.size for frame in frames}) > 1:
                 raise DataError(f"the frames of video {name} differ in size")
             return Clip(frames, indices, len(timeline.times), timeline.fps)
@@ -196,10 +199,10 @@ def _timeline(name: str, container: Any, stream: Any) -> _Timeline:
 
 
 def _frames(
-    name: str, container: Any, stream: Any, timeline: _Timeline, wanted: Sequence[int]
+    name: str, container: Any, stream: Any, timeline: _Timeline, wanted: Sequence[int], max_decoded: int
 ) -> Iterator[Image.Image]:
     """Decode the frames that are shown at these times; where one is missing, the next one, or the last one there is."""
-    left = MAX_DECODED_PIXELS
+    left = max_decoded
     decoded = iter(())
     frame, seen, at_end = None, -(2**63), False
     for time in wanted:

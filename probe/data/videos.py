@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from PIL.Image import Image
+
 from halfv_core.clips import Clip
 from halfv_core.errors import DataError
 from probe.data.images import (
@@ -30,7 +32,7 @@ from probe.data.images import (
     resolved,
     with_paths_found,
 )
-from probe.data.video_decoding import decode_video, evenly, video_size
+from probe.data.video_decoding import MAX_DECODED_PIXELS, decode_video, evenly, video_size
 
 FRAMES = 8
 """How many frames of a video are used by default."""
@@ -61,17 +63,18 @@ class VideoFile:
         """Where the video is, for messages."""
         return image_name(self.source)
 
-    def open(self, max_pixels: int = MAX_SAMPLE_PIXELS) -> Clip:
+    def open(self, max_pixels: int = MAX_SAMPLE_PIXELS, max_decoded: int = MAX_DECODED_PIXELS) -> Clip:
         """Decode the frames that are used to upright 8-bit RGB.
 
         Args:
             max_pixels: most pixels of all frames together.
+            max_decoded: most pixels that are decoded on the way to them.
 
         Raises:
             DataError: the file is missing, or cannot be decoded within the limits (`probe.data.video_decoding`).
         """
         with self._file() as file:
-            return decode_video(self.name, file, self.frames, max_pixels)
+            return decode_video(self.name, file, self.frames, max_pixels, max_decoded)
 
     def update(self, digest: Any) -> None:
         """Add what the video is to a hash of hashlib."""
@@ -116,11 +119,12 @@ class FrameImages:
         """The frames that are used."""
         return tuple(self.sources[index] for index in evenly(len(self.sources), self.frames))
 
-    def open(self, max_pixels: int = MAX_SAMPLE_PIXELS) -> Clip:
+    def open(self, max_pixels: int = MAX_SAMPLE_PIXELS, max_decoded: int = MAX_DECODED_PIXELS) -> Clip:
         """Decode the frames that are used to upright 8-bit RGB, at `LISTED_FPS`.
 
         Args:
             max_pixels: most pixels of all frames together.
+            max_decoded: as in `VideoFile.open`; here no others are decoded.
 
         Raises:
             DataError: a frame cannot be opened within the limits, or they differ in size.
@@ -140,6 +144,27 @@ class FrameImages:
 
 
 VideoSource = VideoFile | FrameImages
+
+
+def open_videos(
+    videos: Sequence[VideoSource], images: Sequence[Image] = (), max_decoded: int = MAX_DECODED_PIXELS
+) -> list[Clip]:
+    """Decode the videos of one prompt.
+
+    Args:
+        videos: in order.
+        images: of the same prompt; with them, the frames that are used may have `MAX_SAMPLE_PIXELS`.
+        max_decoded: most pixels that are decoded of each video on the way to the frames that are used.
+
+    Raises:
+        DataError: one is missing or cannot be decoded, or all of them are too large together.
+    """
+    left = MAX_SAMPLE_PIXELS - sum(image.width * image.height for image in images)
+    clips: list[Clip] = []
+    for video in videos:
+        clips.append(video.open(left, max_decoded))
+        left -= sum(frame.width * frame.height for frame in clips[-1].frames)
+    return clips
 
 
 def video_at(path: Path, frames: int = FRAMES) -> VideoSource:

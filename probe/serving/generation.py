@@ -29,9 +29,10 @@ class Generation:
 
     def __init__(self, model: PreTrainedModel, run: Run, prepared: Prepared, stop: Event) -> None:
         self.prepared = prepared
-        self.config = PreTrainedConfig()
-        """Of no type of model, so that the handlers leave the answer's text as it is, unless its tokenizer says how to
-        parse it: what they know of a type need not fit the checkpoint's template."""
+        self.config = model.config if prepared.tools else PreTrainedConfig()
+        """By its type the handlers know how an answer calls tools. Without tools it is of no type, so that they leave
+        the answer's text as it is, unless its tokenizer says how to parse it: what they know of a type need not fit the
+        checkpoint's template."""
         self.failure: Exception | None = None
         """What was raised; also where transformers passes on its text alone."""
         self.saved: Saved | None = None
@@ -40,7 +41,7 @@ class Generation:
         """Done after either of them is set."""
         self.gone = Event()
         """To be set when the client does not wait any longer."""
-        self._generate: Any = model.generate
+        self._model: Any = model
         self._run = run
         self._stop = stop
 
@@ -52,7 +53,7 @@ class Generation:
             with torch.random.fork_rng(enabled=seed is not None):
                 if seed is not None:
                     torch.manual_seed(seed)
-                ids: torch.Tensor = self._generate(
+                ids: torch.Tensor = self._model.generate(
                     **arguments, stopping_criteria=[_Until(self, arguments["tokenizer"])]
                 )
             self._check()
@@ -62,6 +63,8 @@ class Generation:
             raise
         except Exception as error:
             self.failure = error
+            # Else a static cache for which memory was short would be the shortest of all later ones.
+            self._model._previous_max_cache_length = -1
             raise RuntimeError(self.quoted_failure()) from error
         finally:
             self.finish()

@@ -5,20 +5,15 @@ A field that would change the answer and is not served is refused; one that woul
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from halfv_core.errors import DataError, first_fault, shortened
-from probe.data.download import fetch
-from probe.data.images import EmbeddedImage, ImageSource, from_text
-
-MAX_IMAGES = 100
-"""Most images of one request."""
+from probe.serving.messages import Message, as_messages
 
 _IGNORED = {
-    "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+    "metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
     "service_tier", "store", "stream_options", "user", "verbosity",
 }  # fmt: skip
 """Fields without a meaning for one model on one machine; the usage is part of every answer, as `stream_options` ask."""
@@ -31,65 +26,37 @@ _AS_IF_ABSENT: dict[str, tuple[object, ...]] = {
     "logprobs": (False,),
     "modalities": (["text"],),
     "n": (1,),
+    "parallel_tool_calls": (True,),
     "presence_penalty": (0,),
     "response_format": ({"type": "text"},),
     "text": ({"format": {"type": "text"}},),
     "tool_choice": ("none", "auto"),
-    "tools": ([],),
     "top_logprobs": (0,),
     "truncation": ("disabled",),
 }
 """Values of fields that are not served with which a field asks for nothing."""
 
 
-class Text(BaseModel):
-    """A part of a message that is text."""
+class Definition(BaseModel):
+    """What a tool is called, what it does, and what it takes."""
 
-    type: Literal["text", "input_text", "output_text"]
-    text: str
+    model_config = ConfigDict(extra="allow")
 
-
-class Address(BaseModel):
-    """Where an image is: a data URL, or an http or https address."""
-
-    url: str
+    name: str
 
 
-class Picture(BaseModel):
-    """A part of a message that is an image; responses write its address without the object around it."""
+class Tool(BaseModel):
+    """A function that the client runs if an answer calls it."""
 
-    type: Literal["image_url", "input_image"]
-    image_url: Annotated[Address, BeforeValidator(lambda given: {"url": given} if isinstance(given, str) else given)]
-
-
-def _as_parts(content: object) -> object:
-    """A text as the one part of a message."""
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+    type: Literal["function"]
+    function: Definition
 
 
-def _kind(part: Any) -> str | None:
-    kind = part.get("type") if isinstance(part, dict) else None
-    return {"image_url": "image", "input_image": "image"}.get(kind, kind) if isinstance(kind, str) else None
-
-
-Part = Annotated[
-    Annotated[Text, Tag("text")]
-    | Annotated[Text, Tag("input_text")]
-    | Annotated[Text, Tag("output_text")]
-    | Annotated[Picture, Tag("image")],
-    Discriminator(
-        _kind,
-        custom_error_type="part",
-        custom_error_message="a part of a message is of the type text, image_url, input_text or input_image",
-    ),
-]
-
-
-class Message(BaseModel):
-    """A turn of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[Part], BeforeValidator(_as_parts)]
+def _as_tool(given: object) -> object:
+    """A tool without the object around its definition, as responses write it."""
+    if not isinstance(given, dict) or "function" in given:
+        return given
+    return {"type": given.get("type"), "function": {name: value for name, value in given.items() if name != "type"}}
 
 
 class Request(BaseModel, ABC):
@@ -102,6 +69,8 @@ class Request(BaseModel, ABC):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
+    chat_template_kwargs: dict[str, JsonValue] = {}
+    tools: list[Annotated[Tool, BeforeValidator(_as_tool)]] = []
 
     @property
     @abstractmethod
@@ -117,6 +86,11 @@ class Request(BaseModel, ABC):
     def stop_texts(self) -> list[str]:
         """Texts after which the answer ends."""
         return []
+
+    @property
+    def callable_tools(self) -> list[dict[str, Any]]:
+        """The tools as chat templates take them."""
+        return [tool.model_dump(exclude_unset=True) for tool in self.tools]
 
 
 class ChatRequest(Request):
@@ -140,15 +114,10 @@ class ChatRequest(Request):
         return [text for text in self.stop if text]
 
 
-def _as_question(given: object) -> object:
-    """A text as the one message of a conversation."""
-    return [{"role": "user", "content": given}] if isinstance(given, str) else given
-
-
 class ResponseRequest(Request):
     """The body of a request for a response."""
 
-    input: Annotated[list[Message], Field(min_length=1), BeforeValidator(_as_question)]
+    input: Annotated[list[Message], Field(min_length=1), BeforeValidator(as_messages)]
     instructions: str | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
 
@@ -178,6 +147,8 @@ def parsed(kind: type[Kind], body: object) -> Kind:
         for name, value in body.items()
         if value is not None and name not in _IGNORED and value not in _AS_IF_ABSENT.get(name, ())
     }
+    if body.get("tool_choice") == "none":
+        asked.pop("tools", None)
     unknown = sorted(asked.keys() - kind.model_fields.keys())
     if unknown:
         got = shortened(f"{unknown[0]} {asked[unknown[0]]!r}", 100)
@@ -187,45 +158,3 @@ def parsed(kind: type[Kind], body: object) -> Kind:
         return kind.model_validate(asked)
     except ValidationError as error:
         raise DataError(first_fault(error)) from None
-
-
-def conversation(messages: Sequence[Message], allow_urls: bool) -> tuple[list[dict[str, Any]], list[ImageSource]]:
-    """Messages as chat templates take them, and their images in order.
-
-    Args:
-        messages: of the request.
-        allow_urls: whether images may be downloaded.
-
-    Raises:
-        DataError: an image is not in a user's message, or is named by something else than a data URL or, if allowed, an
-            address.
-    """
-    turns, images = [], []
-    for message in messages:
-        content: list[dict[str, Any]] = []
-        for part in message.content:
-            if isinstance(part, Text):
-                content.append({"type": "text", "text": part.text})
-                continue
-            if message.role != "user":
-                raise DataError("an image belongs into a message of the user", got=f"role {message.role}")
-            content.append({"type": "image"})
-            images.append(_image(part.image_url.url, allow_urls))
-            if len(images) > MAX_IMAGES:
-                raise DataError("too many images in one request", expected=f"at most {MAX_IMAGES}")
-        turns.append({"role": "system" if message.role == "developer" else message.role, "content": content})
-    return turns, images
-
-
-def _image(url: str, allow_urls: bool) -> ImageSource:
-    start = url[:11].lower()
-    if start.startswith("data:image/"):
-        return from_text(url, (), fetch=False)
-    if allow_urls and start.startswith(("http://", "https://")):
-        return EmbeddedImage(shortened(url, 200), partial(fetch, url))  # what is there now, not what was there once
-    raise DataError(
-        "this image is not read",
-        got=shortened(url, 80),
-        expected="a data URL, as data:image/png;base64,...",
-        remedy="a server that was started with --allow-urls follows http and https addresses too",
-    )

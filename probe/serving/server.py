@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Event, Thread
 
@@ -12,8 +12,9 @@ from halfv_core import Plan, Profile, apply
 from halfv_core.errors import HalfVError, RunError
 from halfv_core.models import LoadedModel
 from probe.serving.app import build_app
+from probe.serving.compiling import compile_decoding
 from probe.serving.metrics import Metrics
-from probe.serving.prepare import check_servable
+from probe.serving.prepare import RequestOptions, check_servable
 from probe.serving.service import Service
 
 _CUT = 10
@@ -24,8 +25,8 @@ _CUT = 10
 class ServerOptions:
     """How the server behaves."""
 
-    allow_urls: bool = False
-    """Whether requests may name images by addresses, which are then downloaded."""
+    requests: RequestOptions = field(default_factory=RequestOptions)
+    """How requests are read and answered."""
     max_requests: int = 100
     """How many requests wait or are answered at once."""
     grace: int = 30
@@ -79,16 +80,19 @@ def serve(
         log: gets a line when the server is ready, and one for each request.
 
     Raises:
-        UnsupportedError: the checkpoint's settings cannot be served.
-        HalfVError: the plan cannot be applied, see `apply`.
+        UnsupportedError: the checkpoint's settings cannot be served, or decoding cannot be compiled.
+        HalfVError: the plan cannot be applied, see `apply`, or the chat template does not read a value for it.
         RunError: the server ended by itself.
     """
     check_servable(loaded.model)
+    options.requests.check(loaded.processor)
     stop = Event()
     with apply(loaded.model, plan) as run:
         work = "; ".join(run.plan.describe())
         metrics = Metrics(loaded.name, work)
-        service = Service(loaded, run, options.allow_urls, stop)
+        service = Service(loaded, run, options.requests, stop)
+        if options.requests.compile:
+            log(f"decoding was compiled in {compile_decoding(service):.0f} s")
         note = log if options.log_requests else _no_log
         app = build_app(service, metrics, options.max_requests, options.enable_cors, note)
         config = uvicorn.Config(

@@ -17,11 +17,12 @@ from transformers.cli.serving.response import ResponseHandler
 from transformers.cli.serving.utils import GenerateManager
 
 from halfv_core import Run
-from halfv_core.errors import DataError
+from halfv_core.errors import DataError, RunError
+from halfv_core.failures import reason_of
 from halfv_core.models import LoadedModel
 from probe.serving.failures import Failure, Refusal
 from probe.serving.generation import Generation
-from probe.serving.prepare import prepare
+from probe.serving.prepare import RequestOptions, prepare
 from probe.serving.requests import ChatRequest, Request, ResponseRequest, parsed
 
 MAX_BODY = 64_000_000
@@ -69,18 +70,33 @@ class Service:
     Args:
         loaded: the model, to which the plan is applied.
         run: the plan.
-        allow_urls: whether requests may name images by addresses.
+        options: how requests are read and answered.
         stop: set when the server ends and does not wait any longer.
     """
 
-    def __init__(self, loaded: LoadedModel, run: Run, allow_urls: bool, stop: Event) -> None:
+    def __init__(self, loaded: LoadedModel, run: Run, options: RequestOptions, stop: Event) -> None:
         self.name = loaded.name
         self._loaded = loaded
         self._run = run
-        self._allow_urls = allow_urls
+        self._options = options
         self._stop = stop
         self._manager = GenerateManager()
         self._places = asyncio.Semaphore(PREPARED)
+
+    def answer_now(self, asked: Request, new_tokens: int) -> None:
+        """Answer a request with exactly so many tokens, of which nothing is kept.
+
+        Raises:
+            Exception: whatever the model or its processor raise.
+        """
+        prepared = prepare(asked, self._loaded, self._options)
+        prepared.settings.min_new_tokens = prepared.settings.max_new_tokens = new_tokens
+        generation = Generation(self._loaded.model, self._run, prepared, self._stop)
+        arguments = {"generation_config": prepared.settings, "tokenizer": self._loaded.processor.tokenizer}
+        try:
+            self._manager.submit(generation.generate, **prepared.inputs, **arguments).result()
+        except Exception as error:
+            raise generation.failure or error from None
 
     def close(self) -> None:
         """Wait until the model is not used any more, after `stop` has been set."""
@@ -108,7 +124,7 @@ class Service:
         await self._places.acquire()
         generation = None
         try:
-            prepared = await asyncio.to_thread(prepare, asked, self._loaded, self._allow_urls)
+            prepared = await asyncio.to_thread(prepare, asked, self._loaded, self._options)
             generation = entry.generation = Generation(self._loaded.model, self._run, prepared, self._stop)
             loop = asyncio.get_running_loop()
             generation.finished.add_done_callback(lambda _: _tell(loop, self._places.release))
@@ -124,15 +140,18 @@ class Service:
         """Generate, and format what comes; of a stream, until its first text is there, so that failures are known."""
         prepared, tokenizer = generation.prepared, self._loaded.processor.tokenizer
         arguments = (name, generation, tokenizer, self.name, *endpoint.between, prepared.inputs, prepared.settings)
+        options = {"gen_manager": self._manager, "tools": prepared.tools or None}
         if not asked.stream:
             try:
-                whole: Response = await endpoint.handler._non_streaming(*arguments, gen_manager=self._manager)
-            except Exception:
+                whole: Response = await endpoint.handler._non_streaming(*arguments, **options)
+            except Exception as error:
                 if generation.failure is not None:
                     raise generation.failure from None
+                if prepared.tools:
+                    raise RunError(f"the answer's call of a tool cannot be read ({reason_of(error)})") from None
                 raise
             return whole
-        response: StreamingResponse = endpoint.handler._streaming(*arguments, gen_manager=self._manager)
+        response: StreamingResponse = endpoint.handler._streaming(*arguments, **options)
         chunks: Any = response.body_iterator
         begun = [await anext(chunks), await anext(chunks)]
         if generation.failure is not None:
@@ -188,7 +207,7 @@ async def _body(http: HttpRequest) -> object:
         async for chunk in http.stream():
             body += chunk
             if len(body) > MAX_BODY:
-                raise Refusal(413, f"the body is larger than {MAX_BODY:,} bytes; use smaller or fewer images")
+                raise Refusal(413, f"the body is larger than {MAX_BODY:,} bytes; send less")
     except ClientDisconnect:
         raise Refusal(499, "the client left before it had sent its request") from None
     try:

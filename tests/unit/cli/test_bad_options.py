@@ -61,6 +61,7 @@ VALUES: dict[Any, tuple[str, ...]] = {
 HUGE = VALUES[int][-1]
 FINE: dict[str, set[str]] = {
     "--seed": {"0", HUGE},
+    "--default-seed": {"0"},
     "--samples": {HUGE},
     "--questions": {HUGE},
     "--kl-samples": {HUGE},
@@ -282,11 +283,7 @@ def names(line: str, given: Given, value: str) -> bool:
         ("generate", ["--image", "text.txt"], "text.txt is not an image that can be read"),
         ("plot", ["--export", "csv,,png", "charts"], "unknown --export format; got ''"),
         ("plot", ["--export", "csv", "text.txt"], "cannot write text.txt"),
-        (
-            "serve",
-            ["--compile"],
-            "this server has not been tried with --compile; leave",
-        ),
+        ("serve", ["--chat-template-kwargs", "[]"], "--chat-template-kwargs is no JSON object; got []; expected as"),
         (
             "serve",
             ["--continuous-batching"],

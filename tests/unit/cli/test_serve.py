@@ -30,6 +30,7 @@ ASKED = [
     ("Is there a red circle?", "heldout-001", "heldout-003"),
 ]
 LENGTH = 8
+LOOK = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
 
 
 @cache
@@ -125,11 +126,11 @@ def test_an_answer_ends_where_the_request_says(server: Server) -> None:
 WRONG: dict[str, tuple[dict[str, Any], int, str]] = {
     "another model": ({"model": "gpt-4o"}, 404, "another model; got 'gpt-4o'; expected tiny-llava-next"),
     "no messages": ({"messages": []}, 400, "messages: List should have at least 1 item"),
-    "a role": ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages.0.role: Input should be 'system'"),
+    "a role": ({"messages": [{"role": "guest", "content": "x"}]}, 400, "messages.0.role: Input should be 'system'"),
     "audio": (
         {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
         400,
-        "a part of a message is of the type text, image_url, input_text or input_image",
+        "a part of a message is of the type text, image_url, video_url, input_text or input_image",
     ),
     "a file": ({"url": "/etc/passwd"}, 400, "this image is not read; got /etc/passwd; expected a data URL"),
     "a file's address": ({"url": "file:///etc/passwd"}, 400, "this image is not read; got file:///etc/passwd"),
@@ -140,8 +141,15 @@ WRONG: dict[str, tuple[dict[str, Any], int, str]] = {
     "an image that the model gave": (
         {"messages": [chat("Hi", "heldout-000")[0] | {"role": "assistant"}]},
         400,
-        "an image belongs into a message of the user; got role assistant",
+        "images belong into messages of the user; got role assistant",
     ),
+    "a video": (
+        {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "data:video/mp4;,"}}]}]},
+        400,
+        "this model's processor takes no videos; send frames as images",
+    ),
+    "tools": ({"tools": LOOK}, 400, "this model's chat template knows no tools; leave out tools"),
+    "a choice of tools": ({"tools": LOOK, "tool_choice": "required"}, 400, "a field is not served; got tool_choice"),
     "a spelled token": ({"messages": chat("What is <image>?")}, 400, "spells a token that stands for images"),
     "too long": ({"messages": chat("a b c d " * 2000)}, 400, "the conversation is too long for this model; got"),
     "too warm": ({"temperature": 3}, 400, "temperature: Input should be less than or equal to 2, got 3"),
@@ -276,6 +284,18 @@ def test_a_full_server_and_a_stop_that_does_not_wait(tmp_path: Path) -> None:
             long.result()
         lines = server.log.splitlines()
         assert lines[1:] == ["halfv-probe: stopped by SIGINT"]
+
+
+@pytest.mark.slow
+def test_compiled_decoding_answers_the_same(tmp_path: Path) -> None:
+    """By a real compiler; its minutes are at start. The options beside it change nothing here."""
+    options = ("--compile", "--frames", "4", "--default-seed", "3", "--log-level", "warning", "--reasoning", "auto")
+    with serving(tmp_path / "log", "--profile", str(PROFILE), *options) as server:
+        before = server.log
+        assert re.search(r"halfv-probe: decoding was compiled in \d+ s\n", before)
+        expected = answers_here(loaded(), Profile.load(PROFILE), ASKED, LENGTH)
+        assert [ask(server, asked) for asked in ASKED] == expected
+        assert all(float(seconds) < 20 for seconds in re.findall(r" in ([\d.]+) s: ", server.log.removeprefix(before)))
 
 
 @pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.slow)])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from halfv_core.errors import DataError
 from halfv_core.interleaving import IMAGE_PLACE, VIDEO_PLACE
-from probe.data import sample as sample_module
+from probe.data import videos as videos_module
 from probe.data.columns import Columns
 from probe.data.draw import draw_readable
 from probe.data.prompt_size import prompt_size
@@ -188,9 +188,9 @@ def test_frames_of_one_video_have_one_size(folder: Path) -> None:
 
 def test_images_and_videos_share_a_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (sample,) = load(folder, {"image": "picture.png", "video": "clips/a.mp4", **ASK}, frames=2)
-    monkeypatch.setattr(sample_module, "MAX_SAMPLE_PIXELS", 32 * 24 + 2 * 64 * 48)
+    monkeypatch.setattr(videos_module, "MAX_SAMPLE_PIXELS", 32 * 24 + 2 * 64 * 48)
     assert len(sample.open().videos) == 1
-    monkeypatch.setattr(sample_module, "MAX_SAMPLE_PIXELS", 2 * 64 * 48)
+    monkeypatch.setattr(videos_module, "MAX_SAMPLE_PIXELS", 2 * 64 * 48)
     with pytest.raises(DataError, match="too large together"):
         sample.open()
 

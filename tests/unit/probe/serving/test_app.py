@@ -1,6 +1,5 @@
 """Faults while a request is answered, with the real application in this process: the client gets one line."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from threading import Event
@@ -12,16 +11,14 @@ import torch
 from halfv_core import Profile, apply
 from halfv_core.errors import UnsupportedError
 from halfv_core.models import LoadedModel, load_model
-from tests.serving import PROFILES, answers_here, chat
+from tests.serving import PROFILES, answered_by, answers_here, chat
 
-httpx = pytest.importorskip("httpx")
+pytest.importorskip("httpx")
 pytest.importorskip("openai")
 pytest.importorskip("uvicorn")
 
 from probe.serving import service  # noqa: E402
-from probe.serving.app import build_app  # noqa: E402 - after what it needs
-from probe.serving.metrics import Metrics  # noqa: E402
-from probe.serving.prepare import check_servable  # noqa: E402
+from probe.serving.prepare import RequestOptions, check_servable  # noqa: E402
 from probe.serving.service import MAX_BODY, Service  # noqa: E402
 
 MODEL = "tiny-llava"
@@ -38,18 +35,11 @@ def profile_of(loaded: LoadedModel) -> Profile:
 
 def asked(loaded: LoadedModel, path: str, content: bytes, cors: bool = False, **headers: str) -> tuple[Any, list[str]]:
     """The answer to one request, and the lines of the log."""
-    lines: list[str] = []
-
-    async def request(application: Any) -> Any:
-        transport = httpx.ASGITransport(application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-            return await client.post(path, content=content, headers=headers)
-
     with apply(loaded.model, profile_of(loaded)) as run:
-        service = Service(loaded, run, False, Event())
-        answer = asyncio.run(request(build_app(service, Metrics(loaded.name, "a plan"), 4, cors, lines.append)))
+        service = Service(loaded, run, RequestOptions(), Event())
+        found = answered_by(service, path, content, cors, **headers)
         service.close()
-    return answer, lines
+    return found
 
 
 def body(stream: bool, **more: Any) -> bytes:

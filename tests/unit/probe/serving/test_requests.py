@@ -8,7 +8,8 @@ from hypothesis import strategies as some
 
 from halfv_core.errors import DataError
 from probe.data.images import EmbeddedImage
-from probe.serving.requests import MAX_IMAGES, ChatRequest, ResponseRequest, conversation, parsed
+from probe.serving.messages import MAX_IMAGES, conversation
+from probe.serving.requests import ChatRequest, ResponseRequest, parsed
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 JSON = some.recursive(
@@ -16,7 +17,22 @@ JSON = some.recursive(
     lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-NAMES = some.sampled_from(["role", "content", "type", "text", "image_url", "url", "user", "input_image", "system"])
+NAMES = some.sampled_from(
+    [
+        "role",
+        "content",
+        "type",
+        "text",
+        "image_url",
+        "url",
+        "user",
+        "input_image",
+        "system",
+        "tool_calls",
+        "function",
+        "assistant",
+    ]
+)
 NEARLY_RIGHT = some.recursive(
     some.text(max_size=3) | NAMES | some.just(PIXEL),
     lambda inner: some.lists(inner, max_size=3) | some.dictionaries(NAMES, inner, max_size=4),
@@ -57,7 +73,7 @@ def test_images_keep_their_places_and_texts_are_parts() -> None:
             ],
         },
     )
-    messages, images = conversation(request.messages_in_order, allow_urls=False)
+    messages, images, _ = conversation(request.messages_in_order, allow_urls=False)
     assert messages == [
         {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
         turn({"type": "text", "text": "This"}, {"type": "image"}, {"type": "text", "text": "or this?"}),
@@ -73,18 +89,18 @@ def test_a_response_has_its_instructions_in_front() -> None:
 def test_fields_that_ask_for_nothing_are_ignored() -> None:
     asked = {"model": "m", "messages": [turn()], "n": 1, "tools": [], "user": "me", "stream_options": {}, "stop": None}
     assert parsed(ChatRequest, asked).stop_texts == []
-    with pytest.raises(DataError, match="a field is not served; got tools"):
-        parsed(ChatRequest, asked | {"tools": [{"type": "function"}]})
+    with pytest.raises(DataError, match="a field is not served; got functions"):
+        parsed(ChatRequest, asked | {"functions": [{"name": "look"}]})
 
 
 def test_addresses_are_followed_only_where_allowed_and_read_anew_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [b"first", b"second"]
-    monkeypatch.setattr("probe.serving.requests.fetch", lambda url: now.pop(0))
+    monkeypatch.setattr("probe.serving.messages.fetch", lambda url: now.pop(0))
     request = parsed(ChatRequest, {"model": "m", "messages": [turn(picture("https://example.com/a.png"))]})
     with pytest.raises(DataError, match="--allow-urls"):
         conversation(request.messages_in_order, allow_urls=False)
     for expected in (b"first", b"second"):
-        _, (image,) = conversation(request.messages_in_order, allow_urls=True)
+        _, (image,), _ = conversation(request.messages_in_order, allow_urls=True)
         assert isinstance(image, EmbeddedImage)
         assert image.read() == expected
 
