@@ -114,11 +114,12 @@ def subjects() -> list[Subject]:
     bundled = load_model(name, device="cpu").model
     profile = Profile.load(bundled_models()[name].parents[1] / "profiles" / f"{name}.json")
     config = config_of("llava-1.5-7b")
+    whole = depths(config)[0]
+    plan = published_plan(config.model_type, whole, 4)
     slice_of_it = random_model(sliced(config, 4, 4), dtype=torch.bfloat16, device=torch.device("cpu"))
-    plan = published_plan(config.model_type, depths(config)[0], 4)
     return [
         Subject(name, bundled, depths(bundled.config)[0], profile.plan, 196, 20),
-        Subject("llava-1.5-7b", slice_of_it, depths(config)[0], plan, 576, 5),
+        Subject("llava-1.5-7b", slice_of_it, whole, plan, 576, 5),
     ]
 
 
