@@ -58,6 +58,13 @@ def test_two_tensor_parallel_processes(tmp_path: Path) -> None:
     check(found, [with_apply(model, profile, asks)])
 
 
+def test_a_keep_before_the_first_layer(tmp_path: Path) -> None:
+    model, asks = "tiny-qwen2.5-vl", asked(4)
+    profile = profile_of(model, Plan((Keep(layer=0, keep_ratio=0.5, selector="uniform"),)), tmp_path)
+    found = with_vllm(model, profile, [asks], enable_prefix_caching=True)
+    check(found, [with_apply(model, profile, asks)])
+
+
 def test_a_video_beside_an_image_and_text(tmp_path: Path) -> None:
     model, profile = "qwen2_vl", profile_of("qwen2_vl", EARLY, tmp_path)
     asks = [Ask("Is there a circle?", frames=FRAMES), *asked(4)]
