@@ -4,7 +4,8 @@
 #   make test-torchvision   the tests about images again with torchvision, as users have it: in .venv-torchvision (6 GB)
 #   make test-lmms   lmms-eval's command under a plan, on bundled scenes, in the same environment (some minutes)
 #   make test-vllm          the plugin for vLLM in real engines, with vLLM's CPU build in .venv-vllm (8 GB; about 6 minutes)
-#   make bench-vllm         what plans save in vLLM's CPU build: the table of docs/vllm.md (2 minutes)
+#   make bench-vllm         what plans save in vLLM's CPU build: the first table of docs/vllm.md (2 minutes)
+#   make bench-vllm-memory  how many requests more run at once in the same memory: the second (2 minutes)
 #   make results   all bundled models side by side: the tables of README.md and docs/results.md, and the shipped profiles
 #   make ablation  what each part of the shipped plans brings: the table of docs/results.md
 #   make methods   every published method at the same budgets on the bundled models: the table of docs/results.md
@@ -26,7 +27,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .PHONY: venv demo results ablation methods methods-tuned sample-sizes backbones probes scaling memory notebooks picture selectors \
-	families bench bench-decoding bench-gpu bench-vllm test test-lmms test-quantised test-vllm test-torchvision fuzz check
+	families bench bench-decoding bench-gpu bench-vllm bench-vllm-memory test test-lmms test-quantised test-vllm test-torchvision fuzz check
 
 venv: $(STAMP)
 
@@ -146,6 +147,9 @@ test-vllm: $(VLLM)/installed
 
 bench-vllm: $(VLLM)/installed
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m data_samples.studies.vllm_prefill
+
+bench-vllm-memory: $(VLLM)/installed
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m data_samples.studies.vllm_memory
 
 fuzz: venv
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz

@@ -82,7 +82,7 @@ def main() -> None:
         )
     refusal = ""
     try:
-        llm.generate("<|im_start|>user", SamplingParams(prompt_logprobs=1), use_tqdm=False)
+        llm.generate("<|im_start|>user", SamplingParams(max_tokens=1, prompt_logprobs=1), use_tqdm=False)
     except VLLMValidationError as error:
         refusal = str(error)
     metrics = {metric.name: metric.value for metric in llm.get_metrics() if hasattr(metric, "value")}

@@ -24,11 +24,16 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
     "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
 }
-OPTIONS = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 16, "mm_processor_cache_gb": 0}
+OPTIONS = {
+    "enforce_eager": True,
+    "kv_cache_memory_bytes": 2**30,
+    "max_model_len": 1024,
+    "max_num_seqs": 16,
+    "mm_processor_cache_gb": 0,
+}
 
 Kept = dict[int, list[int]]
 

@@ -44,7 +44,8 @@ def test_models_with_random_weights(model: str, tmp_path: Path) -> None:
 def test_requests_that_are_preempted_select_by_their_prompts(tmp_path: Path) -> None:
     model, asks = "tiny-qwen2.5-vl", asked(6)
     profile = profile_of(model, HALFV, tmp_path)
-    found = with_vllm(model, profile, [asks], tokens=48, num_gpu_blocks_override=40)
+    room = {"max_model_len": 512, "num_gpu_blocks_override": 150}  # blocks of two layers
+    found = with_vllm(model, profile, [asks], tokens=48, **room)
     assert found["preemptions"]
     check(found, [with_apply(model, profile, asks, tokens=48)])
 
@@ -54,6 +55,13 @@ def test_two_tensor_parallel_processes(tmp_path: Path) -> None:
     profile = profile_of(model, HALFV, tmp_path)
     found = with_vllm(model, profile, [asks], tensor_parallel_size=2, distributed_executor_backend="mp")
     assert len(found["kept"]) == 2
+    check(found, [with_apply(model, profile, asks)])
+
+
+def test_a_keep_before_the_first_layer(tmp_path: Path) -> None:
+    model, asks = "tiny-qwen2.5-vl", asked(4)
+    profile = profile_of(model, Plan((Keep(layer=0, keep_ratio=0.5, selector="uniform"),)), tmp_path)
+    found = with_vllm(model, profile, [asks], enable_prefix_caching=True)
     check(found, [with_apply(model, profile, asks)])
 
 
@@ -71,6 +79,16 @@ def test_prompts_with_images_do_not_read_the_prefix_cache_under_a_keep(tmp_path:
     check(found, [with_apply(model, profile, asks) for asks in rounds])
     assert found["refusal"].startswith("prompt_logprobs are not known under a plan that drops visual tokens")
     assert [output["cached"] > 0 for output in found["rounds"][1]] == [False, True]
+
+
+def test_text_does_not_read_blocks_of_a_prompt_whose_parts_wait(tmp_path: Path) -> None:
+    model, text = "tiny-qwen2.5-vl", "Is there a red circle? " * 12
+    profile = profile_of(model, HALFV, tmp_path)
+    image = "<|vision_start|><|image_pad|><|vision_end|>"
+    asks = [Ask("", (0,), bare=f"{text}{image}How many squares?"), Ask("", bare=f"{text}How many squares?")]
+    parts = {"max_num_batched_tokens": 128, "long_prefill_token_threshold": 64}
+    found = with_vllm(model, profile, [asks], enable_prefix_caching=True, **parts)
+    check(found, [with_apply(model, profile, asks)])
 
 
 def test_frozen_tokens_are_shared_by_the_prefix_cache() -> None:

@@ -44,6 +44,7 @@ def test_what_is_served_is_not_refused() -> None:
         ({"enforce_eager": False}, "compiled models and CUDA graphs; start vLLM with --enforce-eager"),
         ({"pipeline_parallel_size": 2, "distributed_executor_backend": "mp"}, "pipeline parallelism"),
         ({"kv_cache_dtype": "fp8"}, "a quantised KV cache"),
+        ({"disable_hybrid_kv_cache_manager": True}, "one KV cache for all layers"),
         ({"enable_lora": True}, "LoRA adapters"),
         (
             {"speculative_config": {"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_max": 2}},

@@ -31,7 +31,8 @@ def serving(log: Path) -> Iterator[str]:
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint(MODEL)),
         "--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--max-model-len", "1024", "--dtype", "float32",
-        "--block-size", "32", "--additional-config", json.dumps({"halfv_profile": str(PROFILE)}),
+        "--block-size", "32", "--kv-cache-memory-bytes", str(2**30),
+        "--additional-config", json.dumps({"halfv_profile": str(PROFILE)}),
     ]  # fmt: skip
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | ENVIRONMENT, stdout=output, stderr=output)

@@ -18,9 +18,9 @@ from halfv_core.runtime.choosing import check_finite, choose
 from halfv_core.runtime.layer_input import LayerInput, LayerTables
 from halfv_core.runtime.prompt_view import Surroundings
 from halfv_core.runtime.token_slots import TokenSlots
-from halfv_core.serving.vllm.attention import Attention
+from halfv_core.serving.vllm.attention import LayerGroup, Queries, fill_cache
 from halfv_core.serving.vllm.parts import parts_of_decoder, rotary_tables
-from halfv_core.serving.vllm.requests import Chunk, Request, Step, visual_left
+from halfv_core.serving.vllm.requests import Chunk, Request, Span, Step, visual_left
 
 
 class Tokens(NamedTuple):
@@ -64,10 +64,9 @@ class Tokens(NamedTuple):
 class Batch:
     """The tokens of a step that go through the present layer, request after request."""
 
-    def __init__(self, chunks: Sequence[Chunk], tokens: Tokens, attention: Attention) -> None:
+    def __init__(self, chunks: Sequence[Chunk], tokens: Tokens) -> None:
         self.chunks = chunks
         self.tokens = tokens
-        self._attention = attention
 
     def by_request(self) -> list[tuple[Chunk, Tokens]]:
         """The tokens of each request."""
@@ -94,31 +93,34 @@ class Batch:
         return self.visual.nonzero()[:, 0].to(self.tokens.hidden.device)
 
     @cached_property
-    def frozen_slots(self) -> torch.Tensor:
-        """Where the cache has these."""
-        return self._attention.slots([span for chunk in self.chunks for span in chunk.runs(chunk.visual)])
+    def queries(self) -> Queries:
+        """All tokens."""
+        return self._queries([chunk.span for chunk in self.chunks])
 
     @cached_property
-    def context(self) -> Any:
-        """The ForwardContext of a layer that runs for all tokens."""
-        return self._attention.of([chunk.span for chunk in self.chunks])
+    def text_queries(self) -> Queries:
+        """The tokens that are not frozen."""
+        return self._queries([span for chunk in self.chunks for span in chunk.runs(~chunk.visual)])
 
     @cached_property
-    def text_context(self) -> Any:
-        """The ForwardContext of a layer that runs for the tokens that are not frozen."""
-        return self._attention.of([span for chunk in self.chunks for span in chunk.runs(~chunk.visual)])
+    def frozen_queries(self) -> Queries:
+        """The tokens that a frozen layer does not update."""
+        return self._queries([span for chunk in self.chunks for span in chunk.runs(chunk.visual)])
+
+    def _queries(self, spans: Sequence[Span]) -> Queries:
+        return Queries(spans, self.tokens.hidden.device)
 
 
 class PlannedDecoder:
     """Takes the place of the forward of vLLM's decoder."""
 
-    def __init__(self, decoder: Any, plan: Plan, attention: Attention, step: Callable[[], Step | None]) -> None:
+    def __init__(self, decoder: Any, plan: Plan, groups: Sequence[LayerGroup], step: Callable[[], Step | None]) -> None:
         """Prepare a loaded decoder.
 
         Args:
             decoder: one of the classes in `DECODERS`.
             plan: passed by `check_plan`.
-            attention: of its layers.
+            groups: the attention of each layer.
             step: says what is in the present step; None while vLLM tries its memory.
 
         Raises:
@@ -133,7 +135,7 @@ class PlannedDecoder:
         self._frozen_layers = plan.frozen_layers
         read = {layer for keep in plan.keeps for layer in (keep.layer - 1, keep.layer) if layer >= 0}
         self._parts = parts_of_decoder(decoder, sorted(read) if any(not keep.is_empty for keep in plan.keeps) else ())
-        self._attention = attention
+        self._groups = groups
         self._step = step
         self._waiting: dict[str, list[tuple[Chunk, Tokens]]] = {}
 
@@ -172,7 +174,7 @@ class PlannedDecoder:
         features = torch.stack(levels) if levels else hidden.new_empty(0, len(hidden), hidden.shape[1])
         origin = torch.arange(len(hidden), device=hidden.device)
         tokens = Tokens(hidden, hidden, positions, features, origin)
-        return Batch([Chunk.start(request) for request in requests], tokens, self._attention)
+        return Batch([Chunk.start(request) for request in requests], tokens)
 
     def _run(self, batch: Batch) -> Batch:
         """All layers."""
@@ -183,7 +185,7 @@ class PlannedDecoder:
             if not batch.chunks:
                 return batch
             before, run = batch.tokens, _run_frozen if index in self._frozen_layers else _run_layer
-            hidden = run(layer, batch, self._attention)
+            hidden = run(layer, self._groups[index], batch)
             if index < len(before.features):
                 hidden = hidden + before.features[index]
             # In place, so that what was made of the batch's requests serves all layers up to the next Keep.
@@ -194,14 +196,14 @@ class PlannedDecoder:
         """What the Keep leaves of the tokens that are about to enter its layer."""
         passing = [self._passing(keep, chunk) for chunk in batch.chunks]
         if all(chunk is not None for chunk in passing):  # as in all steps without prompts
-            return Batch([chunk for chunk in passing if chunk is not None], batch.tokens, self._attention)
+            return Batch([chunk for chunk in passing if chunk is not None], batch.tokens)
         left = [
             (then, tokens) if then is not None else self._decided(keep, chunk, tokens)
             for then, (chunk, tokens) in zip(passing, batch.by_request(), strict=True)
         ]
         going = [pair for pair in left if pair is not None]
         tokens = Tokens.joined([part for _, part in going]) if going else batch.tokens.at(slice(0, 0))
-        return Batch([chunk for chunk, _ in going], tokens, self._attention)
+        return Batch([chunk for chunk, _ in going], tokens)
 
     def _passing(self, keep: Keep, chunk: Chunk) -> Chunk | None:
         """A request of which the Keep drops no token in this step; None if it does, or will."""
@@ -273,20 +275,21 @@ class PlannedDecoder:
             del self._waiting[name]
 
 
-def _run_layer(layer: Any, batch: Batch, attention: Attention) -> torch.Tensor:
-    return _output(layer, batch.context, batch.tokens)
+def _run_layer(layer: Any, group: LayerGroup, batch: Batch) -> torch.Tensor:
+    return _output(layer, batch.queries.context(group), batch.tokens)
 
 
-def _run_frozen(layer: Any, batch: Batch, attention: Attention) -> torch.Tensor:
+def _run_frozen(layer: Any, group: LayerGroup, batch: Batch) -> torch.Tensor:
     """One layer that does not update visual tokens: they are keys and values of the others."""
     if not len(batch.frozen):
-        return _run_layer(layer, batch, attention)
+        return _run_layer(layer, group, batch)
     tokens = batch.tokens
     frozen = tokens.at(batch.frozen)
-    attention.fill_cache(layer, frozen.hidden, frozen.positions, batch.frozen_slots)
+    fill_cache(layer, frozen.hidden, frozen.positions, batch.frozen_queries.slots(group))
     if not len(batch.text):
         return tokens.hidden
-    return tokens.hidden.index_copy(0, batch.text, _output(layer, batch.text_context, tokens.at(batch.text)))
+    text = _output(layer, batch.text_queries.context(group), tokens.at(batch.text))
+    return tokens.hidden.index_copy(0, batch.text, text)
 
 
 def _output(layer: Any, context: Any, tokens: Tokens) -> torch.Tensor:

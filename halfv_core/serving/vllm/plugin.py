@@ -1,11 +1,13 @@
 """The entry point of the plugin, and all that is patched in vLLM.
 
-vLLM has no hook between the layers of a decoder, so four of its methods are wrapped. Without a profile each of them
+vLLM has no hook between the layers of a decoder, so five of its methods are wrapped. Without a profile each of them
 does what it did.
 
     EngineArgs.create_engine_config            in the user's process: refuse what cannot be run, before anything starts
     InputProcessor.__init__                    in the user's process: refuse requests that cannot be answered
-    Scheduler.__init__                         in the engine: which prompts may use the prefix cache
+    Scheduler.__init__                         in the engine: which prompts may use the prefix cache, and how many
+                                               blocks of the KV cache requests need
+    WorkerWrapperBase.init_device              in each worker, before it is asked which layers can share these blocks
     WorkerWrapperBase.initialize_from_config   in each worker, with the model loaded and the KV cache laid out: put the
                                                plan into the decoder
 """
@@ -35,6 +37,8 @@ def register() -> None:
 
     _after(InputProcessor, "__init__", refuse_prompt_logprobs)
     _after(Scheduler, "__init__", limit_prefix_cache)
+    _after(Scheduler, "__init__", limit_blocks)
+    _after(WorkerWrapperBase, "init_device", lambda self, plan: part_layers(self.worker.model_runner, plan))
     _after(WorkerWrapperBase, "initialize_from_config", lambda self, plan: install(self.worker.model_runner, plan))
 
 
@@ -66,6 +70,29 @@ def limit_prefix_cache(scheduler: Any, plan: Plan) -> None:
         manager.prefix_cache_lookup_enabled = lambda request: not request.mm_features and enabled(request)
 
 
+def limit_blocks(scheduler: Any, plan: Plan) -> None:
+    """Under a Keep, let requests have only the blocks that their remaining tokens need in each group of layers."""
+    if plan.keeps:
+        from halfv_core.serving.vllm.blocks import Dropped
+
+        dropped = Dropped(plan.keeps, scheduler.requests)
+        for manager in scheduler.kv_cache_manager.coordinator.single_type_managers:
+            manager.dropped = dropped
+
+
+def part_layers(runner: Any, plan: Plan) -> None:
+    """Under a Keep, tell vLLM which layers of a GPUModelRunner's decoder need the same number of blocks."""
+    specs_of: Callable[[], Any] = runner.get_kv_cache_spec
+
+    def pruned() -> Any:
+        from halfv_core.serving.vllm.blocks import pruned_specs
+
+        return pruned_specs(specs_of(), _names_of(_decoder_of(runner)), plan.keeps)
+
+    if plan.keeps:
+        runner.get_kv_cache_spec = pruned
+
+
 def install(runner: Any, plan: Plan) -> None:
     """Let a worker's decoder run under a plan.
 
@@ -80,10 +107,17 @@ def install(runner: Any, plan: Plan) -> None:
     """
     from vllm.logger import init_logger
 
-    from halfv_core.serving.vllm.attention import Attention
+    from halfv_core.serving.vllm.attention import groups_of
     from halfv_core.serving.vllm.decoder import PlannedDecoder
     from halfv_core.serving.vllm.steps import Steps
 
+    decoder = _decoder_of(runner)
+    groups = groups_of(runner, _names_of(decoder))
+    decoder.forward = PlannedDecoder(decoder, plan, groups, Steps(runner))
+    init_logger("vllm.halfv").info("The decoder runs under a plan: %s.", "; ".join(plan.describe()))
+
+
+def _decoder_of(runner: Any) -> Any:
     decoder = runner.get_model().language_model.model
     if type(decoder).__name__ not in DECODERS:
         raise ModelError(
@@ -91,8 +125,12 @@ def install(runner: Any, plan: Plan) -> None:
             got=type(decoder).__name__,
             expected=", ".join(DECODERS),
         )
-    decoder.forward = PlannedDecoder(decoder, plan, Attention(runner), Steps(runner))
-    init_logger("vllm.halfv").info("The decoder runs under a plan: %s.", "; ".join(plan.describe()))
+    return decoder
+
+
+def _names_of(decoder: Any) -> list[str]:
+    """The names by which vLLM's KV cache knows the layers."""
+    return [layer.self_attn.attn.layer_name for layer in decoder.layers]
 
 
 def _wrap(owner: type, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

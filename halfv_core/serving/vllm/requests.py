@@ -5,10 +5,12 @@ numbering, and vLLM's attention knows none. So the caches of pruned layers are c
 tokens in the same order, entry after entry, in the first of the request's blocks.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from math import gcd
+from typing import Any, NamedTuple
 
 import torch
 
@@ -69,12 +71,51 @@ def prunable(ranges: Iterable[tuple[int, int, torch.Tensor | None]], prompt: int
     return is_visual.nonzero()[:, 0]
 
 
+def visual_tokens(features: Iterable[Any], prompt: int) -> torch.Tensor:
+    """The same of a request of vLLM, from its `mm_features`."""
+    places = [feature.mm_position for feature in features]
+    return prunable([(place.offset, place.length, place.is_embed) for place in places], prompt)
+
+
 def visual_left(keeps: Sequence[Keep], visual: int) -> list[int]:
     """How many of a prompt's `visual` visual tokens there are before the first Keep, and after each of them."""
     left = [visual]
     for keep in keeps:
         left.append(keep.remaining(visual, left[-1]))
     return left
+
+
+def cache_entries(tokens: int, prompt: int, dropped: int) -> int:
+    """Entries that a request needs in the caches of pruned layers.
+
+    A prompt that comes in parts needs them when its last token has come. They are asked for as the parts come, so that
+    they are there by then.
+
+    Args:
+        tokens: number of its tokens that have been computed, with this step's.
+        prompt: length of its prompt, in tokens.
+        dropped: number of its visual tokens that are missing in these layers.
+    """
+    return min(tokens, max(tokens, prompt) - dropped)
+
+
+def layer_places(keep_layers: Sequence[int], layers: int) -> list[tuple[int, bool]]:
+    """How the layers of a decoder share KV cache blocks.
+
+    Layers with the same number of Keeps before them have caches of the same length. vLLM cuts each such set into groups
+    of equal size, takes the smallest set for that size, and fills up groups with layers that do not exist. With as many
+    layers set apart as divide all sets, that is the size, and nothing is filled up.
+
+    Args:
+        keep_layers: of the Keeps.
+        layers: number of layers.
+
+    Returns:
+        For each layer, the number of Keeps up to it, and whether it is set apart.
+    """
+    keeps = [sum(at <= layer for at in keep_layers) for layer in range(layers)]
+    size = gcd(*Counter(keeps).values())
+    return [(number, layer < size) for layer, number in enumerate(keeps)]
 
 
 class Span(NamedTuple):
@@ -87,21 +128,30 @@ class Span(NamedTuple):
     length: int
 
 
-def cache_slots(spans: Sequence[Span], blocks: torch.Tensor, block_size: int) -> torch.Tensor:
-    """Where vLLM's KV cache has these tokens.
+def cache_entries_of(spans: Sequence[Span]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row of the block table and entry of the compact cache for each token of these spans.
+
+    Returns:
+        Two LongTensors (total length,), on the CPU.
+    """
+    rows = torch.tensor([span.row for span in spans], dtype=torch.long)
+    lengths = torch.tensor([span.length for span in spans], dtype=torch.long)
+    entries = [torch.arange(span.past, span.past + span.length) for span in spans]
+    return torch.repeat_interleave(rows, lengths), torch.cat(entries)
+
+
+def cache_slots(rows: torch.Tensor, entries: torch.Tensor, blocks: torch.Tensor, block_size: int) -> torch.Tensor:
+    """Where vLLM's KV cache has tokens.
 
     Args:
-        spans: of the tokens.
+        rows: (n,) row of each token in the block table.
+        entries: (n,) its entry in the cache of its request.
         blocks: (rows, b) numbers of each request's blocks.
         block_size: entries of a block.
 
     Returns:
-        (total length,) LongTensor: number of the block times `block_size`, plus the entry in it.
+        (n,) LongTensor: number of the block times `block_size`, plus the entry in it.
     """
-    if not spans:
-        return torch.empty(0, dtype=torch.long)
-    entries = torch.cat([torch.arange(span.past, span.past + span.length) for span in spans])
-    rows = torch.repeat_interleave(torch.tensor([span.row for span in spans]), torch.tensor([s.length for s in spans]))
     return blocks[rows, entries // block_size].long() * block_size + entries % block_size
 
 

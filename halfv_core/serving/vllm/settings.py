@@ -63,6 +63,11 @@ _FAULTS = (
     Fault("the transfer of KV caches", lambda c: c.kv_transfer_config, "neither --kv-transfer-config nor offloading"),
     Fault("the transfer of images", lambda c: c.ec_transfer_config, "no --ec-transfer-config"),
     Fault("a quantised KV cache", lambda c: c.cache_config.cache_dtype != "auto", "--kv-cache-dtype auto"),
+    Fault(
+        "one KV cache for all layers",
+        lambda c: c.scheduler_config.disable_hybrid_kv_cache_manager,
+        "no --disable-hybrid-kv-cache-manager",
+    ),
     Fault("quantised weights", lambda c: c.model_config.quantization, "a checkpoint that is not quantised"),
     Fault("prompts as embeddings", lambda c: c.model_config.enable_prompt_embeds, "no --enable-prompt-embeds"),
     Fault("pooling", lambda c: c.model_config.runner_type != "generate", "--runner generate"),

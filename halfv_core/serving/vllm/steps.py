@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from halfv_core.serving.vllm.requests import Request, Step, prunable
+from halfv_core.serving.vllm.requests import Request, Step, visual_tokens
 
 
 class Steps:
@@ -40,7 +40,5 @@ class Steps:
     def _visual_of(self, request: Any) -> torch.Tensor:
         """(V,) indices of the request's visual tokens that may be pruned."""
         if request.req_id not in self._prunable:
-            places = [feature.mm_position for feature in request.mm_features]
-            ranges = [(place.offset, place.length, place.is_embed) for place in places]
-            self._prunable[request.req_id] = prunable(ranges, request.num_prompt_tokens)
+            self._prunable[request.req_id] = visual_tokens(request.mm_features, request.num_prompt_tokens)
         return self._prunable[request.req_id]

@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from halfv_core.interventions import Keep
-from halfv_core.serving.vllm.requests import Chunk, Request, Span, cache_slots, prunable, visual_left
+from halfv_core.serving.vllm.requests import (
+    Chunk,
+    Request,
+    Span,
+    cache_entries,
+    cache_entries_of,
+    cache_slots,
+    layer_places,
+    prunable,
+    visual_left,
+)
 
 
 def request(computed: int, scheduled: int, prompt: int = 10, visual: tuple[int, ...] = (2, 3, 4, 7)) -> Request:
@@ -44,13 +54,27 @@ def test_numbers_of_visual_tokens_after_each_keep() -> None:
     assert visual_left(keeps, 0) == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize(("tokens", "entries"), [(1, 1), (6, 6), (7, 6), (9, 6), (10, 6), (11, 7), (30, 26)])
+def test_entries_of_a_prompt_of_ten_tokens_that_loses_four(tokens: int, entries: int) -> None:
+    assert cache_entries(tokens, prompt=10, dropped=4) == entries
+
+
+@pytest.mark.parametrize(
+    ("keep_layers", "layers", "apart"),
+    [([1], 12, 1), ([6, 16], 32, 2), ([8], 24, 8), ([4, 8], 12, 4), ([0], 6, 6), ([0, 2], 6, 2)],
+)
+def test_as_many_layers_are_set_apart_as_divide_all_sets(keep_layers: list[int], layers: int, apart: int) -> None:
+    places = layer_places(keep_layers, layers)
+    assert [number for number, _ in places] == [sum(at <= layer for at in keep_layers) for layer in range(layers)]
+    assert [is_apart for _, is_apart in places] == [True] * apart + [False] * (layers - apart)
+
+
 def test_slots_of_consecutive_tokens() -> None:
     blocks = torch.tensor([[9, 4], [7, 2]])
     spans = [Span(1, 2, 3), Span(0, 0, 1), Span(0, 7, 1)]
     entries = [(1, 2), (1, 3), (1, 4), (0, 0), (0, 7)]
     expected = [int(blocks[row, entry // 4]) * 4 + entry % 4 for row, entry in entries]
-    assert cache_slots(spans, blocks, 4).tolist() == expected
-    assert cache_slots([], blocks, 4).tolist() == []
+    assert cache_slots(*cache_entries_of(spans), blocks, 4).tolist() == expected
 
 
 def test_runs_of_text_see_the_compact_cache_up_to_their_end() -> None:

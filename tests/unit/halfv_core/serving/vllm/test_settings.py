@@ -33,6 +33,7 @@ def engine(**changed: object) -> Any:
         kv_transfer_config=None,
         ec_transfer_config=None,
         cache_config=SimpleNamespace(cache_dtype="auto"),
+        scheduler_config=SimpleNamespace(disable_hybrid_kv_cache_manager=False),
         parallel_config=SimpleNamespace(
             pipeline_parallel_size=1,
             decode_context_parallel_size=1,
@@ -88,6 +89,7 @@ def test_the_option_wins_over_the_variable() -> None:
         ({"kv_transfer_config": object()}, "--kv-transfer-config"),
         ({"ec_transfer_config": object()}, "--ec-transfer-config"),
         ({"cache_config__cache_dtype": "fp8"}, "--kv-cache-dtype auto"),
+        ({"scheduler_config__disable_hybrid_kv_cache_manager": True}, "no --disable-hybrid-kv-cache-manager"),
         ({"model_config__quantization": "awq"}, "not quantised"),
         ({"model_config__enable_prompt_embeds": True}, "--enable-prompt-embeds"),
         ({"model_config__runner_type": "pooling"}, "--runner generate"),
