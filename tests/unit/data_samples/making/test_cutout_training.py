@@ -106,7 +106,7 @@ def test_a_training_on_cutouts_needs_the_same_ones_again(
     try_held_out(str(tmp_path / "model"), [pictures], samples=6)
     printed = capsys.readouterr().out
     assert all(f"| {family} |" in printed for family in ("existence", "counting", "where", "naming", "reading"))
-    draw_cutout(NOUNS[0]).rotate(90).save(pictures / "named" / "another_thing.png")
+    draw_cutout(NOUNS[0]).rotate(90).save(pictures / "named" / "purple_thing.png")
     for other in ([pictures], None):
         with pytest.raises(BaseException) as left:  # noqa: PT011 - typer's Exit
             main(*given, other)

@@ -76,28 +76,26 @@ def test_answers_are_those_of_generate(
     assert f"{prompt['input_ids'].shape[1]} tokens (" in lines[0]
 
 
-def test_under_a_plan_beside_an_image_streamed_and_as_a_response(
-    folder: Path, loaded: LoadedModel, served: tuple[str, list[str]]
-) -> None:
-    url, lines = served
+def test_under_a_plan_beside_an_image_streamed_and_as_a_response(folder: Path, loaded: LoadedModel) -> None:
     files = data_url(SCENE), data_url(folder / "a.mp4", "video/mp4")
     parts = [{"type": "image_url", "image_url": {"url": files[0]}}, video(files[1])]
     inputs = loaded.processor.prompt([open_image(SCENE)], "w8 w9", videos=[video_at(folder / "a.mp4", 4).open()])
     with apply(loaded.model, PLAN) as run:
         expected = loaded.processor.decode(greedy_answer(loaded.model, inputs, 3))
         kept = len(run.kept[1][0])
-    assert ask(url, loaded.name, *parts).choices[0].message.content.strip() == expected
-    assert f"{kept} kept)" in lines[-1]
-    chunks = ask(url, loaded.name, *parts, stream=True)
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks).strip() == expected
-    content = [
-        {"type": "input_image", "image_url": files[0]},
-        {"type": "video_url", "video_url": files[1]},
-        {"type": "input_text", "text": "w8 w9"},
-    ]
-    request = {"model": loaded.name, "input": [{"role": "user", "content": content}], "max_output_tokens": 3}
-    with client(url) as one:
-        assert one.responses.create(**request, temperature=0).output_text.strip() == expected
+    with serving_here(loaded, PLAN, frames=4) as (url, lines):
+        assert ask(url, loaded.name, *parts).choices[0].message.content.strip() == expected
+        chunks = ask(url, loaded.name, *parts, stream=True)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks).strip() == expected
+        content = [
+            {"type": "input_image", "image_url": files[0]},
+            {"type": "video_url", "video_url": files[1]},
+            {"type": "input_text", "text": "w8 w9"},
+        ]
+        request = {"model": loaded.name, "input": [{"role": "user", "content": content}], "max_output_tokens": 3}
+        with client(url) as one:
+            assert one.responses.create(**request, temperature=0).output_text.strip() == expected
+    assert [f"{kept} kept)" in line for line in lines] == [True] * 3
 
 
 WRONG = {
