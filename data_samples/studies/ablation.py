@@ -13,6 +13,7 @@ from typing import Any
 
 from cli.common import load_quietly, progress_bar, stdout
 from data_samples.studies.results import PROFILES
+from data_samples.studies.tables import markdown
 from halfv_core import Profile
 from halfv_core.bundled import BUNDLED
 from halfv_core.models import bundled_models
@@ -78,8 +79,7 @@ def table(shipped: Sequence[Mapping[str, Any]]) -> str:
         for one in shipped
         for name, variant in one["variants"].items()
     ]
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown(COLUMNS, rows)
 
 
 def _compared(name: str, variant: Mapping[str, Any]) -> list[str]:

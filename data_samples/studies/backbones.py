@@ -11,8 +11,6 @@ again.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, NamedTuple
@@ -22,7 +20,6 @@ import torch
 import typer
 from numpy.typing import ArrayLike
 from PIL import Image
-from pydantic import JsonValue
 
 from cli.common import load_quietly, progress_bar, stdout
 from data_samples.studies.backbones_records import RECORDS, Backbone, Estimate, Treated, read_records
@@ -37,11 +34,15 @@ from halfv_core.records import CausalTreatment
 from probe import load_samples
 from probe.analyzers.causal_curves import TREATMENTS, CausalLosses, treatment_plan
 from probe.calibration.calibrate import Calibrated, calibrate_in_full
+from probe.calibration.identity import Identity
 from probe.calibration.observations import Observations, beside
 from probe.calibration.settings import Settings
+from probe.calibration.step_runner import StepRunner
 from probe.calibration.steps.answer import Answer, full_model_answer
-from probe.calibration.steps.causal_curves import CausalCurves
+from probe.calibration.steps.causal_curves import CausalCurvesAt
 from probe.calibration.steps.step import ProbedModel
+from probe.common.journal import Journal
+from probe.common.journals import discard
 from probe.common.progress import OnProgress, counter
 from probe.common.resamples import with_replacement
 from probe.data.samples import Sample
@@ -54,15 +55,6 @@ NEEDED = 0.2
 """A model needs its picture if blank ones lower its accuracy by at least this."""
 MAX_NEW_TOKENS = 32
 GREY = (128, 128, 128)
-
-
-@dataclass(frozen=True)
-class EveryStart(CausalCurves):
-    """The calibration's step, which tries twelve layers, at all of them."""
-
-    @cached_property
-    def starts(self) -> tuple[int, ...]:
-        return tuple(range(1, self.layers))
 
 
 class Study(NamedTuple):
@@ -84,9 +76,10 @@ def main(
     model: Annotated[list[str] | None, typer.Argument(help="Folders of joined models.")] = None,
     samples: Annotated[int, typer.Option(help="Scenes to calibrate on.")] = 100,
     held_out: Annotated[int, typer.Option(help="Held-out scenes.")] = 105,
+    threads: Annotated[int, typer.Option(help="Threads of torch; the number changes rounding.")] = 1,
 ) -> None:
     """Study the models that are not recorded yet, the bundled ones first, and write the tables."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         for name in [*sorted(bundled_models()), *(model or [])]:
             path = RECORDS / f"{Path(name).name}.json"
@@ -94,6 +87,8 @@ def main(
                 found = study(name, samples, held_out)
                 path.parent.mkdir(exist_ok=True)
                 write_atomically(path, found.model_dump_json() + "\n")
+                for work in ("calibration", "treatments"):
+                    discard(_journal(name, work))
                 stdout.print(f"{name}: {found.profile.saturation.reason}", soft_wrap=True, markup=False)
     except HalfVError as error:
         typer.echo(str(error), err=True)
@@ -125,7 +120,7 @@ def study(model: str, samples: int, held_out: int) -> Backbone:
                 remedy="train it longer",
             )
         calibrated = _calibrated(model, one, samples)
-        treated = _treated(one, calibrated.profile)
+        treated = _treated(model, one, calibrated.profile)
     profile, curves = calibrated.profile, calibrated.observations.samples
     recipe = Path(model) / RECIPE
     return Backbone(
@@ -160,19 +155,23 @@ def _calibrated(model: str, one: Study, samples: int) -> Calibrated:
     shipped = PROFILES / f"{model}.json"
     if model in bundled_models():
         return Calibrated(Profile.load(shipped), Observations.load(beside(shipped)))
-    JOURNALS.mkdir(parents=True, exist_ok=True)
     return calibrate_in_full(
         *one.probed[:2],
         one.samples,
         Settings(samples=samples, certify=0, examples=0),
         model_id=Path(model).name,
         data="scenes",
-        journal=JOURNALS / f"{Path(model).name}.unfinished",
+        journal=_journal(model, "calibration"),
         on_progress=one.on_progress,
     )
 
 
-def _treated(one: Study, profile: Profile) -> Treated:
+def _journal(model: str, work: str) -> Path:
+    """Where work that was stopped goes on."""
+    return JOURNALS / f"{Path(model).name}.{work}.unfinished"
+
+
+def _treated(model: str, one: Study, profile: Profile) -> Treated:
     """The treatments on the samples of the calibration, and from where Stage III begins on the held-out ones."""
     used = set(profile.provenance.sample_ids)
     samples = [sample for sample in one.samples if sample.id in used]
@@ -180,22 +179,15 @@ def _treated(one: Study, profile: Profile) -> Treated:
     def answer(sample: Sample) -> Answer:
         return Answer.of(full_model_answer(one.probed, one.probed.inputs(sample), MAX_NEW_TOKENS))
 
-    few = Settings().top_share
-    step = EveryStart(
-        {sample.id: answer(sample) for sample in samples}, profile.layers, few, profile.stages.saturation_start
-    )
-    count = counter(one.on_progress, "treatments from every layer on", len(samples))
-
-    def measured(sample: Sample) -> JsonValue:
-        item = step.measure(one.probed, sample)
-        count()
-        return item
-
-    losses = step.combine({sample.id: measured(sample) for sample in samples}).losses
+    few, starts = Settings().top_share, tuple(range(1, profile.layers))
+    step = CausalCurvesAt({sample.id: answer(sample) for sample in samples}, profile.layers, few, starts)
+    identity = Identity.of(one.probed.model, one.probed.processor, samples, model)
+    with Journal.open(_journal(model, "treatments"), identity.key({"max_new_tokens": MAX_NEW_TOKENS})) as journal:
+        losses = step.combine(StepRunner(one.probed, journal, one.on_progress).measure_all(step, samples)).losses
     start = profile.stages.saturation_start or 2 * profile.layers // 3
     plans = {name: treatment_plan(name, start, profile.layers, few) for name in TREATMENTS}
     return Treated(
-        starts=step.starts,
+        starts=starts,
         use_kept={name: _use_kept(losses, name) for name in TREATMENTS},
         tried_from=start,
         accuracy={name: one.accuracy(one.held_out, plan, f"held out, {name}").mean for name, plan in plans.items()},

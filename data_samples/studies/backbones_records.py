@@ -10,6 +10,8 @@ from halfv_core.profile import Profile
 from halfv_core.records import CausalTreatment, Record
 
 RECORDS = BUNDLED / "backbones"
+ADAPTERS = RECORDS / "adapters"
+"""A folder for each model that was trained by `data_samples.making.backbones`."""
 
 
 class Estimate(Record):

@@ -1,11 +1,13 @@
 """The tables of docs/backbones.md, from what `data_samples.studies.backbones` recorded."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from data_samples.studies.backbones_records import Backbone, Estimate
-from data_samples.studies.tables import write_table
+from data_samples.studies.backbones_training import COMMAND as TRAINING_COMMAND
+from data_samples.studies.backbones_training import training_table
+from data_samples.studies.tables import markdown, write_table
 from halfv_core.records import BoundaryUncertainty, CausalTreatment
 
 PAGE = Path(__file__).parents[2] / "docs" / "backbones.md"
@@ -18,6 +20,7 @@ TREATED: dict[CausalTreatment, str] = {"freeze": "frozen", "few": "5 % kept", "d
 def write_tables(records: Mapping[str, Backbone]) -> None:
     write_table(COMMAND, models_table(records), PAGE)
     write_table(DEPTHS_COMMAND, depths_table(records), PAGE)
+    write_table(TRAINING_COMMAND, training_table(), PAGE)
 
 
 def models_table(records: Mapping[str, Backbone]) -> str:
@@ -40,7 +43,7 @@ def models_table(records: Mapping[str, Backbone]) -> str:
     for cost in COSTS:
         rows[f"most kept at {cost:g}x"] = partial(_best, cost)
     head = ["", *(f"`{name}`" for name in records)]
-    return _markdown(head, [[title, *map(cell, records.values())] for title, cell in rows.items()])
+    return markdown(head, [[title, *map(cell, records.values())] for title, cell in rows.items()])
 
 
 def depths_table(records: Mapping[str, Backbone]) -> str:
@@ -55,7 +58,7 @@ def depths_table(records: Mapping[str, Backbone]) -> str:
             kept = [one.treated.use_kept[treatment][place] for treatment in TREATED]
             cells = [*(_span(value, ".2f") for value in curves), _span(one.kl[layer], ".1e")]
             lines.append([f"`{name}`", f"{depth:.0%}", f"{layer}", *cells, *(_span(value, ".0%") for value in kept)])
-    return _markdown(head, lines)
+    return markdown(head, lines)
 
 
 def _stage(one: Backbone, name: str) -> str:
@@ -69,7 +72,6 @@ def _layer(layer: int | None) -> str:
 
 
 def _onset(name: CausalTreatment, one: Backbone) -> str:
-    """As the calibration found it, which tries up to twelve layers."""
     curves = () if one.profile.causes is None else one.profile.causes.curves
     return _layer(next((curve.onset for curve in curves if curve.treatment == name), None))
 
@@ -89,7 +91,3 @@ def _best(cost: float, one: Backbone) -> str:
 
 def _span(value: Estimate, form: str) -> str:
     return f"{value.mean:{form}} ({value.low:{form}} to {value.high:{form}})"
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines]) + "\n"

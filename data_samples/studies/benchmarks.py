@@ -7,7 +7,7 @@ make bench-gpu      # likewise, on an accelerator
 from collections.abc import Callable, Sequence
 
 from cli.bench_table import depth_text, megabytes, milliseconds, ratio
-from data_samples.studies.tables import RECORDS, write_table
+from data_samples.studies.tables import RECORDS, markdown, write_table
 from probe.bench import Benchmark
 from probe.bench.records import CONVENTIONS, Measured, Spread
 
@@ -71,8 +71,7 @@ def benchmarks_table(records: Sequence[Benchmark]) -> str:
         "goals not met": lambda one: ", ".join(goal.name for goal in one.goals if not goal.met) or "none",
     }
     head = ["", *(f"`{one.subject.model}`" for one in records)]
-    lines = [head, ["---"] * len(head), *([name, *map(cell, records)] for name, cell in rows.items())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown(head, [[name, *map(cell, records)] for name, cell in rows.items()])
 
 
 def in_short(one: Benchmark) -> str:

@@ -23,7 +23,7 @@ import typer
 from cli.common import load_quietly, stdout
 from data_samples.studies.entropy_benchmark import decomposed
 from data_samples.studies.results import PROFILES
-from data_samples.studies.tables import RECORDS, write_table
+from data_samples.studies.tables import RECORDS, markdown, write_table
 from halfv_core import Profile, apply
 from halfv_core.cost import DecoderShape
 from halfv_core.devices import processor_name
@@ -199,7 +199,7 @@ def _one_by_one(model: Any, case: Case, plans: list[Plan]) -> torch.Tensor:
 def table(results: Sequence[dict[str, Any]]) -> str:
     """Markdown: plain passes a prompt, shared and separate."""
     steps = list(results[0]["plain_passes"])
-    lines = [["", *(f"`{one['model']}`" for one in results)], ["---"] * (1 + len(results))]
+    lines = []
     for name in steps[1:]:
         variants = results[0]["variants"].get(name)
         cells = [_cell(one["plain_passes"][name]) for one in results]
@@ -214,7 +214,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     ]
     lines.append(["**a calibration, per sample**", *(f"**{_cell(one)}**" for one in sums)])
     lines.append(["a plain pass", *(f"{one['plain_pass_ms']:.0f} ms" for one in results)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown(["", *(f"`{one['model']}`" for one in results)], lines)
 
 
 def _cell(ways: dict[str, float]) -> str:

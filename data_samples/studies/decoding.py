@@ -18,7 +18,7 @@ from transformers import CompileConfig, PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
 from cli.bench_table import depth_text, milliseconds, ratio
-from data_samples.studies.tables import write_table
+from data_samples.studies.tables import markdown, write_table
 from halfv_core import Plan, Profile, apply
 from halfv_core.models import bundled_models, load_model
 from halfv_core.processors import Inputs
@@ -172,8 +172,7 @@ def table_of(found: Sequence[Column]) -> str:
         "decode ratio to the full model with a dynamic cache": lambda one: _gain(one.dynamic, one.pairs, "later"),
     }
     head = ["", *(f"`{one.subject.name}`" for one in found)]
-    lines = [head, ["---"] * len(head), *([name, *map(cell, found)] for name, cell in rows.items())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown(head, [[name, *map(cell, found)] for name, cell in rows.items()])
 
 
 def _gain(full: Sequence[Pair], planned: Sequence[Pair], name: str) -> str:

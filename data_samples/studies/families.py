@@ -5,13 +5,12 @@ python -m data_samples.studies.families
 What is said of a class is what the contract tests check on a tiny random model of it (`tests/tiny_classes.py`).
 """
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transformers import PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from data_samples.studies.tables import write_table
+from data_samples.studies.tables import markdown, write_table
 from halfv_core.families import FAMILIES
 from halfv_core.families.description import PLAIN_DECODERS
 from halfv_core.families.unsupported import UNSUPPORTED
@@ -30,7 +29,7 @@ def registered() -> str:
         (f"`{name}`", family.name, ", ".join(f"`{decoder}`" for decoder in family.decoders), _yes(family.tower))
         for name, family in sorted(FAMILIES.items())
     ]
-    return _table(("model type", "family", "decoders", "vision tower is read"), rows)
+    return markdown(("model type", "family", "decoders", "vision tower is read"), rows)
 
 
 def admitted() -> str:
@@ -40,13 +39,13 @@ def admitted() -> str:
         config = any_config(name, **CLASSES[name].given).get_text_config()
         plain = "known" if config.model_type in PLAIN_DECODERS else "by running the layer"
         rows.append((f"`{name}`", NAMES[name], f"`{config.model_type}`", _layers(config), plain))
-    return _table(("model type", "class", "decoder", "layers", "queries and keys"), rows)
+    return markdown(("model type", "class", "decoder", "layers", "queries and keys"), rows)
 
 
 def refused() -> str:
     """Classes that are refused or were not tried, with the reason."""
     reasons = {name: f"does not hold: {identity}" for name, identity in REFUSED.items()} | UNSUPPORTED | UNTRIED
-    return _table(("model type", "class", "reason"), [(f"`{n}`", NAMES[n], reasons[n]) for n in sorted(reasons)])
+    return markdown(("model type", "class", "reason"), [(f"`{n}`", NAMES[n], reasons[n]) for n in sorted(reasons)])
 
 
 def _layers(config: PreTrainedConfig) -> str:
@@ -62,11 +61,6 @@ def _layers(config: PreTrainedConfig) -> str:
 
 def _yes(value: object) -> str:
     return "yes" if value else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 TABLES = {"families registered": registered, "families admitted": admitted, "families refused": refused}

@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from cli.common import stdout
-from data_samples.studies.tables import PAGE, RECORDS, write_table
+from data_samples.studies.tables import PAGE, RECORDS, markdown, write_table
 from halfv_core.families import parts_of
 from halfv_core.plan import Freeze, Keep, Plan
 from halfv_core.profile import write_atomically
@@ -201,7 +201,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _measured_table(results: Sequence[dict[str, Any]]) -> str:
-    lines = [["slice", "low memory", "measured", "formula", "formula / measured", "CPU time"], ["---"] * 6]
+    head, lines = ["slice", "low memory", "measured", "formula", "formula / measured", "CPU time"], []
     for one in results:
         cut = Slice(**one["slice"])
         width = "" if cut.width == 1 else f" of {cut.width:g} of the width"
@@ -216,11 +216,11 @@ def _measured_table(results: Sequence[dict[str, Any]]) -> str:
                 f"{sum(one['cpu_seconds'].values()):.0f} s",
             ]
         )
-    return _markdown(lines)
+    return markdown(head, lines)
 
 
 def _whole_table() -> str:
-    lines = [["model", "weights", "beside them", "with low memory", "largest step"], ["---"] * 5]
+    head, lines = ["model", "weights", "beside them", "with low memory", "largest step"], []
     for name, visual in WHOLE.items():
         sizes = KNOWN[name]
         plain, low = (peaks(sizes, visual, TEXT, low_memory=low, accelerator=True) for low in (False, True))
@@ -233,11 +233,7 @@ def _whole_table() -> str:
                 f"{plain.step}; {low.step}",
             ]
         )
-    return _markdown(lines)
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return markdown(head, lines)
 
 
 if __name__ == "__main__":

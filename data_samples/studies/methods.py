@@ -27,7 +27,7 @@ import typer
 
 from cli.common import load_quietly
 from data_samples.studies.results import PROFILES
-from data_samples.studies.tables import write_table
+from data_samples.studies.tables import markdown, write_table
 from data_samples.studies.visipruner import with_visipruner
 from halfv_core import Profile
 from halfv_core.bundled import BUNDLED
@@ -135,10 +135,8 @@ def table(records: Sequence[MethodComparison]) -> str:
     head = ["method", *(f"`{one.model_id}`, {budget:g}x" for one in records for budget in one.budgets)]
     full = ["full model: accuracy", *(f"{one.full.accuracy:.3f}" for one in records for _ in one.budgets)]
     rows = [[f"`{name}`", *(_cell(one, name, budget) for one in records for budget in one.budgets)] for name in names]
-    lines = [head, ["---"] * len(head), full, *rows]
-    markdown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     parts = (
-        markdown,
+        markdown(head, [full, *rows]).rstrip("\n"),
         _uncertainty(records),
         _findings(records),
         _settings(records),

@@ -15,7 +15,7 @@ import typer
 
 from cli.common import load_quietly, progress_bar
 from data_samples.studies.results import PROFILES
-from data_samples.studies.tables import write_table
+from data_samples.studies.tables import markdown, write_table
 from halfv_core import Profile
 from halfv_core.bundled import BUNDLED
 from halfv_core.models import bundled_models
@@ -90,9 +90,8 @@ def table(found: Sequence[Analysis]) -> str:
     """Markdown: a column for each model; empty without analyses."""
     if not found:
         return ""
-    lines = [["", *(f"`{one.provenance.model_id}`" for one in found)], ["---"] * (len(found) + 1)]
-    lines += [[name, *map(cell, found)] for name, cell in ROWS]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    head = ["", *(f"`{one.provenance.model_id}`" for one in found)]
+    return markdown(head, [[name, *map(cell, found)] for name, cell in ROWS])
 
 
 def _series(one: Analysis, probe: str, finding: str) -> LayerSeries:

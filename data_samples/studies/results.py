@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.common import load_quietly, progress_bar, stdout
+from data_samples.studies.tables import markdown
 from halfv_core.bundled import BUNDLED
 from halfv_core.models import bundled_models
 from halfv_core.profile import write_atomically
@@ -90,8 +91,7 @@ def _layer(layer: int | None) -> str:
 
 def _markdown(results: Sequence[dict[str, Any]], rows: Mapping[str, Sequence[str]]) -> str:
     head = ["", *(f"`{one['model']}`" for one in results)]
-    lines = [head, ["---"] * len(head), *([name, *cells] for name, cells in rows.items())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown(head, [[name, *cells] for name, cells in rows.items()])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 import typer
 
 from cli.common import load_quietly
-from data_samples.studies.tables import write_table
+from data_samples.studies.tables import markdown, write_table
 from halfv_core.bundled import BUNDLED
 from halfv_core.files import read_text, write_atomically
 from halfv_core.models import bundled_models
@@ -167,14 +167,14 @@ def table(records: Sequence[Sizes]) -> str:
         *(f"at {cost:g}x" for cost in COSTS),
         "passes",
     ]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for one in records:
         for size in one.sizes:
             taken = size.taken
             cells = [f"`{one.model}`", f"{size.samples}", f"{taken.flops_ratio:.2f}x", f"{taken.estimated:.1%}"]
             cells += [f"{taken.retention:.1%}", *map(_cell, size.at_costs), f"{size.passes:.0f}"]
             lines.append(cells)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown(head, lines)
 
 
 def _cell(answered: Answered | None) -> str:

@@ -1,5 +1,6 @@
 """Tables of the pages: each stands between two marks that name the command that writes it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from halfv_core.profile import write_atomically
@@ -19,6 +20,11 @@ def write_table(command: str, table: str, page: Path = PAGE) -> None:
 def read_table(command: str, page: Path = PAGE) -> str:
     """What the page has."""
     return page.read_text(encoding="utf-8").split(_mark(command))[1]
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines]) + "\n"
 
 
 def _mark(command: str) -> str:

@@ -14,6 +14,8 @@ much there is to lose: a question that can be answered without its picture says 
                 the deepest on, and the first failure ends the sequence (see probe.common.risk)
     earliest    the first layer at which the opposite is not proven: the lower end of the onset's interval
 
+In a deep decoder some layers are tried first, and then those between each onset and the layer before it that was tried.
+
 Cost: a run from layer l on for each treatment and layer, of few tokens or none; with 12 layers and 200 visual tokens
 about 4 forward passes of the prompt.
 """
@@ -34,14 +36,14 @@ Array = NDArray[np.float64]
 LEVEL = 0.9
 """Share of what the picture gives that a treatment has to leave."""
 MAX_LAYERS = 12
-"""Number of layers at which the treatments are tried."""
+"""Number of layers at which the treatments are tried first."""
 CONTROL = Plan((Keep(layer=0, keep_ratio=0.0, selector="uniform"),))
 """No layer sees a visual token."""
 TREATMENTS: tuple[CausalTreatment, ...] = ("freeze", "few", "drop")
 
 
 def tried_layers(layers: int, first: int = 1) -> tuple[int, ...]:
-    """The layers at which treatments begin: all from `first` on, or some, evenly spaced, in a deep decoder."""
+    """The layers that are tried first: all from `first` on, or some, evenly spaced, in a deep decoder."""
     count = min(MAX_LAYERS, layers - first)
     return tuple(sorted(set(np.linspace(first, layers - 1, count).round().astype(int).tolist())))
 
@@ -101,6 +103,22 @@ class CausalLosses(NamedTuple):
         """The losses of the samples with these indices, which may repeat."""
         chosen = {name: table[:, samples] for name, table in self.losses.items()}
         return self._replace(losses=chosen, control=self.control[samples])
+
+    def joined(self, other: "CausalLosses") -> "CausalLosses":
+        """These losses and those of the same samples at other layers."""
+        layers = self.layers + other.layers
+        order = np.argsort(layers)
+        tables = {name: np.concatenate([table, other.losses[name]])[order] for name, table in self.losses.items()}
+        return self._replace(layers=tuple(sorted(layers)), losses=tables)
+
+    def between(self) -> tuple[int, ...]:
+        """The layers between each treatment's onset and the layer before it that was tried."""
+        found: set[int] = set()
+        for onset in (self.onset(name).layer for name in TREATMENTS):
+            place = 0 if onset is None else self.layers.index(onset)
+            if place:
+                found.update(range(self.layers[place - 1] + 1, self.layers[place]))
+        return tuple(sorted(found))
 
     def use_kept(self, treatment: CausalTreatment) -> Array:
         """(layers,), at most 1; where the picture gives nothing, all of it is kept."""

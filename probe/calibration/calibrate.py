@@ -30,7 +30,7 @@ from probe.calibration.observations import Observations
 from probe.calibration.provenance import provenance_of
 from probe.calibration.runner import Runner
 from probe.calibration.settings import Settings
-from probe.calibration.steps.causal_curves import CausalCurves
+from probe.calibration.steps.causal_curves import CausalCurves, CausalCurvesAt
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.examples import Examples, attended_layers, choose_examples
 from probe.calibration.steps.held_out_answers import HeldOutAnswers
@@ -165,6 +165,12 @@ def _run_steps(
     if settings.method is None:
         causal = CausalCurves(answers, shape.layers, settings.top_share, by_curves, first=shape.first_ranked)
         causes = CausalEvidence.of(*run(causal, calibration), shape, tokens)
+        if between := causes.between():
+            further = run(
+                CausalCurvesAt(answers, shape.layers, settings.top_share, between),
+                calibration[: len(causes.losses.control)],
+            )
+            causes = causes.joined(CausalEvidence.of(*further, shape, tokens))
     if causes is not None and causes.is_conclusive:
         start = causes.start()
         decision = with_causes(decision, start and start.layer, causes.sentence)

@@ -79,6 +79,14 @@ class CausalEvidence(NamedTuple):
         """The verdict and what follows from it."""
         return self._sentence({name: self.losses.onset(name) for name in TREATMENTS})
 
+    def between(self) -> tuple[int, ...]:
+        """Layers still to be tried, so that each onset is known to the layer; none where nothing can be known."""
+        return self.losses.between() if self.is_conclusive else ()
+
+    def joined(self, other: "CausalEvidence") -> "CausalEvidence":
+        """This evidence and that of the same samples at other layers."""
+        return CausalEvidence(self.losses.joined(other.losses), {**self.tried, **other.tried})
+
     def start(self, samples: Indices | Sequence[int] | None = None) -> StageThreeStart | None:
         """Where Stage III begins by the samples with these indices, all by default; None if nowhere."""
         losses = self.losses if samples is None else self.losses.resampled(samples)

@@ -1,7 +1,8 @@
 """CostEstimator: predicts the cost of the steps still to come from what is known so far.
 
 Each step estimates its own cost per sample (`Step.cost`). Which plans the search will run is not known; they are taken
-to prune to a quarter of the tokens after a quarter of the layers, and to freeze the others from the middle on.
+to prune to a quarter of the tokens after a quarter of the layers, and to freeze the others from the middle on. Onsets
+of the three treatments, likewise, are taken to be three neighbours in the middle of the layers that are tried.
 """
 
 from dataclasses import replace
@@ -13,7 +14,7 @@ from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.choose_plan import MILDER
 from probe.calibration.method_plan import Given, measuring_cost
 from probe.calibration.settings import Settings
-from probe.calibration.steps.causal_curves import CausalCurves
+from probe.calibration.steps.causal_curves import CausalCurves, CausalCurvesAt
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.examples import Examples
 from probe.calibration.steps.held_out_answers import HeldOutAnswers
@@ -55,13 +56,15 @@ class CostEstimator:
         tokens = mean.visual, mean.text
         causal = CausalCurves({}, shape.layers, settings.top_share, None, first=shape.first_ranked)
         treatments = replace(causal, everywhere=False).cost(mean)
+        gaps = _typical_gaps(causal.starts)
+        between = CausalCurvesAt({}, shape.layers, settings.top_share, gaps).cost(mean) if gaps else 0.0
         typical = _typical_plan(shape.layers)
         return CostEstimates(
             sample=Curves(settings.entropy_k, settings.max_new_tokens).cost(mean),
             answer=HeldOutAnswers(settings.max_new_tokens).cost(mean),
             surface=MarginalUtility({}, settings, shape, tokens).cost(mean),
             test=treatments,
-            causes=causal.cost(mean) - treatments,
+            causes=causal.cost(mean) - treatments + between,
             search=SearchRound({}, (typical,) * SEARCHED, "").cost(mean),
             plan=Plans({}, (typical,) * JUDGED, "graded", settings.max_new_tokens).cost(mean),
             check=HeldOutCheck({}, (typical,) * (MILDER + 1), "graded", settings.max_new_tokens).cost(mean),
@@ -75,3 +78,10 @@ class CostEstimator:
 def _typical_plan(layers: int) -> Plan:
     keep = Keep(layer=max(1, layers // 4), keep_ratio=0.25, selector="uniform")
     return Plan((keep, Freeze(layers=range(max(1, layers // 2), layers))))
+
+
+def _typical_gaps(tried: tuple[int, ...]) -> tuple[int, ...]:
+    """The layers that are not tried before three onsets in the middle."""
+    middle = len(tried) // 2
+    low, high = tried[max(0, middle - 2)], tried[min(len(tried) - 1, middle + 1)]
+    return tuple(layer for layer in range(low, high) if layer not in tried)

@@ -22,7 +22,7 @@ from probe.calibration.budget.budget import CostEstimates, Work
 from probe.calibration.budget.mean_sample import MeanSample
 from probe.calibration.settings import Settings
 from probe.calibration.steps.answer import Answer
-from probe.calibration.steps.causal_curves import CausalCurves
+from probe.calibration.steps.causal_curves import CausalCurves, CausalCurvesAt
 from probe.calibration.steps.curves import Curves
 from probe.calibration.steps.examples import Examples
 from probe.calibration.steps.head_importance import HeadImportance
@@ -95,6 +95,7 @@ def steps(model: ProbedModel, samples: list[Sample]) -> dict[type[Step[Any]], St
         SelfChecks(5),
         MarginalUtility(answers, SETTINGS, shape, (16, 8)),
         CausalCurves(answers, shape.layers, 0.05, 3),
+        CausalCurvesAt(answers, shape.layers, 0.05, (1, 3)),
         SearchRound(answers, (MILD, PLAN), "1"),
         Plans(answers, (MILD, PLAN), "likelihood", 3),
         HeldOutCheck(unread, (MILD, PLAN), "graded", 3),

@@ -20,6 +20,8 @@ from data_samples.studies.backbones_tables import (
     depths_table,
     models_table,
 )
+from data_samples.studies.backbones_training import COMMAND as TRAINING_COMMAND
+from data_samples.studies.backbones_training import Logged, read_log, training_table
 from data_samples.studies.tables import read_table
 from halfv_core.bundled import BUNDLED
 from halfv_core.errors import ModelError
@@ -31,6 +33,7 @@ def test_the_page_has_the_tables_of_the_records() -> None:
     assert set(bundled_models()) <= set(records)
     assert read_table(COMMAND, PAGE) == models_table(records)
     assert read_table(DEPTHS_COMMAND, PAGE) == depths_table(records)
+    assert read_table(TRAINING_COMMAND, PAGE) == training_table()
 
 
 @pytest.mark.parametrize("name", sorted(read_records()))
@@ -41,6 +44,15 @@ def test_records_are_whole_and_of_models_that_see(name: str) -> None:
     assert len(one.visual_entropy) == len(one.text_entropy) == one.layers + 1 and len(one.kl) == one.layers
     for kept in one.treated.use_kept.values():
         assert len(kept) == one.layers - 1 and all(value.low <= value.high <= 1.0 for value in kept)
+
+
+def test_lines_of_a_log_about_answers(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(
+        "align 10/20 loss 6.5 0.53 s/step | color 0.1\n"
+        "answer 10/1600 loss 1.2500 5.00 s/step | counting 0.500 text_where 0.250\n"
+        "adapters after 10 steps\n"
+    )
+    assert read_log(tmp_path / "log") == [Logged(10, 1.25, {"counting": 0.5, "text_where": 0.25})]
 
 
 def test_a_model_that_does_not_see_is_refused(tmp_path: Path) -> None:

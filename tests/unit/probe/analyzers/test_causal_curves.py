@@ -150,6 +150,41 @@ def test_each_treatment_has_its_own_onset() -> None:
     assert [found.onset(name).layer for name in TREATMENTS] == [3, 6, 9]
 
 
+def test_further_layers_lie_between_each_onset_and_the_one_tried_before() -> None:
+    control = np.full(300, 0.8)
+    found = CausalLosses((1, 4, 8, 11), 0.05, {}, control)
+    for onsets, between in (
+        ((1, 1, 1), ()),
+        ((None, None, None), ()),
+        ((4, None, 1), (2, 3)),
+        ((11, 11, 11), (9, 10)),
+        ((4, 11, 11), (2, 3, 9, 10)),
+        ((4, 8, 11), (2, 3, 5, 6, 7, 9, 10)),
+    ):
+        tables = {
+            name: np.outer([0.5 * (onset is None or layer < onset) for layer in found.layers], control)
+            for name, onset in zip(TREATMENTS, onsets, strict=True)
+        }
+        assert found._replace(losses=tables).between() == between
+
+
+@given(tables, st.data())
+def test_layers_tried_in_two_runs_are_joined_in_order(rows: list[list[float]], data: st.DataObject) -> None:
+    table, control = np.array(rows[1:]), np.array(rows[0])
+    whole = losses(table, control)
+    first = data.draw(st.sets(st.sampled_from(whole.layers)))
+
+    def part(layers: set[int]) -> CausalLosses:
+        places = [place for place, layer in enumerate(whole.layers) if layer in layers]
+        tables = {name: table[places] for name in TREATMENTS}
+        return CausalLosses(tuple(whole.layers[place] for place in places), 0.05, tables, control)
+
+    joined = part(first).joined(part(set(whole.layers) - first))
+    assert joined.layers == whole.layers
+    np.testing.assert_equal(joined.losses, dict(whole.losses))
+    assert joined.onset("few") == whole.onset("few")
+
+
 def drawn_losses(generator: np.random.Generator, samples: int, shares: tuple[float, ...]) -> CausalLosses:
     """Answers of which two in five need the picture; a treatment spoils a share of these altogether."""
     needs = generator.random(samples) < 0.4
@@ -168,6 +203,32 @@ def test_a_certified_onset_is_seldom_too_early(shares: tuple[float, ...], sample
     first = max(place for place, share in enumerate(shares, 1) if share >= 0.1) + 1
     onsets = [drawn_losses(generator, samples, shares).onset("freeze").layer for _ in range(draws)]
     assert sum(onset is not None and onset < first for onset in onsets) <= most_failures(draws)
+
+
+@pytest.mark.parametrize(
+    ("lost", "nested", "too_early"),
+    [(0.3, True, 0.1), (0.3, False, 0.1), (0.1, True, 0.1), (0.1, False, 0.15)],
+    ids=["much", "much, by chance", "what is allowed", "what is allowed, by chance"],
+)
+def test_an_onset_between_the_layers_tried_first_is_found_and_seldom_too_early(
+    lost: float, nested: bool, too_early: float
+) -> None:
+    """In a decoder of 80 layers, where earlier layers spoil the same answers (nested) or others, by chance."""
+    generator, layers, first, draws = np.random.default_rng(3), 80, 49, 300
+    shares = np.where(np.arange(layers) >= first, 0.0, lost)[:, None]
+    onsets = []
+    for _ in range(draws):
+        needs = generator.random(200) < 0.4
+        control = np.where(needs, generator.uniform(0.6, 1.0, 200), generator.uniform(0.0, 0.05, 200))
+        table = (generator.random(200 if nested else (layers, 200)) < shares) * control
+
+        def at(tried: tuple[int, ...], table: Array = table, control: Array = control) -> CausalLosses:
+            return CausalLosses(tried, 0.05, dict.fromkeys(TREATMENTS, table[list(tried)]), control)
+
+        found = at(tried_layers(layers))
+        onsets.append(found.joined(at(found.between())).onset("few").layer)
+    assert onsets.count(first) > 0.8 * draws
+    assert sum(onset is not None and onset < first for onset in onsets) <= most_failures(draws, too_early)
 
 
 def test_refuted_layers_are_seldom_harmless() -> None:

@@ -19,7 +19,9 @@ from halfv_core.processors import PromptProcessor
 from halfv_core.selectors import SELECTORS, ThresholdSelector, make_selector
 from halfv_core.selectors.base import SelectionContext, Selector
 from probe import calibrate, calibrate_in_full, load_samples
+from probe.analyzers.causal_curves import CausalLosses
 from probe.calibration.calibrate import Settings
+from probe.calibration.causes import CausalEvidence
 from probe.calibration.observations import Observations
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import evaluate
@@ -99,6 +101,27 @@ def test_calibration_end_to_end(family: str, tmp_path: Path, samples: list[Sampl
     text = round(profile.expected.text_tokens)
     assert run.cost == cost_of(shape, tokens_by_layer(profile.plan, LAYERS, visual, text))
     assert run.cost.flops_ratio == pytest.approx(profile.expected.flops_ratio)
+
+
+@pytest.mark.parametrize("budget", [None, 600.0, 1e-6])
+def test_layers_between_are_tried_where_an_onset_may_lie_there(
+    budget: float | None, tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder with more layers than are tried first; what the further ones give is what trying all at once gives."""
+    loaded = load("llava", tmp_path)
+    settings = Settings(samples=4, held_out=0.25, certify=0, examples=0, max_new_tokens=3, entropy_k=5, budget=budget)
+    monkeypatch.setattr(CausalEvidence, "is_conclusive", property(lambda self: len(self.losses.layers) > 1))
+    everywhere = calibrate(loaded.model, loaded.processor, samples, settings.model_copy(update={"budget": None}))
+    monkeypatch.setattr("probe.analyzers.causal_curves.MAX_LAYERS", 2)
+    monkeypatch.setattr(CausalLosses, "between", lambda self: tuple({2, 3} - set(self.layers)))
+    found = calibrate(loaded.model, loaded.processor, samples, settings)
+    assert everywhere.causes is not None and found.causes is not None
+    assert everywhere.causes.layers == (1, 2, 3, 4)
+    if budget == 1e-6:
+        assert len(found.causes.layers) == 1  # where Stage III seems to begin, and no time for others
+        return
+    assert found.causes == everywhere.causes
+    assert "causal curves at given layers" in found.provenance.seconds_by_step
 
 
 def check_plan(profile: Profile) -> None:

@@ -86,6 +86,28 @@ def test_the_earlier_onset_loses_to_the_one_that_saves_more() -> None:
     )
 
 
+def test_further_layers_make_an_onset_exact() -> None:
+    found = harmless_from({"freeze": 8, "few": None, "drop": None})
+    assert found.between() == (5, 6, 7)
+    control = found.losses.control
+    further = evidence(control, {"freeze": [0.5, 0.0, 0.0], "few": [0.5] * 3, "drop": [0.5] * 3}, (5, 6, 7))
+    joined = found.joined(further)
+    assert joined.losses.layers == (1, 4, 5, 6, 7, 8, 11)
+    assert joined.start() == StageThreeStart(6, "freeze") and joined.between() == ()
+    assert joined.tried["freeze", 6] == further.tried["freeze", 6]
+    assert joined.tried["few", 11] == found.tried["few", 11]
+    assert [curve.flops_ratio for curve in joined.record(None).curves] == [
+        further.tried["freeze", 6].flops_ratio,
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(("samples", "control"), [(5, 0.8), (300, MIN_CONTROL / 2)])
+def test_no_further_layers_where_nothing_can_be_said(samples: int, control: float) -> None:
+    assert harmless_from({"freeze": 8, "few": 8, "drop": 8}, samples, control).between() == ()
+
+
 def test_dropping_all_tokens_is_no_treatment_of_stage_three() -> None:
     found = harmless_from({"freeze": None, "few": None, "drop": 4})
     assert found.start() is None and found.record(None).curves[2].onset == 4
