@@ -6,7 +6,7 @@ Each model answers held-out scenes with their pictures and with blank ones, is c
 treated from every layer on, as Stage III is: frozen, thinned out, or without visual tokens. The bundled models beside
 them have been calibrated by `make results`. A model that does not need its picture is refused. Writes a file for each
 model into data_samples/backbones, which the tables of docs/backbones.md come from. What is recorded there is not run
-again.
+again, and a run that was stopped goes on.
 """
 
 import json
