@@ -137,7 +137,7 @@ def masked_logits(
         allowed = visible_keys(arguments["attention_mask"], real, ~visual) & here  # (N, N)
         allowed &= ~(later & gone)
         blocked = ~(allowed | torch.eye(length, dtype=torch.bool))
-        mask = torch.zeros(1, 1, length, length).masked_fill(blocked, torch.finfo(torch.float32).min)
+        mask = hidden.new_zeros(1, 1, length, length).masked_fill(blocked, torch.finfo(hidden.dtype).min)
         moved = {} if tables is None else {"position_embeddings": tables}
         output = layer(hidden, **(arguments | {"attention_mask": mask, "past_key_values": None} | moved))
         if index in still_layers:

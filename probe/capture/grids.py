@@ -25,8 +25,8 @@ class GridRecorder:
         Args:
             input_ids: (1, N) token ids of the prompt.
         """
-        family = family or family_of(model)
         self._core = parts_of(model, family).core
+        family = family or family_of(model)
         self._input_ids = input_ids
         self._tiles = family.tower is not None and family.tower.tiles
         # Without a tower that is described, it is not known where tokens are.

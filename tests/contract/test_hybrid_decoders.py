@@ -38,7 +38,9 @@ def forgetful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 @pytest.mark.parametrize("left", [0, 3])
 def test_plans_equal_the_masked_reference(name: str, plan: Plan, left: int) -> None:
-    model, inputs = any_model(name), padded(any_prompt(name, images=2), left)
+    """In float64: in float32 the running state of Qwen3.5 makes 1e-4 of logits of what rounding did layers before."""
+    model, inputs = any_model(name).double(), padded(any_prompt(name, images=2), left)
+    inputs |= {key: value.double() for key, value in inputs.items() if value.is_floating_point()}
     admission.admit(parts_of(model).pair)
     with torch.no_grad(), apply(model, plan) as run:
         logits, kept = model(**inputs).logits[0], Chosen.of(run)

@@ -26,6 +26,8 @@ from data_samples.studies.tables import read_table
 from halfv_core.bundled import BUNDLED
 from halfv_core.errors import ModelError
 from halfv_core.models import bundled_models
+from probe.calibration.steps.causal_curves import CausalCurvesAt
+from probe.calibration.steps.curves import Curves
 
 
 def test_the_page_has_the_tables_of_the_records() -> None:
@@ -68,7 +70,7 @@ def test_a_model_that_does_not_see_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_measured_can_be_written_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder is calibrated; for the bundled models, the shipped calibrations are taken."""
+    """A folder is calibrated; for the bundled models, the shipped calibrations are taken. Nothing is measured twice."""
     monkeypatch.setattr(backbones, "JOURNALS", tmp_path)
     shutil.copytree(BUNDLED / "models" / "tiny-llava", tmp_path / "joined")
     (tmp_path / "joined" / RECIPE).write_text('{"sha256": {"llm": "0"}}')
@@ -80,6 +82,10 @@ def test_what_is_measured_can_be_written_and_read(tmp_path: Path, monkeypatch: p
     assert found.treated.use_kept["drop"][0].mean < found.treated.use_kept["drop"][-1].mean
     table = depths_table({found.model: found})
     assert len(table.splitlines()) == 2 + len(DEPTHS)
+    for step in (Curves, CausalCurvesAt):
+        monkeypatch.setattr(step, "measure", lambda *_: pytest.fail("measured again"))
+    again = study(str(tmp_path / "joined"), samples=3, held_out=7)
+    assert again.treated == found.treated and again.kl == found.kl
 
 
 def test_intervals_come_from_the_samples() -> None:

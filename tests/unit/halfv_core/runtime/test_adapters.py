@@ -183,4 +183,5 @@ def test_an_adapter_of_a_model_that_does_not_fit_is_loaded(room: float, tmp_path
     offloaded = load_model(str(tmp_path / "adapter"), max_memory={"cpu": int(room * size)}).model
     assert offloaded_share(offloaded) > 0.2
     found, expected = answered(offloaded, BY_ATTENTION), answered(model, BY_ATTENTION)
-    assert torch.equal(found[0], expected[0]) and found[1] == expected[1]
+    torch.testing.assert_close(found[0], expected[0], atol=1e-5, rtol=1e-5)  # weights lie elsewhere in memory
+    assert found[1] == expected[1]

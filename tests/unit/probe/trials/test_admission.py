@@ -17,6 +17,9 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedM
 from halfv_core import Freeze, Keep, Plan, apply
 from halfv_core.errors import ModelError, UnsupportedError
 from halfv_core.families import FAMILIES, admission, family_of, parts_of
+from halfv_core.runtime.patching import wrapped
+from probe.capture.grids import GridRecorder
+from probe.capture.hidden_states import capture
 from probe.trials.proofs import admit
 from tests.profiles import qwen_like
 from tests.tiny import IMAGE, tiny_model, tiny_prompt
@@ -107,15 +110,16 @@ def _fingerprint(model: PreTrainedModel) -> str:
     return config_fingerprint(model.config)
 
 
-@pytest.mark.parametrize("decoder", ["mistral", "qwen2"])
+@pytest.mark.parametrize("decoder", ["mistral", "qwen3"])
 def test_a_known_family_with_another_decoder_is_admitted_by_proof(decoder: str) -> None:
     model = tiny_model("llava", decoder=decoder)
     assert not parts_of(model).is_tested and parts_of(tiny_model("llava")).is_tested
     with pytest.raises(UnsupportedError, match=re.escape("LlavaForConditionalGeneration with ")), apply(model, PLAN):
         pass
     assert all(check.passed for check in admit(model, PROMPT))
-    with apply(model, PLAN):
-        pass
+    grids = GridRecorder(model, tiny_prompt("llava")["input_ids"])
+    with apply(model, PLAN), wrapped(grids.wraps()):
+        assert capture(model, tiny_prompt("llava")).hidden.shape[0] == len(parts_of(model).layers) + 1
 
 
 def test_a_layer_that_ignores_its_mask_is_caught() -> None:
