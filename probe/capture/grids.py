@@ -25,6 +25,7 @@ class GridRecorder:
         Args:
             input_ids: (1, N) token ids of the prompt.
         """
+        # Before the default: parts_of takes a family that it is given for one described by hand.
         self._core = parts_of(model, family).core
         family = family or family_of(model)
         self._input_ids = input_ids

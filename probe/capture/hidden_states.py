@@ -74,6 +74,7 @@ def each_state(
     """
     if inputs["input_ids"].shape[0] != 1:
         raise DataError("capture takes one prompt at a time", got=f"a batch of {inputs['input_ids'].shape[0]}")
+    # Before the default: parts_of takes a family that it is given for one described by hand.
     parts = parts_of(model, family)
     family = family or family_of(model)
     layout = TokenLayout.find(inputs["input_ids"], parts.visual_ids, inputs.get("attention_mask"))
