@@ -211,12 +211,14 @@ def checked(data_parallel: DataParallel, given: dict[str, str]) -> None:
 
 
 def failing(folder: Path, rank: int) -> None:
-    """A calibration in which the second process meets an error that ends it."""
-    measure = Curves.measure
+    """A calibration in which the second process meets an error that ends it; it gets a sample, since the others wait."""
+    measure, reached = Curves.measure, "the second process has a sample"
 
     def fail(*given: Any) -> Any:
         if rank == 1:
+            common_store().set(reached, "")
             raise HalfVError("no luck with this sample")
+        common_store().wait([reached])
         return measure(*given)
 
     Curves.measure = fail  # type: ignore[method-assign]

@@ -70,10 +70,14 @@ def test_items_are_measured_once_each_and_come_back_in_order(size: int) -> None:
 
 
 def test_a_slow_process_measures_less() -> None:
+    both = threading.Barrier(2)
+
     def work(team: DataParallel) -> int:
         own = []
 
         def measure(number: int) -> None:
+            if not own:
+                both.wait()  # each has taken one
             own.append(number)
             time.sleep(0.2 if team.rank else 0.01)
 
@@ -85,11 +89,15 @@ def test_a_slow_process_measures_less() -> None:
 
 
 def test_a_failure_is_raised_by_all_with_its_place_and_its_exit_code() -> None:
+    reached = threading.Event()
+
     def work(team: DataParallel) -> None:
         def measure(number: int) -> None:
-            time.sleep(0.05)
             if team.rank == 1:
+                reached.set()
                 raise DataError("no such image")
+            reached.wait()
+            time.sleep(0.05)
 
         team.share(40, measure)
 
