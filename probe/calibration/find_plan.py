@@ -126,12 +126,25 @@ class PlanFinder:
         search, finalists = self._search(evidence, proposing, in_rounds=work.search)
         self.run.settle("search", search=work.search, plans=work.plans)
         shown = [entrant for entrant in search.leading_methods(SHOWN_METHODS) if entrant not in finalists]
+
+        def judge(entrants: Sequence[Entrant]) -> Judged:
+            plans = tuple(one.plan for one in entrants)
+            return self.run(Plans(self.answers, plans, *self._scoring, proposing=proposing), pool[proposing:])
+
+        def tests_of(entrants: Sequence[Entrant]) -> list[PruningTest]:
+            expected = [search.expectation(one) for one in entrants if one not in shown]
+            return judged_tests(list(map(self._price, entrants)), judged, self._goal, self.settings.seed, expected)
+
         entrants = [*finalists, *shown]
-        judging = Plans(self.answers, tuple(one.plan for one in entrants), *self._scoring, proposing=proposing)
-        judged = self.run(judging, pool[proposing:])
-        priced = list(map(self._price, entrants))
-        expected = [search.expectation(entrant) for entrant in finalists]
-        tests = judged_tests(priced, judged, self._goal, self.settings.seed, expected)
+        judged = judge(entrants)
+        tests = tests_of(entrants)
+        if self._goal.wanted is None and not any(test.safe for test in tests[: len(finalists)]):
+            milder = search.run_milder() if work.search else search.predicted_milder()
+            milder = [entrant for entrant in milder if entrant not in entrants]
+            if milder:
+                finalists, entrants = [*milder, *finalists], [*milder, *entrants]
+                judged = judge(milder).and_other_plans(judged)
+                tests = tests_of(entrants)
         nothing = self._doing_nothing(len(judged.samples))
         chosen = choose([*tests[: len(finalists)], nothing], self._goal)
         runs = search.results.runs + len(entrants) * len(judged.samples)

@@ -87,6 +87,10 @@ class Judged:
         """Mean of `floor`; None if it was not measured."""
         return float(self.floor.mean()) if self.floor is not None and len(self.floor) else None
 
+    def and_other_plans(self, other: "Judged") -> "Judged":
+        """These plans, and then others that were judged on the same samples."""
+        return replace(self, scores=(*self.scores, *other.scores))
+
     def changed_ids(self, plan: int) -> frozenset[str]:
         """Ids of the samples whose answer differs under the plan with this index."""
         pairs = zip(self.samples, self.scores[plan].agrees.tolist(), strict=True)

@@ -19,9 +19,9 @@ from probe.calibration.search.candidate import Array, Candidate
 GOALS = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.3, 3.6, 4.0, 4.5, 5.0, 6.0)
 """Cost ratios at which plans are compared."""
 LOW_GOALS = (1.1, 1.25)
-"""Likewise where plans save little, because most of the prompt is text."""
+"""Likewise where plans save little, because most of the prompt is text, or none of the others keeps enough."""
 FEW_GOALS = 2.0
-"""Below this highest ratio, plans are also compared at `LOW_GOALS`."""
+"""Below this highest ratio, plans are compared at `LOW_GOALS` from the beginning."""
 BAND = 1.3
 """A plan that saves more than a goal times this is not compared there."""
 EXPECTED_WEIGHT = 0.5

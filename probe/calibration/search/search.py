@@ -2,7 +2,8 @@
 
 Three rounds. The first runs what the parts predict to be good, the plans at the detected stages and published methods'
 plans; the second adds the neighbours of the leaders, and other selectors in their places; the third adds neighbours
-once more. After each, the leaders at every goal go on to more samples.
+once more. After each, the leaders at every goal go on to more samples. Plans that save very little take no part, unless
+the caller finds that no other keeps enough: then the same rounds follow at lower goals.
 """
 
 from collections import Counter
@@ -18,7 +19,16 @@ from halfv_core.plan import Plan
 from halfv_core.selectors import SELECTORS, ThresholdSelector, make_selector
 from probe.calibration.search.candidate import Array, Candidate, Form, PriceTable
 from probe.calibration.search.predict import Parts, predictions
-from probe.calibration.search.race import BAND, PRIOR_SAMPLES, Entrant, Expectation, Results, goals_up_to, leaders
+from probe.calibration.search.race import (
+    BAND,
+    LOW_GOALS,
+    PRIOR_SAMPLES,
+    Entrant,
+    Expectation,
+    Results,
+    goals_up_to,
+    leaders,
+)
 
 Measure = Callable[[str, Sequence[Plan], Sequence[int]], Array]
 """(name of the round, plans, indices of samples) -> falls (plans, samples), NaN where a plan cannot run."""
@@ -96,21 +106,39 @@ class Search:
             begin: candidates to begin with, beside those that are predicted to be good.
             methods: published method -> its plans, likewise.
         """
-        first, second, third = _chunks(len(self.parts.weights))
-        both = [*first, *second]
         self._enter_candidates([*self.proposals(), *begin])
         for name, published in methods.items():
             self._enter(self._entrant(plan, method=name) for plan in published)
+        first = _chunks(len(self.parts.weights))[0]
         self._measure("1", self.entrants.values(), first)
         self._expect_of_methods(first)
+        return self._rounds()
+
+    def run_milder(self) -> list[Entrant]:
+        """The finalists among plans that save less than those so far, for when none of those keeps enough."""
+        if not self._turn_to_low_goals():
+            return []
+        self._enter_candidates(self.proposals())
+        self._measure("milder 1", self.entrants.values(), _chunks(len(self.parts.weights))[0])
+        return self._rounds("milder ")
+
+    def _turn_to_low_goals(self) -> bool:
+        """Compare plans at the low goals from here on; whether they were not compared there already."""
+        lower, self.goals = set(LOW_GOALS) - set(self.goals), LOW_GOALS
+        return bool(lower)
+
+    def _rounds(self, prefix: str = "") -> list[Entrant]:
+        """The rounds after the first, and the finalists."""
+        first, second, third = _chunks(len(self.parts.weights))
+        both = [*first, *second]
         self._enter_candidates(self._neighbours(self._leaders(first, 1)))
         self._enter_candidates(self._selector_variants(first))
-        self._measure("2", self.entrants.values(), first)
-        self._measure("2 on more", self._going_on(first), second)
+        self._measure(f"{prefix}2", self.entrants.values(), first)
+        self._measure(f"{prefix}2 on more", self._going_on(first), second)
         self._enter_candidates(self._neighbours(self._leaders(both, 1)))
-        self._measure("3", self.entrants.values(), first)
-        self._measure("3 on more", self._going_on(first), second)
-        self._measure("3 on all", self._going_on(both), third)
+        self._measure(f"{prefix}3", self.entrants.values(), first)
+        self._measure(f"{prefix}3 on more", self._going_on(first), second)
+        self._measure(f"{prefix}3 on all", self._going_on(both), third)
         return self._finalists([*both, *third])
 
     def leading_methods(self, count: int) -> list[Entrant]:
@@ -138,6 +166,10 @@ class Search:
         """The candidates to begin with and those of least predicted loss, where nothing is run before the choice."""
         self._enter_candidates([*self.proposals(per_goal=1), *begin])
         return sorted(self.entrants.values(), key=lambda entrant: entrant.ratio)
+
+    def predicted_milder(self) -> list[Entrant]:
+        """Likewise those that save less, for when none of the others keeps enough."""
+        return self.predicted_best([]) if self._turn_to_low_goals() else []
 
     def _enter_candidates(self, candidates: Iterable[Candidate]) -> None:
         plans = ((candidate, candidate.plan(self.form)) for candidate in candidates)

@@ -23,6 +23,7 @@ from probe.analyzers.causal_curves import CausalLosses
 from probe.calibration.calibrate import Settings
 from probe.calibration.causes import CausalEvidence
 from probe.calibration.observations import Observations
+from probe.calibration.steps.plans import Plans
 from probe.data.samples import Sample
 from probe.evaluation.evaluate import evaluate
 from tests.checkpoints import READABLE, save_checkpoint
@@ -122,6 +123,32 @@ def test_layers_between_are_tried_where_an_onset_may_lie_there(
         return
     assert found.causes == everywhere.causes
     assert "causal curves at given layers" in found.provenance.seconds_by_step
+
+
+@pytest.mark.parametrize("target", [None, 1.5])
+def test_milder_plans_are_judged_where_no_other_keeps_enough(
+    target: float | None, tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here each plan that saves much changes the answers. What a plan keeps does not matter if its cost was asked for."""
+    loaded = load("llava", tmp_path)
+    settings = Settings(
+        samples=6, held_out=0.2, certify=0, examples=0, max_new_tokens=3, entropy_k=5, target_flops=target
+    )
+    shape, judge = DecoderShape.of(loaded.model.config.get_text_config(), 4), Plans.measure
+
+    def strictly(step: Plans, *given: Any) -> Any:
+        costs = [cost_of(shape, tokens_by_layer(plan, LAYERS, 16, 3)).flops_ratio for plan in step.tried]
+        falls = [9.0 if ratio > 1.4 else 0.0 for ratio in costs]
+        return judge(step, *given) | {"plans": [[fall == 0.0, fall, None] for fall in falls]}
+
+    monkeypatch.setattr(Plans, "measure", strictly)
+    profile = calibrate(loaded.model, loaded.processor, samples, settings)
+    mild = [test for test in profile.pruning_tests if 1.0 < test.flops_ratio < 1.4]
+    if target is None:
+        assert 1.0 < profile.expected.flops_ratio < 1.4
+        assert len({test.samples for test in profile.pruning_tests}) == 1
+    else:
+        assert not mild and profile.expected.flops_ratio > 1.4
 
 
 def check_plan(profile: Profile) -> None:

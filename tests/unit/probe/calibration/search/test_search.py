@@ -15,7 +15,7 @@ from probe.analyzers.causal_curves import Array, CausalLosses, causal_plans, los
 from probe.analyzers.marginal_utility import UtilitySurface, grid_plans
 from probe.calibration.search.candidate import Candidate, Form, PriceTable
 from probe.calibration.search.predict import Parts
-from probe.calibration.search.race import BAND, Entrant
+from probe.calibration.search.race import BAND, LOW_GOALS, Entrant
 from probe.calibration.search.search import FINALISTS, SHOWN_GOALS, Search, other_selectors
 from probe.calibration.search.stage_candidates import stage_candidates
 from tests.candidates import TEXT, VISUAL, every_candidate, flops_pricing, flops_ratio
@@ -229,6 +229,38 @@ def test_a_published_plan_is_expected_to_be_like_those_at_a_similar_cost_were_on
         if one.method is not None:
             middle = np.median([losses_of(world.falls(other.plan)[first]).mean() for other in similar])
             assert one.predicted == pytest.approx(middle) and len(similar) > 1
+
+
+def test_milder_plans_follow_where_they_are_asked_for(everything: dict[float, float]) -> None:
+    world = World(skilled="none")
+    search = world.search()
+    bolder = search.run(world.begin, METHODS)
+    assert min(one.ratio for one in bolder) >= min(search.goals) > max(LOW_GOALS)
+    milder = search.run_milder()
+    assert set(world.measured.values()) == {1} and len(set(world.names)) == len(world.names)
+    assert all(world.measured[one.key, sample] for one in milder for sample in range(world.samples))
+    for goal in LOW_GOALS:
+        best = min(loss for ratio, loss in everything.items() if goal <= ratio < BAND * goal)
+        assert min(world.loss(one.plan) for one in milder if goal <= one.ratio < BAND * goal) <= best + 0.01
+    assert search.run_milder() == []
+
+
+def test_milder_plans_are_predicted_where_nothing_is_run() -> None:
+    world = World(skilled="none")
+    search = world.search()
+    bolder = search.predicted_best([])
+    milder = [one for one in search.predicted_milder() if one not in bolder]
+    assert milder and max(one.ratio for one in milder) < BAND * max(LOW_GOALS)
+    assert min(one.predicted for one in milder) < min(one.predicted for one in bolder)
+    assert search.predicted_milder() == [] and not world.measured
+
+
+def test_where_little_can_be_saved_there_is_nothing_milder() -> None:
+    world = World(layers=2, skilled="none")
+    search = world.search(surface=False)
+    assert set(LOW_GOALS) <= set(search.goals)
+    search.run(world.begin, {})
+    assert search.run_milder() == []
 
 
 @pytest.mark.parametrize("layers", [2, 3, 6])
