@@ -211,7 +211,7 @@ def checked(data_parallel: DataParallel, given: dict[str, str]) -> None:
 
 
 def failing(folder: Path, rank: int) -> None:
-    """A calibration in which the second process meets an error that ends it; it gets a sample, since the others wait."""
+    """A calibration in which the second process meets an error; the others wait until it has a sample."""
     measure, reached = Curves.measure, "the second process has a sample"
 
     def fail(*given: Any) -> Any:

@@ -129,7 +129,7 @@ def test_layers_between_are_tried_where_an_onset_may_lie_there(
 def test_milder_plans_are_judged_where_no_other_keeps_enough(
     target: float | None, tmp_path: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here each plan that saves much changes the answers. What a plan keeps does not matter if its cost was asked for."""
+    """Here each plan that saves much changes the answers, which does not matter if its cost was asked for."""
     loaded = load("llava", tmp_path)
     settings = Settings(
         samples=6, held_out=0.2, certify=0, examples=0, max_new_tokens=3, entropy_k=5, target_flops=target
