@@ -131,20 +131,20 @@ class PlanFinder:
             plans = tuple(one.plan for one in entrants)
             return self.run(Plans(self.answers, plans, *self._scoring, proposing=proposing), pool[proposing:])
 
-        def tests_of(entrants: Sequence[Entrant]) -> list[PruningTest]:
+        def tests_of(entrants: Sequence[Entrant], judged: Judged) -> list[PruningTest]:
             expected = [search.expectation(one) for one in entrants if one not in shown]
             return judged_tests(list(map(self._price, entrants)), judged, self._goal, self.settings.seed, expected)
 
         entrants = [*finalists, *shown]
         judged = judge(entrants)
-        tests = tests_of(entrants)
+        tests = tests_of(entrants, judged)
         if self._goal.wanted is None and not any(test.safe for test in tests[: len(finalists)]):
-            milder = search.run_milder() if work.search else search.predicted_milder()
-            milder = [entrant for entrant in milder if entrant not in entrants]
+            found = search.run_milder() if work.search else search.predicted_milder()
+            milder = [entrant for entrant in found if entrant not in entrants]
             if milder:
                 finalists, entrants = [*milder, *finalists], [*milder, *entrants]
                 judged = judge(milder).and_other_plans(judged)
-                tests = tests_of(entrants)
+                tests = tests_of(entrants, judged)
         nothing = self._doing_nothing(len(judged.samples))
         chosen = choose([*tests[: len(finalists)], nothing], self._goal)
         runs = search.results.runs + len(entrants) * len(judged.samples)
